@@ -1,0 +1,1 @@
+"""BIDS: balanced, influence-based selection of instruction-tuning data (the library)."""

