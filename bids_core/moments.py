@@ -1,0 +1,81 @@
+"""Adam's moments at a checkpoint: what the optimizer that ran had in its state.
+
+D is the number of trainable parameters, in the order of `model.named_parameters()`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from bids_core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TENSORS: Final = "optimizer.safetensors"
+_SCALARS: Final = "optimizer.json"
+
+
+@dataclass(frozen=True)
+class AdamMoments:
+    """State of the AdamW run at the end of an epoch.
+
+    Args:
+        exp_avg: first moment m of each trainable parameter, by name, float32, its shape.
+        exp_avg_sq: second moment v, likewise.
+        betas: decay of m and v, as the optimizer had them.
+        eps: Adam's epsilon, as the optimizer had it.
+        step: optimizer steps taken so far.
+    """
+
+    exp_avg: Mapping[str, torch.Tensor]
+    exp_avg_sq: Mapping[str, torch.Tensor]
+    betas: tuple[float, float]
+    eps: float
+    step: int
+
+    def flat(self, names: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (m_D, v_D), float32, concatenated in the order of `names`.
+
+        Raises:
+            ArtifactError: the names are not those the optimizer held.
+        """
+        missing = sorted(set(names) ^ set(self.exp_avg))
+        if missing:
+            msg = (
+                f"the optimizer state and the model differ in {len(missing)} parameters, the first "
+                f"being {missing[0]!r}; load the adapter that was trained with this state"
+            )
+            raise ArtifactError(msg)
+        first = torch.cat([self.exp_avg[name].reshape(-1) for name in names])
+        second = torch.cat([self.exp_avg_sq[name].reshape(-1) for name in names])
+        return first, second
+
+    def save(self, folder: Path) -> None:
+        """Write `optimizer.safetensors` and `optimizer.json`."""
+        tensors = {f"exp_avg.{name}": value.contiguous() for name, value in self.exp_avg.items()}
+        tensors |= {
+            f"exp_avg_sq.{name}": value.contiguous() for name, value in self.exp_avg_sq.items()
+        }
+        save_file(tensors, folder / _TENSORS)
+        scalars = {"betas": list(self.betas), "eps": self.eps, "step": self.step}
+        (folder / _SCALARS).write_text(json.dumps(scalars, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> AdamMoments:
+        """Read what `save` wrote."""
+        scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
+        tensors = load_file(folder / _TENSORS)
+        parts: dict[str, dict[str, torch.Tensor]] = {"exp_avg": {}, "exp_avg_sq": {}}
+        for key, value in tensors.items():
+            kind, name = key.split(".", 1)
+            parts[kind][name] = value
+        beta1, beta2 = scalars["betas"]
+        return cls(parts["exp_avg"], parts["exp_avg_sq"], (beta1, beta2), scalars["eps"],
+                   scalars["step"])  # fmt: skip
