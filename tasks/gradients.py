@@ -1,0 +1,153 @@
+"""Stage `gradients`: projected gradient features of one shard at one checkpoint.
+
+A shard is an artifact of its own: it appears whole, is reused as long as its rows and checkpoint
+are the same (a grown pool recomputes only its new shards), and no two workers write one file.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any, Final
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.config import RunConfig
+from bids_core.gradients import compute_features, make_projector, write_shard
+from bids_core.modeling import load_adapter, load_tokenizer
+from bids_core.moments import AdamMoments
+from bids_core.warmup import CHECKPOINT
+from tasks.identity import gradient_identity
+from tasks.prepare import load_prepared, rows_digest
+from tasks.stage import RETRIES, Stage, run_stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from prefect.client.schemas.objects import State
+
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+FEATURES: Final = "features.zarr"
+
+
+class Shard(BaseModel):
+    """One unit of gradient work: rows `start:stop` of a split at a checkpoint."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: str
+    """train or validation."""
+    checkpoint: int
+    """Number of the checkpoint, from 1."""
+    start: int
+    """First row."""
+    stop: int
+    """Row after the last."""
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return f"gradients {self.split} checkpoint {self.checkpoint} rows {self.start}-{self.stop}"
+
+
+def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) -> list[Shard]:
+    """Cut a split into shards of at most `rows` rows.
+
+    Validation shards never straddle tasks, so that a new task leaves the other shards as they are.
+    """
+    tasks = frame["task"].tolist() if split == "validation" else [None] * len(frame)
+    shards: list[Shard] = []
+    start = 0
+    for row in range(1, len(frame) + 1):
+        if row == len(frame) or row - start == rows or tasks[row] != tasks[start]:
+            shards.append(Shard(split=split, checkpoint=checkpoint, start=start, stop=row))
+            start = row
+    return shards
+
+
+@task(name="gradients", task_run_name="{shard.label}", **RETRIES)
+def run_gradient_shard(
+    config: RunConfig, data: Handle, warm: Handle, shard: Shard
+) -> State[Handle]:
+    """Compute the projected gradient features of one shard."""
+    split = getattr(load_prepared(data), shard.split)
+    frame = split.frame.iloc[shard.start : shard.stop]
+    stage = Stage(
+        "gradients",
+        VERSION,
+        config=gradient_identity(config, shard.split),
+        inputs={
+            "warmup": warm.fingerprint,
+            "checkpoint": shard.checkpoint,
+            "rows": rows_digest(frame),
+        },
+        seed=config.seed,
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        section = config.gradients
+        model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
+        features = compute_features(
+            model,
+            split.examples()[shard.start : shard.stop],
+            feature=section.train_feature if shard.split == "train" else "sgd",
+            projector=projector,
+            moments=moments,
+            adam_mode=section.adam_mode,
+            tokens_per_batch=section.tokens_per_batch,
+            pad_token_id=load_tokenizer(config.model).pad_token_id,
+            on_nonfinite=section.on_nonfinite,
+            on_progress=progress,
+        )
+        attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
+        write_shard(
+            draft.path / FEATURES, features, storage=section.storage, attributes=attributes
+        )
+        draft.summary |= shard.model_dump() | {
+            "rows": len(features.row_ids),
+            "nonfinite_row_ids": features.nonfinite_row_ids,
+            "eps_dominated_share": features.eps_dominated_share,
+            "mean_loss": float(features.losses.mean()),
+            "compute_seconds": features.seconds,
+        }
+
+    return run_stage(ArtifactStore(config.store), stage, compute, label=shard.label)
+
+
+class _Loaded:
+    """The model of the last checkpoint, kept in memory from one shard to the next."""
+
+    def __init__(self) -> None:
+        self._key: tuple[str, ...] = ()
+        self._value: tuple[Any, AdamMoments, Any] | None = None
+
+    def get(
+        self, config: RunConfig, warm: Handle, checkpoint: int
+    ) -> tuple[Any, AdamMoments, Any]:
+        """Return (model with adapter, moments, projector)."""
+        section = config.gradients
+        key = (warm.key, str(checkpoint), config.model.device,
+               section.projection, str(section.dim), str(config.seed))  # fmt: skip
+        if self._value is None or key != self._key:
+            self.clear()
+            folder = warm.path() / CHECKPOINT.format(checkpoint)
+            model = load_adapter(config.model, folder, trainable=True)
+            size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+            projector = make_projector(section.projection, size, section.dim, config.seed)
+            self._key, self._value = key, (model, AdamMoments.load(folder), projector)
+        return self._value
+
+    def clear(self) -> None:
+        """Let the model go."""
+        self._key, self._value = (), None
+        gc.collect()
+
+
+_loaded = _Loaded()
+
+
+def release_model() -> None:
+    """Free the memory of the model that the last shard used."""
+    _loaded.clear()

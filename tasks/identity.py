@@ -1,0 +1,64 @@
+"""What identifies results: the slices of the configuration that can change them.
+
+Device, batch and shard sizes, paths and names are left out on purpose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bids_core.modeling import choose_device, choose_dtype, resolve_model
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from bids_core.config import RunConfig
+
+
+def sliced(section: BaseModel, *, without: set[str]) -> dict[str, Any]:
+    """Return a section as JSON values, without the fields that can not change the result."""
+    return section.model_dump(mode="json", exclude=without)
+
+
+def model_identity(config: RunConfig) -> dict[str, Any]:
+    """Return what identifies the base model: its content and the dtype it is loaded in."""
+    device = choose_device(config.model.device)
+    return {
+        "model": resolve_model(config.model).digest,
+        "dtype": str(choose_dtype(config.model.dtype, device)),
+    }
+
+
+def warmup_identity(config: RunConfig) -> dict[str, Any]:
+    """Return what identifies the warmup, besides the pool."""
+    return {
+        **model_identity(config),
+        "lora": sliced(config.lora, without=set()),
+        "warmup": sliced(config.warmup, without={"tokens_per_batch"}),
+        "seed": config.seed,
+    }
+
+
+def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
+    """Return what identifies gradient features, besides checkpoint and rows."""
+    section = config.gradients
+    feature = section.train_feature if split == "train" else "sgd"
+    return {
+        "feature": feature,
+        "adam_mode": section.adam_mode if feature == "adam" else None,
+        "projection": section.projection,
+        "dim": section.dim if section.projection != "none" else None,
+        "storage": section.storage,
+        "on_nonfinite": section.on_nonfinite,
+        "seed": config.seed,
+    }
+
+
+def finetune_identity(config: RunConfig) -> dict[str, Any]:
+    """Return what identifies a fine-tuning, besides its rows."""
+    return {
+        **model_identity(config),
+        "lora": sliced(config.lora, without=set()),
+        "finetune": sliced(config.finetune, without={"tokens_per_batch", "enabled"}),
+        "seed": config.seed,
+    }

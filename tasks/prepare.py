@@ -1,0 +1,86 @@
+"""Stage `prepare`: files to tokens, rejects and overlap."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from prefect import task
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.config import RunConfig
+from bids_core.data import PreparedData, input_digests, prepare
+from bids_core.modeling import load_tokenizer, resolve_model
+from tasks.identity import sliced
+from tasks.stage import RETRIES, Stage, run_stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from prefect.client.schemas.objects import State
+
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+
+
+@task(name="prepare", **RETRIES)
+def prepare_data(config: RunConfig) -> State[Handle]:
+    """Read, tokenize and check the pool, the validation instances and the test rows."""
+    base_dir = Path.cwd()
+    stage = Stage(
+        "prepare",
+        VERSION,
+        config={
+            "tokenizer": _tokenizer_digest(config),
+            "data": sliced(config.data, without=set()),
+        },
+        inputs=input_digests(config, base_dir),
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        data = prepare(
+            config, load_tokenizer(config.model), base_dir=base_dir, on_progress=progress
+        )
+        data.save(draft.path)
+        draft.summary |= data.summary
+        draft.summary["digests"] = {
+            "train": rows_digest(data.train.frame),
+            "validation": rows_digest(data.validation.frame),
+            "test": rows_digest(data.test.frame),
+        }
+
+    return run_stage(ArtifactStore(config.store), stage, compute, label="prepare", unit="rows")
+
+
+@lru_cache(maxsize=2)
+def load_prepared(handle: Handle) -> PreparedData:
+    """Load a prepared data set; the last two stay in memory."""
+    return PreparedData.load(handle.path())
+
+
+def rows_digest(frame: pd.DataFrame) -> str:
+    """Return a digest of what the model will see: row ids, tokens and labels, in order."""
+    digest = hashlib.sha256()
+    for row in frame.itertuples(index=False):
+        identity: list[Any] = [row.row_id, row.task, row.capability, row.subtask]
+        digest.update(repr(identity).encode())
+        digest.update(row.input_ids.tobytes())
+        digest.update(row.labels.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _tokenizer_digest(config: RunConfig) -> str:
+    """Return a digest of the files that decide about tokens and template, weights excluded."""
+    folder = resolve_model(config.model).folder
+    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
+             "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")  # fmt: skip
+    files = [folder / name for name in names]
+    if config.model.chat_template is not None:
+        files.append(Path(config.model.chat_template))
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:32]

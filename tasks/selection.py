@@ -1,0 +1,81 @@
+"""Stage `selection`: the picks of one method, best first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+from prefect import task
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.attribution import open_attribution
+from bids_core.config import RunConfig, SelectionMethod
+from bids_core.selection import select
+from tasks.attribution import MATRIX
+from tasks.prepare import load_prepared
+from tasks.stage import RETRIES, Stage, run_stage
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+SELECTION: Final = "selection.parquet"
+RANDOM_METHODS: Final = frozenset({"random", "random_balanced"})
+
+
+@task(name="selection", task_run_name="selection {method}", **RETRIES)
+def run_selection(
+    config: RunConfig, data: Handle, matrix: Handle, method: SelectionMethod
+) -> State[Handle]:
+    """Select the budget's worth of rows with one method."""
+    section = config.selection
+    stage = Stage(
+        "selection",
+        VERSION,
+        config={
+            "method": method,
+            "budget": section.budget,
+            "normalization": section.normalization,
+            "seed": config.seed if method in RANDOM_METHODS else None,
+        },
+        inputs={"attribution": matrix.fingerprint},
+        seed=config.seed,
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        attribution = open_attribution(matrix.path() / MATRIX)
+        frame = load_prepared(data).train.frame.set_index("row_id")
+        sources = frame.loc[list(attribution.row_ids), "source"].tolist()
+        selection = select(
+            attribution.matrix,
+            section.budget,
+            method=method,
+            normalization=section.normalization,
+            tasks=attribution.tasks,
+            subtasks=attribution.subtasks,
+            sources=sources,
+            row_ids=attribution.row_ids,
+            validation_ids=attribution.validation_ids,
+            seed=config.seed,
+        )
+        picks = selection.to_frame(
+            row_ids=attribution.row_ids,
+            sources=sources,
+            validation_ids=attribution.validation_ids,
+            tasks=attribution.tasks,
+        )
+        picks.to_parquet(draft.path / SELECTION, index=False)
+        draft.summary |= {"method": method, "n_selected": len(picks), "n_pool": len(sources)}
+        draft.summary["per_source"] = json.loads(picks["source"].value_counts().to_json())
+        progress(len(picks), len(picks))
+
+    label = f"selection {method}"
+    return run_stage(ArtifactStore(config.store), stage, compute, label=label)
+
+
+def read_selection(handle: Handle) -> pd.DataFrame:
+    """Return the picks of a selection artifact, best first."""
+    return pd.read_parquet(handle.path() / SELECTION)

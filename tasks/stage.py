@@ -1,0 +1,136 @@
+"""What every stage does alike: look in the store, compute if needed, publish, tell.
+
+The artifact store is the cache. A task whose artifact is there and whole ends in the Prefect state
+`Cached` without computing; one whose artifact is gone or damaged computes it. So caching works
+across runs, servers and machines that see the same store, and no other record can go stale.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from prefect.tasks import exponential_backoff
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
+from bids_core.errors import BidsError
+from bids_core.progress import Progress
+from tasks.progress import current
+
+_MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What identifies a stage's result.
+
+    Args:
+        name: folder in the store.
+        version: algorithm version; raise it when results change.
+        config: values that can change the result.
+        inputs: fingerprints or digests of what it reads.
+        seed: for the record.
+    """
+
+    name: str
+    version: int
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    seed: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the result in the store."""
+        return fingerprint(
+            self.name, version=self.version, config=self.config, inputs=self.inputs
+        )
+
+
+def run_stage(
+    store: ArtifactStore,
+    stage: Stage,
+    compute: Callable[[Draft, Progress], None],
+    *,
+    label: str,
+    unit: str = "examples",
+) -> State[Handle]:
+    """Return the stage's artifact, computing it only if the store does not hold it whole.
+
+    Args:
+        store: where artifacts are.
+        stage: what identifies the result.
+        compute: fills a draft; gets a progress callback.
+        label: name of the step for people.
+        unit: what the progress counts.
+
+    Returns:
+        A completed Prefect state (named `Cached` on a hit) with the handle as its data.
+    """
+    started = time.perf_counter()
+    found = store.find(stage.name, stage.fingerprint)
+    if found is not None:
+        current().end(label, seconds=time.perf_counter() - started, cached=True)
+        return Completed(name="Cached", message=f"{found.key} is in the store", data=found)
+    progress = current().step(label, unit)
+    _reset_peak_memory()
+    with store.create(
+        stage.name,
+        stage.fingerprint,
+        version=stage.version,
+        config=stage.config,
+        inputs=stage.inputs,
+        seed=stage.seed,
+    ) as draft:
+        compute(draft, progress)
+        draft.summary["peak_memory_bytes"] = peak_memory()
+    handle = store.handle(stage.name, stage.fingerprint)
+    current().end(label, seconds=time.perf_counter() - started, cached=False)
+    return Completed(message=f"{handle.key} was computed", data=handle)
+
+
+def peak_memory() -> int:
+    """Return the highest resident memory of this process in bytes, since the last stage began."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAC_UNITS
+
+
+def _reset_peak_memory() -> None:
+    """Start a new high-water mark (Linux); elsewhere the mark is that of the whole process."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        try:
+            path.write_text("5", encoding="utf-8")
+        except PermissionError:
+            return  # a hardened container: the mark stays that of the whole process
+
+
+def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
+    """Tell Prefect whether a failure can pass: I/O may, a mistake in config or data can not."""
+    try:
+        state.result()
+    except BidsError:
+        return False
+    except (OSError, TimeoutError, MemoryError):
+        return True
+    except RuntimeError as error:  # torch's out-of-memory error is one
+        return "out of memory" in str(error).lower()
+    return False
+
+
+RETRIES: Final[dict[str, Any]] = {
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": may_pass,
+}
+"""Keyword arguments of every task."""

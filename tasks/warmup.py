@@ -1,0 +1,53 @@
+"""Stage `warmup`: LoRA checkpoints with Adam moments."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prefect import task
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.config import RunConfig
+from bids_core.modeling import add_lora, load_base, load_tokenizer
+from bids_core.warmup import warmup
+from tasks.identity import warmup_identity
+from tasks.prepare import load_prepared
+from tasks.stage import RETRIES, Stage, run_stage
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+
+
+@task(name="warmup", **RETRIES)
+def run_warmup(config: RunConfig, data: Handle) -> State[Handle]:
+    """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
+    stage = Stage(
+        "warmup",
+        VERSION,
+        config=warmup_identity(config),
+        inputs={"train": data.summary()["digests"]["train"]},
+        seed=config.seed,
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        tokenizer = load_tokenizer(config.model)
+        model = add_lora(load_base(config.model), config.lora, seed=config.seed)
+        with tempfile.TemporaryDirectory() as scratch:
+            draft.summary |= warmup(
+                model,
+                load_prepared(data).train.examples(),
+                config.warmup,
+                pad_token_id=tokenizer.pad_token_id,
+                seed=config.seed,
+                folder=draft.path,
+                scratch=Path(scratch),
+                on_progress=progress,
+            )
+
+    return run_stage(ArtifactStore(config.store), stage, compute, label="warmup")
