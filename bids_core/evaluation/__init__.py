@@ -1,0 +1,12 @@
+"""Held-out evaluation through lm-eval, on the user's own test rows.
+
+Read in this order: `rows` (a test row becomes token ids and a reference answer), `answers` (what
+counts as the answer), `likelihood` and `generation` (the two forward passes), `harness` (lm-eval's
+task and model around them), `scores` (the frames that come out).
+"""
+
+from __future__ import annotations
+
+from bids_core.evaluation.scores import Evaluation, evaluate, macro_average
+
+__all__ = ["Evaluation", "evaluate", "macro_average"]

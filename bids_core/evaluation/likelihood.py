@@ -1,0 +1,136 @@
+"""Log-probabilities of given tokens: held-out answer loss, and the score of each choice.
+
+Rows of a batch are padded on the left, so that their ends line up: the vocabulary-sized logits are
+then computed for the last few positions only, in the model's dtype, and the log-softmax in float32.
+
+Shapes: B rows of a batch, T tokens, K positions kept (those from the first scored token on).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from bids_core.data.batches import token_budget_batches
+from bids_core.progress import silent
+from bids_core.records import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from transformers import PreTrainedModel
+
+    from bids_core.progress import Progress
+    from bids_core.records import TokenizedExample
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Log-likelihood of the labelled tokens of one example.
+
+    Args:
+        log_likelihood: sum over the labelled tokens, natural logarithm.
+        n_tokens: how many there are.
+        is_greedy: whether each of them is the likeliest next token.
+    """
+
+    log_likelihood: float
+    n_tokens: int
+    is_greedy: bool
+
+
+def answer_losses(
+    model: PreTrainedModel,
+    examples: Sequence[TokenizedExample],
+    *,
+    tokens_per_batch: int,
+    on_progress: Progress = silent,
+) -> npt.NDArray[np.float64]:
+    """Return the mean token cross-entropy over each example's completion tokens, one an example."""
+    scored = log_likelihoods(
+        model, examples, tokens_per_batch=tokens_per_batch, on_progress=on_progress
+    )
+    return np.array([-row.log_likelihood / row.n_tokens for row in scored])
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: PreTrainedModel,
+    examples: Sequence[TokenizedExample],
+    *,
+    tokens_per_batch: int,
+    on_progress: Progress = silent,
+) -> list[Scored]:
+    """Score the labelled tokens of each example, given all tokens before them.
+
+    Args:
+        model: in evaluation mode, on its device.
+        examples: what to score; each has at least one label.
+        tokens_per_batch: padded tokens in one forward pass.
+        on_progress: called with (examples done, all).
+
+    Returns:
+        One `Scored` an example, in the order given.
+    """
+    results: dict[int, Scored] = {}
+    lengths = [example.n_tokens for example in examples]
+    for batch in token_budget_batches(lengths, tokens_per_batch):
+        rows = [examples[index] for index in batch]
+        results.update(zip(batch, _score_batch(model, rows), strict=True))
+        on_progress(len(results), len(examples))
+    return [results[index] for index in range(len(examples))]
+
+
+def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> list[Scored]:
+    ids_BT, mask_BT = left_padded([row.input_ids for row in rows], device=model.device)
+    labels = [torch.from_numpy(row.labels.astype(np.int64)) for row in rows]
+    # The logits at position t predict token t+1: keep one position before the first label.
+    kept = max(len(row) - int((row != IGNORED_LABEL).nonzero()[0]) + 1 for row in labels)
+    kept = min(kept, ids_BT.shape[1])
+    logits_BKV = model(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=positions(mask_BT),
+        logits_to_keep=kept,
+        use_cache=False,
+    ).logits
+    return [_score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
+
+
+def _score_row(logits_KV: Any, labels: torch.Tensor) -> Scored:  # noqa: ANN401
+    targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
+    predicting = logits_KV[:-1][-len(targets) :]
+    is_label = targets != IGNORED_LABEL
+    log_probabilities = torch.log_softmax(predicting[is_label].float(), dim=-1)
+    targets = targets[is_label]
+    picked = log_probabilities.gather(1, targets[:, None])[:, 0].double()
+    greedy = bool((log_probabilities.argmax(dim=-1) == targets).all())
+    return Scored(float(picked.sum()), len(targets), greedy)
+
+
+def left_padded(
+    rows: Sequence[npt.NDArray[np.int32] | Sequence[int]], *, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad rows of token ids on the left.
+
+    The padding id is 0: it is masked from attention, so its value can not matter.
+
+    Returns:
+        Ids and attention mask, both [B, T] int64.
+    """
+    longest = max(len(row) for row in rows)
+    ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
+    mask_BT = np.zeros_like(ids_BT)
+    for index, row in enumerate(rows):
+        ids_BT[index, longest - len(row) :] = row
+        mask_BT[index, longest - len(row) :] = 1
+    return torch.from_numpy(ids_BT).to(device), torch.from_numpy(mask_BT).to(device)
+
+
+def positions(mask_BT: torch.Tensor) -> torch.Tensor:
+    """Return position ids [B, T] that count from 0 at the first real token of each row."""
+    return (mask_BT.cumsum(dim=1) - 1).clamp(min=0)

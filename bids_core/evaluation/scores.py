@@ -1,0 +1,218 @@
+"""Evaluate a model on test tasks: scores a task, and what was answered a row."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bids_core.errors import DataError
+from bids_core.evaluation.answers import majority_score
+from bids_core.evaluation.rows import rows_of_task, shortened, stop_tokens
+from bids_core.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bids_core.config import TestTask
+    from bids_core.data import Split
+    from bids_core.evaluation.harness import TaskResult
+    from bids_core.evaluation.rows import EvaluationRow
+    from bids_core.progress import Progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        scores: one row a task: task, capability, metric, n, score and stderr (lm-eval's), majority
+            (score of always answering the most frequent reference answer), answer_loss (mean over
+            examples of the mean token cross-entropy over the completion, nats), answer_loss_stderr.
+        samples: one row a test example: row_id, task, prompt (shortened), reference, prediction
+            (None where the answer pattern matched nothing), generation (the whole text; None for
+            multiple choice), correct, answer_loss.
+    """
+
+    scores: pd.DataFrame
+    samples: pd.DataFrame
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    tasks: Sequence[TestTask],
+    *,
+    tokens_per_batch: int,
+    on_progress: Progress = silent,
+) -> Evaluation:
+    """Evaluate a model through lm-eval on our own test rows, without the network.
+
+    Generation is greedy and the choice the likeliest, so the result is deterministic. The model and
+    the tokenizer are left as they were.
+
+    Args:
+        model: causal language model, with or without adapters, on its device.
+        tokenizer: the one that the split was tokenized with.
+        split: the test split.
+        tasks: what to score, and how.
+        tokens_per_batch: padded tokens of one forward pass.
+        on_progress: called with (forward passes done, all), counted in rows: one for the answer
+            loss and one for each generation or choice.
+
+    Raises:
+        DataError: there is nothing to evaluate, or a row can not be scored; before any forward
+            pass.
+        ConfigError: an answer pattern is not a regular expression.
+    """
+    if split.frame.empty or not tasks:
+        msg = "there are no test rows to evaluate on; add tasks with rows under `test`"
+        raise DataError(msg)
+    longest = getattr(model.config, "max_position_embeddings", None)
+    rows = {
+        task.task: rows_of_task(split, task, tokenizer, max_positions=longest) for task in tasks
+    }
+    with _evaluation_mode(model, tokenizer):
+        losses, results = _forward(
+            model, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
+        )
+    samples = [_samples(rows[name], name, results[name], losses[name]) for name in rows]
+    scores = [
+        _score(task, rows[task.task], results[task.task], losses[task.task]) for task in tasks
+    ]
+    return Evaluation(pd.DataFrame(scores), pd.concat(samples, ignore_index=True))
+
+
+def _forward(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Mapping[str, list[EvaluationRow]],
+    tasks: Sequence[TestTask],
+    *,
+    tokens_per_batch: int,
+    report: Progress,
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, TaskResult]]:
+    """Run both passes: answer losses, then lm-eval's requests."""
+    from bids_core.evaluation.harness import run_tasks
+    from bids_core.evaluation.likelihood import answer_losses
+
+    everything = [row for group in rows.values() for row in group]
+    requests = sum(max(1, len(row.choices)) for row in everything)
+    progress = _Steps(report, len(everything) + requests)
+    flat = answer_losses(
+        model,
+        [row.example for row in everything],
+        tokens_per_batch=tokens_per_batch,
+        on_progress=progress.step,
+    )
+    ends = np.cumsum([len(group) for group in rows.values()])[:-1]
+    results = run_tasks(
+        model,
+        tokenizer,
+        tasks,
+        rows,
+        stop_ids=stop_tokens(everything, tokenizer, _configured_stops(model)),
+        tokens_per_batch=tokens_per_batch,
+        on_progress=progress.step,
+    )
+    return dict(zip(rows, np.split(flat, ends), strict=True)), results
+
+
+class _Steps:
+    """Adds up the progress of several passes."""
+
+    def __init__(self, report: Progress, total: int) -> None:
+        self._report = report
+        self._total = total
+        self._before = 0
+
+    def step(self, done: int, total: int) -> None:
+        """Report the progress of the pass that is running; its last report ends it."""
+        self._report(self._before + done, self._total)
+        if done == total:
+            self._before += total
+
+
+def _configured_stops(model: PreTrainedModel) -> list[int]:
+    config = getattr(model, "generation_config", None)
+    stops = None if config is None else config.eos_token_id
+    if stops is None:
+        return []
+    return [int(stops)] if isinstance(stops, int) else [int(stop) for stop in stops]
+
+
+def _samples(
+    rows: Sequence[EvaluationRow],
+    name: str,
+    result: TaskResult,
+    losses: npt.NDArray[np.float64],
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row_id": [row.row_id for row in rows],
+            "task": name,
+            "prompt": [shortened(row.prompt_text, 400) for row in rows],
+            "reference": [row.reference for row in rows],
+            "prediction": result.predictions,
+            "generation": result.generations,
+            "correct": result.correct,
+            "answer_loss": losses,
+        }
+    )
+
+
+def _score(
+    task: TestTask,
+    rows: Sequence[EvaluationRow],
+    result: TaskResult,
+    losses: npt.NDArray[np.float64],
+) -> dict[str, Any]:
+    several = len(rows) > 1  # a single row has no standard error
+    return {
+        "task": task.task,
+        "capability": task.capability,
+        "metric": task.metric,
+        "n": len(rows),
+        "score": result.score,
+        "stderr": result.stderr,
+        "majority": majority_score([row.reference for row in rows]),
+        "answer_loss": float(losses.mean()),
+        "answer_loss_stderr": float(losses.std(ddof=1) / len(rows) ** 0.5) if several else np.nan,
+    }
+
+
+@contextlib.contextmanager
+def _evaluation_mode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Switch dropout off, and put back afterwards what lm-eval's model may set."""
+    was_training = {module for module in model.modules() if module.training}
+    padding_side, pad_token = tokenizer.padding_side, tokenizer.pad_token
+    model.eval()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for module in was_training:
+            module.training = True
+        tokenizer.padding_side = padding_side
+        if tokenizer.pad_token != pad_token:
+            tokenizer.pad_token = pad_token
+
+
+def macro_average(scores: pd.DataFrame) -> dict[str, float]:
+    """Average task scores with equal weights.
+
+    Args:
+        scores: frame with columns capability and score, one row a task.
+
+    Returns:
+        ``task``: mean over tasks (the papers' macro average); ``capability``: mean over
+        capabilities of the mean over their tasks.
+    """
+    by_capability = scores.groupby("capability")["score"].mean()
+    return {"task": float(scores["score"].mean()), "capability": float(by_capability.mean())}
