@@ -1,0 +1,11 @@
+"""One self-contained HTML file that says what was selected, why, and whether it helped.
+
+Read in this order: `inputs` (what it is made from), `headline` (the plain-words paragraph),
+`sections` (the numbers of each part), `figures` (inline SVG), `page` (templates).
+"""
+
+from __future__ import annotations
+
+from bids_core.report.inputs import ReportInputs
+
+__all__ = ["ReportInputs"]

@@ -1,0 +1,73 @@
+"""What a report is made from: plain data, so that any pipeline can fill it.
+
+Shapes: N training rows, M validation instances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+ZERO_SHOT: Final = "zero_shot"
+"""Method name of the base model without training, in the scores frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """Everything that the report shows.
+
+    Args:
+        name: name of the run.
+        created: when it ended, ISO 8601.
+        model: the base model, as the configuration names it.
+        main_method: the method whose picks the report explains, a key of `selections`.
+        config: the whole configuration, as JSON types.
+        data: `PreparedData.summary`.
+        rejects: one mapping a rejected row, with the fields of `bids_core.records.Reject`.
+        warmup: what `bids_core.warmup.warmup` returned; None where no warmup ran.
+        gradients: one mapping a shard: split, checkpoint, rows, eps_dominated_share (None where
+            no Adam update was taken), mean_loss, compute_seconds, and optionally norm_quantiles
+            (quantile -> gradient norm).
+        attribution: [N, M] influence.
+        row_ids: [N] ids of the training rows.
+        sources: [N] data source of each training row.
+        validation_ids: [M] ids of the validation instances.
+        tasks: [M] their tasks.
+        capabilities: [M] their capabilities.
+        selections: method -> frame with columns rank (from 1), row_id, source, utility,
+            winning_validation, winning_task (the last three missing where a method has none).
+        conversations: row id -> messages as JSON, of the picked rows and the validation instances;
+            a row that is missing is shown by its id alone.
+        scores: scores of all methods with a column `method` (`zero_shot` is the base model); None
+            where nothing was evaluated.
+        timings: step -> {seconds, cached}, in the order they ran.
+        versions: package -> version.
+    """
+
+    name: str
+    created: str
+    model: str
+    main_method: str
+    config: Mapping[str, Any]
+    data: Mapping[str, Any]
+    attribution: npt.NDArray[np.float32]
+    row_ids: Sequence[str]
+    sources: Sequence[str]
+    validation_ids: Sequence[str]
+    tasks: Sequence[str]
+    capabilities: Sequence[str]
+    selections: Mapping[str, pd.DataFrame]
+    rejects: Sequence[Mapping[str, Any]] = ()
+    warmup: Mapping[str, Any] | None = None
+    gradients: Sequence[Mapping[str, Any]] = ()
+    conversations: Mapping[str, str] = field(default_factory=dict)
+    scores: pd.DataFrame | None = None
+    timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
