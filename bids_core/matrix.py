@@ -1,0 +1,192 @@
+"""Read access to an attribution matrix that lies in memory or on disk, in row blocks.
+
+Everything downstream (normalisation, selection, diagnostics) reads the matrix through this class,
+so a numpy array, a torch tensor, a memory map and a Zarr array behave alike. Shapes: N training
+rows, M validation instances (columns), R rows of one block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import MatrixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MatrixLike: TypeAlias = Any
+"""What `as_matrix` takes: numpy array, torch tensor, Zarr array, pandas frame or `Matrix`."""
+
+RESIDENT_BYTES: Final = 2 << 30
+"""A Zarr array up to this size is read into memory once; a larger one stays on disk."""
+_BLOCK_BYTES: Final = 1 << 20
+"""float64 bytes of one block: fits the second-level cache of common processors."""
+_SLAB_BYTES: Final = 1 << 28
+"""Bytes read from disk at a time."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An attribution matrix and, if known, the names of its rows and columns.
+
+    Args:
+        values: [N, M] numpy array, or Zarr array that stays on disk.
+        row_ids: N names, for messages.
+        validation_ids: M names, for messages.
+    """
+
+    values: MatrixLike
+    row_ids: Sequence[str] | None = None
+    validation_ids: Sequence[str] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of training rows N."""
+        return int(self.values.shape[0])
+
+    @property
+    def n_columns(self) -> int:
+        """Number of validation instances M."""
+        return int(self.values.shape[1])
+
+    @property
+    def resident(self) -> bool:
+        """Whether any row can be had at once, without reading a whole chunk from disk."""
+        return isinstance(self.values, np.ndarray)
+
+    def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield (index of the first row, [R, M] block) over all rows in order."""
+        rows = max(1, _BLOCK_BYTES // (8 * self.n_columns))
+        for start, slab in self.slabs():
+            for offset in range(0, len(slab), rows):
+                yield start + offset, slab[offset : offset + rows]
+
+    def slabs(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield (index of the first row, rows) in pieces that fit in memory, aligned to chunks."""
+        if self.resident:
+            yield 0, self.values
+            return
+        rows = max(1, _SLAB_BYTES // (self.values.dtype.itemsize * self.n_columns))
+        chunk = int(self.values.chunks[0])
+        rows = max(chunk, rows // chunk * chunk)
+        for start in range(0, self.n_rows, rows):
+            yield start, np.asarray(self.values[start : start + rows])
+
+    def row(self, index: int) -> npt.NDArray[Any]:
+        """Return one row [M]; cheap only where the matrix is resident."""
+        return np.asarray(self.values[index])
+
+    def take(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return some rows.
+
+        Args:
+            rows: [B] row indices in any order.
+
+        Returns:
+            [B, M] array in the matrix's own dtype.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        if self.resident:
+            return np.asarray(self.values[wanted])
+        order = np.argsort(wanted, kind="stable")
+        found = np.empty((len(wanted), self.n_columns), dtype=self.values.dtype)
+        chunk = int(self.values.chunks[0])
+        edges = np.flatnonzero(np.diff(wanted[order] // chunk)) + 1
+        for group in np.split(order, edges):
+            if len(group):
+                first = int(wanted[group[0]]) // chunk * chunk
+                found[group] = np.asarray(self.values[first : first + chunk])[wanted[group] - first]
+        return found
+
+    def column_name(self, column: int) -> str:
+        """Return how messages call a column."""
+        if self.validation_ids is None:
+            return f"column {column}"
+        return f"column {column} ({self.validation_ids[column]!r})"
+
+    def row_name(self, row: int) -> str:
+        """Return how messages call a row."""
+        return f"row {row}" if self.row_ids is None else f"row {row} ({self.row_ids[row]!r})"
+
+    def refuse_nonfinite(self) -> None:
+        """Raise for the first entry that is NaN or infinite.
+
+        Raises:
+            MatrixError: naming its row and column.
+        """
+        for start, block in self.blocks():
+            finite = np.isfinite(block)
+            if not finite.all():
+                row, column = np.argwhere(~finite)[0]
+                msg = (
+                    f"the matrix holds {block[row, column]} in {self.row_name(start + int(row))}, "
+                    f"{self.column_name(int(column))}: every entry must be finite; remove the row "
+                    "or the column, or recompute it"
+                )
+                raise MatrixError(msg)
+
+
+def as_matrix(
+    attribution: MatrixLike,
+    *,
+    row_ids: Sequence[str] | None = None,
+    validation_ids: Sequence[str] | None = None,
+    resident_bytes: int = RESIDENT_BYTES,
+) -> Matrix:
+    """Wrap an attribution matrix, checking its shape and type.
+
+    Args:
+        attribution: [N, M] numpy array, torch tensor, Zarr array, pandas frame, or a `Matrix`.
+        row_ids: N names of the rows, used in messages only.
+        validation_ids: M names of the columns, used in messages only.
+        resident_bytes: a Zarr array up to this size is read into memory at once.
+
+    Returns:
+        The matrix, ready to be read.
+
+    Raises:
+        MatrixError: it is not a two-dimensional array of numbers with at least one entry, or the
+            names do not fit its shape.
+    """
+    values = attribution.values if isinstance(attribution, Matrix) else _as_array(attribution)
+    if isinstance(attribution, Matrix):
+        row_ids = row_ids if row_ids is not None else attribution.row_ids
+        validation_ids = (
+            validation_ids if validation_ids is not None else attribution.validation_ids
+        )
+    shape = tuple(int(length) for length in values.shape)
+    if len(shape) != 2 or 0 in shape:
+        msg = (
+            f"the attribution matrix has shape {shape}; it must be [training rows, validation "
+            "instances] with at least one of each"
+        )
+        raise MatrixError(msg)
+    if values.dtype.kind not in "iuf":
+        msg = f"the attribution matrix has dtype {values.dtype}; it must hold real numbers"
+        raise MatrixError(msg)
+    for names, length, kind in ((row_ids, shape[0], "row"), (validation_ids, shape[1], "column")):
+        if names is not None and len(names) != length:
+            msg = f"{len(names)} {kind} names were given for a matrix with {length} {kind}s"
+            raise MatrixError(msg)
+    if not isinstance(values, np.ndarray) and shape[0] * shape[1] * values.dtype.itemsize <= (
+        resident_bytes
+    ):
+        values = np.asarray(values[:])
+    return Matrix(values, row_ids=row_ids, validation_ids=validation_ids)
+
+
+def _as_array(attribution: MatrixLike) -> MatrixLike:
+    if isinstance(attribution, np.ndarray) or type(attribution).__module__.startswith("zarr."):
+        return attribution
+    if hasattr(attribution, "detach"):  # a torch tensor; torch itself is not imported here
+        tensor = attribution.detach().cpu()
+        return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    try:
+        return np.asarray(attribution)
+    except ValueError as error:  # rows of different lengths
+        msg = f"the attribution matrix can not be read as an array: {error}"
+        raise MatrixError(msg) from error

@@ -1,0 +1,93 @@
+"""BIDS: iterative selection of the row that adds most where the selection is weakest.
+
+Shapes: N training rows, M validation instances (columns), B budget.
+
+Literal form: while |T| < B, pick the row i outside T with the highest
+max_j (z_ij - mean_{k in T} z_kj). Both maxima commute, so the best candidate of a column is its
+highest unselected row, and a pick costs O(M) once each column's best rows are known. The result
+is that of the literal loop in float64, rounding included: where rounding makes rows tie, the
+lowest row wins, as in the literal loop.
+
+Source: BIDS (arXiv 2501.12147), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.progress import silent
+from bids_core.selection.best_rows import BestRows
+from bids_core.selection.result import Picks
+
+if TYPE_CHECKING:
+    from bids_core.matrix import Matrix
+    from bids_core.normalization import ColumnScale
+    from bids_core.progress import Progress
+
+Floats = npt.NDArray[np.float64]
+
+_LOOKAHEAD: Final = 2
+"""First length of a column's list, in picks per column."""
+_REPORT_EVERY: Final = 4096
+
+
+def pick_iteratively(
+    matrix: Matrix, scale: ColumnScale, budget: int, *, progress: Progress = silent
+) -> Picks:
+    """Return the first `budget` picks of the BIDS loop.
+
+    Args:
+        matrix: [N, M] finite raw values.
+        scale: the normalisation to apply; unusable columns take no part.
+        budget: number of picks B, at most N.
+        progress: told how many picks are made.
+
+    Returns:
+        The picks, with the utility of each at the time it was picked.
+
+    Source: BIDS, algorithm 1.
+    """
+    best = BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
+    picks = Picks(
+        rows=np.empty(budget, np.int64),
+        utilities=np.empty(budget),
+        columns=np.empty(budget, np.int64),
+        left_out=scale.left_out,
+    )
+    # An unusable column's mean is +inf, so its utility is -inf for every row.
+    total = np.where(scale.usable, 0.0, np.inf)
+    mean = total.copy()
+    utility = np.empty_like(total)
+    for step in range(budget):
+        if step:
+            np.divide(total, step, out=mean)
+        np.subtract(best.head_values, mean, out=utility)
+        column = int(utility.argmax())
+        highest = utility[column]
+        row = _lowest_row(best, utility, mean, column)
+        z_row = scale.apply(matrix.row(row))
+        if row != best.head_rows[column]:
+            column = int(np.argmax(z_row - mean == highest))
+        picks.rows[step], picks.utilities[step] = row, highest
+        picks.columns[step] = column
+        total += z_row
+        best.selected[row] = True
+        best.advance(np.flatnonzero(best.head_rows == row))
+        if step % _REPORT_EVERY == 0:
+            progress(step, budget)
+    progress(budget, budget)
+    return picks
+
+
+def _lowest_row(best: BestRows, utility: Floats, mean: Floats, column: int) -> int:
+    """Return the lowest row that attains the highest utility, in whichever column."""
+    highest = utility[column]
+    tied = np.flatnonzero(utility == highest)
+    row = int(best.head_rows[tied].min())
+    rounding = tied[best.next_values(tied) - mean[tied] >= highest]
+    for other in rounding:
+        row = min(row, int(best.tied(int(other), float(mean[other]), float(highest)).min()))
+    return row

@@ -1,0 +1,118 @@
+"""Methods that give every row one score and keep the highest.
+
+Shapes: N training rows, M validation instances (columns), R rows of a block, B budget. Scores are
+computed in float64, row by row, so a row's score does not depend on the rows around it; ties go to
+the lowest row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.normalization import prepare
+from bids_core.selection.request import groups_of
+from bids_core.selection.result import NO_COLUMN, Picks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bids_core.matrix import Matrix
+    from bids_core.selection.request import Request
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def instance_max(request: Request) -> Picks:
+    """Score = highest normalised influence on any validation instance.
+
+    With `zscore` this is BIDS without the iterations (-Iter); with `none`, BIDS without either
+    part. Source: BIDS (arXiv 2501.12147), ablations.
+    """
+    matrix, scale = prepare(request.matrix, request.normalization)
+    unusable = ~scale.usable
+
+    def score(block: npt.NDArray[Any]) -> tuple[Floats, Ints]:
+        z_RM = scale.apply(block)
+        z_RM[:, unusable] = -np.inf
+        winner = z_RM.argmax(axis=1)
+        return z_RM[np.arange(len(block)), winner], winner
+
+    return replace(take_highest(matrix, score, request.budget), left_out=scale.left_out)
+
+
+def less(request: Request) -> Picks:
+    """Score = max over tasks of the max over its subtasks of the mean over their instances.
+
+    Without subtasks each task is its own subtask. Works on raw influence. The winning column is
+    the highest one within the deciding subtask. Source: LESS (arXiv 2402.04333), section 4.3.
+    """
+    tasks = request.need_tasks()
+    groups = groups_of(tasks) if request.subtasks is None else groups_of(tasks, request.subtasks)
+    return _highest_group(request, groups, lambda part_RG: part_RG.mean(axis=1))
+
+
+def _highest_group(
+    request: Request, groups: Sequence[Ints], reduce: Callable[[Floats], Floats]
+) -> Picks:
+    """Score = max over groups of columns of `reduce` over the group."""
+
+    def score(block: npt.NDArray[Any]) -> tuple[Floats, Ints]:
+        best = np.full(len(block), -np.inf)
+        winner = np.zeros(len(block), dtype=np.int64)
+        for columns in groups:
+            part_RG = np.take(block, columns, axis=1).astype(np.float64, order="C")
+            value = reduce(part_RG)
+            better = value > best
+            best[better] = value[better]
+            winner[better] = columns[part_RG[better].argmax(axis=1)]
+        return best, winner
+
+    prepare(request.matrix, "none")  # refuses entries that are not finite
+    return take_highest(request.matrix, score, request.budget)
+
+
+def take_highest(
+    matrix: Matrix,
+    score: Callable[[npt.NDArray[Any]], tuple[Floats, Ints]],
+    budget: int,
+) -> Picks:
+    """Score all rows and return the `budget` highest ones in order, lowest row first in ties.
+
+    Args:
+        matrix: [N, M].
+        score: maps an [R, M] block to R scores and R winning columns.
+        budget: number of picks B.
+    """
+    scores = np.empty(matrix.n_rows)
+    winners = np.empty(matrix.n_rows, dtype=np.int64)
+    for start, block in matrix.blocks():
+        rows = slice(start, start + len(block))
+        scores[rows], winners[rows] = score(block)
+    order = highest(scores, budget)
+    return Picks(order, scores[order], winners[order])
+
+
+def highest(scores: Floats, count: int) -> Ints:
+    """Return the indices of the `count` highest scores, best first, lowest index first in ties."""
+    return np.argsort(-scores, kind="stable")[:count].astype(np.int64, copy=False)
+
+
+def without_scores(rows: Ints) -> Picks:
+    """Return picks of a method that values nothing."""
+    return Picks(rows, np.zeros(len(rows)), np.full(len(rows), NO_COLUMN, dtype=np.int64))
+
+
+def random(request: Request) -> Picks:
+    """Return rows drawn uniformly without replacement; nested in the budget for one seed."""
+    order = np.random.default_rng(request.seed).permutation(request.matrix.n_rows)
+    return without_scores(order[: request.budget].astype(np.int64))
+
+
+def full(request: Request) -> Picks:
+    """Return the whole pool in its own order, whatever the budget."""
+    return without_scores(np.arange(request.matrix.n_rows, dtype=np.int64))
