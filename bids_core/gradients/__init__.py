@@ -1,0 +1,27 @@
+"""Per-example gradient features: exact, batched, projected, stored.
+
+In reading order: `parameters` (what is trainable and where it lies), `loss`, `capture` and `plan`
+(how a batched backward pass gives each example's gradient), `engine`, `optimizer_update` (Adam),
+`hashing` and `projection`, `features` (a shard's work), `store` (Zarr).
+"""
+
+from bids_core.gradients.engine import per_example_gradients, stream_gradients
+from bids_core.gradients.features import Features, compute_features
+from bids_core.gradients.optimizer_update import adam_update
+from bids_core.gradients.parameters import n_trainable
+from bids_core.gradients.projection import Projector, make_projector
+from bids_core.gradients.store import GradientStore, open_store, write_shard
+
+__all__ = [
+    "Features",
+    "GradientStore",
+    "Projector",
+    "adam_update",
+    "compute_features",
+    "make_projector",
+    "n_trainable",
+    "open_store",
+    "per_example_gradients",
+    "stream_gradients",
+    "write_shard",
+]

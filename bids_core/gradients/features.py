@@ -1,0 +1,259 @@
+"""Projected gradient features of many examples: what one shard of the gradient stage computes.
+
+Shapes: n examples, P projected, B batch, T tokens, D parameters, d coordinates of one parameter.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from bids_core.data.batches import collate, token_budget_batches
+from bids_core.errors import DataError, NonFiniteError
+from bids_core.gradients.engine import stream_gradients
+from bids_core.gradients.optimizer_update import AdamMode, AdamTerms
+from bids_core.gradients.parameters import Slot, trainable_slots
+from bids_core.progress import Progress, silent
+from bids_core.records import IGNORED_LABEL, TokenizedExample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from bids_core.gradients.projection import Projector
+    from bids_core.moments import AdamMoments
+
+logger = logging.getLogger(__name__)
+
+FeatureKind = Literal["adam", "sgd", "sign"]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the examples that have one, in the order they were given.
+
+    Args:
+        values: [n, P] float32, projected, not normalised.
+        norms: [n] float32, lengths of the rows of `values`.
+        losses: [n] float32, mean completion loss of each example.
+        row_ids: their ids.
+        nonfinite_row_ids: ids of the examples left out for a NaN or infinite loss or gradient.
+        eps_dominated_share: share of Adam denominators that are mostly eps, counted over the first
+            example of every batch; None without Adam.
+        n_tokens: tokens of all examples.
+        seconds: time taken.
+    """
+
+    values: torch.Tensor
+    norms: torch.Tensor
+    losses: torch.Tensor
+    row_ids: list[str]
+    nonfinite_row_ids: list[str]
+    eps_dominated_share: float | None
+    n_tokens: int
+    seconds: float
+
+
+def compute_features(
+    model: nn.Module,
+    examples: Sequence[TokenizedExample],
+    *,
+    feature: FeatureKind,
+    projector: Projector,
+    moments: AdamMoments | None = None,
+    adam_mode: AdamMode = "less_code",
+    tokens_per_batch: int = 2048,
+    pad_token_id: int = 0,
+    on_nonfinite: Literal["error", "reject"] = "error",
+    on_progress: Progress = silent,
+) -> Features:
+    """Return the projected gradient feature of each example.
+
+    Batches hold examples of like length and at most `tokens_per_batch` padded tokens; a batch that
+    does not fit in memory is halved. Memory does not depend on the number of examples but for the
+    [n, P] result.
+
+    Args:
+        model: causal language model with trainable (LoRA) parameters.
+        examples: tokenized examples, each with a completion token.
+        feature: `adam` (LESS, training side), `sgd` (plain gradient) or `sign`.
+        projector: random projection of D coordinates.
+        moments: state of the optimizer that ran; needed for `adam`.
+        adam_mode: `less_code` or `paper`.
+        tokens_per_batch: padded tokens in one batch.
+        pad_token_id: what padding is made of (never seen by the model's attention).
+        on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and go on.
+        on_progress: told how many examples are done.
+
+    Returns:
+        The features of the examples that have one.
+
+    Raises:
+        DataError: an example has no completion token.
+        NonFiniteError: a loss or gradient is not finite, and `on_nonfinite` is `error`.
+        ArtifactError: the moments are of other parameters.
+    """
+    _require_completions(examples)
+    started = time.perf_counter()
+    sink = _FeatureSink(model, projector, feature, moments, adam_mode)
+    values = torch.empty(len(examples), projector.dim)
+    losses = torch.empty(len(examples))
+    done = 0
+    lengths = [example.n_tokens for example in examples]
+    for rows in token_budget_batches(lengths, tokens_per_batch):
+        _fill(model, sink, examples, rows, pad_token_id, values, losses)
+        if on_nonfinite == "error":
+            _require_finite(values, losses, examples, rows)
+        done += len(rows)
+        on_progress(done, len(examples))
+    finite = torch.isfinite(losses) & torch.isfinite(values).all(1)
+    kept = finite.nonzero().flatten().tolist()
+    values, losses = (values, losses) if len(kept) == len(values) else (values[kept], losses[kept])
+    return Features(
+        values=values,
+        norms=values.norm(dim=1),
+        losses=losses,
+        row_ids=[examples[i].row_id for i in kept],
+        nonfinite_row_ids=[examples[i].row_id for i in (~finite).nonzero().flatten().tolist()],
+        eps_dominated_share=sink.eps_dominated_share,
+        n_tokens=sum(lengths),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _require_completions(examples: Sequence[TokenizedExample]) -> None:
+    empty = [e.row_id for e in examples if not (e.labels[1:] != IGNORED_LABEL).any()]
+    if empty:
+        shown = ", ".join(repr(row_id) for row_id in empty[:10])
+        msg = (
+            f"{len(empty)} examples have no completion token, the first being {shown}; they have "
+            "no gradient, so leave them out before this stage"
+        )
+        raise DataError(msg)
+
+
+def _require_finite(
+    values: torch.Tensor,
+    losses: torch.Tensor,
+    examples: Sequence[TokenizedExample],
+    rows: list[int],
+) -> None:
+    finite = torch.isfinite(losses[rows]) & torch.isfinite(values[rows]).all(1)
+    bad = [
+        examples[row].row_id for row, good in zip(rows, finite.tolist(), strict=True) if not good
+    ]
+    if bad:
+        msg = (
+            f"the loss or gradient of {len(bad)} examples is NaN or infinite: "
+            f"{', '.join(repr(row_id) for row_id in bad[:10])}; look at the warmup loss, use "
+            "model.dtype float32, or set gradients.on_nonfinite to reject to leave them out"
+        )
+        raise NonFiniteError(msg)
+
+
+def _fill(
+    model: nn.Module,
+    sink: _FeatureSink,
+    examples: Sequence[TokenizedExample],
+    rows: list[int],
+    pad_token_id: int,
+    values: torch.Tensor,
+    losses: torch.Tensor,
+) -> None:
+    """Compute a batch; halve it when memory runs out."""
+    batch = collate([examples[row] for row in rows], pad_token_id=pad_token_id)
+    try:
+        losses[rows] = stream_gradients(model, batch, sink).float().cpu()
+        values[rows] = sink.features_BP.cpu()
+        sink.end()
+        return
+    except (torch.OutOfMemoryError, MemoryError):
+        if len(rows) == 1:
+            raise
+        logger.warning("out of memory with %d examples in a batch; trying half", len(rows))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+        _fill(model, sink, examples, half, pad_token_id, values, losses)
+
+
+class _FeatureSink:
+    """Turns gradients into features and projects them as they come, parameter by parameter."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        projector: Projector,
+        feature: FeatureKind,
+        moments: AdamMoments | None,
+        adam_mode: AdamMode,
+    ) -> None:
+        slots = trainable_slots(model)
+        total = sum(slot.numel for slot in slots)
+        if projector.n_parameters != total:
+            msg = f"the projector is for {projector.n_parameters} parameters, the model has {total}"
+            raise ValueError(msg)
+        if feature == "adam" and moments is None:
+            msg = "the adam feature needs the moments of the optimizer that ran"
+            raise ValueError(msg)
+        self._projector = projector
+        self._feature = feature
+        self._terms = _terms(slots, moments, adam_mode) if feature == "adam" and moments else {}
+        self._n_dominated = self._n_counted = 0
+        self._batch = (0, 0)
+        self._n_rows = 0
+        self._out_BP: torch.Tensor | None = None
+
+    def begin(self, batch_size: int) -> None:
+        """Start a batch."""
+        self._n_rows, self._out_BP, self._batch = batch_size, None, (0, 0)
+
+    def take(self, slot: Slot, grads_Bd: torch.Tensor) -> None:
+        """Add one parameter's part of the feature."""
+        if self._out_BP is None:
+            device = grads_Bd.device
+            self._out_BP = torch.zeros(self._n_rows, self._projector.dim, device=device)
+        if self._feature == "adam":
+            terms = self._terms[slot.name]
+            dominated, counted = self._batch
+            self._batch = (dominated + terms.n_eps_dominated(grads_Bd[:1]), counted + slot.numel)
+            grads_Bd = terms.update(grads_Bd)
+        elif self._feature == "sign":
+            finite = torch.isfinite(grads_Bd).all(1, keepdim=True)
+            grads_Bd = torch.where(finite, grads_Bd.sign(), torch.nan)
+        piece = grads_Bd.to(self._out_BP.device)
+        self._projector.add(self._out_BP, piece, offset=slot.offset)
+
+    def end(self) -> None:
+        """Count a finished batch."""
+        self._n_dominated += self._batch[0]
+        self._n_counted += self._batch[1]
+
+    @property
+    def features_BP(self) -> torch.Tensor:
+        """[B, P] float32 of the batch."""
+        assert self._out_BP is not None  # noqa: S101 - take() ran for every parameter
+        return self._out_BP
+
+    @property
+    def eps_dominated_share(self) -> float | None:
+        """Share of denominators that are mostly eps."""
+        return self._n_dominated / self._n_counted if self._n_counted else None
+
+
+def _terms(slots: list[Slot], moments: AdamMoments, mode: AdamMode) -> dict[str, AdamTerms]:
+    m_D, v_D = moments.flat([slot.name for slot in slots])
+    terms = {}
+    for slot in slots:
+        part = slice(slot.offset, slot.offset + slot.numel)
+        device = slot.parameter.device
+        terms[slot.name] = AdamTerms(
+            m_D[part].to(device), v_D[part].to(device),
+            betas=moments.betas, eps=moments.eps, step=moments.step, mode=mode,
+        )  # fmt: skip
+    return terms

@@ -1,0 +1,131 @@
+"""One loss per example, with logits computed only where a label is.
+
+The loss of an example is the mean cross-entropy of its completion tokens (label t is predicted
+from position t-1, Hugging Face's convention). The rows of the hidden states that predict a label
+are picked right before the output head, so that whatever the model does after its head (soft
+capping, scaling, casting) still happens, on [1, n, V] logits instead of [B, T, V].
+
+Shapes: B batch, T tokens, V vocabulary, n label positions of the whole batch, H hidden size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+
+from bids_core.errors import DataError
+from bids_core.records import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
+
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """The positions of a batch that predict a label.
+
+    Args:
+        example: [n] int64, the example each position belongs to, ascending.
+        position: [n] int64, its position within the example.
+        target: [n] int64, the label to predict.
+        rank: [n] int64, 0, 1, 2 … within the example.
+        counts: [B] int64, labels of each example.
+    """
+
+    example: torch.Tensor
+    position: torch.Tensor
+    target: torch.Tensor
+    rank: torch.Tensor
+    counts: torch.Tensor
+
+    @classmethod
+    def of(cls, labels_BT: torch.Tensor) -> LabelRows:
+        """Find the positions of a batch's labels.
+
+        Raises:
+            DataError: an example has no label, so that its loss and gradient are undefined.
+        """
+        shifted = labels_BT[:, 1:]
+        example, position = (shifted != IGNORED_LABEL).nonzero(as_tuple=True)
+        counts = torch.bincount(example, minlength=len(labels_BT))
+        if not bool((counts > 0).all()):
+            empty = (counts == 0).nonzero().flatten().tolist()
+            msg = f"rows {empty} of the batch have no completion token; leave such examples out"
+            raise DataError(msg)
+        starts = torch.cumsum(counts, 0) - counts
+        rank = torch.arange(len(example), device=example.device) - starts[example]
+        return cls(example, position, shifted[example, position], rank, counts)
+
+
+def causal_lm(model: nn.Module) -> nn.Module:
+    """Return the Hugging Face model inside a PEFT wrapper, or the model itself."""
+    inner = getattr(model, "get_base_model", None)
+    return inner() if callable(inner) else model
+
+
+def output_head(model: nn.Module) -> nn.Module | None:
+    """Return the module that turns hidden states into logits, None when the model has none."""
+    getter = getattr(causal_lm(model), "get_output_embeddings", None)
+    return getter() if callable(getter) else None
+
+
+def example_losses(
+    model: nn.Module, batch: Mapping[str, torch.Tensor], rows: LabelRows, *, head: nn.Module | None
+) -> torch.Tensor:
+    """Return each example's mean completion loss.
+
+    Args:
+        model: a causal language model, possibly wrapped by PEFT.
+        batch: `input_ids`, `attention_mask`, `labels`, each [B, T].
+        rows: the label positions of `batch`.
+        head: output head before which the rows are picked; None computes all logits.
+
+    Returns:
+        [B] float32, differentiable.
+    """
+    inputs = model_inputs(model, batch)
+    if head is None:
+        logits = model(**inputs).logits[rows.example, rows.position]
+    else:
+        with _rows_picked_before(head, rows):
+            logits = model(**inputs).logits[0]
+    tokens = F.cross_entropy(logits.float(), rows.target, reduction="none")
+    sums = tokens.new_zeros(len(rows.counts)).index_add(0, rows.example, tokens)
+    return sums / rows.counts
+
+
+def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return the arguments of a forward pass: no labels, no cache, positions from the mask.
+
+    Positions are counted over real tokens, so that padding on the left does not move them.
+    """
+    mask = batch["attention_mask"]
+    inputs: dict[str, Any] = {"input_ids": batch["input_ids"], "attention_mask": mask}
+    accepted = inspect.signature(causal_lm(model).forward).parameters
+    if "position_ids" in accepted:
+        inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
+    if "use_cache" in accepted:
+        inputs["use_cache"] = False
+    return inputs
+
+
+@contextmanager
+def _rows_picked_before(head: nn.Module, rows: LabelRows) -> Iterator[None]:
+    def pick(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        hidden_BTH = args[0]
+        return (hidden_BTH[rows.example, rows.position].unsqueeze(0), *args[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
