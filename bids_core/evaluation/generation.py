@@ -64,7 +64,7 @@ def _until_stop(row: list[int], stop_ids: Sequence[int]) -> list[int]:
     return row[: ends[0]] if ends else row
 
 
-def _greedy(max_new_tokens: int, stop_ids: Sequence[int]) -> Any:  # noqa: ANN401 - lazy class
+def _greedy(max_new_tokens: int, stop_ids: Sequence[int]) -> Any:
     """Spell out every setting that a model's own generation config could otherwise slip in."""
     from transformers import GenerationConfig
 

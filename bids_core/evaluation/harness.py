@@ -26,7 +26,6 @@ from lm_eval.models.huggingface import HFLM
 from bids_core.evaluation.answers import compile_pattern, extract_answer
 from bids_core.evaluation.generation import generate
 from bids_core.evaluation.likelihood import log_likelihoods
-from bids_core.records import IGNORED_LABEL, TokenizedExample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,7 +73,7 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
         self.OUTPUT_TYPE = "multiple_choice" if is_choice else "generate_until"
         self.metric = "acc" if is_choice else "exact_match"
         self._pattern = compile_pattern(task)
-        self._rows = [_document(row) for row in rows]
+        self._documents = [_document(index, row) for index, row in enumerate(rows)]
         super().__init__()
         self._config = TaskConfig(
             task=task.task,
@@ -102,7 +101,7 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
 
     def test_docs(self) -> Documents:
         """Return the rows."""
-        return self._rows
+        return self._documents
 
     def doc_to_text(self, doc: Mapping[str, Any]) -> str:
         """Return the prompt, with the chat template's markers."""
@@ -153,14 +152,13 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
         return {self.metric: True}
 
 
-def _document(row: EvaluationRow) -> dict[str, Any]:
+def _document(index: int, row: EvaluationRow) -> dict[str, Any]:
     return {
+        "index": index,
         "row_id": row.row_id,
         "prompt": row.prompt_text,
         "reference": row.reference,
         "choices": list(row.choices),
-        "prompt_ids": list(row.prompt),
-        "choice_ids": [list(ids) for ids in row.choice_ids],
     }
 
 
@@ -170,6 +168,7 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
     Args:
         model: causal language model, with or without adapters, on its device.
         tokenizer: its tokenizer.
+        rows: test rows of each task; a request says which one it is about.
         stop_ids: token ids that end an answer.
         tokens_per_batch: padded tokens of one forward pass.
         on_progress: called with (requests done, all).
@@ -180,11 +179,13 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        rows: Mapping[str, Sequence[EvaluationRow]],
         stop_ids: Sequence[int],
         tokens_per_batch: int,
         on_progress: Progress,
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal")
+        self._rows = rows
         self._stop_ids = stop_ids
         self._tokens_per_batch = tokens_per_batch
         self._on_progress = on_progress
@@ -196,7 +197,7 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         del disable_tqdm
         scored = log_likelihoods(
             self.model,
-            [_scored_choice(request) for request in requests],
+            [self._row(request).choice_examples[request.idx] for request in requests],
             tokens_per_batch=self._tokens_per_batch,
             on_progress=self._on_progress,
         )
@@ -213,7 +214,7 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
             answered = len(texts)
             tokens = generate(
                 self.model,
-                [requests[index].doc["prompt_ids"] for index in indices],
+                [self._row(requests[index]).prompt for index in indices],
                 max_new_tokens=limit,
                 stop_ids=self._stop_ids,
                 tokens_per_batch=self._tokens_per_batch,
@@ -221,20 +222,14 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
                     before + done, len(requests)
                 ),
             )
-            decoded = (self.tokenizer.decode(row, skip_special_tokens=True) for row in tokens)
-            texts.update(zip(indices, decoded, strict=True))
+            for index, answer in zip(indices, tokens, strict=True):
+                text = self.tokenizer.decode(answer, skip_special_tokens=True)
+                texts[index] = text.lstrip().removeprefix(self._row(requests[index]).opening)
         return [texts[index] for index in range(len(requests))]
 
-
-def _scored_choice(request: Instance) -> TokenizedExample:
-    prompt = request.doc["prompt_ids"]
-    choice = request.doc["choice_ids"][request.idx]
-    labels = [IGNORED_LABEL] * len(prompt) + choice
-    return TokenizedExample(
-        row_id=request.doc["row_id"],
-        input_ids=np.array(prompt + choice, dtype=np.int32),
-        labels=np.array(labels, dtype=np.int32),
-    )
+    def _row(self, request: Instance) -> EvaluationRow:
+        row: EvaluationRow = self._rows[request.task_name][request.doc["index"]]
+        return row
 
 
 def run_tasks(
@@ -266,6 +261,7 @@ def run_tasks(
         wrapped = RowModel(
             model,
             tokenizer,
+            rows=rows,
             stop_ids=stop_ids,
             tokens_per_batch=tokens_per_batch,
             on_progress=on_progress,

@@ -101,7 +101,7 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> li
     return [_score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
 
 
-def _score_row(logits_KV: Any, labels: torch.Tensor) -> Scored:  # noqa: ANN401
+def _score_row(logits_KV: Any, labels: torch.Tensor) -> Scored:
     targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
     predicting = logits_KV[:-1][-len(targets) :]
     is_label = targets != IGNORED_LABEL

@@ -1,21 +1,26 @@
 """A test row becomes token ids, a reference answer and (for multiple choice) scored choices.
 
 The prompt is the stored token ids of the row up to its last completion, never a second rendering:
-what the model reads in the evaluation is what it read in training. Everything that can be wrong
-with a row is found here, before the first forward pass.
+what the model reads in the evaluation is what it read in training. A choice is tokenized as a
+completion of that conversation is, end of turn included; so a choice that another one starts with
+(`1`, `10`) gets no head start. Everything that can be wrong with a row is found here, before the
+first forward pass.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from bids_core.data.conversation import completion_text, from_json, prompt_messages
+from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
-from bids_core.records import IGNORED_LABEL, TokenizedExample
+from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
     import re
@@ -27,30 +32,39 @@ if TYPE_CHECKING:
     from bids_core.config import TestTask
     from bids_core.data import Split
 
+_UNLIMITED: Final = 2**31
+"""Choices are not truncated: whether they fit the model is checked, not mended."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
     """One test row, ready to be evaluated.
 
     Args:
-        row_id: unique within the split.
         location: ``file:line``.
         example: all its tokens; the labels are what the answer loss is taken over.
         prompt: token ids up to the last completion.
         prompt_text: the same, as text.
+        opening: what the chat template writes between the prompt and the answer (the blank
+            `<think>` block of some), nearly always nothing.
         reference: the answer to compare with.
         choices: answer options (multiple choice), else empty.
-        choice_ids: token ids of each option, end of turn included.
+        choice_examples: the tokens of each option after the prompt; labels on the option alone.
     """
 
-    row_id: str
     location: str
     example: TokenizedExample
     prompt: tuple[int, ...]
     prompt_text: str
+    opening: str
     reference: str
-    choices: tuple[str, ...]
-    choice_ids: tuple[tuple[int, ...], ...]
+    choices: tuple[str, ...] = ()
+    choice_examples: tuple[TokenizedExample, ...] = ()
+
+    @property
+    def row_id(self) -> str:
+        """Its id, unique within the split."""
+        return self.example.row_id
 
 
 def rows_of_task(
@@ -70,9 +84,7 @@ def rows_of_task(
     """
     frame = split.frame[split.frame["task"] == task.task]
     if frame.empty:
-        msg = (
-            f"test task {task.task!r} has no rows; see the rejects, or remove the task from `test`"
-        )
+        msg = f"test task {task.task!r} has no usable rows; see the rejects, or remove the task"
         raise DataError(msg)
     pattern = compile_pattern(task)
     rows = [_row(record, task, pattern, tokenizer) for record in frame.to_dict("records")]
@@ -87,36 +99,32 @@ def _row(
     pattern: re.Pattern[str] | None,
     tokenizer: PreTrainedTokenizerBase,
 ) -> EvaluationRow:
-    from bids_core.data import completion_text
-
-    location = str(record["location"])
     example = TokenizedExample(
         row_id=str(record["row_id"]),
         input_ids=np.asarray(record["input_ids"], dtype=np.int32),
         labels=np.asarray(record["labels"], dtype=np.int32),
     )
+    location = str(record["location"])
+    messages = from_json(record["messages"])
+    text = completion_text(messages)
+    if not text.strip() or not (example.labels != IGNORED_LABEL).any():
+        msg = f"{location}: test task {task.task!r}: there is no reference answer; add one"
+        raise DataError(msg)
     start, end = last_completion(example.labels)
-    prompt = tuple(example.input_ids[:start].tolist())
-    text = completion_text(json.loads(record["messages"]))
-    choices: tuple[str, ...] = ()
-    choice_ids: tuple[tuple[int, ...], ...] = ()
-    if task.metric == "multiple_choice":
-        choices = _choices(record, text, location)
-        completion = tuple(example.input_ids[start:end].tolist())
-        choice_ids = _choice_ids(choices, text, completion, tokenizer, location)
-        reference = text.strip()
-    else:
-        reference = _reference(text, pattern, task, location)
-    return EvaluationRow(
-        row_id=example.row_id,
+    completion = _decode(tokenizer, example.input_ids[start:end])
+    row = EvaluationRow(
         location=location,
         example=example,
-        prompt=prompt,
-        prompt_text=str(tokenizer.decode(list(prompt))),
-        reference=reference,
-        choices=choices,
-        choice_ids=choice_ids,
+        prompt=tuple(example.input_ids[:start].tolist()),
+        prompt_text=_decode(tokenizer, example.input_ids[:start]),
+        opening=completion.partition(text.strip())[0].lstrip()
+        if text.strip() in completion
+        else "",
+        reference=text.strip(),
     )
+    if task.metric == "multiple_choice":
+        return _with_choices(row, record.get("choices"), messages, tokenizer)
+    return replace(row, reference=_reference(text, pattern, task, location))
 
 
 def last_completion(labels: npt.NDArray[np.int32]) -> tuple[int, int]:
@@ -125,79 +133,84 @@ def last_completion(labels: npt.NDArray[np.int32]) -> tuple[int, int]:
     Earlier runs are the assistant's earlier turns: part of the prompt.
     """
     labelled = np.flatnonzero(labels != IGNORED_LABEL)
-    end = int(labelled[-1]) + 1
     gaps = np.flatnonzero(np.diff(labelled) > 1)
-    return int(labelled[gaps[-1] + 1] if len(gaps) else labelled[0]), end
+    start = labelled[gaps[-1] + 1] if len(gaps) else labelled[0]
+    return int(start), int(labelled[-1]) + 1
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, ids: npt.NDArray[np.int32]) -> str:
+    return str(tokenizer.decode(ids.tolist()))
 
 
 def _reference(text: str, pattern: re.Pattern[str] | None, task: TestTask, location: str) -> str:
     reference = extract_answer(text, pattern)
-    if reference is None:
-        msg = (
-            f"{location}: test task {task.task!r}: answer_pattern {task.answer_pattern!r} matches "
-            f"nothing in the reference {shortened(text)!r}; mend the pattern or the row"
-        )
-        raise DataError(msg)
     if not reference:
-        msg = f"{location}: test task {task.task!r}: the reference answer is empty; mend the row"
+        msg = (
+            f"{location}: test task {task.task!r}: answer_pattern {task.answer_pattern!r} finds no "
+            f"answer in the reference {shorten(text)}; mend the pattern or the row"
+        )
         raise DataError(msg)
     return reference
 
 
-def _choices(record: dict[Any, Any], text: str, location: str) -> tuple[str, ...]:
-    stored = record.get("choices")
+def _with_choices(
+    row: EvaluationRow,
+    stored: object,
+    messages: Sequence[Message],
+    tokenizer: PreTrainedTokenizerBase,
+) -> EvaluationRow:
     if not isinstance(stored, str):
         msg = (
-            f"{location}: the row has no choices, which metric multiple_choice needs; map `choices`"
-            " to a list field, or use metric exact_match"
+            f"{row.location}: the row has no choices, which metric multiple_choice needs; map "
+            "`choices` to a list field, or use metric exact_match"
         )
         raise DataError(msg)
-    choices = tuple(str(choice).strip() for choice in json.loads(stored))
-    if text.strip() not in choices:
+    texts = [str(choice) for choice in json.loads(stored)]
+    choices = tuple(text.strip() for text in texts)
+    if row.reference not in choices:
         msg = (
-            f"{location}: the answer {shortened(text)!r} is not among the choices "
-            f"{[shortened(choice) for choice in choices]}; mend the row"
+            f"{row.location}: the answer {shorten(row.reference)} is not among the choices "
+            f"{shorten(list(choices), 120)}; mend the row"
         )
         raise DataError(msg)
-    return choices
-
-
-def _choice_ids(
-    choices: Sequence[str],
-    text: str,
-    completion: tuple[int, ...],
-    tokenizer: PreTrainedTokenizerBase,
-    location: str,
-) -> tuple[tuple[int, ...], ...]:
-    """Tokenize the choices as the stored completion is, its end of turn included.
-
-    With the end of turn a choice that another one starts with (`1`, `10`) gets no head start.
-    White space around the answer is kept around every choice.
-    """
-    reference = _ids(tokenizer, text)
-    if completion[: len(reference)] != reference:
-        msg = (
-            f"{location}: the tokens of the answer {shortened(text)!r} depend on the text before "
-            "it, so the choices can not be scored alone; use metric exact_match"
+    before, _, after = completion_text(messages).partition(row.reference)
+    prompt = prompt_messages(messages)
+    examples = [
+        Example(
+            row_id=row.row_id,
+            source="",
+            messages=(*prompt, Message("assistant", f"{before}{choice}{after}")),
+            location=row.location,
         )
-        raise DataError(msg)
-    ending = completion[len(reference) :]
-    before, _, after = text.partition(text.strip())
-    return tuple((*_ids(tokenizer, f"{before}{choice}{after}"), *ending) for choice in choices)
+        for choice in choices
+    ]
+    scored = []
+    for choice, result in zip(
+        choices, tokenize_examples(examples, tokenizer, _UNLIMITED), strict=True
+    ):
+        if isinstance(result, RejectedRow):
+            msg = f"{row.location}: the choice {shorten(choice)} can not be scored: {result}"
+            raise DataError(msg)
+        scored.append(_last_only(result.example))
+    return replace(row, choices=choices, choice_examples=tuple(scored))
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+def _last_only(example: TokenizedExample) -> TokenizedExample:
+    """Keep the labels of the last completion only."""
+    labels = example.labels.copy()
+    labels[: last_completion(labels)[0]] = IGNORED_LABEL
+    return replace(example, labels=labels)
 
 
 def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None) -> None:
-    longest_choice = max((len(ids) for ids in row.choice_ids), default=task.max_new_tokens)
-    needed = len(row.prompt) + longest_choice
+    if task.metric == "multiple_choice":
+        needed = max(example.n_tokens for example in row.choice_examples)
+    else:
+        needed = len(row.prompt) + task.max_new_tokens
     if max_positions is not None and needed > max_positions:
         msg = (
-            f"{row.location}: test task {task.task!r}: the prompt has {len(row.prompt)} tokens and "
-            f"the answer may take {longest_choice}, but the model takes {max_positions}; shorten "
-            "the row, or lower max_new_tokens"
+            f"{row.location}: test task {task.task!r}: prompt and answer may take {needed} tokens, "
+            f"but the model takes {max_positions}; shorten the row, or lower max_new_tokens"
         )
         raise DataError(msg)
 
@@ -215,14 +228,7 @@ def stop_tokens(
     found: dict[int, None] = {}
     for row in rows:
         labelled = row.example.labels[row.example.labels != IGNORED_LABEL].tolist()
-        closing = [token for token in labelled if token in special][-1:]
-        found.update(dict.fromkeys(closing))
+        found.update(dict.fromkeys(token for token in labelled[-1:] if token in special))
     if tokenizer.eos_token_id is not None:
         found[int(tokenizer.eos_token_id)] = None
     return tuple(dict.fromkeys((*found, *known)))
-
-
-def shortened(text: str, limit: int = 80) -> str:
-    """Cut a text for a one-line message."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"

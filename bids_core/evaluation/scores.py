@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import majority_score
-from bids_core.evaluation.rows import rows_of_task, shortened, stop_tokens
+from bids_core.evaluation.rows import rows_of_task, stop_tokens
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from bids_core.evaluation.harness import TaskResult
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
+
+
+_PROMPT_SHOWN: Final = 1000
+"""Characters of a prompt that the samples keep."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,7 @@ def _samples(
         {
             "row_id": [row.row_id for row in rows],
             "task": name,
-            "prompt": [shortened(row.prompt_text, 400) for row in rows],
+            "prompt": [_shortened(row.prompt_text) for row in rows],
             "reference": [row.reference for row in rows],
             "prediction": result.predictions,
             "generation": result.generations,
@@ -166,6 +170,10 @@ def _samples(
             "answer_loss": losses,
         }
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _PROMPT_SHOWN else f"{text[:_PROMPT_SHOWN]}..."
 
 
 def _score(
