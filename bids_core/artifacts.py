@@ -337,7 +337,7 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _protocols(fs: Any) -> tuple[str, ...]:  # noqa: ANN401 - fsspec is untyped
+def _protocols(fs: Any) -> tuple[str, ...]:
     return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
 
 

@@ -254,9 +254,11 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _capability_of_a_task_is_one(self) -> RunConfig:
         seen: dict[str, str] = {}
-        for task in (*self.validation, *self.test):
-            known = seen.setdefault(task.task, task.capability)
-            if known != task.capability:
-                msg = f"task {task.task!r} has two capabilities, {known!r} and {task.capability!r}"
+        pairs = [(entry.task, entry.capability) for entry in self.validation]
+        pairs += [(entry.task, entry.capability) for entry in self.test]
+        for task, capability in pairs:
+            known = seen.setdefault(task, capability)
+            if known != capability:
+                msg = f"task {task!r} has two capabilities, {known!r} and {capability!r}"
                 raise ValueError(msg)
         return self

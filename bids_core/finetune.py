@@ -54,5 +54,5 @@ def finetune(
         scratch=scratch,
         on_progress=on_progress,
     )
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(str(folder), safe_serialization=True)
     return {**asdict(log), "n_rows": len(examples)}

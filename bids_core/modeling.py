@@ -164,14 +164,15 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 def load_base(config: ModelConfig) -> PreTrainedModel:
     """Load the base model onto its device, frozen, in its dtype."""
+    import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = choose_device(config.device)
     folder = resolve_model(config).folder
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=choose_dtype(config.dtype, device),
             trust_remote_code=config.trust_remote_code,
@@ -181,7 +182,8 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
         msg = f"model.path: {config.path} can not be loaded: {str(error).splitlines()[0]}"
         raise ModelError(msg) from error
     model.requires_grad_(requires_grad=False)
-    return model.to(device)
+    torch.nn.Module.to(model, device)
+    return model
 
 
 def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:

@@ -149,7 +149,7 @@ def _mean(matrix: Matrix) -> Floats:
     return total / matrix.n_rows
 
 
-def sum_columns(matrix: Matrix, fill: Any) -> Floats:  # noqa: ANN401 - a callable (block, out)
+def sum_columns(matrix: Matrix, fill: Any) -> Floats:
     """Return column sums of f(block), added row after row in float64.
 
     The order of additions is that of `numpy.sum(axis=0)` on one C-ordered float64 array, so the

@@ -12,10 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
+from bids_core.gradients.loss import LabelRows, example_losses, output_head
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
@@ -46,7 +53,6 @@ class TrainingLog:
     epochs: list[int] = field(default_factory=list)
     tokens: int = 0
     seconds: float = 0.0
-
 
 
 def train(
@@ -109,7 +115,7 @@ def train(
         remove_unused_columns=False,
     )
     watch = _Watch(len(examples), settings.epochs, on_epoch_end, on_progress)
-    trainer = Trainer(
+    trainer = _LabelTrainer(
         model=model,
         args=arguments,
         train_dataset=_Rows(examples),
@@ -124,6 +130,31 @@ def train(
     watch.log.seconds = time.perf_counter() - started
     watch.log.tokens = settings.epochs * sum(example.n_tokens for example in examples)
     return watch.log
+
+
+class _LabelTrainer(Trainer):
+    """Trainer whose logits are computed only where a label is.
+
+    The loss is the mean over the completion tokens of the optimizer step, as in the plain Trainer;
+    leaving out the other logits saves a fifth of the time of a small model.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # the loss below divides by num_items_in_batch
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Return the summed token loss of a micro-batch, divided by the step's tokens."""
+        rows = LabelRows.of(inputs["labels"])
+        losses = example_losses(model, inputs, rows, head=output_head(model))
+        total = rows.counts.sum() if num_items_in_batch is None else num_items_in_batch
+        return (losses * rows.counts).sum() / total
 
 
 def _printer() -> type[TrainerCallback]:
@@ -146,7 +177,7 @@ class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return {"example": example, "input_ids": example.input_ids, "length": example.n_tokens}
 
 
-class _Watch(TrainerCallback):
+class _Watch(TrainerCallback):  # its methods have the signature that the Trainer calls
     """Writes down what ran, and stops at the first loss that is not a number."""
 
     def __init__(
@@ -163,18 +194,27 @@ class _Watch(TrainerCallback):
         self._on_epoch_end = on_epoch_end
         self._on_progress = on_progress
 
-    def on_pre_optimizer_step(self, *_: Any, optimizer: Any, **__: Any) -> None:  # noqa: ANN401
-        self.log.learning_rates.append(float(optimizer.param_groups[0]["lr"]))
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write down the learning rate that the step is about to use."""
+        self.log.learning_rates.append(float(kwargs["optimizer"].param_groups[0]["lr"]))
         self.log.epochs.append(self._epoch)
 
-    def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Report how many examples have been seen."""
         done = round(self._total * (state.epoch or 0.0) / self._n_epochs)
         self._on_progress(min(done, self._total), self._total)
 
-    def on_log(self, _args: Any, state: Any, *_: Any, logs: Any, **__: Any) -> None:  # noqa: ANN401
-        if "loss" not in logs:
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write down the loss of the step; stop if it is not finite."""
+        if "loss" not in kwargs["logs"]:
             return
-        loss = float(logs["loss"])
+        loss = float(kwargs["logs"]["loss"])
         if not math.isfinite(loss):
             msg = (
                 f"the training loss is {loss} at step {state.global_step}; lower the learning "
@@ -183,7 +223,10 @@ class _Watch(TrainerCallback):
             raise NonFiniteError(msg)
         self.log.losses.append(loss)
 
-    def on_epoch_end(self, *_: Any, model: Any, optimizer: Any, **__: Any) -> None:  # noqa: ANN401
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Hand the model and the optimizer over, and count the epoch."""
         if self._on_epoch_end is not None:
-            self._on_epoch_end(self._epoch, model, optimizer)
+            self._on_epoch_end(self._epoch, kwargs["model"], kwargs["optimizer"])
         self._epoch += 1

@@ -110,7 +110,7 @@ def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -
 def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:
     """Write the adapter (safetensors) and the optimizer's moments, named by parameter."""
     folder.mkdir(parents=True)
-    model.save_pretrained(folder, safe_serialization=True)
+    model.save_pretrained(str(folder), safe_serialization=True)
     read_moments(model, optimizer).save(folder)
 
 

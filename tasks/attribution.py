@@ -17,8 +17,6 @@ from tasks.prepare import load_prepared
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -42,7 +40,7 @@ def run_attribution(
     data: Handle,
     warm: Handle,
     gradients: tuple[CheckpointGradients, ...],
-) -> State[Handle]:
+) -> Handle:
     """Compute A[i, j], the weighted sum over checkpoints of the cosines of the features."""
     release_model()
     digests = data.summary()["digests"]

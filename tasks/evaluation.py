@@ -17,8 +17,6 @@ from tasks.prepare import load_prepared
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -29,9 +27,7 @@ _TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_ne
 
 
 @task(name="evaluation", task_run_name="evaluation {method}", **RETRIES)
-def run_evaluation(
-    config: RunConfig, data: Handle, tuned: Handle | None, method: str
-) -> State[Handle]:
+def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Handle:
     """Evaluate a fine-tuned model, or the base model if `tuned` is None."""
     stage = Stage(
         "evaluation",

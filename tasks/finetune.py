@@ -18,8 +18,6 @@ from tasks.selection import read_selection
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -29,7 +27,7 @@ ADAPTER: Final = "adapter"
 @task(name="finetune", task_run_name="finetune {method}", **RETRIES)
 def run_finetune(
     config: RunConfig, data: Handle, selection: Handle, method: SelectionMethod
-) -> State[Handle]:
+) -> Handle:
     """Train fresh adapters on the selected rows (in pool order: a set has one fingerprint)."""
     train = load_prepared(data).train
     chosen = set(read_selection(selection)["row_id"])

@@ -24,7 +24,6 @@ from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
     import pandas as pd
-    from prefect.client.schemas.objects import State
 
     from bids_core.progress import Progress
 
@@ -68,9 +67,7 @@ def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) 
 
 
 @task(name="gradients", task_run_name="{shard.label}", **RETRIES)
-def run_gradient_shard(
-    config: RunConfig, data: Handle, warm: Handle, shard: Shard
-) -> State[Handle]:
+def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Handle:
     """Compute the projected gradient features of one shard."""
     split = getattr(load_prepared(data), shard.split)
     frame = split.frame.iloc[shard.start : shard.stop]
@@ -102,9 +99,7 @@ def run_gradient_shard(
             on_progress=progress,
         )
         attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
-        write_shard(
-            draft.path / FEATURES, features, storage=section.storage, attributes=attributes
-        )
+        write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
         draft.summary |= shard.model_dump() | {
             "rows": len(features.row_ids),
             "nonfinite_row_ids": features.nonfinite_row_ids,
@@ -123,9 +118,7 @@ class _Loaded:
         self._key: tuple[str, ...] = ()
         self._value: tuple[Any, AdamMoments, Any] | None = None
 
-    def get(
-        self, config: RunConfig, warm: Handle, checkpoint: int
-    ) -> tuple[Any, AdamMoments, Any]:
+    def get(self, config: RunConfig, warm: Handle, checkpoint: int) -> tuple[Any, AdamMoments, Any]:
         """Return (model with adapter, moments, projector)."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device,

@@ -17,8 +17,9 @@ from tasks.identity import sliced
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
-    from prefect.client.schemas.objects import State
 
     from bids_core.progress import Progress
 
@@ -26,7 +27,7 @@ VERSION: Final = 1
 
 
 @task(name="prepare", **RETRIES)
-def prepare_data(config: RunConfig) -> State[Handle]:
+def prepare_data(config: RunConfig) -> Handle:
     """Read, tokenize and check the pool, the validation instances and the test rows."""
     base_dir = Path.cwd()
     stage = Stage(
@@ -63,11 +64,12 @@ def load_prepared(handle: Handle) -> PreparedData:
 def rows_digest(frame: pd.DataFrame) -> str:
     """Return a digest of what the model will see: row ids, tokens and labels, in order."""
     digest = hashlib.sha256()
-    for row in frame.itertuples(index=False):
-        identity: list[Any] = [row.row_id, row.task, row.capability, row.subtask]
+    columns = ["row_id", "task", "capability", "subtask", "input_ids", "labels"]
+    rows: Iterator[Any] = zip(*(frame[name] for name in columns), strict=True)
+    for *identity, input_ids, labels in rows:
         digest.update(repr(identity).encode())
-        digest.update(row.input_ids.tobytes())
-        digest.update(row.labels.tobytes())
+        digest.update(input_ids.tobytes())
+        digest.update(labels.tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -75,7 +77,8 @@ def _tokenizer_digest(config: RunConfig) -> str:
     """Return a digest of the files that decide about tokens and template, weights excluded."""
     folder = resolve_model(config.model).folder
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
-             "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")  # fmt: skip
+             "special_tokens_map.json", "added_tokens.json", "vocab.json",
+             "merges.txt")  # fmt: skip
     files = [folder / name for name in names]
     if config.model.chat_template is not None:
         files.append(Path(config.model.chat_template))

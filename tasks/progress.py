@@ -74,7 +74,7 @@ _reporter: Reporter = LogReporter()
 @contextmanager
 def reporting(reporter: Reporter) -> Iterator[None]:
     """Use another reporter within the block."""
-    global _reporter  # noqa: PLW0603 - one terminal, one reporter
+    global _reporter
     previous, _reporter = _reporter, reporter
     try:
         yield

@@ -17,8 +17,6 @@ from tasks.prepare import load_prepared
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -29,7 +27,7 @@ RANDOM_METHODS: Final = frozenset({"random", "random_balanced"})
 @task(name="selection", task_run_name="selection {method}", **RETRIES)
 def run_selection(
     config: RunConfig, data: Handle, matrix: Handle, method: SelectionMethod
-) -> State[Handle]:
+) -> Handle:
     """Select the budget's worth of rows with one method."""
     section = config.selection
     stage = Stage(

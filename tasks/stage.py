@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -47,9 +47,7 @@ class Stage:
     @property
     def fingerprint(self) -> str:
         """Name of the result in the store."""
-        return fingerprint(
-            self.name, version=self.version, config=self.config, inputs=self.inputs
-        )
+        return fingerprint(self.name, version=self.version, config=self.config, inputs=self.inputs)
 
 
 def run_stage(
@@ -59,7 +57,7 @@ def run_stage(
     *,
     label: str,
     unit: str = "examples",
-) -> State[Handle]:
+) -> Handle:
     """Return the stage's artifact, computing it only if the store does not hold it whole.
 
     Args:
@@ -70,13 +68,15 @@ def run_stage(
         unit: what the progress counts.
 
     Returns:
-        A completed Prefect state (named `Cached` on a hit) with the handle as its data.
+        The handle. What is really returned is a completed Prefect state that carries it (named
+        `Cached` on a hit); Prefect hands the caller of the task what the state carries.
     """
     started = time.perf_counter()
     found = store.find(stage.name, stage.fingerprint)
     if found is not None:
         current().end(label, seconds=time.perf_counter() - started, cached=True)
-        return Completed(name="Cached", message=f"{found.key} is in the store", data=found)
+        message = f"{found.key} is in the store"
+        return cast("Handle", Completed(name="Cached", message=message, data=found))
     progress = current().step(label, unit)
     _reset_peak_memory()
     with store.create(
@@ -91,7 +91,7 @@ def run_stage(
         draft.summary["peak_memory_bytes"] = peak_memory()
     handle = store.handle(stage.name, stage.fingerprint)
     current().end(label, seconds=time.perf_counter() - started, cached=False)
-    return Completed(message=f"{handle.key} was computed", data=handle)
+    return cast("Handle", Completed(message=f"{handle.key} was computed", data=handle))
 
 
 def peak_memory() -> int:

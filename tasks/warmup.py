@@ -17,15 +17,13 @@ from tasks.prepare import load_prepared
 from tasks.stage import RETRIES, Stage, run_stage
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
     from bids_core.progress import Progress
 
 VERSION: Final = 1
 
 
 @task(name="warmup", **RETRIES)
-def run_warmup(config: RunConfig, data: Handle) -> State[Handle]:
+def run_warmup(config: RunConfig, data: Handle) -> Handle:
     """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
     stage = Stage(
         "warmup",

@@ -1,0 +1,90 @@
+"""The `bids` command line.
+
+Exit status: 0 fine, 2 the user's mistake (one line that names what, where and the fix), 1 ours.
+Heavy imports happen inside the commands, so that `bids --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bids_core.errors import BidsError
+from flows.commands.analyze import analyze
+from flows.commands.check import check
+from flows.commands.init import init
+from flows.commands.report import report
+from flows.commands.run import run
+from flows.commands.select import select
+from flows.commands.store import store
+
+app = typer.Typer(
+    name="bids",
+    help="Pick the instruction-tuning data worth training on: balanced, influence-based selection.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(init)
+app.command()(check)
+app.command()(run)
+app.command()(report)
+app.command()(select)
+app.command()(analyze)
+app.add_typer(store, name="store")
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"bids {version('bids-select')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the libraries log, and tracebacks.")
+    ] = False,
+) -> None:
+    """Set up logging for all commands."""
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    if verbose:
+        os.environ["BIDS_VERBOSE"] = "1"
+    else:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def main() -> None:
+    """Run the command line; turns errors into one line and an exit status."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(standalone_mode=True)
+    except BidsError as error:
+        if os.environ.get("BIDS_VERBOSE"):
+            traceback.print_exc()
+        console.print("[bold red]error:[/] ", end="")
+        console.print(str(error), markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("interrupted; run the same command again to go on where it stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

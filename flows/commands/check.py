@@ -1,0 +1,155 @@
+"""`bids check`: configuration, data and estimated cost, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bids_core.config_file import load_config
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bids_core.config import RunConfig
+    from bids_core.cost import Speed, StageCost
+    from bids_core.data import PreparedData
+
+
+def check(
+    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
+    ] = None,
+    cost: Annotated[
+        bool, typer.Option(help="Measure the model's speed and estimate time, disk and memory.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
+    settings = load_config(config, overrides or [])
+
+    from bids_core.data import prepare
+    from bids_core.modeling import load_tokenizer
+    from flows.console import ConsoleReporter, error_console
+
+    reporter = ConsoleReporter(error_console())
+    tokenizer = load_tokenizer(settings.model)
+    progress = reporter.step("reading data", "rows")
+    data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
+    reporter.end("reading data", seconds=0.0, cached=False)
+    budget = _budget_rows(settings, len(data.train))
+    costs: list[StageCost] = []
+    speed: Speed | None = None
+    if cost:
+        costs, speed = _measure(settings, data, tokenizer.pad_token_id, reporter)
+    summary = {"budget": budget, "data": data.summary, "overlap": len(data.overlap)}
+    if as_json:
+        summary["cost"] = [
+            {"stage": c.stage, "seconds": c.seconds, "disk_bytes": c.disk_bytes} for c in costs
+        ]
+        summary["memory_bytes"] = None if speed is None else _memory(speed)
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        _print(settings, data, budget, costs, speed)
+
+
+def _budget_rows(config: RunConfig, n_pool: int) -> int:
+    budget = config.selection.budget
+    if isinstance(budget, int) and budget > n_pool:
+        msg = (
+            f"selection.budget: {budget} examples, but the pool has {n_pool} usable rows; "
+            "lower the budget or add data"
+        )
+        raise ConfigError(msg)
+    return budget if isinstance(budget, int) else max(1, int(budget * n_pool))
+
+
+def _measure(
+    config: RunConfig,
+    data: PreparedData,
+    pad_token_id: int,
+    reporter: Any,
+) -> tuple[list[StageCost], Speed]:
+    from bids_core.cost import estimate, measure_speed
+    from bids_core.modeling import add_lora, load_base
+
+    reporter.step("measuring the model's speed", "passes")
+    model = add_lora(load_base(config.model), config.lora, seed=config.seed)
+    speed = measure_speed(model, data.train.examples(), pad_token_id=pad_token_id)
+    reporter.end("measuring the model's speed", seconds=0.0, cached=False)
+    return estimate(config, data, speed), speed
+
+
+def _memory(speed: Speed) -> int:
+    """Weights, adapters with gradient and two moments, and what Python and torch take."""
+    return speed.model_bytes + 16 * speed.n_trainable + 2**30
+
+
+def _print(
+    config: RunConfig,
+    data: PreparedData,
+    budget: int,
+    costs: list[StageCost],
+    speed: Speed | None,
+) -> None:
+    from rich.console import Console
+
+    from flows.console import table
+    from tasks.progress import duration
+
+    console = Console(highlight=False)
+    _print_data(console, data)
+    console.print(f"Budget: {budget} of {len(data.train)} pool rows.")
+    if speed is None:
+        return
+    console.print()
+    rows = [
+        [c.stage, duration(c.seconds), f"{c.disk_bytes / 2**20:.1f} MiB", c.basis] for c in costs
+    ]
+    total, disk = sum(c.seconds for c in costs), sum(c.disk_bytes for c in costs)
+    rows.append(["total", duration(total), f"{disk / 2**20:.1f} MiB", ""])
+    title = f"Estimated cost (measured here: {speed.tokens_per_second:.0f} tokens/s)"
+    console.print(table(title, ["stage", "time", "disk", "rests on"], rows))
+    console.print(
+        f"Memory: about {_memory(speed) / 2**30:.1f} GiB plus the activations of one batch of "
+        f"{config.gradients.tokens_per_batch} tokens."
+    )
+
+
+def _print_data(console: Console, data: PreparedData) -> None:
+    from flows.console import table
+
+    rows = []
+    for name in ("train", "validation", "test"):
+        frame = getattr(data, name).frame
+        for source, part in frame.groupby("source" if name == "train" else "task", sort=False):
+            tokens = part["n_tokens"]
+            rows.append([name, source, len(part), int(tokens.median()), int(tokens.max()),
+                         int(part["n_completion_tokens"].median())])  # fmt: skip
+    columns = ["split", "source or task", "rows", "tokens (median)", "(longest)", "completion"]
+    console.print(table("Data", columns, rows))
+    console.print()
+    if data.rejects:
+        counts: dict[tuple[str, str], int] = {}
+        for reject in data.rejects:
+            counts[reject.split, reject.reason] = counts.get((reject.split, reject.reason), 0) + 1
+        console.print(
+            table(
+                "Rejected rows", ["split", "reason", "rows"], [[*k, n] for k, n in counts.items()]
+            )
+        )
+        for reject in data.rejects[:3]:
+            console.print(f"  {reject.location}: {reject.detail}", markup=False)
+        console.print()
+    if len(data.overlap):
+        console.print(
+            f"Overlap: {len(data.overlap)} pairs of rows share text across splits "
+            "(data.overlap: drop removes such pool rows)."
+        )
+    else:
+        console.print("Overlap: none found between pool, validation and test.")

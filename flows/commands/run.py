@@ -1,0 +1,167 @@
+"""`bids run`: the whole pipeline; run again to resume."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from bids_core.config_file import load_config
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from flows.select_data import Stage
+    from tasks.run_folder import RunResult
+
+STAGES = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
+    ] = None,
+    until: Annotated[str, typer.Option(help=f"Last stage: {', '.join(STAGES)}.")] = "report",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Run the pipeline: prepare, warmup, gradients, attribution, selection, fine-tune, evaluate.
+
+    What is done already (same data, same settings) is not done again: after an interruption, run
+    the same command to go on.
+    """
+    if until not in STAGES:
+        msg = f"--until {until}: no such stage; choose one of {', '.join(STAGES)}"
+        raise ConfigError(msg)
+    settings = load_config(config, overrides or [])
+
+    from flows.console import ConsoleReporter, error_console
+
+    console = error_console()
+    _announce(console)
+    from flows.select_data import select_data
+    from tasks.progress import reporting
+
+    with reporting(ConsoleReporter(console)):
+        result = select_data(settings, until=cast("Stage", until))
+    if as_json:
+        typer.echo(json.dumps(summarize(result), indent=1))
+    else:
+        print_result(result)
+
+
+def _announce(console: Console) -> None:
+    """Say what is being waited for, and quiet the temporary server."""
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    url = os.environ.get("PREFECT_API_URL")
+    where = f"the server at {url}" if url else "a temporary local server (about 20 s)"
+    console.print(f"Starting Prefect with {where} ...", highlight=False)
+
+
+def summarize(result: RunResult) -> dict[str, Any]:
+    """Return what a run produced, as JSON values."""
+    from tasks.evaluation import read_scores
+
+    summary: dict[str, Any] = {
+        "name": result.name,
+        "folder": str(result.folder),
+        "artifacts": {name: handle.key for name, handle in result.stages().items()},
+        "selected": {name: handle.summary() for name, handle in result.selections.items()},
+    }
+    if result.scores:
+        scores = read_scores(result.scores)
+        summary["scores"] = json.loads(scores.to_json(orient="records"))
+        summary["macro_average"] = {
+            name: handle.summary()["macro_average"] for name, handle in result.scores.items()
+        }
+    return summary
+
+
+def print_result(result: RunResult) -> None:
+    """Print what was selected, the scores and where everything lies."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print()
+    if result.data is not None:
+        _print_data(console, result)
+    if result.selections:
+        _print_selected(console, result)
+    if result.scores:
+        from tasks.evaluation import read_scores
+
+        print_scores(console, read_scores(result.scores), main=next(iter(result.selections)))
+    console.print(f"Everything is in [bold]{result.folder}[/]")
+    for name, what in (
+        ("report.html", "the report: open it in a browser"),
+        ("selected", "picks of each method as JSONL, and a `datasets` folder"),
+        ("ranking.parquet", "rank, utility and winning validation instance of each pick"),
+        ("scores.parquet", "scores per task and method"),
+        ("rejects.jsonl", "rows that were left out, and why"),
+        ("manifest.json", "configuration, artifacts, versions"),
+    ):
+        if result.folder is not None and (result.folder / name).exists():
+            console.print(f"  {name:16} {what}")
+
+
+def _print_data(console: Console, result: RunResult) -> None:
+    from tasks.prepare import load_prepared
+
+    if result.data is None:
+        return
+    data = load_prepared(result.data)
+    rejects = f", {len(data.rejects)} rows rejected" if data.rejects else ""
+    console.print(
+        f"{len(data.train)} pool rows, {len(data.validation)} validation instances, "
+        f"{len(data.test)} test rows{rejects}.\n"
+    )
+
+
+def _print_selected(console: Console, result: RunResult) -> None:
+    from flows.console import table
+    from tasks.selection import read_selection
+
+    counts = {
+        name: read_selection(handle)["source"].value_counts()
+        for name, handle in result.selections.items()
+    }
+    sources = sorted({source for count in counts.values() for source in count.index})
+    rows = [
+        [source, *[int(count.get(source, 0)) for count in counts.values()]] for source in sources
+    ]
+    rows.append(["total", *[int(count.sum()) for count in counts.values()]])
+    console.print(table("Selected examples by source", ["source", *counts], rows))
+    console.print()
+
+
+def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
+    """Print scores per task and method, macro averages, and the headline in plain words."""
+    from bids_core.evaluation import macro_average
+    from bids_core.report import headline
+    from flows.console import table
+
+    methods = list(dict.fromkeys(scores["method"]))
+    cells = {(row["task"], row["method"]): row for row in scores.to_dict(orient="records")}
+    rows: list[list[object]] = []
+    for task in dict.fromkeys(scores["task"]):
+        first = cells[task, methods[0]]
+        shown = [
+            f"{cell['score']:.3f}  ({cell['answer_loss']:.2f})"
+            for cell in (cells[task, method] for method in methods)
+        ]
+        rows.append([task, first["metric"], first["n"], first["majority"], *shown])
+    averages = {m: macro_average(scores[scores["method"] == m])["task"] for m in methods}
+    rows.append(["macro average", None, None, None, *[f"{averages[m]:.3f}" for m in methods]])
+    title = "Scores (held-out answer loss in brackets)"
+    console.print(table(title, ["task", "metric", "n", "majority", *methods], rows))
+    console.print()
+    console.print(headline(scores, main))
+    console.print()

@@ -1,0 +1,92 @@
+"""The terminal: progress of the steps, tables of results."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from tasks.progress import describe, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bids_core.progress import Progress as Callback
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ConsoleReporter:
+    """One line a step: a bar while it runs on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Progress | None = None
+        if console.is_terminal:
+            self._live = Progress(
+                TextColumn("  [cyan]{task.description}[/]"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[words]}"),
+                console=console,
+                transient=True,
+            )
+
+    def step(self, label: str, unit: str) -> Callback:
+        """Begin a step."""
+        started = last = time.monotonic()
+        bar: TaskID | None = None
+        if self._live is not None:
+            self._live.start()
+            bar = self._live.add_task(label, total=None, words="starting")
+        else:
+            self._console.print(f"  {label} ...", highlight=False)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            now = time.monotonic()
+            words = describe(done, total, unit, now - started)
+            if self._live is not None and bar is not None:
+                self._live.update(bar, completed=done, total=total, words=words)
+            elif now - last >= _SECONDS_BETWEEN_LINES and done:
+                last = now
+                self._console.print(f"    {label}: {words}", highlight=False)
+
+        return progress
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """End a step."""
+        if self._live is not None:
+            for bar in list(self._live.task_ids):
+                self._live.remove_task(bar)
+            self._live.stop()
+        mark = "[dim]=[/]" if cached else "[green]✓[/]"
+        how = "[dim]cached[/]" if cached else duration(seconds) if seconds >= 1 else "< 1 s"
+        self._console.print(f"  {mark} {label}  {how}", highlight=False)
+
+
+def error_console() -> Console:
+    """Return the console for progress and notes (standard error, so that --json stays clean)."""
+    width = None if sys.stderr.isatty() else 100
+    return Console(stderr=True, width=width)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Return a table; numbers are aligned right, None is shown as a dash."""
+    made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    content = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in content)
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in content:
+        made.add_row(*[_shown(value) for value in row])
+    return made
+
+
+def _shown(value: object) -> str:
+    if value is None or (isinstance(value, float) and value != value):
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,110 @@
+"""The pipeline: from a pool of examples to a balanced subset, a tuned model, scores and a report.
+
+Read `select_data` from top to bottom: each line is a stage, and what it passes on is a handle.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Literal
+
+from prefect import flow
+
+from bids_core.config import RunConfig
+from bids_core.errors import ConfigError
+from tasks.attribution import CheckpointGradients, run_attribution
+from tasks.evaluation import ZERO_SHOT, run_evaluation
+from tasks.finetune import run_finetune
+from tasks.gradients import plan_shards, run_gradient_shard
+from tasks.prepare import load_prepared, prepare_data
+from tasks.run_folder import RunResult, gather_run
+from tasks.selection import run_selection
+from tasks.warmup import run_warmup
+
+if TYPE_CHECKING:
+    from bids_core.artifacts import Handle
+
+Stage = Literal["prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report"]
+
+
+@flow(name="select-data", flow_run_name="{config.name}", validate_parameters=True)
+def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
+    """Select data with BIDS, then fine-tune, evaluate and explain.
+
+    Args:
+        config: the whole configuration.
+        until: last stage to run.
+    """
+    result = RunResult(name=config.name, started=datetime.datetime.now(datetime.UTC))
+
+    data = prepare_data(config)
+    result = result.with_stage(data=data)
+    _check_budget(config, data)
+    if until == "prepare":
+        return gather_run(config, result)
+
+    warm = run_warmup(config, data)
+    result = result.with_stage(warm=warm)
+    if until == "warmup":
+        return gather_run(config, result)
+
+    gradients = all_gradients(config, data, warm)
+    result = result.with_stage(gradients=gradients)
+    if until == "gradients":
+        return gather_run(config, result)
+
+    matrix = run_attribution(config, data, warm, gradients)
+    result = result.with_stage(matrix=matrix)
+    if until == "attribution":
+        return gather_run(config, result)
+
+    methods = config.selection.methods
+    selections = {method: run_selection(config, data, matrix, method) for method in methods}
+    result = result.with_stage(selections=selections)
+    if until == "selection" or not config.finetune.enabled:
+        return gather_run(config, result)
+
+    tuned = {method: run_finetune(config, data, selections[method], method) for method in methods}
+    result = result.with_stage(tuned=tuned)
+    if until == "finetune" or not config.test:
+        return gather_run(config, result)
+
+    models: dict[str, Handle | None] = {ZERO_SHOT: None} if config.evaluation.zero_shot else {}
+    scores = {
+        method: run_evaluation(config, data, model, method)
+        for method, model in (models | tuned).items()
+    }
+    return gather_run(config, result.with_stage(scores=scores))
+
+
+def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
+    """Compute the features of every shard of both splits at every checkpoint."""
+    prepared = load_prepared(data)
+    parts = []
+    for checkpoint in range(1, config.warmup.epochs + 1):
+        shards = {
+            split: tuple(
+                run_gradient_shard(config, data, warm, shard)
+                for shard in plan_shards(
+                    getattr(prepared, split).frame,
+                    split=split,
+                    checkpoint=checkpoint,
+                    rows=config.gradients.rows_per_shard,
+                )
+            )
+            for split in ("train", "validation")
+        }
+        parts.append(CheckpointGradients(**shards))
+    return tuple(parts)
+
+
+def _check_budget(config: RunConfig, data: Handle) -> None:
+    """Refuse a budget beyond the pool before anything costly starts."""
+    n_pool = len(load_prepared(data).train)
+    budget = config.selection.budget
+    if isinstance(budget, int) and budget > n_pool:
+        msg = (
+            f"selection.budget: {budget} examples, but the pool has {n_pool} usable rows; "
+            "lower the budget or add data"
+        )
+        raise ConfigError(msg)

@@ -1,0 +1,88 @@
+"""From the handles of a run to what its report is made from."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bids_core.attribution import open_attribution
+from bids_core.report import ReportInputs
+from tasks.attribution import MATRIX
+from tasks.evaluation import read_scores
+from tasks.prepare import load_prepared
+from tasks.selection import read_selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bids_core.config import RunConfig
+    from bids_core.data import PreparedData
+    from tasks.run_folder import RunResult
+
+
+def collect(config: RunConfig, result: RunResult) -> ReportInputs:
+    """Read the artifacts of a run that got as far as its selections.
+
+    Raises:
+        ArtifactError: an artifact has gone since.
+    """
+    if result.data is None or result.warm is None or result.matrix is None:
+        msg = "a report needs prepared data, warmup and attribution"
+        raise ValueError(msg)
+    data = load_prepared(result.data)
+    attribution = open_attribution(result.matrix.path() / MATRIX)
+    source_of = dict(zip(data.train.frame["row_id"], data.train.frame["source"], strict=True))
+    selections = {name: read_selection(handle) for name, handle in result.selections.items()}
+    picked = {row for picks in selections.values() for row in picks["row_id"]}
+    shards = [shard for part in result.gradients for shard in (*part.train, *part.validation)]
+    records = {name: handle.record() for name, handle in result.stages().items()}
+    return ReportInputs(
+        name=config.name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        model=config.model.path,
+        main_method=config.selection.method,
+        config=config.model_dump(mode="json"),
+        data=data.summary,
+        attribution=attribution.matrix[:],
+        row_ids=list(attribution.row_ids),
+        sources=[source_of[row_id] for row_id in attribution.row_ids],
+        validation_ids=list(attribution.validation_ids),
+        tasks=list(attribution.tasks),
+        capabilities=list(attribution.capabilities),
+        selections=selections,
+        rejects=[asdict(reject) for reject in data.rejects],
+        warmup=result.warm.summary(),
+        gradients=[shard.summary() for shard in shards],
+        conversations=_conversations(data, picked),
+        scores=read_scores(result.scores) if result.scores else None,
+        timings=stage_timings(records, since=result.started),
+        versions=next(iter(records.values()))["versions"],
+    )
+
+
+def stage_timings(
+    records: Mapping[str, Mapping[str, Any]], *, since: datetime.datetime
+) -> dict[str, dict[str, Any]]:
+    """Return seconds, peak memory and whether it was cached, of each step.
+
+    Gradient shards of one checkpoint and split are added up. A step is cached if its artifact was
+    made before this run began.
+    """
+    timings: dict[str, dict[str, Any]] = {}
+    for name, record in records.items():
+        step = name.split(" shard ")[0]
+        entry = timings.setdefault(step, {"seconds": 0.0, "cached": True, "peak_memory_bytes": 0})
+        entry["seconds"] += record["seconds"]
+        entry["cached"] &= datetime.datetime.fromisoformat(record["created"]) < since
+        peak = record["summary"].get("peak_memory_bytes") or 0
+        entry["peak_memory_bytes"] = max(entry["peak_memory_bytes"], peak)
+    return timings
+
+
+def _conversations(data: PreparedData, picked: Iterable[str]) -> dict[str, str]:
+    wanted = set(picked)
+    train, validation = data.train.frame, data.validation.frame
+    chosen = train[train["row_id"].isin(wanted)]
+    texts = dict(zip(chosen["row_id"], chosen["messages"], strict=True))
+    return texts | dict(zip(validation["row_id"], validation["messages"], strict=True))

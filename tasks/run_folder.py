@@ -1,0 +1,160 @@
+"""Last stage: `runs/<name>/`, the folder that gathers what a person wants."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+from prefect import task
+from pydantic import BaseModel, ConfigDict
+
+from bids_core.artifacts import Handle
+from bids_core.config import RunConfig
+from bids_core.report import build_report
+from tasks.attribution import CheckpointGradients
+from tasks.evaluation import SAMPLES, read_scores
+from tasks.prepare import load_prepared
+from tasks.progress import current
+from tasks.report_inputs import collect, stage_timings
+from tasks.selection import read_selection
+
+if TYPE_CHECKING:
+    from bids_core.data import PreparedData
+
+MANIFEST: Final = "manifest.json"
+
+
+class RunResult(BaseModel):
+    """The handles of a run's artifacts, as far as it went."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    """Name of the run."""
+    started: datetime.datetime
+    """When it started (UTC); artifacts older than that were reused."""
+    data: Handle | None = None
+    """Prepared data."""
+    warm: Handle | None = None
+    """Warmup checkpoints."""
+    gradients: tuple[CheckpointGradients, ...] = ()
+    """Gradient shards by checkpoint."""
+    matrix: Handle | None = None
+    """Attribution matrix."""
+    selections: dict[str, Handle] = {}
+    """Picks by method."""
+    tuned: dict[str, Handle] = {}
+    """Adapters by method."""
+    scores: dict[str, Handle] = {}
+    """Evaluations by method; `zero_shot` is the base model."""
+    folder: Path | None = None
+    """The run folder."""
+
+    def with_stage(self, **handles: Any) -> RunResult:
+        """Return a copy that knows more handles."""
+        return self.model_copy(update=handles)
+
+    def stages(self) -> dict[str, Handle]:
+        """Return every artifact under a name for people, in the order of the pipeline."""
+        single = {"prepare": self.data, "warmup": self.warm}
+        named = {name: handle for name, handle in single.items() if handle is not None}
+        for number, part in enumerate(self.gradients, start=1):
+            for split, shards in (("train", part.train), ("validation", part.validation)):
+                for index, shard in enumerate(shards):
+                    named[f"gradients checkpoint {number} {split} shard {index}"] = shard
+        if self.matrix is not None:
+            named["attribution"] = self.matrix
+        for stage, handles in (
+            ("selection", self.selections),
+            ("finetune", self.tuned),
+            ("evaluation", self.scores),
+        ):
+            named |= {f"{stage} {method}": handle for method, handle in handles.items()}
+        return named
+
+
+@task(name="gather")
+def gather_run(config: RunConfig, result: RunResult) -> RunResult:
+    """Write the run folder."""
+    started = time.perf_counter()
+    result = write_run_folder(config, result)
+    current().end("report", seconds=time.perf_counter() - started, cached=False)
+    return result
+
+
+def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
+    """Write selected data, ranking, scores, report, rejects and manifest of a run."""
+    folder = config.output_dir.resolve() / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    result = result.with_stage(folder=folder)
+    if result.data is not None:
+        data = load_prepared(result.data)
+        shutil.copy(result.data.path() / "rejects.jsonl", folder / "rejects.jsonl")
+        if result.selections:
+            _write_selected(config, data, result, folder)
+    if result.scores:
+        read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)
+        samples = [
+            pd.read_parquet(handle.path() / SAMPLES).assign(method=method)
+            for method, handle in result.scores.items()
+        ]
+        pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
+    if result.selections:
+        _replace(folder / "report.html", build_report(collect(config, result)))
+    _replace(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
+    return result
+
+
+def _write_selected(config: RunConfig, data: PreparedData, result: RunResult, folder: Path) -> None:
+    """Write every method's picks as JSONL, and the main one's as a `datasets` folder too."""
+    from datasets import Dataset
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    frame = data.train.frame
+    messages = dict(zip(frame["row_id"], frame["messages"], strict=True))
+    aside = folder / f".selected-{uuid.uuid4().hex}"
+    aside.mkdir()
+    for method, handle in result.selections.items():
+        picks = read_selection(handle)
+        rows = [
+            {"messages": json.loads(messages[pick["row_id"]]), **pick}
+            for pick in picks[["row_id", "source", "rank"]].to_dict(orient="records")
+        ]
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        (aside / f"{method}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if method == config.selection.method:
+            picks.to_parquet(folder / "ranking.parquet", index=False)
+            Dataset.from_list(rows).save_to_disk(str(aside / "dataset"))
+    target = folder / "selected"
+    shutil.rmtree(target, ignore_errors=True)
+    aside.rename(target)
+
+
+def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
+    records = {name: handle.record() for name, handle in result.stages().items()}
+    return {
+        "name": config.name,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "config": config.model_dump(mode="json"),
+        "result": result.model_dump(mode="json"),
+        "stages": {
+            name: {key: record[key] for key in ("stage", "fingerprint", "seconds", "created")}
+            for name, record in records.items()
+        },
+        "timings": stage_timings(records, since=result.started),
+        "versions": next(iter(records.values()))["versions"] if records else {},
+    }
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
+    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
