@@ -1,0 +1,92 @@
+"""Padded batches, and a plan that puts examples of like length together.
+
+Shapes: B examples of a batch, T tokens of the longest one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from bids_core.records import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_core.records import TokenizedExample
+
+
+def token_budget_batches(
+    lengths: Sequence[int], tokens_per_batch: int, *, max_batch: int | None = None
+) -> list[list[int]]:
+    """Plan batches whose padded size stays within a number of tokens.
+
+    Examples are taken longest first (equal ones in order), so little is padded and a batch that
+    does not fit into memory shows at once. An example longer than the budget is a batch of one.
+
+    Args:
+        lengths: tokens of each example.
+        tokens_per_batch: most tokens of a batch, padding included.
+        max_batch: most examples of a batch.
+
+    Returns:
+        Indices into `lengths`, each once; the same plan for the same input.
+
+    Raises:
+        ValueError: a limit is below 1.
+    """
+    if tokens_per_batch < 1 or (max_batch is not None and max_batch < 1):
+        msg = f"tokens_per_batch {tokens_per_batch} and max_batch {max_batch} must be at least 1"
+        raise ValueError(msg)
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable").tolist()
+    batches: list[list[int]] = []
+    position = 0
+    while position < len(order):
+        longest = max(1, lengths[order[position]])
+        size = max(1, tokens_per_batch // longest)
+        size = size if max_batch is None else min(size, max_batch)
+        batches.append(order[position : position + size])
+        position += size
+    return batches
+
+
+def collate(
+    examples: Sequence[TokenizedExample],
+    *,
+    pad_token_id: int,
+    padding_side: Literal["left", "right"] = "right",
+) -> dict[str, torch.Tensor]:
+    """Pad examples to the longest of them.
+
+    Args:
+        examples: B of them, at least one.
+        pad_token_id: id that fills up `input_ids`.
+        padding_side: where it goes.
+
+    Returns:
+        `input_ids`, `attention_mask` and `labels`, each [B, T] int64; padding has mask 0 and label
+        `IGNORED_LABEL`.
+
+    Raises:
+        ValueError: there is no example.
+    """
+    if not examples:
+        msg = "a batch needs at least one example"
+        raise ValueError(msg)
+    size = (len(examples), max(example.n_tokens for example in examples))
+    ids_BT = np.full(size, pad_token_id, dtype=np.int64)
+    mask_BT = np.zeros(size, dtype=np.int64)
+    labels_BT = np.full(size, IGNORED_LABEL, dtype=np.int64)
+    for i, example in enumerate(examples):
+        n = example.n_tokens
+        place = slice(0, n) if padding_side == "right" else slice(size[1] - n, size[1])
+        ids_BT[i, place] = example.input_ids
+        mask_BT[i, place] = 1
+        labels_BT[i, place] = example.labels
+    return {
+        "input_ids": torch.from_numpy(ids_BT),
+        "attention_mask": torch.from_numpy(mask_BT),
+        "labels": torch.from_numpy(labels_BT),
+    }

@@ -1,0 +1,82 @@
+"""Rows out of a `datasets` folder (`save_to_disk`) or a data set of the hub (`hf:org/name`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_core.data.locate import HUB_PREFIX, InputFile
+from bids_core.data.reading import RawRow
+from bids_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
+    """Open a data set.
+
+    Args:
+        path: folder written by `save_to_disk`, or `hf:org/name`, or `hf:org/name:config`.
+        split: which split; may be left out where there is only one.
+        where: how messages name the source.
+
+    Returns:
+        A `datasets.Dataset`.
+
+    Raises:
+        DataError: not there, not reachable, or the split is missing or ambiguous.
+    """
+    import datasets
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    shown = str(path)
+    try:
+        if isinstance(path, Path):
+            loaded = datasets.load_from_disk(shown)
+        else:
+            name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
+            loaded = datasets.load_dataset(name, subset or None)
+    except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = (
+            f"{where}: the data set {shown} can not be loaded ({reason}); check its name and the"
+            " network, or download it (`save_to_disk`) and give the folder's path"
+        )
+        raise DataError(msg) from error
+    return _pick_split(loaded, split, f"{where}: the data set {shown}")
+
+
+def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
+    """Yield the rows of an open data set, numbered from 1."""
+    shown = path.name if isinstance(path, Path) else path
+    file = InputFile(Path(shown), shown)
+    for number, row in enumerate(dataset, start=1):
+        yield RawRow(file, number, row)
+
+
+def _pick_split(loaded: Any, split: str | None, what: str) -> Any:
+    import datasets
+
+    if not isinstance(loaded, dict):
+        if (
+            split is not None
+            and isinstance(loaded, datasets.Dataset)
+            and str(loaded.split) != split
+        ):
+            msg = (
+                f"{what} holds no split {split!r} (it is one split: {loaded.split}); remove `split`"
+            )
+            raise DataError(msg)
+        return loaded
+    names = ", ".join(map(str, loaded))
+    if split is None and len(loaded) == 1:
+        return next(iter(loaded.values()))
+    if split is None:
+        msg = f"{what} has several splits; set `split` to one of: {names}"
+        raise DataError(msg)
+    if split not in loaded:
+        msg = f"{what} has no split {split!r}; set `split` to one of: {names}"
+        raise DataError(msg)
+    return loaded[split]

@@ -1,0 +1,155 @@
+"""All rows of a split: read, converted, ids made unique, sampled, and every row accounted for.
+
+For each source, rows read = kept + rejected + skipped (`start`) + cut (`limit`).
+
+`start` counts rows as they lie in the files. `limit` counts rows that can be used, so a rejected
+row does not use it up; without `sample_seed` the first ones are kept, and rows behind the last one
+kept are only counted, not looked into. With `sample_seed` the rows kept are the first `limit` of a
+random order of all usable rows, so a smaller limit draws a subset of a larger one; they keep the
+order of the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_core.data.convert import make_converter
+from bids_core.data.rejects import RejectedRow
+from bids_core.errors import DataError
+from bids_core.records import Example, Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from bids_core.data.convert import Converter
+    from bids_core.data.reading import RawRow
+    from bids_core.data.sources import Source
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of a source's rows; the last four add up to `read`.
+
+    `kept` and `rejected` move on while later stages reject rows.
+    """
+
+    split: str
+    source: str
+    task: str | None
+    read: int = 0
+    kept: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    cut: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable values."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Ingested:
+    """The rows of one or more sources, read."""
+
+    examples: list[Example] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
+
+
+def ingest(
+    sources: list[Source], *, duplicate_ids: Literal["reject", "error"] = "reject"
+) -> Ingested:
+    """Read all sources of one split.
+
+    An id that a row of another source has is no duplicate: the later row gets `<source>:<id>`.
+
+    Args:
+        sources: of the same split.
+        duplicate_ids: reject the later of two rows of a source with the same id, or stop.
+
+    Raises:
+        DataError: a file can not be read, or an id comes twice and `duplicate_ids` is `error`.
+        ConfigError: a mapping is wrong.
+    """
+    result = Ingested()
+    owners: dict[str, Example] = {}
+    converters = [make_converter(source) for source in sources]  # config errors before any reading
+
+    for converter in converters:
+
+        def claim(example: Example) -> Example:
+            return _claim_id(example, owners, duplicate_ids)
+
+        _ingest_source(converter, claim, result)
+    return result
+
+
+def _ingest_source(
+    converter: Converter, claim: Callable[[Example], Example], result: Ingested
+) -> None:
+    source, config = converter.source, converter.source.config
+    account = Account(source.split, source.name, source.task)
+    first_only = config.limit if config.sample_seed is None else None
+    examples: list[Example] = []
+    for raw in source.rows():
+        account.read += 1
+        if account.read <= config.start:
+            account.skipped += 1
+        elif first_only is not None and len(examples) == first_only:
+            account.cut += 1
+        else:
+            try:
+                examples.append(claim(converter.convert(raw)))
+            except RejectedRow as problem:
+                account.rejected += 1
+                result.rejects.append(_reject(problem, raw, source))
+    kept = _draw(examples, config.limit, config.sample_seed)
+    account.kept, account.cut = len(kept), account.cut + len(examples) - len(kept)
+    result.examples.extend(kept)
+    result.accounts.append(account)
+
+
+def _draw(examples: list[Example], limit: int | None, seed: int | None) -> list[Example]:
+    if limit is None or seed is None or len(examples) <= limit:
+        return examples
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return [examples[i] for i in sorted(order[:limit].tolist())]
+
+
+def _claim_id(
+    example: Example, owners: dict[str, Example], duplicate_ids: Literal["reject", "error"]
+) -> Example:
+    owner = owners.get(example.row_id)
+    if owner is not None and owner.source != example.source:
+        example = _renamed(example, f"{example.source}:{example.row_id}")
+        owner = owners.get(example.row_id)
+    if owner is None:
+        owners[example.row_id] = example
+        return example
+    detail = (
+        f"the id {example.row_id!r} is also at {owner.location}; make ids unique, or set"
+        " mapping.id to a template such as '{{ _file }}:{{ _line }}'"
+    )
+    if duplicate_ids == "error":
+        msg = f"{example.location}: {detail} (data.duplicate_ids is `error`)"
+        raise DataError(msg)
+    raise RejectedRow("duplicate-id", detail)
+
+
+def _renamed(example: Example, row_id: str) -> Example:
+    return Example(
+        row_id=row_id, source=example.source, messages=example.messages, location=example.location,
+        task=example.task, capability=example.capability, subtask=example.subtask,
+        choices=example.choices,
+    )  # fmt: skip
+
+
+def _reject(problem: RejectedRow, raw: RawRow, source: Source) -> Reject:
+    return Reject(
+        location=raw.location, reason=problem.reason, detail=problem.detail,
+        split=source.split, source=source.name,
+    )  # fmt: skip

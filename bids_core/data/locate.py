@@ -1,0 +1,165 @@
+"""From a path in the configuration to the files it names: environment, globs, folders."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from bids_core.errors import ConfigError, DataError
+
+COMPRESSIONS: Final = (".gz", ".zst")
+SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+HUB_PREFIX: Final = "hf:"
+_VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
+_DATASET_MARKS: Final = ("dataset_dict.json", "state.json")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file that rows are read from.
+
+    Args:
+        path: where it lies.
+        shown: how messages name it: relative to the config's folder where it is beneath it.
+        label: its path within a source of several files; None in a source of one file.
+    """
+
+    path: Path
+    shown: str
+    label: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Suffix that tells how to read it, without the compression: `.jsonl`, `.csv`, ..."""
+        return split_suffix(self.path.name)[1]
+
+    @property
+    def compression(self) -> str | None:
+        """`.gz`, `.zst` or None."""
+        last = self.path.suffix.lower()
+        return last if last in COMPRESSIONS else None
+
+    @property
+    def stem(self) -> str:
+        """Name without folder and suffixes."""
+        return split_suffix(self.path.name)[0]
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split a file name into stem and kind, `("train", ".jsonl")` for `train.jsonl.gz`."""
+    lowered = name.lower()
+    for compression in COMPRESSIONS:
+        if lowered.endswith(compression):
+            name = name[: -len(compression)]
+    path = Path(name)
+    return path.stem, path.suffix.lower()
+
+
+def expand(path: str, *, where: str) -> str:
+    """Fill in `${VAR}` and `~`.
+
+    Raises:
+        ConfigError: a variable is not set.
+    """
+
+    def value_of(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if not value:
+            msg = (
+                f"{where}: path {path!r} uses the environment variable {match[1]}, which is not"
+                f" set; set it (export {match[1]}=...) or write the path out"
+            )
+            raise ConfigError(msg)
+        return value
+
+    return os.path.expanduser(_VARIABLE.sub(value_of, path))
+
+
+def absolute(path: str, base_dir: Path, *, where: str) -> Path:
+    """Expand a path and make it relative to the config's folder."""
+    expanded = expand(path, where=where)
+    if "://" in expanded:
+        msg = f"{where}: path {path!r} is a URL; download the file and give its local path"
+        raise ConfigError(msg)
+    return Path(base_dir, expanded)
+
+
+def is_dataset_folder(path: Path) -> bool:
+    """Tell whether `datasets` wrote this folder with `save_to_disk`."""
+    return path.is_dir() and any((path / mark).is_file() for mark in _DATASET_MARKS)
+
+
+def find_files(path: Path, base_dir: Path, *, where: str) -> tuple[InputFile, ...]:
+    """Return the files that a file name, folder or glob stands for, in a fixed order.
+
+    A folder stands for all files beneath it that have a known suffix; hidden ones do not count.
+
+    Raises:
+        DataError: there is none, or one that can not be read.
+    """
+    if path.is_file():
+        found, root = [path], None
+    elif path.is_dir():
+        found, root = _files_beneath(path), path
+    else:
+        matches = sorted(glob.glob(str(path), recursive=True))
+        found, root = [Path(match) for match in matches if Path(match).is_file()], fixed_part(path)
+    if not found:
+        raise DataError(_nothing_found(path, base_dir, where))
+    for file in found:
+        if split_suffix(file.name)[1] not in SUFFIXES:
+            msg = (
+                f"{where}: {show(file, base_dir)} has an unknown suffix; expected one of"
+                f" {' '.join(SUFFIXES)}, also with {' or '.join(COMPRESSIONS)}"
+            )
+            raise DataError(msg)
+    return tuple(
+        InputFile(file, show(file, base_dir), _label(file, root) if root else None)
+        for file in found
+    )
+
+
+def fixed_part(path: Path) -> Path:
+    """Return the folder of a glob that holds no wildcard."""
+    for parent in path.parents:
+        if not glob.has_magic(str(parent)):
+            return parent
+    return Path()
+
+
+def show(path: Path, base_dir: Path) -> str:
+    """Return a path as messages show it."""
+    try:
+        return path.resolve().relative_to(base_dir.resolve()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def _label(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix()
+
+
+def _files_beneath(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.is_file()
+        and split_suffix(file.name)[1] in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    )
+
+
+def _nothing_found(path: Path, base_dir: Path, where: str) -> str:
+    shown = show(path, base_dir)
+    if glob.has_magic(str(path)):
+        return f"{where}: no file matches {shown}; check the pattern and the folder"
+    if path.is_dir():
+        return f"{where}: the folder {shown} holds no file ending in {' '.join(SUFFIXES)}"
+    return (
+        f"{where}: {shown} does not exist; a relative path is taken from the folder of the config,"
+        f" here {base_dir.resolve()}"
+    )

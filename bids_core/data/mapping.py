@@ -1,0 +1,110 @@
+"""The `mapping` of a source: field names, dotted paths and Jinja templates that pick from a row.
+
+A value with `{{` or `{%` is a Jinja template, rendered in a sandbox: it sees the row's fields, and
+`row` for fields whose name is no identifier. Anything else is a field name, or, where the row has
+no such field, a dotted path (`instances.0.output`). `_file` (the file's stem) and `_line` can be
+used like fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+Getter = Callable[[Mapping[str, Any]], Any]
+
+KEYS: Final = ("messages", "prompt", "completion", "system", "id", "subtask", "choices")
+# What plain data can make a template raise; anything else is a bug of ours and shows as one.
+_ROW_ERRORS: Final = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
+
+
+def compile_mapping(mapping: Mapping[str, str], *, where: str) -> dict[str, Getter]:
+    """Return a function for each key of a mapping, which takes a row and returns the value.
+
+    The functions raise `RejectedRow` where the row does not have what they look for.
+
+    Raises:
+        ConfigError: a key is unknown, keys do not go together, or a template does not parse.
+    """
+    unknown = sorted(set(mapping) - set(KEYS))
+    if unknown:
+        msg = f"{where}: mapping has no key {unknown[0]!r}; the keys are {', '.join(KEYS)}"
+        raise ConfigError(msg)
+    if "completion" in mapping and "prompt" not in mapping:
+        msg = f"{where}: mapping has `completion` but no `prompt`; add it"
+        raise ConfigError(msg)
+    if "messages" in mapping and "prompt" in mapping:
+        msg = f"{where}: mapping has both `messages` and `prompt`; keep one"
+        raise ConfigError(msg)
+    return {key: _compile(spec, f"{where}: mapping.{key}") for key, spec in mapping.items()}
+
+
+def as_list(value: object) -> list[Any]:
+    """Return a list, or the list that a text holds as JSON (from a template or a CSV file).
+
+    Raises:
+        RejectedRow: it is neither.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise RejectedRow("bad-choices", f"the choices are no valid JSON ({error})") from None
+    if not isinstance(value, list):
+        detail = f"the choices are {shorten(value)}; give a list, or a template with `| tojson`"
+        raise RejectedRow("bad-choices", detail)
+    return value
+
+
+def _compile(spec: str, where: str) -> Getter:
+    if not spec.strip():
+        msg = f"{where} is blank; give a field name, a dotted path or a Jinja template"
+        raise ConfigError(msg)
+    if "{{" not in spec and "{%" not in spec:
+        return lambda row: _walk(row, spec)
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    try:
+        template = environment.from_string(spec)
+    except TemplateSyntaxError as error:
+        msg = f"{where}: the template {shorten(spec)} does not parse ({error.message})"
+        raise ConfigError(msg) from None
+    return lambda row: _render(template, row, where)
+
+
+def _walk(row: Mapping[str, Any], path: str) -> Any:
+    if path in row:
+        return row[path]
+    value: Any = row
+    for part in path.split("."):
+        try:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+        except (LookupError, ValueError, TypeError):
+            fields = shorten(", ".join(map(str, row)), 80).strip("'")
+            detail = f"the mapping's {path!r} is not there (fields: {fields})"
+            raise RejectedRow("missing-field", detail) from None
+    return value
+
+
+def _render(template: Template, row: Mapping[str, Any], where: str) -> str:
+    try:
+        return template.render({"row": row, **row})
+    except UndefinedError as error:
+        raise RejectedRow("missing-field", f"{where}: {error.message}") from None
+    except SecurityError as error:
+        msg = f"{where}: the template does what a sandbox forbids ({error.message})"
+        raise ConfigError(msg) from None
+    except _ROW_ERRORS as error:
+        raise RejectedRow("mapping-failed", f"{where}: {type(error).__name__}: {error}") from None

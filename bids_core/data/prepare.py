@@ -1,0 +1,188 @@
+"""The stage "prepare": from the sources of a config to tokenized, checked splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bids_core.data.ingest import Account, Ingested, ingest
+from bids_core.data.overlap import find_overlap
+from bids_core.data.rejects import RejectedRow
+from bids_core.data.sources import SPLITS, Source, SplitName, find_sources
+from bids_core.data.splits import PreparedData, Split
+from bids_core.data.summary import most_frequent, summarise
+from bids_core.data.tokenization import Tokenized, tokenize_examples
+from bids_core.errors import DataError
+from bids_core.progress import Progress, silent
+from bids_core.records import Example, Reject, TokenizedExample
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from transformers import PreTrainedTokenizerBase
+
+    from bids_core.config import DataConfig, RunConfig
+
+
+@dataclass(slots=True)
+class _Work:
+    """A split in the making."""
+
+    split: SplitName
+    sources: list[Source]
+    rows: Ingested
+    tokens: list[TokenizedExample] = field(default_factory=list)
+    truncated: int = 0
+    merged: int = 0
+
+    def reject(self, example: Example, reason: str, detail: str) -> None:
+        """Move a row from the kept ones of its source to the rejects."""
+        self.rows.rejects.append(
+            Reject(example.location, reason, detail, self.split, example.source, example.row_id)
+        )
+        account = next(a for a in self.rows.accounts if a.source == example.source)
+        account.kept -= 1
+        account.rejected += 1
+
+
+def prepare(
+    config: RunConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base_dir: Path,
+    on_progress: Progress = silent,
+) -> PreparedData:
+    """Read, check, render and tokenize all rows of a run, and look for overlap.
+
+    Args:
+        config: the run.
+        tokenizer: a fast tokenizer of transformers, with a chat template.
+        base_dir: folder that relative paths start from, the config file's.
+        on_progress: told about rows tokenized, of all rows read.
+
+    Returns:
+        The prepared data. Every row read is in a split, among the rejects, or counted as skipped
+        (`start`) or cut (`limit`).
+
+    Raises:
+        ConfigError: a path's variable is not set, or names or mappings are wrong.
+        DataError: a file can not be read, or the pool or a task ends up without rows.
+        ModelError: the tokenizer has no chat template.
+    """
+    sources = find_sources(config, base_dir)
+    works = [_read(split, sources, config.data) for split in SPLITS]
+    for work in works:
+        _refuse_empty(work)
+    _tokenize(works, tokenizer, config.data.max_length, on_progress)
+    for work in works:
+        _refuse_empty(work)
+    overlap = find_overlap(
+        {work.split: work.rows.examples for work in works}, ngram=config.data.overlap_ngram
+    )
+    if config.data.overlap == "drop":
+        _drop(works[0], overlap)
+        _refuse_empty(works[0])
+    return _finish(works, overlap)
+
+
+def _read(split: SplitName, sources: list[Source], data: DataConfig) -> _Work:
+    own = [source for source in sources if source.split == split]
+    return _Work(split, own, ingest(own, duplicate_ids=data.duplicate_ids))
+
+
+def _tokenize(
+    works: list[_Work],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    on_progress: Progress,
+) -> None:
+    total, done = sum(len(work.rows.examples) for work in works), 0
+    for work in works:
+        examples, kept = work.rows.examples, []
+        results = tokenize_examples(examples, tokenizer, max_length)
+        for example, result in zip(examples, results, strict=True):
+            if isinstance(result, RejectedRow):
+                work.reject(example, result.reason, result.detail)
+            else:
+                kept.append(example)
+                _count(work, result)
+            done += 1
+            on_progress(done, total)
+        work.rows.examples = kept
+
+
+def _count(work: _Work, result: Tokenized) -> None:
+    work.tokens.append(result.example)
+    work.truncated += result.full_length > result.example.n_tokens
+    work.merged += result.merged
+
+
+def _drop(pool: _Work, overlap: pd.DataFrame) -> None:
+    """Reject the pool rows that overlap with held-out ones; a row is named once."""
+    pairs = overlap[overlap["split"] == "train"].drop_duplicates("row_id")
+    guilty = {pair.row_id: pair for pair in pairs.itertuples()}
+    kept: list[tuple[Example, TokenizedExample]] = []
+    for example, tokens in zip(pool.rows.examples, pool.tokens, strict=True):
+        pair = guilty.get(example.row_id)
+        if pair is None:
+            kept.append((example, tokens))
+            continue
+        detail = (
+            f"shares {'its prompt' if pair.kind == 'exact' else 'words'} with {pair.other_split}"
+            f" row {pair.other_row_id} of task {pair.task}; data.overlap: warn keeps such rows"
+        )
+        pool.reject(example, f"overlap-{pair.other_split}", detail)
+    pool.rows.examples = [example for example, _ in kept]
+    pool.tokens = [tokens for _, tokens in kept]
+
+
+def _refuse_empty(work: _Work) -> None:
+    """Stop where a run could not go on: no pool, or a task without a row.
+
+    Raises:
+        DataError: names the pool or task, its files, and the most frequent reason.
+    """
+    if work.split == "train":
+        if not work.rows.examples:
+            raise DataError(_nothing_left("the pool", work.sources, work.rows))
+        return
+    rows = Counter(example.task for example in work.rows.examples)
+    for task in dict.fromkeys(source.task for source in work.sources):
+        if not rows[task]:
+            own = [source for source in work.sources if source.task == task]
+            raise DataError(_nothing_left(f"{work.split} task {task!r}", own, work.rows))
+
+
+def _nothing_left(what: str, sources: list[Source], rows: Ingested) -> str:
+    names = {source.name for source in sources}
+    accounts = [account for account in rows.accounts if account.source in names]
+    rejects = [reject for reject in rows.rejects if reject.source in names]
+    places = ", ".join(source.config.path for source in sources)
+    read, skipped = sum(a.read for a in accounts), sum(a.skipped for a in accounts)
+    counts = f"{read} rows read from {places}"
+    if skipped:
+        counts += f", {skipped} of them skipped by `start`"
+    hint = most_frequent(rejects) or "; give it a file with rows, or lower `start`"
+    return f"{what} has no usable row: {counts}{hint}"
+
+
+def _finish(works: list[_Work], overlap: pd.DataFrame) -> PreparedData:
+    splits: dict[str, Split] = {
+        work.split: Split.of(work.rows.examples, work.tokens) for work in works
+    }
+    rejects = [reject for work in works for reject in work.rows.rejects]
+    accounts: list[Account] = [account for work in works for account in work.rows.accounts]
+    return PreparedData(
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+        rejects=rejects,
+        overlap=overlap,
+        summary=summarise(
+            splits, rejects=rejects, accounts=accounts, overlap=overlap,
+            truncated={work.split: work.truncated for work in works},
+            merged={work.split: work.merged for work in works},
+        ),
+    )  # fmt: skip

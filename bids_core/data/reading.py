@@ -1,0 +1,236 @@
+"""Rows out of files: JSONL, JSON, CSV and Parquet, plain or compressed, one row at a time.
+
+A damaged *row* never stops the reading: it comes out as a `RawRow` whose `parse` raises
+`RejectedRow`. A damaged *file* (cut-off gzip, broken Parquet, a JSON document that does not parse)
+raises `DataError`: what it would have held can not be counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bids_core.data.locate import InputFile
+
+_PARQUET_ROWS: Final = 1024
+_MAX_CSV_FIELD: Final = 1 << 30  # the default of 128 KiB is shorter than a long document
+_BROKEN_FILE: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException)
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as it lies in a file, not yet looked into.
+
+    Args:
+        file: where it was read from.
+        number: line (JSONL, CSV: where the row starts) or row (JSON, Parquet) in it, from 1.
+        content: a JSONL line's bytes, a row's fields, or why it could not be read.
+    """
+
+    file: InputFile
+    number: int
+    content: bytes | dict[str, Any] | RejectedRow
+
+    @property
+    def location(self) -> str:
+        """`file:line` for messages."""
+        return f"{self.file.shown}:{self.number}"
+
+    @property
+    def label(self) -> str:
+        """The row's place within its source: `12`, or `file.jsonl:12` where it has many files."""
+        return f"{self.file.label}:{self.number}" if self.file.label else str(self.number)
+
+    def parse(self) -> dict[str, Any]:
+        """Return the row's fields.
+
+        Raises:
+            RejectedRow: it is malformed.
+        """
+        if isinstance(self.content, RejectedRow):
+            raise self.content
+        return parse_line(self.content) if isinstance(self.content, bytes) else self.content
+
+
+def read_rows(file: InputFile, *, records: str | None = None) -> Iterator[RawRow]:
+    """Yield the rows of a file. Blank lines of a JSONL file are not rows.
+
+    Args:
+        file: what to read.
+        records: dotted path of the list of rows in a JSON document.
+
+    Raises:
+        DataError: the file as a whole can not be read.
+        ConfigError: `records` is set for a file that is not a JSON document.
+    """
+    if records and file.kind != ".json":
+        msg = f"{file.shown}: `records` is for JSON documents (.json); remove it from this source"
+        raise ConfigError(msg)
+    try:
+        if file.kind == ".parquet":
+            yield from _read_parquet(file)
+            return
+        with _open(file) as stream:
+            if file.kind in (".csv", ".tsv"):
+                yield from _read_csv(file, stream)
+            elif file.kind == ".json":
+                yield from _read_json(file, stream, records)
+            else:
+                yield from _read_lines(file, stream)
+    except _BROKEN_FILE as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{file.shown}: the file can not be read ({first_line}); is it whole and readable?"
+        raise DataError(msg) from error
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Parse one JSONL line.
+
+    Raises:
+        RejectedRow: it is not UTF-8, not JSON, or no object.
+    """
+    if b"\x00" in line:
+        raise RejectedRow("null-bytes", "the line holds NUL bytes; write the row again")
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        detail = f"byte {line[error.start]:#04x} at column {error.start + 1} is not UTF-8"
+        raise RejectedRow("not-utf8", f"{detail}; convert the file to UTF-8") from None
+    except RecursionError:
+        raise RejectedRow("malformed-json", "nested too deeply; flatten the row") from None
+    except ValueError as error:
+        detail = f"{error} in {shorten(line[:60].decode('utf-8', 'replace'), 45)}"
+        raise RejectedRow("malformed-json", f"{detail}; write one JSON object a line") from None
+    if not isinstance(row, dict):
+        detail = f"found {shorten(row, 30)}; write one JSON object {{...}} a line"
+        raise RejectedRow("not-an-object", detail)
+    return row
+
+
+def _open(file: InputFile) -> BinaryIO:
+    if file.compression == ".gz":
+        return cast("BinaryIO", gzip.open(file.path, "rb"))
+    if file.compression == ".zst":
+        reader = zstandard.ZstdDecompressor().stream_reader(
+            file.path.open("rb"), read_across_frames=True, closefd=True
+        )
+        return io.BufferedReader(reader)
+    return file.path.open("rb")
+
+
+def _read_lines(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
+    for number, line in enumerate(stream, start=1):
+        content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if content.strip():
+            yield RawRow(file, number, content)
+
+
+def _read_json(file: InputFile, stream: BinaryIO, records: str | None) -> Iterator[RawRow]:
+    data = stream.read()
+    if not data.strip():
+        return
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        msg = f"{file.shown}: byte {error.start} is not UTF-8; convert the file to UTF-8"
+        raise DataError(msg) from None
+    except (ValueError, RecursionError) as error:
+        if not records and _is_json_lines(data):  # many a JSONL file is named .json
+            yield from _read_lines(file, io.BytesIO(data))
+            return
+        msg = f"{file.shown}: not a valid JSON document ({error})"
+        raise DataError(msg) from None
+    for number, row in enumerate(_rows_of(document, file, records), start=1):
+        if isinstance(row, dict):
+            yield RawRow(file, number, row)
+        else:
+            detail = f"found {shorten(row, 30)}; each row must be an object with named fields"
+            yield RawRow(file, number, RejectedRow("not-an-object", detail))
+
+
+def _is_json_lines(data: bytes) -> bool:
+    """Tell whether the first line that is not blank is a JSON object of its own."""
+    first = next((line for line in io.BytesIO(data) if line.strip()), b"")
+    try:
+        parse_line(first.removeprefix(b"\xef\xbb\xbf"))
+    except RejectedRow:
+        return False
+    return True
+
+
+def _rows_of(document: Any, file: InputFile, records: str | None) -> list[Any]:
+    for part in (records or "").split(".") if records else ():
+        if not isinstance(document, dict) or part not in document:
+            here = ", ".join(document) if isinstance(document, dict) else type(document).__name__
+            msg = f"{file.shown}: `records: {records}` is not there (no {part!r}; found: {here})"
+            raise DataError(msg)
+        document = document[part]
+    if isinstance(document, list):
+        return document
+    if isinstance(document, dict) and not records:
+        lists = [key for key, value in document.items() if isinstance(value, list)]
+        if not lists or {"messages", "conversations"} & set(lists):
+            return [document]  # a JSONL file of one row, named .json
+        msg = (
+            f"{file.shown}: the rows are wrapped in an object; set `records` to the field with"
+            f" the list of rows (one of: {', '.join(lists)})"
+        )
+        raise DataError(msg)
+    msg = f"{file.shown}: expected a list of rows, found {shorten(document, 30)}"
+    raise DataError(msg)
+
+
+def _read_csv(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
+    # surrogateescape keeps bad bytes apart, so that they cost one row and not the file
+    text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
+    csv.field_size_limit(_MAX_CSV_FIELD)
+    reader = csv.reader(text, delimiter="\t" if file.kind == ".tsv" else ",", strict=True)
+    header = next(reader, None)
+    if header is None:
+        return
+    if len(set(header)) < len(header):
+        msg = f"{file.shown}: the header names a column twice ({', '.join(header)}); rename one"
+        raise DataError(msg)
+    start = reader.line_num + 1
+    try:
+        for values in reader:
+            if values:  # the csv module gives [] for a blank line
+                yield RawRow(file, start, _csv_row(header, values))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        msg = f"{file.shown}:{start}: {error}; is a quote not closed in the row that starts here?"
+        raise DataError(msg) from None
+
+
+def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | RejectedRow:
+    if len(values) != len(header):
+        detail = f"{len(values)} columns where the header has {len(header)}; quote commas in text"
+        return RejectedRow("csv-columns", detail)
+    return dict(zip(header, values, strict=True))
+
+
+def _read_parquet(file: InputFile) -> Iterator[RawRow]:
+    if file.compression:
+        msg = f"{file.shown}: Parquet compresses by itself; unpack the file first"
+        raise DataError(msg)
+    number = 0
+    with pq.ParquetFile(file.path) as parquet:
+        for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS):
+            for row in batch.to_pylist():
+                number += 1
+                yield RawRow(file, number, row)

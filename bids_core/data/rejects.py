@@ -1,0 +1,57 @@
+"""Why a row can be left out: the stable codes, and the error that carries one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bids_core.errors import DataError
+
+REASONS: Final = {
+    "malformed-json": "the line is not valid JSON",
+    "not-an-object": "the row is valid JSON, but not an object with named fields",
+    "not-utf8": "the row holds bytes (or lone surrogates) that are not UTF-8 text",
+    "null-bytes": "the row holds NUL characters",
+    "csv-columns": "the row has more or fewer columns than the header",
+    "missing-field": "a field that the format or the mapping needs is not there",
+    "wrong-type": "a field holds something else than text (or than a list of messages)",
+    "mapping-failed": "the Jinja template of the mapping raised an error on this row",
+    "unknown-role": "a turn's role is not system, user, assistant or tool",
+    "unsupported-content": "a turn holds something that is not text (image, audio, tool call)",
+    "no-assistant-turn": "nobody answers: there is nothing to learn",
+    "no-user-turn": "nobody asks: there is no prompt",
+    "last-turn-not-assistant": "the conversation ends without an answer",
+    "empty-prompt": "a user turn is blank",
+    "empty-completion": "an assistant turn is blank (after `strip_suffix`)",
+    "bad-choices": "the answer is not among the choices, or the choices are no list of texts",
+    "duplicate-id": "the row id was seen before in this source",
+    "template-refused": "the chat template raised an error on this conversation",
+    "template-changed-content": "the chat template alters the turns, so the mask is not certain",
+    "completion-truncated": "no token of the completion is left within data.max_length",
+    "prompt-truncated": "the prompt of a row without answer is longer than data.max_length",
+    "overlap-validation": "the pool row overlaps with a validation row (data.overlap: drop)",
+    "overlap-test": "the pool row overlaps with a test row (data.overlap: drop)",
+}
+"""Reason code -> what it means. Codes are stable: people count and filter by them."""
+
+
+class RejectedRow(DataError):
+    """One row can not be used; the run goes on without it.
+
+    Args:
+        reason: a key of `REASONS`.
+        detail: one sentence: what was found and how to mend it.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        if reason not in REASONS:
+            msg = f"{reason!r} is not a known reject reason"
+            raise ValueError(msg)
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+def shorten(value: object, width: int = 60) -> str:
+    """Return a value's repr, cut so that a message stays one readable line."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -1,0 +1,166 @@
+"""The sources of a run, found and named: what each reads, for which split and task."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bids_core.artifacts import file_digest
+from bids_core.config import TestTask, ValidationTask
+from bids_core.data.hub import open_dataset, read_dataset
+from bids_core.data.locate import (
+    HUB_PREFIX,
+    InputFile,
+    absolute,
+    expand,
+    find_files,
+    fixed_part,
+    is_dataset_folder,
+    split_suffix,
+)  # fmt: skip
+from bids_core.data.reading import RawRow, read_rows
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bids_core.config import RunConfig, SourceConfig
+
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One entry of `pool`, `validation` or `test`, with what it stands for on this machine.
+
+    Args:
+        split: which split its rows go to.
+        name: the source's name; a task's name where the entry gives no other.
+        where: how messages name it.
+        config: the entry.
+        files: files to read, in this order; empty for a data set.
+        dataset: a `datasets` folder, or a hub name with its `hf:`; None for files.
+    """
+
+    split: SplitName
+    name: str
+    where: str
+    config: SourceConfig
+    files: tuple[InputFile, ...] = ()
+    dataset: Path | str | None = None
+
+    @property
+    def task(self) -> str | None:
+        """Name of the task; None in the pool."""
+        return getattr(self.config, "task", None)
+
+    @property
+    def capability(self) -> str | None:
+        """Capability of the task; None in the pool."""
+        return getattr(self.config, "capability", None)
+
+    def rows(self) -> Iterator[RawRow]:
+        """Yield all rows, of all files in order."""
+        if self.dataset is not None:
+            yield from read_dataset(self._open(), self.dataset)
+        for file in self.files:
+            yield from read_rows(file, records=self.config.records)
+
+    def digest(self) -> dict[str, Any]:
+        """Return what of this source can change the result: content and settings, no paths.
+
+        A file's place within a source of several files is part of its row ids, so it counts.
+        """
+        settings = self.config.model_dump(
+            mode="json", exclude={"path", "name", "answer_pattern", "max_new_tokens"}
+        )
+        if self.dataset is None:
+            content = [[file.label, file_digest(file.path)] for file in self.files]
+        else:
+            files = self._open().cache_files
+            content = [[None, file_digest(Path(file["filename"]))] for file in files]
+        return {"name": self.name, "settings": settings, "content": content}
+
+    def _open(self) -> Any:
+        if self.dataset is None:
+            msg = f"{self.where} reads files"
+            raise ValueError(msg)
+        return open_dataset(self.dataset, split=self.config.split, where=self.where)
+
+
+def find_sources(config: RunConfig, base_dir: Path) -> list[Source]:
+    """Return all sources of a run, pool first, each with its files.
+
+    Raises:
+        ConfigError: an environment variable is not set, or two sources of a split share a name.
+        DataError: there is no such file.
+    """
+    entries = {"train": config.pool, "validation": config.validation, "test": config.test}
+    found: list[Source] = []
+    for split in SPLITS:
+        named: dict[str, str] = {}
+        for entry in entries[split]:
+            source = _find(entry, split, base_dir)
+            if source.name in named:
+                msg = (
+                    f"two {_KIND[split]}s are named {source.name!r} ({named[source.name]} and"
+                    f" {entry.path}); give one of them another `name`"
+                )
+                raise ConfigError(msg)
+            named[source.name] = entry.path
+            found.append(source)
+    return found
+
+
+def input_digests(config: RunConfig, base_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return what the run reads, as content digests and settings: the inputs of a fingerprint.
+
+    Args:
+        config: the run.
+        base_dir: folder that relative paths start from, the config file's.
+
+    Returns:
+        For `pool`, `validation` and `test` one JSON-serialisable record a source.
+
+    Raises:
+        ConfigError: an environment variable is not set, or two sources share a name.
+        DataError: a file or data set is not there.
+    """
+    keys = {"train": "pool", "validation": "validation", "test": "test"}
+    digests: dict[str, list[dict[str, Any]]] = {key: [] for key in keys.values()}
+    for source in find_sources(config, base_dir):
+        digests[keys[source.split]].append(source.digest())
+    return digests
+
+
+_KIND = {"train": "pool source", "validation": "validation source", "test": "test source"}
+
+
+def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
+    label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
+    where = f"{_KIND[split]} {label or entry.path!r}"
+    expanded = expand(entry.path, where=where)
+    if expanded.startswith(HUB_PREFIX):
+        name = label or expanded.removeprefix(HUB_PREFIX).split("/")[-1].replace(":", "-")
+        return Source(split, entry.name or name, where, entry, dataset=expanded)
+    path = absolute(entry.path, base_dir, where=where)
+    name = entry.name or label or _default_name(path)
+    if is_dataset_folder(path):
+        return Source(split, name, where, entry, dataset=path)
+    files = find_files(path, base_dir, where=where)
+    if entry.split is not None:
+        msg = f"{where}: `split` is for data sets, and {entry.path} holds files; remove it"
+        raise ConfigError(msg)
+    return Source(split, name, where, entry, files=files)
+
+
+def _default_name(path: Path) -> str:
+    """Return a file's stem, a folder's name, or the name of the folder that a glob looks in."""
+    if path.is_dir():
+        return path.resolve().name
+    return (
+        fixed_part(path).resolve().name if glob.has_magic(str(path)) else split_suffix(path.name)[0]
+    )

@@ -1,0 +1,159 @@
+"""The prepared data: three splits of tokenized rows, the rejects, and what they add up to."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bids_core.data.conversation import to_json
+from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
+from bids_core.errors import ArtifactError
+from bids_core.records import IGNORED_LABEL, Example, Reject, TokenizedExample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_TEXT: Final = (
+    "row_id", "source", "task", "capability", "subtask", "location", "messages", "choices",
+)  # fmt: skip
+SCHEMA: Final = pa.schema(
+    [(name, pa.string()) for name in _TEXT]
+    + [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+    + [("n_tokens", pa.int32()), ("n_completion_tokens", pa.int32())]
+)
+_SPLITS: Final = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Tokenized rows, one a row of `frame`.
+
+    Args:
+        frame: columns `row_id`, `source`, `task`, `capability`, `subtask`, `location` (text or
+            None), `messages` (JSON list of role and content), `choices` (JSON list or None),
+            `input_ids` and `labels` (int32 arrays), `n_tokens`, `n_completion_tokens` (labels that
+            are not `IGNORED_LABEL`).
+    """
+
+    frame: pd.DataFrame
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], tokens: Sequence[TokenizedExample]) -> Split:
+        """Make a split of examples and their tokens, in the same order."""
+        rows = [_row(e, t) for e, t in zip(examples, tokens, strict=True)]
+        return cls(_typed(pd.DataFrame(rows, columns=SCHEMA.names)))
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def row_ids(self) -> list[str]:
+        """Row ids, in order."""
+        return [str(row_id) for row_id in self.frame["row_id"]]
+
+    def examples(self) -> list[TokenizedExample]:
+        """Return what the model sees of each row, in order."""
+        columns = (self.frame[name] for name in ("row_id", "input_ids", "labels"))
+        return [TokenizedExample(*values) for values in zip(*columns, strict=True)]
+
+    def without(self, row_ids: set[str]) -> Split:
+        """Return the split without some rows."""
+        kept = self.frame[~self.frame["row_id"].isin(list(row_ids))]
+        return Split(kept.reset_index(drop=True))
+
+    def save(self, path: Path) -> None:
+        """Write it as Parquet."""
+        table = pa.Table.from_pandas(self.frame, schema=SCHEMA, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata(), path, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read what `save` wrote."""
+        table = pq.read_table(path, schema=SCHEMA)
+        return cls(_typed(table.to_pandas()))
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """What "prepare" leaves behind.
+
+    Args:
+        train: the pool.
+        validation: instances of all tasks.
+        test: rows of all test tasks; may be empty.
+        rejects: rows that were left out, in reading order.
+        overlap: see `bids_core.data.overlap`.
+        summary: counts and lengths, JSON-serialisable; see `bids_core.data.summary`.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    rejects: list[Reject] = field(default_factory=list)
+    overlap: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame(columns=list(OVERLAP_COLUMNS), dtype="object")
+    )
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write `train|validation|test|overlap.parquet`, `rejects.jsonl` and `summary.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _SPLITS:
+            getattr(self, name).save(folder / f"{name}.parquet")
+        lines = (json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in self.rejects)
+        (folder / "rejects.jsonl").write_text("".join(lines), encoding="utf-8")
+        schema = pa.schema([(name, pa.string()) for name in OVERLAP_COLUMNS])
+        table = pa.Table.from_pandas(self.overlap, schema=schema, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata(), folder / "overlap.parquet")
+        text = json.dumps(self.summary, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / "summary.json").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> PreparedData:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the folder does not hold prepared data.
+        """
+        try:
+            lines = (folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+            train, validation, test = (Split.load(folder / f"{name}.parquet") for name in _SPLITS)
+            return cls(
+                train,
+                validation,
+                test,
+                rejects=[Reject(**json.loads(line)) for line in lines],
+                overlap=pd.read_parquet(folder / "overlap.parquet").astype("object"),
+                summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
+            )
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            msg = f"{folder} does not hold prepared data ({error}); prepare it again"
+            raise ArtifactError(msg) from error
+
+
+def _row(example: Example, tokens: TokenizedExample) -> tuple[Any, ...]:
+    choices = example.choices
+    return (
+        example.row_id, example.source, example.task, example.capability, example.subtask,
+        example.location, to_json(example.messages),
+        None if choices is None else json.dumps(choices, ensure_ascii=False),
+        tokens.input_ids, tokens.labels, tokens.n_tokens,
+        int(np.count_nonzero(tokens.labels != IGNORED_LABEL)),
+    )  # fmt: skip
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give all columns the dtypes that they have whether they were just made or read back."""
+    for name in _TEXT:
+        column = frame[name].astype("object")
+        frame[name] = column.where(column.notna(), None)
+    for name in ("n_tokens", "n_completion_tokens"):
+        frame[name] = frame[name].astype("int32")
+    return frame
