@@ -1,0 +1,179 @@
+"""`bids select` and `bids analyze` on the files that people have."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bids_core.errors import UserError
+from bids_core.selection import select as select_rows
+from flows.commands.analyze import analyze
+from flows.commands.select import parse_budget, select
+
+app = typer.Typer()
+app.command()(select)
+app.command()(analyze)
+TASKS = ["math", "math", "code", "logic"]
+
+
+@pytest.fixture
+def matrix():
+    return np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path, matrix):
+    """The same matrix in every form, and its tasks in every form."""
+    import zarr
+
+    names = [f"v{j}" for j in range(4)]
+    frame = pd.DataFrame(matrix, columns=names).assign(row_id=[f"r{i}" for i in range(50)])
+    np.save(tmp_path / "a.npy", matrix)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    zarr.create_array(tmp_path / "a.zarr", data=matrix, chunks=(16, 4))
+    (tmp_path / "tasks.txt").write_text("\n".join(TASKS) + "\n")
+    (tmp_path / "tasks.json").write_text(json.dumps(dict(zip(names, TASKS, strict=True))))
+    pd.DataFrame({"validation_id": names, "task": TASKS}).to_csv(tmp_path / "tasks.csv")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def as_json(*arguments):
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.zarr", "a.parquet", "a.csv"])
+def test_select_reads_every_kind_of_matrix(files, matrix, name):
+    found = as_json("select", files / name, "--budget", "0.2")
+    assert found["indices"] == select_rows(matrix, 0.2).indices.tolist()
+    assert (found["rows"], found["columns"], found["selected"]) == (50, 4, 10)
+
+
+@pytest.mark.parametrize("tasks", ["tasks.txt", "tasks.json", "tasks.csv"])
+def test_select_reads_every_kind_of_tasks(files, matrix, tasks):
+    found = as_json("select", files / "a.parquet", "--budget", 9, "--method", "less",
+                    "--tasks", files / tasks)  # fmt: skip
+    expected = select_rows(matrix, 9, method="less", tasks=TASKS)
+    assert found["indices"] == expected.indices.tolist()
+    assert sum(found["picks_per_task"].values()) == 9
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json", ".npy", ".txt"])
+def test_a_selection_is_written_and_read_back(files, matrix, suffix):
+    out = files / "deep" / f"picks{suffix}"
+    as_json("select", files / "a.parquet", "--budget", 9, "--out", out)
+    rows = select_rows(matrix, 9).indices
+    found = as_json("analyze", files / "a.parquet", "--selection", out, "--tasks",
+                    files / "tasks.txt")  # fmt: skip
+    assert found["selection"]["rows"] == 9
+    np.testing.assert_allclose(
+        found["selection"]["aid"], matrix[rows].astype(float).mean(axis=0), rtol=1e-12
+    )
+    assert sum(found["selection"]["thi_task_mean"].values()) == 9
+
+
+def test_the_written_picks_name_rows_and_winners(files):
+    out = files / "picks.parquet"
+    run("select", files / "a.parquet", "--budget", 5, "--out", out, "--tasks", files / "tasks.csv")
+    frame = pd.read_parquet(out)
+    assert frame["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert frame["row_id"].tolist() == [f"r{row}" for row in frame["row"]]
+    assert set(frame["winning_task"]) <= set(TASKS)
+    assert set(frame["winning_validation"]) <= {"v0", "v1", "v2", "v3"}
+
+
+def test_the_attribution_artifact_brings_its_names(tmp_path, matrix):
+    import zarr
+
+    group = zarr.open_group(tmp_path / "m.zarr", mode="w", zarr_format=3)
+    group.attrs["checkpoint_weights"] = [1.0]
+    group.create_array("attribution", data=matrix, chunks=(16, 4))
+    for name, values in {
+        "row_ids": [f"r{i}" for i in range(50)],
+        "validation_ids": [f"v{j}" for j in range(4)],
+        "tasks": TASKS,
+        "capabilities": TASKS,
+        "subtasks": [""] * 4,
+    }.items():
+        group.create_array(name, data=np.array(values, dtype="T"))
+    found = as_json("select", tmp_path / "m.zarr", "--budget", 9, "--method", "less")
+    assert set(found["picks_per_task"]) <= set(TASKS)
+
+
+def test_tables_are_readable(files):
+    result = run("select", files / "a.npy", "--budget", "10%", "--tasks", files / "tasks.txt")
+    assert "5 of 50 rows selected with bids (zscore)" in result.stdout
+    result = run("analyze", files / "a.npy", "--tasks", files / "tasks.txt")
+    assert "math" in result.stdout
+    assert "THI" in result.stdout
+
+
+def test_a_column_that_is_left_out_is_named(files):
+    values = np.random.default_rng(0).standard_normal((20, 3))
+    values[:, 1] = 1.0
+    np.save(files / "c.npy", values)
+    result = run("select", files / "c.npy", "--budget", 3, "--json")
+    assert "zero variance: column 1" in result.stderr
+    assert json.loads(result.stdout)["left_out"] == ["column 1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.npy", "--budget", "3"], "is not there"),
+        (["tasks.txt", "--budget", "3"], "not a matrix file"),
+        (["a.npy", "--budget", "51"], "more than the 50 rows"),
+        (["a.npy", "--budget", "1.5"], "not a fraction"),
+        (["a.npy", "--budget", "many"], "not a number"),
+        (["a.npy", "--budget", "3", "--method", "bid"], "did you mean bids"),
+        (["a.npy", "--budget", "3", "--out", "picks.xyz"], "suffix"),
+        (["a.npy", "--budget", "3", "--method", "less"], "needs `tasks`"),
+        (["a.npy", "--budget", "3", "--tasks", "short.txt"], "has 2 tasks but the matrix has 4"),
+        (["a.npy", "--budget", "3", "--tasks", "none.txt"], "can not be read"),
+        (["a.npy", "--budget", "3", "--tasks", "tasks.json"], "no label for validation_id '0'"),
+        (["broken.npy", "--budget", "3"], "can not be read as a numpy array"),
+        (["pickle.npy", "--budget", "3"], "can not be read as a numpy array"),
+        (["broken.parquet", "--budget", "3"], "can not be read as a table"),
+        (["text.csv", "--budget", "3"], "column 'b' of"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(files, monkeypatch, arguments, message):
+    monkeypatch.chdir(files)
+    (files / "short.txt").write_text("a\nb\n")
+    (files / "broken.npy").write_bytes(b"nothing")
+    (files / "broken.parquet").write_bytes(b"nothing")
+    (files / "text.csv").write_text("a,b\n1,x\n")
+    np.save(files / "pickle.npy", np.array([{}, {}]), allow_pickle=True)
+    result = run("select", *arguments)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert result.exception.exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "budget"), [("500", 500), ("0.15", 0.15), ("15%", 0.15)])
+def test_budget_on_the_command_line(text, budget):
+    assert parse_budget(text) == budget
+    assert type(parse_budget(text)) is type(budget)
+
+
+def test_importing_the_commands_is_light():
+    code = (
+        "import sys, flows.commands.select, flows.commands.analyze;"
+        "heavy = {'numpy', 'torch', 'zarr', 'prefect', 'pandas'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
