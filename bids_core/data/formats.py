@@ -7,6 +7,9 @@
 | alpaca | `instruction`, `input` (or `context`), `output` (or `response`); also `system` |
 | prompt_completion | `prompt`, `completion` (or `response`): texts, or lists of messages (TRL) |
 | question_answer | `question` (or `query`), `answer` (or `response`) |
+
+Each row is looked at by itself, so a file may mix formats. All assistant turns of a conversation
+are learned, those in a TRL `prompt` list too.
 """
 
 from __future__ import annotations

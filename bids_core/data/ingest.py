@@ -11,7 +11,7 @@ order of the file.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def _claim_id(
 ) -> Example:
     owner = owners.get(example.row_id)
     if owner is not None and owner.source != example.source:
-        example = _renamed(example, f"{example.source}:{example.row_id}")
+        example = replace(example, row_id=f"{example.source}:{example.row_id}")
         owner = owners.get(example.row_id)
     if owner is None:
         owners[example.row_id] = example
@@ -137,15 +137,7 @@ def _claim_id(
     if duplicate_ids == "error":
         msg = f"{example.location}: {detail} (data.duplicate_ids is `error`)"
         raise DataError(msg)
-    raise RejectedRow("duplicate-id", detail)
-
-
-def _renamed(example: Example, row_id: str) -> Example:
-    return Example(
-        row_id=row_id, source=example.source, messages=example.messages, location=example.location,
-        task=example.task, capability=example.capability, subtask=example.subtask,
-        choices=example.choices,
-    )  # fmt: skip
+    raise RejectedRow("duplicate-id", detail, example.row_id)
 
 
 def _reject(problem: RejectedRow, raw: RawRow, source: Source) -> Reject:

@@ -132,15 +132,16 @@ def fixed_part(path: Path) -> Path:
 
 
 def show(path: Path, base_dir: Path) -> str:
-    """Return a path as messages show it."""
+    """Return a path as messages show it; bytes of a name that are no UTF-8 are replaced."""
     try:
-        return path.resolve().relative_to(base_dir.resolve()).as_posix()
+        shown = path.resolve().relative_to(base_dir.resolve())
     except ValueError:
-        return path.as_posix()
+        shown = path
+    return os.fsencode(shown.as_posix()).decode("utf-8", errors="replace")
 
 
 def _label(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix()
+    return os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", errors="replace")
 
 
 def _files_beneath(folder: Path) -> list[Path]:

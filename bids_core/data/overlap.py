@@ -3,30 +3,25 @@
 - `exact`: the prompts (all user turns) are equal, whatever the answers; letter case, Unicode form
   and spacing do not count.
 - `ngram`: `n` words in a row are equal, in prompt or answer; punctuation around a word does not
-  count either. Runs that more than 10 pool rows hold are the words of a template, not of a test
-  row, and are left out (Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents).
+  count either, and words that a template repeats in many rows are left out (see `ngrams`).
 - within validation and within test only `exact`.
 
-Work is linear in the words of all rows: each run of words is one 64-bit polynomial hash, looked up
-in the hashes of the held-out rows; the words of a hit are compared, so a collision reports nothing.
-
-Shapes: W words of one row, G = W - n + 1 runs of n words.
+Work is linear in the words of all rows.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import pandas as pd
+
+from bids_core.data.ngrams import RunIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-    import numpy.typing as npt
 
     from bids_core.records import Example
 
@@ -36,11 +31,9 @@ COLUMNS: Final = (
 """Columns of the report: the row, the held-out row it overlaps with, that row's task, how, and the
 text they share."""
 
-MOST_POOL_ROWS: Final = 10
 _EDGE_PUNCTUATION: Final = (
     ".,;:!?\"'\u201c\u201d\u2018\u2019`"  # not brackets and operators: sums differ by them
 )
-_BASE: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no factor of 2^64 loses a word
 _SHOWN: Final = 200
 
 
@@ -123,81 +116,8 @@ def _within(rows: Sequence[Example]) -> Iterator[_Hit]:
 
 
 def _ngrams(rows: Sequence[Example], others: Sequence[Example], n: int) -> list[_Hit]:
-    vocabulary: dict[str, int] = {}
-    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    others_W = [_word_ids(example, vocabulary) for example in others]
-    for other, ids_W in enumerate(others_W):
-        for position, key in enumerate(_hashes(ids_W, n).tolist()):
-            places[key].append((other, position))
-    wanted = np.sort(np.fromiter(places, dtype=np.uint64, count=len(places)))
-    if not len(wanted):
-        return []
-    spelled = list(vocabulary)
-    holders: Counter[int] = Counter()
-    matches: list[tuple[int, int, int]] = []
-    for row, example in enumerate(rows):
-        ids_W = _word_ids(example, vocabulary)
-        keys_G = _hashes(ids_W, n)
-        held = np.flatnonzero(wanted[np.searchsorted(wanted, keys_G) % len(wanted)] == keys_G)
-        first_places = {int(keys_G[i]): int(i) for i in held[::-1]}
-        holders.update(first_places.keys())
-        matches.extend(
-            (row, key, position)
-            for key, position in first_places.items()
-            if holders[key] <= MOST_POOL_ROWS
-            and _same(ids_W, position, others_W, places[key][0], n)
-        )
-    return _pairs(matches, holders, places, others_W, spelled, n)
-
-
-def _pairs(
-    matches: list[tuple[int, int, int]],
-    holders: Counter[int],
-    places: Mapping[int, list[tuple[int, int]]],
-    others_W: list[npt.NDArray[np.int64]],
-    spelled: list[str],
-    n: int,
-) -> list[_Hit]:
-    """Return one hit a pair of rows, with the first run of words that they share."""
-    hits: dict[tuple[int, int], _Hit] = {}
-    for row, key, _ in sorted(matches, key=lambda match: (match[0], match[2])):
-        if holders[key] > MOST_POOL_ROWS:
-            continue
-        for other, position in places[key]:
-            run = others_W[other][position : position + n]
-            shared = " ".join(spelled[i] for i in run.tolist())
-            hits.setdefault((row, other), _Hit(row, other, "ngram", shared))
-    return list(hits.values())
-
-
-def _word_ids(example: Example, vocabulary: dict[str, int]) -> npt.NDArray[np.int64]:
-    """Return the [W] numbers of a row's words; new words get the next number."""
-    ids = [vocabulary.setdefault(word, len(vocabulary)) for word in words(example)]
-    return np.asarray(ids, dtype=np.int64)
-
-
-def _hashes(ids_W: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.uint64]:
-    """Return a [G] hash of each run of n words; arithmetic is modulo 2^64."""
-    runs = len(ids_W) - n + 1
-    if runs < 1:
-        return np.empty(0, dtype=np.uint64)
-    mixed_W = ids_W.astype(np.uint64) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed_W ^= mixed_W >> np.uint64(31)
-    total_G = np.zeros(runs, dtype=np.uint64)
-    for offset in range(n):
-        total_G = total_G * _BASE + mixed_W[offset : offset + runs]
-    return total_G
-
-
-def _same(
-    ids_W: npt.NDArray[np.int64],
-    position: int,
-    others_W: list[npt.NDArray[np.int64]],
-    place: tuple[int, int],
-    n: int,
-) -> bool:
-    other, start = place
-    return np.array_equal(ids_W[position : position + n], others_W[other][start : start + n])
+    index = RunIndex(map(words, others), [example.task for example in others], n=n)
+    return [_Hit(run.row, run.other, "ngram", run.words) for run in index.shared(map(words, rows))]
 
 
 def _record(

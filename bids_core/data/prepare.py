@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bids_core.data.chat import ChatRenderer
 from bids_core.data.ingest import Account, Ingested, ingest
 from bids_core.data.overlap import find_overlap
 from bids_core.data.rejects import RejectedRow
@@ -72,6 +73,7 @@ def prepare(
         ModelError: the tokenizer has no chat template.
     """
     sources = find_sources(config, base_dir)
+    ChatRenderer(tokenizer)  # a tokenizer that can not be used shows before anything is read
     works = [_read(split, sources, config.data) for split in SPLITS]
     for work in works:
         _refuse_empty(work)

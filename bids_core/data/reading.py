@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -23,7 +24,7 @@ from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from bids_core.data.locate import InputFile
 
@@ -145,10 +146,8 @@ def _read_json(file: InputFile, stream: BinaryIO, records: str | None) -> Iterat
     if not data.strip():
         return
     try:
-        document = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        msg = f"{file.shown}: byte {error.start} is not UTF-8; convert the file to UTF-8"
-        raise DataError(msg) from None
+        # surrogateescape: bad bytes cost the rows that hold them (`check_text`), not the file
+        document = json.loads(data.decode("utf-8-sig", errors="surrogateescape"))
     except (ValueError, RecursionError) as error:
         if not records and _is_json_lines(data):  # many a JSONL file is named .json
             yield from _read_lines(file, io.BytesIO(data))
@@ -199,22 +198,60 @@ def _read_csv(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
     # surrogateescape keeps bad bytes apart, so that they cost one row and not the file
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(_MAX_CSV_FIELD)
-    reader = csv.reader(text, delimiter="\t" if file.kind == ".tsv" else ",", strict=True)
+    lines = _Lines(text)
+    options: dict[str, Any] = {"delimiter": "\t" if file.kind == ".tsv" else ",", "strict": True}
+    reader = csv.reader(lines, **options)
     header = next(reader, None)
     if header is None:
         return
     if len(set(header)) < len(header):
         msg = f"{file.shown}: the header names a column twice ({', '.join(header)}); rename one"
         raise DataError(msg)
-    start = reader.line_num + 1
-    try:
-        for values in reader:
-            if values:  # the csv module gives [] for a blank line
-                yield RawRow(file, start, _csv_row(header, values))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        msg = f"{file.shown}:{start}: {error}; is a quote not closed in the row that starts here?"
-        raise DataError(msg) from None
+    while True:
+        lines.begin()
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            detail = f"{error}; close the quote, and double quotes within text"
+            yield RawRow(file, lines.start, RejectedRow("malformed-csv", detail))
+            lines.back_to_second()
+            reader = csv.reader(lines, **options)
+            continue
+        if values:  # the csv module gives [] for a blank line
+            yield RawRow(file, lines.start, _csv_row(header, values))
+
+
+class _Lines:
+    """Lines of a text, which can be taken again: a stray quote must not swallow the next rows."""
+
+    def __init__(self, text: Iterable[str]) -> None:
+        self._text = iter(text)
+        self._again: deque[str] = deque()
+        self._taken: list[str] = []
+        self._number = 0
+        self.start = 1
+        """Line that the row at hand begins with."""
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._text)
+        self._taken.append(line)
+        self._number += 1
+        return line
+
+    def begin(self) -> None:
+        """Begin a row."""
+        self._taken = []
+        self.start = self._number + 1
+
+    def back_to_second(self) -> None:
+        """Give back all lines of the row at hand but its first."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        self._number -= len(self._taken) - 1
 
 
 def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | RejectedRow:

@@ -11,6 +11,7 @@ REASONS: Final = {
     "not-an-object": "the row is valid JSON, but not an object with named fields",
     "not-utf8": "the row holds bytes (or lone surrogates) that are not UTF-8 text",
     "null-bytes": "the row holds NUL characters",
+    "malformed-csv": "a quote of the CSV row is not closed, or stands within text",
     "csv-columns": "the row has more or fewer columns than the header",
     "missing-field": "a field that the format or the mapping needs is not there",
     "wrong-type": "a field holds something else than text (or than a list of messages)",
@@ -40,15 +41,17 @@ class RejectedRow(DataError):
     Args:
         reason: a key of `REASONS`.
         detail: one sentence: what was found and how to mend it.
+        row_id: if the row got far enough to have one.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, row_id: str | None = None) -> None:
         if reason not in REASONS:
             msg = f"{reason!r} is not a known reject reason"
             raise ValueError(msg)
-        super().__init__(f"{reason}: {detail}")
         self.reason = reason
-        self.detail = detail
+        self.detail = " ".join(detail.split())  # one line, whatever the data holds
+        self.row_id = row_id
+        super().__init__(f"{reason}: {self.detail}")
 
 
 def shorten(value: object, width: int = 60) -> str:

@@ -107,7 +107,7 @@ class PreparedData:
         folder.mkdir(parents=True, exist_ok=True)
         for name in _SPLITS:
             getattr(self, name).save(folder / f"{name}.parquet")
-        lines = (json.dumps(asdict(reject), ensure_ascii=False) + "\n" for reject in self.rejects)
+        lines = (json.dumps(asdict(reject)) + "\n" for reject in self.rejects)
         (folder / "rejects.jsonl").write_text("".join(lines), encoding="utf-8")
         schema = pa.schema([(name, pa.string()) for name in OVERLAP_COLUMNS])
         table = pa.Table.from_pandas(self.overlap, schema=schema, preserve_index=False)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
 
-_TEXTS_PER_BATCH: Final = 256
+_TEXTS_PER_BATCH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,7 @@ def tokenize_example(
 
 
 def tokenize_examples(
-    examples: Sequence[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> Iterator[Tokenized | RejectedRow]:
     """Render and tokenize examples, in order, in batches; see `tokenize_example`."""
     renderer = ChatRenderer(tokenizer)
@@ -153,5 +151,6 @@ def _cut(
             f" data.max_length {max_length}; raise it or shorten the prompt"
         )
         return RejectedRow("completion-truncated", detail)
-    tokens = TokenizedExample(example.row_id, ids_T[:max_length], labels_T[:max_length])
+    kept_T = slice(0, max_length)  # copied, so that a row of a million tokens does not stay
+    tokens = TokenizedExample(example.row_id, ids_T[kept_T].copy(), labels_T[kept_T].copy())
     return Tokenized(tokens, len(ids_T), merged)
