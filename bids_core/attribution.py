@@ -153,6 +153,7 @@ class Attribution:
         capabilities: [M].
         subtasks: [M], "" where there is none.
         checkpoint_weights: [C], as they were used.
+        parts: the checkpoints' own [N, M] arrays, if they were kept.
     """
 
     matrix: zarr.Array[Any]
@@ -162,6 +163,7 @@ class Attribution:
     capabilities: list[str]
     subtasks: list[str]
     checkpoint_weights: list[float]
+    parts: tuple[zarr.Array[Any], ...] = ()
 
     def values(self) -> Floats:
         """Return the whole matrix, [N, M] float32.
@@ -169,15 +171,19 @@ class Attribution:
         Raises:
             ArtifactError: a chunk is lost or damaged.
         """
-        try:
-            values: Floats = np.asarray(self.matrix[:])
-        except (OSError, ValueError) as error:
-            msg = f"the attribution matrix can not be read ({error}); run the stage again"
-            raise ArtifactError(msg) from error
-        if not np.isfinite(values).all():
-            msg = "a part of the attribution matrix is missing; run the attribution stage again"
-            raise ArtifactError(msg)
-        return values
+        return _read(self.matrix)
+
+    def checkpoints(self) -> Floats:
+        """Return each checkpoint's cosines, [C, N, M] float32.
+
+        Raises:
+            MatrixError: they were not kept.
+            ArtifactError: a chunk is lost or damaged.
+        """
+        if not self.parts:
+            msg = "the parts of the checkpoints were not kept; compute with keep_checkpoints"
+            raise MatrixError(msg)
+        return np.stack([_read(part) for part in self.parts])
 
 
 def open_attribution(folder: Path) -> Attribution:
@@ -191,12 +197,33 @@ def open_attribution(folder: Path) -> Attribution:
         names = [[str(v) for v in np.asarray(group[n][:])] for n in ("row_ids", *_NAMES)]  # type: ignore[index]
         matrix = group["attribution"]
         weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]  # type: ignore[union-attr]
+        if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
+            raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
         msg = f"attribution matrix {folder} can not be read ({error}); run the stage again"
         raise ArtifactError(msg) from error
     assert isinstance(matrix, zarr.Array)  # noqa: S101 - for the type checker
     row_ids, validation_ids, tasks, capabilities, subtasks = names
-    return Attribution(matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights)
+    found = [group.get(f"checkpoint_{c}") for c in range(len(weights))]
+    parts = tuple(part for part in found if isinstance(part, zarr.Array))
+    return Attribution(
+        matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts
+    )
+
+
+def _read(array: zarr.Array[Any]) -> Floats:
+    try:
+        values: Floats = np.asarray(array[:])
+    except (OSError, ValueError) as error:
+        msg = f"the attribution matrix can not be read ({error}); run the stage again"
+        raise ArtifactError(msg) from error
+    if not np.isfinite(values).all():
+        raise _missing("values")
+    return values
+
+
+def _missing(what: str) -> ArtifactError:
+    return ArtifactError(f"some {what} of the attribution matrix are missing; run the stage again")
 
 
 def _new_group(

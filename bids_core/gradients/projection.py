@@ -19,6 +19,7 @@ Shapes: B batch, D parameters, P projected, d coordinates of a piece, K blocks o
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Final, Literal
 
@@ -218,4 +219,4 @@ def _hadamard(order: int) -> torch.Tensor:
     step = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
     while len(matrix) < order:
         matrix = torch.kron(matrix, step)
-    return matrix * order**-0.5
+    return matrix / math.sqrt(order)

@@ -182,8 +182,15 @@ class Shard:
         return rows.astype(np.float32, copy=False)
 
     def column(self, name: str) -> Floats:
-        """Return `norms` or `losses`, [rows] float32."""
-        return self._read(name, 0, len(self.row_ids)).astype(np.float32, copy=False)
+        """Return `norms` or `losses`, [rows] float32.
+
+        Raises:
+            ArtifactError: it is lost or damaged.
+        """
+        values = self._read(name, 0, len(self.row_ids)).astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise _damaged(self.folder, f"a chunk of {name} is not there")
+        return values
 
     def _read(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         try:
