@@ -216,7 +216,7 @@ class _Tap(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401 - torch's context has no public type
+        ctx: Any,
         capture: Capture,
         module: nn.Module,
         inside_head: bool,
@@ -230,7 +230,7 @@ class _Tap(torch.autograd.Function):
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         ctx.capture.add(ctx.module, ctx.inside_head, x, grad)
         ones = [torch.zeros((), device=grad.device)] * ctx.n_tokens

@@ -261,7 +261,7 @@ class GradientStore:
             first += len(shard.row_ids)
         return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
-    def to_xarray(self) -> Any:  # noqa: ANN401 - xarray is optional
+    def to_xarray(self) -> Any:
         """Return all shards as one lazily read `xarray.Dataset`."""
         import xarray as xr
 
