@@ -34,7 +34,7 @@ def summarise(
         accounts: what became of each source's rows.
         overlap: report of `find_overlap`.
         truncated: kept rows that lost tokens on the right, by split.
-        merged: kept rows in which a token spans prompt and completion, by split.
+        merged: kept rows that were cut between prompt and completion, lest a token span both.
 
     Returns:
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:

@@ -1,10 +1,12 @@
 """Rendered conversations into token ids and labels.
 
-The whole text is tokenized once. A token belongs to the completion if it shares at least one
-character with it. So where the tokenizer merges characters across the boundary (the newline that
-ends the prompt with blanks that begin the answer), the merged token is learned, and the mask never
-shifts; everywhere else the tokens before it are exactly those of the prompt alone, which is what
-lm-eval feeds. Such merges are counted, for the summary.
+The whole text is tokenized once, and a token belongs to the completion if it shares a character
+with it. Where the tokenizer would merge characters across the beginning of a completion (the
+newline that ends the prompt with the blanks that begin the answer), the text is tokenized in two
+pieces, cut there: the model, when it generates, is given the prompt's tokens alone, so these are
+what it must see in training, and what lm-eval feeds. The mask never shifts. Rows that needed the
+cut are counted, for the summary. At the end of a completion nothing is cut: a token that reaches
+beyond it (only with templates whose turns end without a special token) is learned.
 
 Shapes: T tokens of one example.
 """
@@ -12,7 +14,8 @@ Shapes: T tokens of one example.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
 
+Encoding: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]"
+Masked: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], bool]"
 _TEXTS_PER_BATCH: Final = 1024
 
 
@@ -36,7 +41,7 @@ class Tokenized:
     Args:
         example: the tokens.
         full_length: tokens before truncation.
-        merged: a token spans the boundary of prompt and completion.
+        merged: the text was cut, else a token would span prompt and completion.
     """
 
     example: TokenizedExample
@@ -78,12 +83,13 @@ def tokenize_examples(
             if isinstance(item, RejectedRow):
                 yield item
             else:
-                yield _cut(example, item, *next(encodings), max_length)
+                masked = _mask(item, next(encodings), tokenizer)
+                yield _cut(example, masked, max_length, prompt_only=not item.spans)
 
 
 def completion_mask(
     offsets_T2: npt.NDArray[np.int64], spans: Sequence[tuple[int, int]]
-) -> tuple[npt.NDArray[np.bool_], bool]:
+) -> tuple[npt.NDArray[np.bool_], list[int]]:
     """Return which tokens share a character with a span.
 
     A byte-level tokenizer may leave a token's blanks out of its offsets. The tokens tile the text,
@@ -94,18 +100,19 @@ def completion_mask(
         spans: [start, end) in characters.
 
     Returns:
-        [T] mask, and whether a token reaches into a span from outside, at its beginning.
+        [T] mask, and the beginnings of spans that a token reaches across.
     """
     ends_T = offsets_T2[:, 1]
     reached_T = np.maximum.accumulate(np.concatenate([[0], ends_T[:-1]]))
     starts_T = np.minimum(offsets_T2[:, 0], reached_T)
     mask_T = np.zeros(len(offsets_T2), dtype=np.bool_)
-    merged = False
+    crossed = []
     for start, end in spans:
         inside_T = (ends_T > start) & (starts_T < end)
-        merged |= bool((inside_T & (starts_T < start)).any())
+        if (inside_T & (starts_T < start)).any():
+            crossed.append(start)
         mask_T |= inside_T
-    return mask_T, merged
+    return mask_T, crossed
 
 
 def _render(renderer: ChatRenderer, example: Example) -> Rendered | RejectedRow:
@@ -118,7 +125,7 @@ def _render(renderer: ChatRenderer, example: Example) -> Rendered | RejectedRow:
 def _encode(
     texts: list[str],
     tokenizer: PreTrainedTokenizerBase,
-) -> list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]]:
+) -> list[Encoding]:
     """Return ids [T] and offsets [T, 2] of each text. The template has written special tokens."""
     if not texts:
         return []
@@ -132,25 +139,39 @@ def _encode(
     ]
 
 
+def _mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> Masked:
+    """Return ids and completion mask [T], and whether the text had to be cut."""
+    mask_T, crossed = completion_mask(encoding[1], rendered.spans)
+    if crossed:
+        encoding = _encode_in_pieces(rendered.text, crossed, tokenizer)
+        mask_T, _ = completion_mask(encoding[1], rendered.spans)
+    return encoding[0], mask_T, bool(crossed)
+
+
+def _encode_in_pieces(text: str, cuts: list[int], tokenizer: PreTrainedTokenizerBase) -> Encoding:
+    """Return ids [T] and offsets [T, 2] of a text, no token of which reaches across a cut."""
+    bounds = [0, *cuts, len(text)]
+    pieces = _encode([text[start:end] for start, end in pairwise(bounds)], tokenizer)
+    ids_T = np.concatenate([ids for ids, _ in pieces])
+    shifted = [offsets + start for (_, offsets), start in zip(pieces, bounds, strict=False)]
+    return ids_T, np.concatenate(shifted)
+
+
 def _cut(
-    example: Example,
-    rendered: Rendered,
-    ids_T: npt.NDArray[np.int32],
-    offsets_T2: npt.NDArray[np.int64],
-    max_length: int,
+    example: Example, masked: Masked, max_length: int, *, prompt_only: bool
 ) -> Tokenized | RejectedRow:
-    mask_T, merged = completion_mask(offsets_T2, rendered.spans)
+    ids_T, mask_T, merged = masked
     mask_T[:1] = False  # nothing predicts the first token
-    labels_T = np.where(mask_T, ids_T, IGNORED_LABEL).astype(np.int32)
-    if not rendered.spans and len(ids_T) > max_length:
+    if prompt_only and len(ids_T) > max_length:
         detail = f"the prompt has {len(ids_T)} tokens, data.max_length is {max_length}; raise it"
         return RejectedRow("prompt-truncated", detail)
-    if rendered.spans and not mask_T[:max_length].any():
+    if not prompt_only and not mask_T[:max_length].any():
         detail = (
             f"the completion begins at token {int(mask_T.argmax()) + 1} of {len(ids_T)}, behind"
             f" data.max_length {max_length}; raise it or shorten the prompt"
         )
         return RejectedRow("completion-truncated", detail)
     kept_T = slice(0, max_length)  # copied, so that a row of a million tokens does not stay
-    tokens = TokenizedExample(example.row_id, ids_T[kept_T].copy(), labels_T[kept_T].copy())
+    labels_T = np.where(mask_T[kept_T], ids_T[kept_T], IGNORED_LABEL).astype(np.int32)
+    tokens = TokenizedExample(example.row_id, ids_T[kept_T].copy(), labels_T)
     return Tokenized(tokens, len(ids_T), merged)
