@@ -111,15 +111,13 @@ def _row(
         msg = f"{location}: test task {task.task!r}: there is no reference answer; add one"
         raise DataError(msg)
     start, end = last_completion(example.labels)
-    completion = _decode(tokenizer, example.input_ids[start:end])
+    before, found, _ = _decode(tokenizer, example.input_ids[start:end]).partition(text.strip())
     row = EvaluationRow(
         location=location,
         example=example,
         prompt=tuple(example.input_ids[:start].tolist()),
         prompt_text=_decode(tokenizer, example.input_ids[:start]),
-        opening=completion.partition(text.strip())[0].lstrip()
-        if text.strip() in completion
-        else "",
+        opening=before.lstrip() if found else "",
         reference=text.strip(),
     )
     if task.metric == "multiple_choice":

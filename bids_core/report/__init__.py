@@ -6,6 +6,8 @@ Read in this order: `inputs` (what it is made from), `headline` (the plain-words
 
 from __future__ import annotations
 
+from bids_core.report.headline import headline
 from bids_core.report.inputs import ReportInputs
+from bids_core.report.page import build_report
 
-__all__ = ["ReportInputs"]
+__all__ = ["ReportInputs", "build_report", "headline"]

@@ -1,0 +1,74 @@
+"""The project's terms in one line each, and whom to cite."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GLOSSARY: Final = {
+    "training pool": "The instruction examples to choose from.",
+    "validation instance": (
+        "One example of what the model should be good at. It belongs to one task, a task to one "
+        "capability."
+    ),
+    "warmup checkpoint": (
+        "The model's adapter and optimizer state at the end of an epoch of a short training run. "
+        "Gradients are taken there."
+    ),
+    "checkpoint weight": (
+        "How much a checkpoint counts: the mean learning rate of its epoch, normalised to sum 1."
+    ),
+    "projected gradient": (
+        "A random projection of one example's gradient, short enough to store, that keeps inner "
+        "products on average."
+    ),
+    "attribution matrix": (
+        "Influence of each training example (row) on each validation instance (column): the "
+        "weighted sum over checkpoints of the cosine of their projected gradients."
+    ),
+    "budget": "How many examples to select, a count or a share of the pool.",
+    "utility": (
+        "What a pick was worth when it was made. For BIDS: its highest normalised influence on a "
+        "validation instance, less what the picks before it already give that instance on average."
+    ),
+    "winning instance": "The validation instance that decided a pick.",
+    "AID": (
+        "Average influence distribution: the mean influence of a set of training examples on each "
+        "validation instance. Uneven means that some tasks are served better than others."
+    ),
+    "THI": (
+        "Task frequency with highest influence: how many examples of a set have their highest "
+        "influence on each task."
+    ),
+    "z-score": (
+        "Influence in standard deviations from the column's mean over the pool, so that every "
+        "validation instance is on the same scale."
+    ),
+    "answer loss": (
+        "Mean cross-entropy (in nats) of the reference answer's tokens. It moves before accuracy "
+        "does; lower is better."
+    ),
+    "majority": "The score of always giving a task's most frequent answer.",
+    "zero-shot": "The base model without any training.",
+    "macro average": "The mean over tasks, each counting the same however many rows it has.",
+    "standard error": (
+        "How far a score on this many test rows typically lies from the score on endless rows."
+    ),
+}
+
+CITATIONS: Final = """\
+@article{dai2025bids,
+  title   = {Improving Influence-based Instruction Tuning Data Selection for
+             Balanced Learning of Diverse Capabilities},
+  author  = {Dai, Qirun and Zhang, Dylan and Ma, Jiaqi W. and Peng, Hao},
+  journal = {arXiv preprint arXiv:2501.12147},
+  year    = {2025}
+}
+
+@inproceedings{xia2024less,
+  title     = {{LESS}: Selecting Influential Data for Targeted Instruction Tuning},
+  author    = {Xia, Mengzhou and Malladi, Sadhika and Gururangan, Suchin and
+               Arora, Sanjeev and Chen, Danqi},
+  booktitle = {International Conference on Machine Learning (ICML)},
+  year      = {2024}
+}
+"""

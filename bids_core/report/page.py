@@ -1,0 +1,120 @@
+"""Puts the sections into the templates: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from bids_core.report.data import data_section
+from bids_core.report.glossary import CITATIONS, GLOSSARY
+from bids_core.report.health import gradients_section, warmup_section
+from bids_core.report.influence import influence_section
+from bids_core.report.names import duration, method_label, percent
+from bids_core.report.picks import SHOWN, picks_section
+from bids_core.report.scores import scores_section
+
+if TYPE_CHECKING:
+    from bids_core.report.inputs import ReportInputs
+
+
+def build_report(inputs: ReportInputs) -> str:
+    """Write the report of a run.
+
+    The page needs no network and no JavaScript (a few lines of it filter and sort the table of
+    picks). Texts from the data are escaped, and a content security policy lets no other script run.
+
+    Args:
+        inputs: what it is made from.
+
+    Returns:
+        A whole HTML document.
+    """
+    environment = _environment()
+    script = environment.get_template("table.js.j2").render()
+    page = environment.get_template("page.html.j2").render(
+        inputs=inputs,
+        style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=_integrity(script),
+        summary=_summary(inputs),
+        scores=scores_section(inputs),
+        influence=influence_section(inputs),
+        picks=picks_section(inputs),
+        shown=SHOWN,
+        warmup=warmup_section(inputs),
+        gradients=gradients_section(inputs),
+        data=data_section(inputs),
+        timings=_timings(inputs),
+        config_text=yaml.safe_dump(dict(inputs.config), sort_keys=False, allow_unicode=True),
+        glossary=GLOSSARY,
+        citations=CITATIONS,
+    )
+    return page + "\n"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("bids_core", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _integrity(script: str) -> str:
+    """Return what the content security policy calls the script by."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _summary(inputs: ReportInputs) -> dict[str, Any]:
+    """Return what was selected, from what, for what."""
+    picks = inputs.selections[inputs.main_method]
+    others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
+    return {
+        "method": method_label(inputs.main_method),
+        "picked": len(picks),
+        "pool": len(inputs.row_ids),
+        "share": percent(len(picks) / len(inputs.row_ids)),
+        "sources": len(set(inputs.sources)),
+        "instances": len(inputs.validation_ids),
+        "tasks": len(set(inputs.tasks)),
+        "capabilities": len(set(inputs.capabilities)),
+        "others": others,
+    }
+
+
+def _timings(inputs: ReportInputs) -> dict[str, Any] | None:
+    if not inputs.timings:
+        return None
+    longest = max(float(step["seconds"]) for step in inputs.timings.values()) or 1.0
+    lines = [
+        {
+            "name": name,
+            "time": duration(float(step["seconds"])),
+            "share": float(step["seconds"]) / longest,
+            "cached": bool(step.get("cached")),
+            "memory": _memory(step.get("peak_memory_bytes")),
+        }
+        for name, step in inputs.timings.items()
+    ]
+    computed = [s for s in inputs.timings.values() if not s.get("cached")]
+    return {
+        "lines": lines,
+        "total": duration(sum(float(step["seconds"]) for step in inputs.timings.values())),
+        "computed": duration(sum(float(step["seconds"]) for step in computed)),
+        "has_memory": any(line["memory"] for line in lines),
+        "all_computed": len(computed) == len(lines),
+    }
+
+
+def _memory(count: object) -> str:
+    return f"{count / 2**30:.2f} GiB" if isinstance(count, int | float) and count else ""
