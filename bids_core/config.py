@@ -11,7 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SelectionMethod = Literal["bids", "less", "instance_max", "random", "full"]
+SelectionMethod = Literal[
+    "bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
+    "knn_uniform", "optimal_transport", "random", "random_balanced", "full",
+]  # fmt: skip
 Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]

@@ -123,7 +123,7 @@ def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
         raise MatrixError(msg)
     mean = _mean(matrix)  # also the check that every entry is finite
     if method == "none":
-        return matrix, _identity(matrix)
+        return matrix, identity(matrix.n_columns)
     if method == "rank":
         return _ranked(matrix)
     fit = {"zscore": _zscore, "minmax": _minmax, "robust": _robust}[method]
@@ -132,8 +132,8 @@ def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
     return matrix, scale
 
 
-def _identity(matrix: Matrix) -> ColumnScale:
-    n = matrix.n_columns
+def identity(n: int) -> ColumnScale:
+    """Return the scale of `n` columns that changes nothing."""
     return ColumnScale(np.zeros(n), np.ones(n), np.ones(n, dtype=np.bool_))
 
 
@@ -225,7 +225,7 @@ def _ranked(matrix: Matrix) -> tuple[Matrix, ColumnScale]:
         scores[:, columns] = ndtri((rankdata(values, axis=1) - 0.5) / matrix.n_rows).T
     usable = scores.max(axis=0) > scores.min(axis=0)
     _report_unusable(matrix, usable, "rank")
-    unscaled = _identity(matrix)
+    unscaled = identity(matrix.n_columns)
     ranked = Matrix(scores, row_ids=matrix.row_ids, validation_ids=matrix.validation_ids)
     return ranked, ColumnScale(unscaled.center, unscaled.scale, usable)
 

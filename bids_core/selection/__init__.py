@@ -1,53 +1,41 @@
-"""Selection: from an attribution matrix to the rows worth training on.
+"""Selection: from an attribution matrix (or texts, or representations) to rows worth training on.
 
-Shapes: N training rows, M validation instances (columns), B budget.
+Read in this order: `methods` (what there is), `bids` and `best_rows` (the exact loop), `scoring`,
+`turns`, `transport`, `signals` (the others), `result` (what comes back).
+
+Shapes: N training rows, M validation instances (columns), H hidden size, B budget.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import MatrixError
 from bids_core.matrix import MatrixLike, as_matrix
 from bids_core.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
-from bids_core.selection import scoring
-from bids_core.selection.bids import pick_iteratively
+from bids_core.selection.methods import METHODS
 from bids_core.selection.request import (
     Request,
     checked_names,
     resolve_budget,
     unknown,
 )
-from bids_core.selection.result import NO_COLUMN, Picks, Selection
+from bids_core.selection.result import NO_COLUMN, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from bids_core.progress import Progress
 
 __all__ = ["METHODS", "NO_COLUMN", "Selection", "resolve_budget", "select"]
 
 
-def _bids(request: Request) -> Picks:
-    matrix, scale = prepare(request.matrix, request.normalization)
-    return pick_iteratively(matrix, scale, request.budget, progress=request.progress)
-
-
-METHODS: Final[dict[str, Callable[[Request], Picks]]] = {
-    "bids": _bids,
-    "instance_max": scoring.instance_max,
-    "less": scoring.less,
-    "random": scoring.random,
-    "full": scoring.full,
-}
-"""Methods by the names that users type."""
-
-NORMALIZED: Final = frozenset({"bids", "instance_max"})
-"""Methods that use `normalization`; the others are defined on raw influence."""
-
-
 def select(
-    attribution: MatrixLike,
+    attribution: MatrixLike | None,
     budget: int | float,
     *,
     method: str = "bids",
@@ -58,23 +46,34 @@ def select(
     sources: Iterable[str] | None = None,
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
+    validation_texts: Sequence[str] | None = None,
+    representations: MatrixLike | None = None,
+    validation_representations: MatrixLike | None = None,
+    perplexities: npt.ArrayLike | None = None,
     progress: Progress = silent,
 ) -> Selection:
     """Select the rows worth training on.
 
     Args:
         attribution: [N, M] influence of training row i on validation instance j: numpy array,
-            torch tensor, Zarr array (read in pieces if large) or pandas frame.
+            torch tensor, Zarr array (read in pieces if large) or pandas frame. None for methods
+            that work on texts, representations or perplexities.
         budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
         method: one of `METHODS`.
         normalization: one of `bids_core.normalization.NORMALIZATIONS`; used by `bids` and
             `instance_max`, the other methods are defined on raw influence.
         tasks: M task names of the validation instances, for methods that need them.
         seed: of random methods; the others are deterministic.
-        subtasks: M subtask names, for `less`.
-        sources: N source names of the rows, for methods that balance over sources.
+        subtasks: M subtask names, for `less`, `quota`, `bm25` and `rds`.
+        sources: N source names of the rows, for `random_balanced`.
         row_ids: N names of the rows, for messages.
         validation_ids: M names of the validation instances, for messages.
+        texts: N training texts, for `bm25` and `dsir`.
+        validation_texts: M validation texts, for the same.
+        representations: [N, H] hidden states of the rows, for `rds` and `rds_plus`.
+        validation_representations: [M, H] hidden states of the instances, for the same.
+        perplexities: [N] perplexity (or loss) of the rows, for `perplexity` and its bands.
         progress: told how many picks are made.
 
     Returns:
@@ -92,25 +91,86 @@ def select(
         raise unknown("method", method, list(METHODS))
     if normalization not in NORMALIZATIONS:
         raise unknown("normalization", normalization, NORMALIZATIONS)
-    matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
+    matrix = None
+    if attribution is not None:
+        matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
+    train = None if representations is None else as_matrix(representations)
+    validation = (
+        None if validation_representations is None else as_matrix(validation_representations)
+    )
+    losses = _checked_perplexities(perplexities)
+    n_rows = _agreed_length(
+        "training rows",
+        attribution=None if matrix is None else matrix.n_rows,
+        texts=None if texts is None else len(texts),
+        representations=None if train is None else train.n_rows,
+        perplexities=None if losses is None else len(losses),
+    )
+    n_columns = _agreed_length(
+        "validation instances",
+        attribution=None if matrix is None else matrix.n_columns,
+        validation_texts=None if validation_texts is None else len(validation_texts),
+        validation_representations=None if validation is None else validation.n_rows,
+    )
+    if n_rows is None:
+        msg = f"method {method!r} was given nothing to select from: pass an attribution matrix"
+        raise MatrixError(msg)
     request = Request(
         method=method,
-        matrix=matrix,
-        budget=resolve_budget(budget, matrix.n_rows),
+        n_rows=n_rows,
+        budget=resolve_budget(budget, n_rows),
+        attribution=matrix,
         normalization=normalization,
-        tasks=checked_names(tasks, matrix.n_columns, "tasks", "validation instances"),
-        subtasks=checked_names(subtasks, matrix.n_columns, "subtasks", "validation instances"),
-        sources=checked_names(sources, matrix.n_rows, "sources", "training rows"),
+        tasks=checked_names(tasks, n_columns, "tasks", "validation instances"),
+        subtasks=checked_names(subtasks, n_columns, "subtasks", "validation instances"),
+        sources=checked_names(sources, n_rows, "sources", "training rows"),
+        texts=checked_names(texts, n_rows, "texts", "training rows"),
+        validation_texts=checked_names(
+            validation_texts, n_columns, "validation texts", "validation instances"
+        ),
+        representations=train,
+        validation_representations=validation,
+        perplexities=losses,
         seed=seed,
         progress=progress,
     )
-    picks = METHODS[method](request)
+    if matrix is not None and not METHODS[method].normalized:
+        prepare(matrix, "none")  # refuses entries that are not finite, as `normalized` methods do
+    picks = METHODS[method].run(request)
     return Selection(
         indices=picks.rows,
         utilities=picks.utilities,
         winning_columns=picks.columns,
         method=method,
-        normalization=normalization if method in NORMALIZED else "none",
-        n_rows=matrix.n_rows,
+        normalization=normalization if METHODS[method].normalized else "none",
+        n_rows=n_rows,
         left_out=picks.left_out,
     )
+
+
+def _agreed_length(of: str, **lengths: int | None) -> int | None:
+    """Return the length that all given inputs share, None if there is none."""
+    given = {name: length for name, length in lengths.items() if length is not None}
+    if len(set(given.values())) > 1:
+        found = ", ".join(f"`{name}` {length}" for name, length in given.items())
+        msg = f"the inputs disagree on the number of {of}: {found}"
+        raise MatrixError(msg)
+    return next(iter(given.values()), None)
+
+
+def _checked_perplexities(values: npt.ArrayLike | None) -> npt.NDArray[np.float64] | None:
+    if values is None:
+        return None
+    try:
+        checked = np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        msg = f"the perplexities are not numbers: {error}"
+        raise MatrixError(msg) from error
+    if checked.ndim != 1 or not len(checked):
+        msg = f"perplexities must be a non-empty list, not of shape {checked.shape}"
+        raise MatrixError(msg)
+    bad = np.flatnonzero(~np.isfinite(checked))
+    if len(bad):
+        msg = f"the perplexity of row {bad[0]} is {checked[bad[0]]}: it must be finite"
+        raise MatrixError(msg)
+    return checked

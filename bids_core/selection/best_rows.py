@@ -137,6 +137,37 @@ class BestRows:
         self.advance(np.flatnonzero(self._scale.usable))
 
 
+def top_rows(matrix: Matrix, count: int) -> tuple[Ints, Floats]:
+    """Return the best rows of every column.
+
+    Args:
+        matrix: [N, M] finite values.
+        count: how many, at most N.
+
+    Returns:
+        [M, count] rows and their values, best first, ties by the lowest row.
+    """
+    n_columns = matrix.n_columns
+    sample = _sample(matrix)
+    found = np.empty((n_columns, count), dtype=np.int64), np.empty((n_columns, count))
+    missing = np.arange(n_columns)
+    unbounded = np.full(n_columns, np.inf)
+    length = count
+    while len(missing):
+        low = _thresholds(
+            sample[:, missing], np.full(len(missing), length), matrix.n_rows,
+            below=unbounded[missing],
+        )  # fmt: skip
+        lists = _collect(matrix, missing, low, unbounded[missing])
+        for column, (rows, values) in zip(missing, lists, strict=True):
+            if len(rows) >= count:
+                order = np.lexsort((rows, -values))[:count]
+                found[0][column], found[1][column] = rows[order], values[order]
+        missing = missing[[len(rows) < count for rows, _ in lists]]
+        length = min(2 * length, matrix.n_rows)
+    return found
+
+
 def _sample(matrix: Matrix) -> npt.NDArray[Any]:
     """Return up to `_SAMPLE_ROWS` rows, drawn at random; all rows of a small matrix."""
     if matrix.n_rows <= _SAMPLE_ROWS:

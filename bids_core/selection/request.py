@@ -9,7 +9,7 @@ import difflib
 import math
 import numbers
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bids_core.matrix import Matrix
     from bids_core.progress import Progress
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -30,47 +32,80 @@ class Request:
 
     Args:
         method: its name, for messages.
-        matrix: [N, M] attribution.
+        n_rows: rows of the pool, N.
         budget: number of picks B, from 1 to N.
+        attribution: [N, M] influence.
         normalization: kind of normalisation, for methods that use one.
         tasks: M task names.
         subtasks: M subtask names.
         sources: N source names.
+        texts: N training texts.
+        validation_texts: M validation texts.
+        representations: [N, H] hidden states.
+        validation_representations: [M, H] hidden states.
+        perplexities: [N] perplexity of each row.
         seed: of random methods.
         progress: told about long loops.
     """
 
     method: str
-    matrix: Matrix
+    n_rows: int
     budget: int
+    attribution: Matrix | None = None
     normalization: str = "zscore"
     tasks: tuple[str, ...] | None = None
     subtasks: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
+    texts: tuple[str, ...] | None = None
+    validation_texts: tuple[str, ...] | None = None
+    representations: Matrix | None = None
+    validation_representations: Matrix | None = None
+    perplexities: npt.NDArray[np.float64] | None = None
     seed: int = 0
     progress: Progress = silent
 
-    def need_tasks(self) -> tuple[str, ...]:
-        """Return the tasks.
+    @property
+    def matrix(self) -> Matrix:
+        """The attribution matrix."""
+        return self._need(self.attribution, "attribution", "an attribution matrix")
 
-        Raises:
-            MatrixError: none were given.
-        """
-        if self.tasks is None:
-            msg = f"method {self.method!r} needs `tasks`: the task of each validation instance"
-            raise MatrixError(msg)
-        return self.tasks
+    def need_tasks(self) -> tuple[str, ...]:
+        """Return the tasks, or say that the method needs them."""
+        return self._need(self.tasks, "tasks", "the task of each validation instance")
 
     def need_sources(self) -> tuple[str, ...]:
-        """Return the sources.
+        """Return the sources, or say that the method needs them."""
+        return self._need(self.sources, "sources", "the source of each training row")
 
-        Raises:
-            MatrixError: none were given.
-        """
-        if self.sources is None:
-            msg = f"method {self.method!r} needs `sources`: the source of each training row"
+    def need_texts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the training and validation texts, or say that the method needs them."""
+        return (
+            self._need(self.texts, "texts", "the text of each training row"),
+            self._need(
+                self.validation_texts, "validation_texts", "the text of each validation instance"
+            ),
+        )
+
+    def need_representations(self) -> tuple[Matrix, Matrix]:
+        """Return the training and validation hidden states, or say that they are needed."""
+        return (
+            self._need(self.representations, "representations", "hidden states of training rows"),
+            self._need(
+                self.validation_representations,
+                "validation_representations",
+                "hidden states of validation instances",
+            ),
+        )
+
+    def need_perplexities(self) -> npt.NDArray[np.float64]:
+        """Return the perplexities, or say that the method needs them."""
+        return self._need(self.perplexities, "perplexities", "the perplexity of each training row")
+
+    def _need(self, value: T | None, name: str, what: str) -> T:
+        if value is None:
+            msg = f"method {self.method!r} needs `{name}`: {what}"
             raise MatrixError(msg)
-        return self.sources
+        return value
 
 
 def resolve_budget(budget: int | float, n_rows: int) -> int:
@@ -113,9 +148,9 @@ def resolve_budget(budget: int | float, n_rows: int) -> int:
 
 
 def checked_names(
-    names: Iterable[object] | None, length: int, what: str, of: str
+    names: Iterable[object] | None, length: int | None, what: str, of: str
 ) -> tuple[str, ...] | None:
-    """Return names as strings, refusing another length.
+    """Return names as strings, refusing another length (None: any).
 
     Raises:
         MatrixError: the number of names differs from `length`.
@@ -123,7 +158,7 @@ def checked_names(
     if names is None:
         return None
     checked = tuple(str(name) for name in names)
-    if len(checked) != length:
+    if length is not None and len(checked) != length:
         msg = f"{len(checked)} {what} were given for {length} {of}: one each is needed"
         raise MatrixError(msg)
     return checked

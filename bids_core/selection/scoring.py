@@ -56,6 +56,44 @@ def less(request: Request) -> Picks:
     return _highest_group(request, groups, lambda part_RG: part_RG.mean(axis=1))
 
 
+def task_max(request: Request) -> Picks:
+    """Score = max over tasks of the sum over the task's instances.
+
+    Works on raw influence. The winning column is the highest one within the deciding task.
+    Source: the task-wise max baseline of BIDS (arXiv 2501.12147).
+    """
+    groups = groups_of(request.need_tasks())
+    return _highest_group(request, groups, lambda part_RG: part_RG.sum(axis=1))
+
+
+def total(request: Request) -> Picks:
+    """Score = sum over all validation instances; the winning column is the highest one.
+
+    Works on raw influence. Source: the sum baseline of BIDS (arXiv 2501.12147).
+    """
+    everything = np.arange(request.matrix.n_columns)
+    return _highest_group(request, [everything], lambda part_RG: part_RG.sum(axis=1))
+
+
+def perplexity(band: str) -> Callable[[Request], Picks]:
+    """Return the method that keeps rows of low, middle or high perplexity under a model.
+
+    `mid` orders rows by how far their rank is from the middle rank. The utility of a row is its
+    perplexity. Source: 'When Less is More' (arXiv 2309.04564), where the middle does best.
+    """
+
+    def method(request: Request) -> Picks:
+        values = request.need_perplexities()
+        order = np.argsort(-values if band == "high" else values, kind="stable")
+        if band == "mid":
+            middle = (len(order) - 1) / 2
+            order = order[np.argsort(np.abs(np.arange(len(order)) - middle), kind="stable")]
+        rows = order[: request.budget].astype(np.int64)
+        return Picks(rows, values[rows], np.full(len(rows), NO_COLUMN, dtype=np.int64))
+
+    return method
+
+
 def _highest_group(
     request: Request, groups: Sequence[Ints], reduce: Callable[[Floats], Floats]
 ) -> Picks:
@@ -72,7 +110,6 @@ def _highest_group(
             winner[better] = columns[part_RG[better].argmax(axis=1)]
         return best, winner
 
-    prepare(request.matrix, "none")  # refuses entries that are not finite
     return take_highest(request.matrix, score, request.budget)
 
 
@@ -97,6 +134,16 @@ def take_highest(
     return Picks(order, scores[order], winners[order])
 
 
+def group_means(matrix: Matrix, groups: Sequence[Ints]) -> Floats:
+    """Return the [N, K] means over groups of columns, in float64."""
+    means = np.empty((matrix.n_rows, len(groups)))
+    for start, block in matrix.blocks():
+        for place, columns in enumerate(groups):
+            part_RG = np.take(block, columns, axis=1).astype(np.float64, order="C")
+            means[start : start + len(block), place] = part_RG.mean(axis=1)
+    return means
+
+
 def highest(scores: Floats, count: int) -> Ints:
     """Return the indices of the `count` highest scores, best first, lowest index first in ties."""
     return np.argsort(-scores, kind="stable")[:count].astype(np.int64, copy=False)
@@ -109,10 +156,10 @@ def without_scores(rows: Ints) -> Picks:
 
 def random(request: Request) -> Picks:
     """Return rows drawn uniformly without replacement; nested in the budget for one seed."""
-    order = np.random.default_rng(request.seed).permutation(request.matrix.n_rows)
+    order = np.random.default_rng(request.seed).permutation(request.n_rows)
     return without_scores(order[: request.budget].astype(np.int64))
 
 
 def full(request: Request) -> Picks:
     """Return the whole pool in its own order, whatever the budget."""
-    return without_scores(np.arange(request.matrix.n_rows, dtype=np.int64))
+    return without_scores(np.arange(request.n_rows, dtype=np.int64))

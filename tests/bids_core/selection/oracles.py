@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -51,3 +53,88 @@ def less(matrix, tasks, subtasks, budget):
             of_task[task] = max(means)
         scores.append(max(of_task.values()))
     return sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:budget]
+
+
+def task_max(matrix, tasks, budget):
+    scores = [
+        max(
+            np.sum([row[j] for j in range(len(row)) if tasks[j] == task])
+            for task in dict.fromkeys(tasks)
+        )
+        for row in np.asarray(matrix, dtype=np.float64)
+    ]
+    return sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:budget]
+
+
+def round_robin(matrix, budget):
+    """Columns in turn take their highest row that is left, the lowest of equals."""
+    left, picked = set(range(len(matrix))), []
+    for step in range(budget):
+        column = step % len(matrix[0])
+        row = min(left, key=lambda i: (-matrix[i][column], i))
+        left.remove(row)
+        picked.append(row)
+    return picked
+
+
+def task_scores(matrix, tasks, subtasks):
+    """Each row's LESS score for each task: max over subtasks of the mean over instances."""
+    labels = list(zip(tasks, subtasks, strict=True))
+    return [
+        [
+            max(
+                np.mean([row[j] for j, label in enumerate(labels) if label == (task, subtask)])
+                for subtask in dict.fromkeys(s for t, s in labels if t == task)
+            )
+            for task in dict.fromkeys(tasks)
+        ]
+        for row in np.asarray(matrix, dtype=np.float64)
+    ]
+
+
+def knn_uniform(matrix, budget, neighbours, alpha, c):
+    """TSDS's algorithm 1, with 1 - influence as the distance."""
+    matrix = np.asarray(matrix, dtype=np.float64)
+    n_rows, n_columns = matrix.shape
+    nearest = [
+        sorted(range(n_rows), key=lambda i: (-matrix[i, j], i))[:neighbours]
+        for j in range(n_columns)
+    ]
+    k = 1
+    while k < neighbours:
+        gaps = sum(
+            (1 - matrix[nearest[j][k], j]) - (1 - matrix[nearest[j][m], j])
+            for j in range(n_columns)
+            for m in range(k)
+        )
+        if alpha / c * gaps >= (1 - alpha) * n_columns:
+            break
+        k += 1
+    mass = [0] * n_rows
+    for rows in nearest:
+        for row in rows[:k]:
+            mass[row] += 1
+    order = sorted(range(n_rows), key=lambda i: (-mass[i], -max(matrix[i]), i))
+    return order[:budget], k
+
+
+def dsir_log_weights(texts, validation_texts, buckets, bucket_of):
+    """Word by word, in dictionaries."""
+    import re
+
+    def grams(text):
+        words = re.findall(r"\w+|[^\w\s]+", text.lower())
+        return [bucket_of(g) for g in words + [f"{a} {b}" for a, b in pairwise(words)]]
+
+    def shares(collection):
+        counts = dict.fromkeys(range(buckets), 0)
+        for text in collection:
+            for gram in grams(text):
+                counts[gram] += 1
+        return {gram: count / sum(counts.values()) for gram, count in counts.items()}
+
+    pool, target = shares(texts), shares(validation_texts)
+    return [
+        sum(np.log(target[gram] + 1e-8) - np.log(pool[gram] + 1e-8) for gram in grams(text))
+        for text in texts
+    ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +13,6 @@ from bids_core.errors import MatrixError
 from bids_core.matrix import as_matrix
 from bids_core.normalization import ColumnWarning, normalize
 from bids_core.selection import best_rows, select
-
-
-def _load_oracles():
-    spec = importlib.util.spec_from_file_location("oracles", Path(__file__).parent / "oracles.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-oracles = _load_oracles()
 
 
 def kinds_of_matrix(kind, n_rows, n_columns, seed):
@@ -80,7 +68,7 @@ def usable_columns(matrix):
     return np.flatnonzero((matrix != matrix[0]).any(axis=0))
 
 
-def check_against_loop(matrix, budget):
+def check_against_loop(oracles, matrix, budget):
     usable = usable_columns(matrix)
     if not len(usable):
         with pytest.raises(MatrixError, match="no column"):
@@ -98,13 +86,13 @@ def check_against_loop(matrix, budget):
 
 @settings(max_examples=400, deadline=None)
 @given(matrices, st.data())
-def test_equals_the_literal_loop(matrix, data):
-    check_against_loop(matrix, data.draw(st.integers(1, len(matrix)), label="budget"))
+def test_equals_the_literal_loop(oracles, matrix, data):
+    check_against_loop(oracles, matrix, data.draw(st.integers(1, len(matrix)), label="budget"))
 
 
 @settings(max_examples=200, deadline=None)
 @given(matrices, st.integers(0, 2**32 - 1))
-def test_equals_the_literal_loop_whatever_the_length_of_the_lists(matrix, seed):
+def test_equals_the_literal_loop_whatever_the_length_of_the_lists(oracles, matrix, seed):
     """Short lists and a poor sample force extensions at every turn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(best_rows, "_SHORTEST", 1)
@@ -112,17 +100,17 @@ def test_equals_the_literal_loop_whatever_the_length_of_the_lists(matrix, seed):
         patch.setattr(best_rows, "_SAMPLE_ROWS", 5)
         patch.setattr("bids_core.selection.bids._LOOKAHEAD", 0)
         patch.setattr("bids_core.matrix._BLOCK_BYTES", 300)
-        check_against_loop(matrix, len(matrix))
+        check_against_loop(oracles, matrix, len(matrix))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equals_the_literal_loop_on_a_larger_matrix(kind):
-    check_against_loop(kinds_of_matrix(kind, 700, 23, seed=7), 150)
+def test_equals_the_literal_loop_on_a_larger_matrix(oracles, kind):
+    check_against_loop(oracles, kinds_of_matrix(kind, 700, 23, seed=7), 150)
 
 
 @settings(max_examples=100, deadline=None)
 @given(matrices, st.data())
-def test_without_normalization_equals_the_loop_on_raw_values(matrix, data):
+def test_without_normalization_equals_the_loop_on_raw_values(oracles, matrix, data):
     budget = data.draw(st.integers(1, len(matrix)))
     found = select(matrix, budget, normalization="none")
     rows, utilities, columns = oracles.literal_bids(matrix.astype(np.float64), budget)
@@ -132,7 +120,7 @@ def test_without_normalization_equals_the_loop_on_raw_values(matrix, data):
 
 
 @pytest.mark.parametrize("normalization", ["zscore", "minmax", "robust", "rank"])
-def test_every_normalization_equals_the_loop_on_the_normalized_matrix(normalization):
+def test_every_normalization_equals_the_loop_on_the_normalized_matrix(oracles, normalization):
     matrix = np.random.default_rng(3).standard_normal((120, 9)) ** 3
     found = select(matrix, 60, normalization=normalization)
     rows, utilities, _ = oracles.literal_bids(normalize(matrix, normalization), 60)
