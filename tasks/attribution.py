@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
@@ -14,7 +13,7 @@ from bids_core.gradients import open_store
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -34,7 +33,7 @@ class CheckpointGradients(BaseModel):
     """Shards of the validation instances."""
 
 
-@task(name="attribution", **RETRIES)
+@stage_task("attribution")
 def run_attribution(
     config: RunConfig,
     data: Handle,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
-from prefect import task
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
@@ -14,7 +13,7 @@ from bids_core.modeling import load_adapter, load_base, load_tokenizer
 from tasks.finetune import ADAPTER
 from tasks.identity import model_identity
 from tasks.prepare import load_prepared
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -26,7 +25,7 @@ ZERO_SHOT: Final = "zero_shot"
 _TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_new_tokens"}
 
 
-@task(name="evaluation", task_run_name="evaluation {method}", **RETRIES)
+@stage_task("evaluation", task_run_name="evaluation {method}")
 def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Handle:
     """Evaluate a fine-tuned model, or the base model if `tuned` is None."""
     stage = Stage(

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prefect import task
-
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.finetune import finetune
@@ -15,7 +13,7 @@ from bids_core.modeling import add_lora, load_base, load_tokenizer
 from tasks.identity import finetune_identity
 from tasks.prepare import load_prepared, rows_digest
 from tasks.selection import read_selection
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -24,7 +22,7 @@ VERSION: Final = 1
 ADAPTER: Final = "adapter"
 
 
-@task(name="finetune", task_run_name="finetune {method}", **RETRIES)
+@stage_task("finetune", task_run_name="finetune {method}")
 def run_finetune(
     config: RunConfig, data: Handle, selection: Handle, method: SelectionMethod
 ) -> Handle:

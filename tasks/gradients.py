@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any, Final
 
-from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
@@ -20,7 +19,7 @@ from bids_core.moments import AdamMoments
 from bids_core.warmup import CHECKPOINT
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared, rows_digest
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +65,7 @@ def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) 
     return shards
 
 
-@task(name="gradients", task_run_name="{shard.label}", **RETRIES)
+@stage_task("gradients", task_run_name="{shard.label}")
 def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Handle:
     """Compute the projected gradient features of one shard."""
     split = getattr(load_prepared(data), shard.split)

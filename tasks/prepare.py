@@ -7,14 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from prefect import task
-
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
 from bids_core.data import PreparedData, input_digests, prepare
 from bids_core.modeling import load_tokenizer, resolve_model
 from tasks.identity import sliced
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 
 
-@task(name="prepare", **RETRIES)
+@stage_task("prepare")
 def prepare_data(config: RunConfig) -> Handle:
     """Read, tokenize and check the pool, the validation instances and the test rows."""
     base_dir = Path.cwd()

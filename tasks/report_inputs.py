@@ -44,7 +44,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         main_method=config.selection.method,
         config=config.model_dump(mode="json"),
         data=data.summary,
-        attribution=attribution.matrix[:],
+        attribution=attribution.values(),
         row_ids=list(attribution.row_ids),
         sources=[source_of[row_id] for row_id in attribution.row_ids],
         validation_ids=list(attribution.validation_ids),

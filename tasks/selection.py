@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
-from prefect import task
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.attribution import open_attribution
@@ -14,7 +13,7 @@ from bids_core.config import RunConfig, SelectionMethod
 from bids_core.selection import select
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -24,7 +23,7 @@ SELECTION: Final = "selection.parquet"
 RANDOM_METHODS: Final = frozenset({"random", "random_balanced"})
 
 
-@task(name="selection", task_run_name="selection {method}", **RETRIES)
+@stage_task("selection", task_run_name="selection {method}")
 def run_selection(
     config: RunConfig, data: Handle, matrix: Handle, method: SelectionMethod
 ) -> Handle:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, ParamSpec, cast
 
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 from prefect.tasks import exponential_backoff
@@ -22,6 +24,8 @@ from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
 from bids_core.errors import BidsError
 from bids_core.progress import Progress
 from tasks.progress import current
+
+P = ParamSpec("P")
 
 _MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
 
@@ -127,10 +131,31 @@ def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     return False
 
 
-RETRIES: Final[dict[str, Any]] = {
-    "retries": 3,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
-    "retry_jitter_factor": 0.5,
-    "retry_condition_fn": may_pass,
-}
-"""Keyword arguments of every task."""
+class StageTask(Task[P, Handle]):
+    """A Prefect task that returns a handle, whether it computed or found it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task; unwraps the state that says `Cached`."""
+        value = super().__call__(*args, **kwargs)
+        return value.result() if isinstance(value, State) else value
+
+
+def stage_task(
+    name: str, *, task_run_name: str | None = None
+) -> Callable[[Callable[P, Handle]], StageTask[P]]:
+    """Return a decorator that makes a stage a Prefect task, retried where that can help."""
+
+    def decorate(function: Callable[P, Handle]) -> StageTask[P]:
+        return StageTask(
+            function,
+            name=name,
+            task_run_name=task_run_name,
+            retries=3,
+            retry_delay_seconds=exponential_backoff(backoff_factor=2),
+            retry_jitter_factor=0.5,
+            retry_condition_fn=may_pass,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+
+    return decorate

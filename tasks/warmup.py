@@ -6,15 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from prefect import task
-
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
 from bids_core.modeling import add_lora, load_base, load_tokenizer
 from bids_core.warmup import warmup
 from tasks.identity import warmup_identity
 from tasks.prepare import load_prepared
-from tasks.stage import RETRIES, Stage, run_stage
+from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 
 
-@task(name="warmup", **RETRIES)
+@stage_task("warmup")
 def run_warmup(config: RunConfig, data: Handle) -> Handle:
     """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
     stage = Stage(

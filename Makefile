@@ -1,0 +1,38 @@
+# Everything a newcomer types. PYTHON may be set to any Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)  ## a virtual environment with the tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=..."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: setup examples/demo/data/.written  ## the whole pipeline on SmolLM2-135M-Instruct, in minutes
+	$(BIN)/bids run examples/demo/config.yaml
+
+examples/demo/data/.written: examples/demo/make_data.py | $(STAMP)
+	$(BIN)/python examples/demo/make_data.py examples/demo/data
+	touch $@
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## style, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## benchmarks, one after the other; prints ratios
+	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
+
+clean:  ## remove what the commands above made, but not the results
+	rm -rf $(VENV) build dist *.egg-info examples/demo/data
