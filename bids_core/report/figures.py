@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bids_core.report.headline import Z95
 from bids_core.report.svg import (
     FONT_WIDTH,
     Scale,
@@ -35,11 +34,11 @@ WIDTH = 960.0
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One score with its standard error (shares of 1), a name for the tooltip and a colour."""
+    """One score with its 95% interval (shares of 1), a name for the tooltip and a colour."""
 
     name: str
     score: float
-    stderr: float
+    interval: tuple[float, float]
     colour: str
     hollow: bool = False
 
@@ -62,7 +61,7 @@ def dot_plot(rows: Sequence[DotRow], *, label: str, axis: str) -> Markup:
         axis: title of the horizontal axis.
     """
     left = 24 + FONT_WIDTH * max(len(row.name) for row in rows)
-    highest = max([d.score + Z95 * _known(d.stderr) for row in rows for d in row.dots], default=1.0)
+    highest = max([dot.interval[1] for row in rows for dot in row.dots], default=1.0)
     marks = [row.mark for row in rows if row.mark is not None]
     scale = Scale(0.0, min(1.0, max([highest, 0.1, *marks]) * 1.06), left, WIDTH - 16)
     bands = [13.0 * len(row.dots) + 14 for row in rows]
@@ -83,18 +82,13 @@ def dot_plot(rows: Sequence[DotRow], *, label: str, axis: str) -> Markup:
     return drawing(WIDTH, bottom + 44, label, parts)
 
 
-def _known(stderr: float) -> float:
-    return stderr if stderr == stderr else 0.0
-
-
 def _dot(dot: Dot, scale: Scale, y: float) -> Markup:
-    margin = Z95 * _known(dot.stderr)
-    low, high = max(0.0, dot.score - margin), min(scale.high, dot.score + margin)
-    error = f" ± {100 * dot.stderr:.1f}" if dot.stderr == dot.stderr else ""
+    low, high = (min(end, scale.high) for end in dot.interval)
+    shown = f"{dot.name}: {100 * dot.score:.1f}% ({100 * low:.1f} to {100 * high:.1f})"
     fill = "var(--bg)" if dot.hollow else dot.colour
     return group(
         [
-            tag("title", f"{dot.name}: {100 * dot.score:.1f}%{error}"),
+            tag("title", shown),
             line(scale(low), y, scale(high), y, style=f"stroke:{dot.colour}", class_="whisker"),
             tag("circle", cx=scale(dot.score), cy=y, r=4.5,
                 style=f"fill:{fill};stroke:{dot.colour};stroke-width:2"),
@@ -131,8 +125,8 @@ def instance_panels(
         label: for screen readers.
         axis: title of the vertical axis.
     """
-    columns = min(2, len(panels))
-    height, gap, left, head = 150.0, 46.0, 62.0, 26.0
+    columns = 3 if len(panels) == 3 or len(panels) > 4 else min(2, len(panels))
+    height, gap, left, head = 140.0, 46.0, 62.0, 26.0
     width = (WIDTH - left - gap * (columns - 1)) / columns
     low, high = padded([float(v) for p in panels for v in p.values], zero=True)
     parts = []
@@ -144,7 +138,7 @@ def instance_panels(
         parts += [text(x, y - 9, panel.name, class_="panel")]
         parts += [left_axis(scale, x, x + width, count=4)]
         parts += _instance_bars(panel, tasks, colours, instances, scale, x, width)
-    total = rows * (height + head + 16)
+    total = rows * (height + head + 16) - 8
     parts += [
         text(12, total / 2, axis, class_="title", text_anchor="middle",
              transform=f"rotate(-90 12 {total / 2:g})")

@@ -165,14 +165,13 @@ def _balance(
     normalised: Mapping[str, npt.NDArray[np.float64]], tasks: Sequence[str]
 ) -> list[dict[str, Any]]:
     means = {n: task_means(values, tasks) for n, values in normalised.items() if n != POOL}
-    gaps = {name: mean_task_difference(of_task) for name, of_task in means.items()}
     return [
         {
             "label": method_label(name),
             "colour": method_colour(name),
             "cells": [number(mean) for mean in of_task.values()],
-            "gap": number(gaps[name]),
-            "best": gaps[name] == min(gaps.values()),
+            "mean": number(float(np.mean(list(of_task.values())))),
+            "gap": number(mean_task_difference(of_task)),
         }
         for name, of_task in means.items()
     ]

@@ -35,7 +35,8 @@ _REST: Final = "other sources"
 def picks_section(inputs: ReportInputs) -> dict[str, Any]:
     """Return what the picks section shows."""
     picks = inputs.selections[inputs.main_method]
-    rows = [_pick(pick, inputs) for pick in picks.head(SHOWN).to_dict("records")]
+    colours = series_colours(inputs.tasks)
+    rows = [_pick(pick, inputs, colours) for pick in picks.head(SHOWN).to_dict("records")]
     return {
         "method": method_label(inputs.main_method),
         "rows": rows,
@@ -50,7 +51,9 @@ def picks_section(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _pick(pick: Mapping[Any, Any], inputs: ReportInputs) -> dict[str, Any]:
+def _pick(
+    pick: Mapping[Any, Any], inputs: ReportInputs, colours: Mapping[Any, str]
+) -> dict[str, Any]:
     winner = _text_or_none(pick.get("winning_validation"))
     return {
         "rank": int(pick["rank"]),
@@ -59,6 +62,7 @@ def _pick(pick: Mapping[Any, Any], inputs: ReportInputs) -> dict[str, Any]:
         "utility": number(float(pick["utility"])) if winner else "",
         "utility_value": float(pick["utility"]),
         "task": _text_or_none(pick.get("winning_task")),
+        "colour": colours.get(pick.get("winning_task")),
         "winner": winner,
         "text": conversation(inputs.conversations.get(str(pick["row_id"]))),
         "winner_text": conversation(inputs.conversations.get(winner)) if winner else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.report.figures import Dot, DotRow, dot_plot
-from bids_core.report.headline import Standing, headline, standings
+from bids_core.report.headline import Z95, Standing, sentences, standings, wilson_interval
 from bids_core.report.inputs import ZERO_SHOT
 from bids_core.report.names import method_colour, method_label, number, percent
 
@@ -23,11 +23,13 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     if scores is None or scores.empty:
         return None
     ranking = standings(scores)
+    found_sentences = sentences(scores, inputs.main_method)
     methods = _order({standing.method for standing in ranking}, inputs.main_method)
     tasks = list(dict.fromkeys(scores["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
-        "headline": headline(scores, inputs.main_method),
+        "verdict": found_sentences[0],
+        "rest": " ".join(found_sentences[1:]),
         "columns": [
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
             for m in methods
@@ -96,7 +98,7 @@ def _error(cell: Any, *, is_loss: bool) -> str:
 
 def _macro(ranking: Sequence[Standing], methods: Sequence[str]) -> list[dict[str, Any]]:
     chosen = [_pick(ranking, method) for method in methods]
-    errors = ["" if s.stderr != s.stderr else f"{100 * s.stderr:.1f}" for s in chosen]
+    errors = [f"{100 * s.stderr:.1f}" for s in chosen]
     return [
         {
             "name": "Macro average over tasks",
@@ -124,15 +126,17 @@ def _best_low(values: Iterable[float]) -> list[dict[str, Any]]:
 
 
 def _board_dot(standing: Standing) -> Dot:
-    return _dot(standing.method, standing.by_task, standing.stderr)
+    margin = Z95 * standing.stderr
+    interval = (max(0.0, standing.by_task - margin), min(1.0, standing.by_task + margin))
+    return _dot(standing.method, standing.by_task, interval)
 
 
 def _dot_row(task: str, cells: Sequence[Any]) -> DotRow:
     known = [cell for cell in cells if cell is not None]
-    dots = [_dot(cell.method, float(cell.score), float(cell.stderr)) for cell in known]
+    dots = [_dot(c.method, float(c.score), wilson_interval(float(c.score), c.n)) for c in known]
     return DotRow(task, dots, mark=float(known[0].majority))
 
 
-def _dot(method: str, score: float, stderr: float) -> Dot:
+def _dot(method: str, score: float, interval: tuple[float, float]) -> Dot:
     colour = method_colour(method)
-    return Dot(method_label(method), score, stderr, colour, hollow=method == ZERO_SHOT)
+    return Dot(method_label(method), score, interval, colour, hollow=method == ZERO_SHOT)
