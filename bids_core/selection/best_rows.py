@@ -27,6 +27,10 @@ _SAMPLE_ROWS: Final = 8192
 """Rows from which thresholds are estimated; any value gives the same selection."""
 _SHORTEST: Final = 64
 _GROWTH: Final = 3
+_DEPTH: Final = 4
+"""List entries looked at per upcoming row: the same row heads many lists."""
+_SAMPLE_CHUNKS: Final = 128
+"""Chunks that a sample of a matrix on disk is taken from."""
 
 
 class BestRows:
@@ -74,6 +78,17 @@ class BestRows:
         """Return the highest value below each head's own, selected rows included."""
         below: Floats = self._values[self._next_run[self._position[columns]]]
         return below
+
+    def upcoming(self, count: int) -> Ints:
+        """Return up to `count` unselected rows near the heads of the lists, nearest first."""
+        longest = int((self._start + self._sizes - self._position).max())
+        depth = min(longest, -(-_DEPTH * count // len(self._position)))
+        places = self._position + np.arange(depth)[:, None]
+        inside = places < self._start + self._sizes
+        rows: Ints = self._rows[places[inside]]
+        rows = rows[~self.selected[rows]]
+        first = np.unique(rows, return_index=True)[1]
+        return rows[np.sort(first)[:count]]
 
     def tied(self, column: int, mean: float, best: float) -> Ints:
         """Return unselected rows of a column whose value minus `mean` rounds to `best`.
@@ -169,11 +184,21 @@ def top_rows(matrix: Matrix, count: int) -> tuple[Ints, Floats]:
 
 
 def _sample(matrix: Matrix) -> npt.NDArray[Any]:
-    """Return up to `_SAMPLE_ROWS` rows, drawn at random; all rows of a small matrix."""
-    if matrix.n_rows <= _SAMPLE_ROWS:
-        return matrix.take(np.arange(matrix.n_rows))
+    """Return up to `_SAMPLE_ROWS` rows, drawn at random; all rows of a small matrix.
+
+    On disk they come from a few chunks, so that not every chunk has to be read.
+    """
     generator = np.random.default_rng(0)
-    return matrix.take(np.sort(generator.choice(matrix.n_rows, _SAMPLE_ROWS, replace=False)))
+    rows = np.arange(matrix.n_rows)
+    if not matrix.resident:
+        chunk = int(matrix.values.chunks[0])
+        n_chunks = -(-matrix.n_rows // chunk)
+        if n_chunks > _SAMPLE_CHUNKS:
+            chosen = generator.choice(n_chunks, _SAMPLE_CHUNKS, replace=False)
+            rows = rows[np.isin(rows // chunk, chosen)]
+    if len(rows) > _SAMPLE_ROWS:
+        rows = np.sort(generator.choice(rows, _SAMPLE_ROWS, replace=False))
+    return matrix.take(rows)
 
 
 def _thresholds(sample: npt.NDArray[Any], lengths: Ints, n_rows: int, *, below: Floats) -> Floats:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from bids_core.progress import silent
 from bids_core.selection.best_rows import BestRows
 from bids_core.selection.result import Picks
+from bids_core.selection.row_reader import RowReader
 
 if TYPE_CHECKING:
     from bids_core.matrix import Matrix
@@ -51,6 +52,7 @@ def pick_iteratively(
     Source: BIDS, algorithm 1.
     """
     best = BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
+    reader = RowReader(matrix, best, budget)
     picks = Picks(
         rows=np.empty(budget, np.int64),
         utilities=np.empty(budget),
@@ -68,7 +70,7 @@ def pick_iteratively(
         column = int(utility.argmax())
         highest = utility[column]
         row = _lowest_row(best, utility, mean, column)
-        z_row = scale.apply(matrix.row(row))
+        z_row = scale.apply(reader.row(row))
         if row != best.head_rows[column]:
             column = int(np.argmax(z_row - mean == highest))
         picks.rows[step], picks.utilities[step] = row, highest

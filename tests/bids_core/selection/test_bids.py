@@ -195,6 +195,22 @@ def test_numpy_torch_zarr_and_fortran_order_agree(tmp_path):
     assert select(on_disk, 0.5).indices.tolist() == expected
 
 
+@pytest.mark.parametrize("cached_rows", [1, 10, 10_000])
+def test_a_matrix_on_disk_gives_the_same_whatever_the_memory(tmp_path, monkeypatch, cached_rows):
+    import zarr
+
+    matrix = np.random.default_rng(0).standard_normal((400, 5)).astype(np.float32)
+    on_disk = as_matrix(
+        zarr.create_array(tmp_path / "a.zarr", data=matrix, chunks=(32, 5)), resident_bytes=0
+    )
+    monkeypatch.setattr("bids_core.selection.row_reader.CACHE_BYTES", cached_rows * 20)
+    monkeypatch.setattr(best_rows, "_SAMPLE_ROWS", 50)
+    monkeypatch.setattr(best_rows, "_SAMPLE_CHUNKS", 3)
+    found, expected = select(on_disk, 150), select(matrix, 150)
+    assert found.indices.tolist() == expected.indices.tolist()
+    assert found.utilities.tolist() == expected.utilities.tolist()
+
+
 def test_columns_without_spread_are_named_and_left_out():
     matrix = np.random.default_rng(0).standard_normal((20, 3))
     matrix[:, 1] = 0.1

@@ -1,0 +1,58 @@
+"""Rows of a matrix that lies on disk, fetched many at a time before they are picked.
+
+A picked row is always one of its column's next best, so the rows at the heads of the lists are
+fetched together in one pass over the chunks; a pass is repeated when a pick was not among them.
+
+Shapes: N training rows, M validation instances (columns).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from bids_core.matrix import Matrix
+    from bids_core.selection.best_rows import BestRows
+
+CACHE_BYTES: Final = 2 << 30
+"""Memory for fetched rows."""
+_SPARE: Final = 2
+"""Rows fetched per pick still to be made."""
+
+
+class RowReader:
+    """Gives single rows of a matrix.
+
+    Args:
+        matrix: [N, M].
+        best: lists of best rows, which say what is likely to be picked next.
+        budget: number of picks that will be made.
+    """
+
+    def __init__(self, matrix: Matrix, best: BestRows, budget: int) -> None:
+        self._matrix, self._best, self._left = matrix, best, budget
+        self._slots: dict[int, int] = {}
+        self._rows: npt.NDArray[Any] = np.empty((0, matrix.n_columns))
+        row_bytes = matrix.n_columns * matrix.values.dtype.itemsize
+        self._capacity = max(1, CACHE_BYTES // row_bytes)
+
+    def row(self, index: int) -> npt.NDArray[Any]:
+        """Return one row [M]."""
+        if self._matrix.resident:
+            return self._matrix.row(index)
+        if index not in self._slots:
+            self._fetch(index)
+        self._left -= 1
+        row: npt.NDArray[Any] = self._rows[self._slots[index]]
+        return row
+
+    def _fetch(self, index: int) -> None:
+        wanted = min(self._capacity, _SPARE * self._left + self._matrix.n_columns)
+        ahead = self._best.upcoming(wanted)
+        rows = np.union1d(ahead[: max(0, wanted - 1)], [index])
+        del self._rows  # before the next ones are read
+        self._rows = self._matrix.take(rows)
+        self._slots = {row: slot for slot, row in enumerate(rows.tolist())}
