@@ -142,6 +142,5 @@ def _claim_id(
 
 def _reject(problem: RejectedRow, raw: RawRow, source: Source) -> Reject:
     return Reject(
-        location=raw.location, reason=problem.reason, detail=problem.detail,
-        split=source.split, source=source.name,
-    )  # fmt: skip
+        raw.location, problem.reason, problem.detail, source.split, source.name, problem.row_id
+    )

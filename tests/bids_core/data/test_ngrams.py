@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bids_core.data.ngrams import MOST_ROWS, RunIndex
+
+ROWS = st.lists(st.lists(st.sampled_from("abc"), max_size=9), max_size=9)
+
+
+def runs(words, n):
+    return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+
+def literal(rows, others, n):
+    """Compare every row with every other one, run by run, leaving templates out."""
+    held = {run for words in others for run in runs(words, n)}
+    template = {
+        run
+        for run in held
+        if sum(run in runs(words, n) for words in rows) > MOST_ROWS
+        or sum(run in runs(words, n) for words in others) > MOST_ROWS
+        or (len(others) >= 4 and 1 < sum(run in runs(w, n) for w in others) > len(others) / 2)
+    }
+    return {
+        (i, j)
+        for i, row in enumerate(rows)
+        for j, other in enumerate(others)
+        if (runs(row, n) & runs(other, n)) - template
+    }
+
+
+@given(ROWS, ROWS, st.integers(1, 4))
+def test_pairs_are_those_of_the_literal_comparison(rows, others, n):
+    found = RunIndex(others, ["t"] * len(others), n=n).shared(rows)
+    assert {(hit.row, hit.other) for hit in found} == literal(rows, others, n)
+    assert len(found) == len({(hit.row, hit.other) for hit in found})
+    for hit in found:
+        run = tuple(hit.words.split())
+        assert run in runs(rows[hit.row], n) & runs(others[hit.other], n)
+
+
+def test_words_of_many_pool_rows_are_a_template():
+    others = [["a", "b", "c", "d"]]
+    rare = [["a", "b", "c", f"r{i}"] for i in range(MOST_ROWS)]
+    assert len(RunIndex(others, ["t"], n=3).shared(rare)) == MOST_ROWS
+    assert RunIndex(others, ["t"], n=3).shared([*rare, ["a", "b", "c"]]) == []
+
+
+def test_words_of_most_rows_of_a_task_are_a_template():
+    others = [["what", "is", "the", f"v{i}"] for i in range(4)]
+    row = ["what", "is", "the", "point"]
+    assert RunIndex(others, ["t"] * 4, n=3).shared([row]) == []
+    assert len(RunIndex(others[:3], ["t"] * 3, n=3).shared([row])) == 3
+    two_of_five = [*others[:2], ["a"], ["b"], ["c"]]
+    assert len(RunIndex(two_of_five, ["t"] * 5, n=3).shared([row])) == 2
+
+
+def test_order_of_words_counts():
+    assert RunIndex([["a", "b", "c"]], ["t"], n=3).shared([["c", "b", "a"], ["a", "b"]]) == []

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from bids_core.data.overlap import COLUMNS, find_overlap, prompt_text, words
+
+LONG = "Natalia sold clips to 48 of her friends in April, and then half as many in May."
+
+
+def rows_of(report):
+    return [tuple(row) for row in report.itertuples(index=False)]
+
+
+def test_exact_prompt_whatever_case_spacing_and_answer(make_example):
+    report = find_overlap(
+        {
+            "train": [make_example("What is 2 + 2?", "4", "p1"), make_example("Other", "x", "p2")],
+            "validation": [make_example(" what is  2 + 2?\n", "four", "v1", task="math")],
+            "test": [],
+        },
+        ngram=13,
+    )
+    assert list(report.columns) == list(COLUMNS)
+    assert rows_of(report) == [
+        ("train", "p1", "validation", "v1", "math", "exact", "what is 2 + 2?")
+    ]
+
+
+def test_operators_and_brackets_make_prompts_differ(make_example):
+    train = [make_example(text) for text in ("2 - 2", "not ( a and b )", "2 + 3")]
+    held = [make_example(text, task="t") for text in ("2 + 2", "not ( a ) and b")]
+    assert find_overlap({"train": train, "test": held}, ngram=13).empty
+
+
+def test_ngram_in_prompt_or_answer_whatever_the_punctuation(make_example):
+    held = make_example(LONG, "48", "t1", task="gsm")
+    for ask, answer in ((f"Hint. {LONG.upper()} Go!", "x"), ("Tell a story.", f"“{LONG}” he said")):
+        report = find_overlap({"train": [make_example(ask, answer, "p")], "test": [held]}, ngram=13)
+        ((split, row_id, other, other_id, task, kind, shared),) = rows_of(report)
+        assert (split, row_id, other, other_id, task) == ("train", "p", "test", "t1", "gsm")
+        assert (kind, len(shared.split())) == ("ngram", 13)
+    assert find_overlap({"train": [make_example("x", LONG)], "test": [held]}, ngram=30).empty
+
+
+def test_a_pair_is_listed_once_as_exact(make_example):
+    report = find_overlap(
+        {"train": [make_example(LONG, row_id="p")], "test": [make_example(LONG, task="t")]}, ngram=5
+    )
+    assert [row[5] for row in rows_of(report)] == ["exact"]
+
+
+def test_held_out_splits_among_themselves(make_example):
+    validation = [make_example(t, row_id=f"v{i}", task="a") for i, t in enumerate("xyx")]
+    test = [make_example(t, row_id=f"t{i}", task="b") for i, t in enumerate("yzzz")]
+    report = find_overlap({"train": [], "validation": validation, "test": test}, ngram=13)
+    assert [row[:4] for row in rows_of(report)] == [
+        ("validation", "v1", "test", "t0"),
+        ("validation", "v2", "validation", "v0"),
+        ("test", "t2", "test", "t1"),
+        ("test", "t3", "test", "t1"),
+    ]
+
+
+def test_normalisation(make_example):
+    example = make_example("\uff26ull  WIDTH\n", "“Yes,” he said. (a+b)")
+    assert prompt_text(example) == "full width"
+    assert words(example) == ["full", "width", "yes", "he", "said", "(a+b)"]
