@@ -108,6 +108,7 @@ def train(
         save_strategy="no",
         logging_strategy="steps",
         logging_steps=1,
+        logging_nan_inf_filter=False,  # a NaN must show, not be replaced by the mean so far
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
