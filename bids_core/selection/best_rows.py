@@ -6,7 +6,8 @@ lowered and the list is rebuilt; that is rare, and costs one pass over the colum
 
 Shapes: N training rows, M validation instances (columns), L entries of all lists together. Lists
 lie one after the other in flat [L] arrays, each closed by a sentinel: row N, which is never
-selected, with the highest normalised value that a row outside the list could have.
+selected, with the highest value that a row outside the list could have (-inf if there is none).
+Raw values are kept, and normalised when looked at: an entry takes 12 bytes for a float32 matrix.
 """
 
 from __future__ import annotations
@@ -54,9 +55,11 @@ class BestRows:
         self._sample = _sample(matrix)
         self._length = np.full(n_columns, max(_SHORTEST, expected))
         self._threshold: Floats = np.full(n_columns, np.inf)
-        self._lists: list[tuple[Ints, Floats]] = [
-            (np.empty(0, dtype=np.int64), np.empty(0)) for _ in range(n_columns)
-        ]
+        self._position = np.arange(n_columns)  # of the heads in the flat arrays
+        self._last = np.arange(n_columns)  # of the sentinels
+        self._rows = np.full(n_columns, n_rows, dtype=_index_type(n_rows))
+        self._raw = np.full(n_columns, -np.inf, dtype=_raw_type(matrix))
+        self._jump = np.zeros(n_columns, dtype=np.int32)  # to the next entry of another value
         usable = np.flatnonzero(scale.usable)
         self._lower(usable, self._length[usable])
 
@@ -69,23 +72,22 @@ class BestRows:
             rows = self._rows[position]
         self._position[columns] = position
         self.head_rows[columns] = rows
-        self.head_values[columns] = self._values[position]
+        self.head_values[columns] = self._normalized(position, columns)
         exhausted = columns[rows == len(self.selected) - 1]
         if len(exhausted):
             self._extend(exhausted)
 
     def next_values(self, columns: Ints) -> Floats:
         """Return the highest value below each head's own, selected rows included."""
-        below: Floats = self._values[self._next_run[self._position[columns]]]
-        return below
+        position = self._position[columns]
+        return self._normalized(position + self._jump[position], columns)
 
     def upcoming(self, count: int) -> Ints:
         """Return up to `count` unselected rows near the heads of the lists, nearest first."""
-        longest = int((self._start + self._sizes - self._position).max())
+        longest = int((self._last - self._position).max())
         depth = min(longest, -(-_DEPTH * count // len(self._position)))
         places = self._position + np.arange(depth)[:, None]
-        inside = places < self._start + self._sizes
-        rows: Ints = self._rows[places[inside]]
+        rows: Ints = self._rows[places[places < self._last]].astype(np.int64)
         rows = rows[~self.selected[rows]]
         first = np.unique(rows, return_index=True)[1]
         return rows[np.sort(first)[:count]]
@@ -95,61 +97,77 @@ class BestRows:
 
         Of rows with the same normalised value only the lowest is returned.
         """
-        found = []
-        position = int(self._position[column])
-        while self._values[position] - mean >= best:
-            stop = int(self._next_run[position])
-            run = self._rows[position:stop]
-            free = run[~self.selected[run]]
-            if self._rows[position] == len(self.selected) - 1:
-                if self._values[position] == -np.inf:
-                    break
-                self._extend(np.array([column]))  # rows outside the list may tie too
+        found: list[int] = []
+        position, last = int(self._position[column]), int(self._last[column])
+        while self._normalized(position, column) - mean >= best:
+            if position == last:  # rows outside the list may tie too
+                self._extend(np.array([column]))
                 return self.tied(column, mean, best)
-            found.extend(free[:1])
-            position = stop
+            following = position + int(self._jump[position])
+            run = self._rows[position:following]
+            found.extend(run[~self.selected[run]][:1].tolist())
+            position = following
         return np.array(found, dtype=np.int64)
+
+    def _normalized(self, position: Any, columns: Any) -> Floats:
+        values: Floats = np.subtract(
+            self._raw[position], self._scale.center[columns], dtype=np.float64
+        )
+        normalized: Floats = values / self._scale.scale[columns]
+        return normalized
 
     def _extend(self, columns: Ints) -> None:
         """Lengthen the lists of these columns, and of those that will soon run out too."""
         open_ended = np.isfinite(self._threshold)
-        used = self._position - self._start
-        soon = np.flatnonzero(open_ended & (2 * used > self._sizes))
+        left = self._last - self._position
+        soon = np.flatnonzero(open_ended & (2 * left < self._length))
         wanted = np.union1d(columns[open_ended[columns]], soon)
         if len(wanted):
-            sizes = np.maximum(self._sizes[wanted], self._length[wanted])
-            self._length[wanted] = np.minimum(_GROWTH * sizes, self._matrix.n_rows)
+            self._length[wanted] = np.minimum(_GROWTH * self._length[wanted], self._matrix.n_rows)
             self._lower(wanted, self._length[wanted])
 
     def _lower(self, columns: Ints, lengths: Ints) -> None:
-        """Set thresholds so that about `lengths` rows reach them, and rebuild those lists."""
+        """Set thresholds so that about `lengths` rows reach them, and rebuild those lists.
+
+        What lies before a head was selected, and is dropped.
+        """
         old = self._threshold[columns]
         new = _thresholds(self._sample[:, columns], lengths, self._matrix.n_rows, below=old)
         self._threshold[columns] = new
-        entries = _collect(self._matrix, columns, new, old)
-        for column, (rows, raw) in zip(columns, entries, strict=True):
-            z = (raw - self._scale.center[column]) / self._scale.scale[column]
-            known_rows, known_z = self._lists[column]
-            rows, z = np.concatenate([known_rows, rows]), np.concatenate([known_z, z])
-            order = np.lexsort((rows, -z))
-            self._lists[column] = (rows[order], z[order])
-        self._join()
-
-    def _join(self) -> None:
-        """Lay all lists one after the other and put the heads where they belong."""
-        n_rows = self._matrix.n_rows
-        complete = ~np.isfinite(self._threshold)
-        bound = (np.where(complete, 0.0, self._threshold) - self._scale.center) / self._scale.scale
-        bound[complete] = -np.inf
-        self._sizes = np.array([len(rows) for rows, _ in self._lists])
-        self._start = np.concatenate([[0], np.cumsum(self._sizes + 1)[:-1]])
-        self._rows = np.concatenate([np.append(rows, n_rows) for rows, _ in self._lists])
-        self._values = np.concatenate(
-            [np.append(z, top) for (_, z), top in zip(self._lists, bound, strict=True)]
-        )
-        self._next_run = _next_runs(self._values, self._start + self._sizes)
-        self._position = self._start.copy()
+        added = dict(zip(columns.tolist(), _collect(self._matrix, columns, new, old), strict=True))
+        pieces = []
+        for column in range(self._matrix.n_columns):
+            part = slice(int(self._position[column]), int(self._last[column]))
+            if column in added:
+                rows, raw = added.pop(column)
+                rows = np.concatenate([self._rows[part], rows])
+                raw = np.concatenate([self._raw[part], raw])
+                pieces.append(self._sorted(column, rows[free := ~self.selected[rows]], raw[free]))
+            else:
+                whole = slice(part.start, part.stop + 1)
+                pieces.append((self._rows[whole], self._raw[whole], self._jump[whole]))
+        self._rows = np.concatenate([rows for rows, _, _ in pieces])
+        self._raw = np.concatenate([raw for _, raw, _ in pieces])
+        self._jump = np.concatenate([jump for _, _, jump in pieces])
+        self._last = np.cumsum([len(rows) for rows, _, _ in pieces]) - 1
+        self._position = np.concatenate([[0], self._last[:-1] + 1])
         self.advance(np.flatnonzero(self._scale.usable))
+
+    def _sorted(
+        self, column: int, rows: npt.NDArray[Any], raw: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32]]:
+        """Return a list in order, with its sentinel and the jumps between its values."""
+        z = np.subtract(raw, self._scale.center[column], dtype=np.float64)
+        z /= self._scale.scale[column]
+        order = np.lexsort((rows, -z))
+        ends = np.append(np.flatnonzero(np.diff(z[order])), len(order) - 1)
+        places = np.arange(len(order))
+        jump = ends[np.searchsorted(ends, places)] + 1 - places
+        return (
+            np.append(rows[order], self._rows.dtype.type(self._matrix.n_rows)),
+            np.append(raw[order], self._raw.dtype.type(self._threshold[column])),
+            np.append(jump, 0).astype(np.int32),
+        )
 
 
 def top_rows(matrix: Matrix, count: int) -> tuple[Ints, Floats]:
@@ -222,35 +240,40 @@ def _thresholds(sample: npt.NDArray[Any], lengths: Ints, n_rows: int, *, below: 
 
 def _collect(
     matrix: Matrix, columns: Ints, low: npt.NDArray[Any], high: npt.NDArray[Any]
-) -> list[tuple[Ints, npt.NDArray[Any]]]:
-    """Return for each column the rows with low <= value < high, and the values in float64."""
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Return for each column the rows with low <= value < high in order, and their raw values."""
     whole = len(columns) == matrix.n_columns
     if matrix.values.dtype.kind == "f":  # thresholds are entries: exact in the matrix's own dtype
         low, high = low.astype(matrix.values.dtype), high.astype(matrix.values.dtype)
     unbounded = bool(np.isinf(high).all())
-    places, values = [], []
+    index_type, raw_type = _index_type(matrix.n_rows), _raw_type(matrix)
+    rows, which, raw = [], [], []
     for start, block in matrix.blocks():
         part = np.ascontiguousarray(block if whole else np.take(block, columns, axis=1))
         mask = part >= low
         if not unbounded:
             mask &= part < high
         flat = np.flatnonzero(mask)
-        places.append(flat + start * len(columns))
-        values.append(part.ravel()[flat].astype(np.float64))
-    rows, which = np.divmod(np.concatenate(places), len(columns))
-    order = np.argsort(which, kind="stable")
-    ends = np.cumsum(np.bincount(which, minlength=len(columns)))[:-1]
-    raw = np.concatenate(values)[order]
-    return list(zip(np.split(rows[order], ends), np.split(raw, ends), strict=True))
+        row, column = np.divmod(flat, len(columns))
+        rows.append((row + start).astype(index_type))
+        which.append(column.astype(np.int32))
+        raw.append(part.ravel()[flat].astype(raw_type))
+    column = np.concatenate(which)
+    order = np.argsort(column, kind="stable")
+    ends = np.cumsum(np.bincount(column, minlength=len(columns)))[:-1]
+    return list(
+        zip(
+            np.split(np.concatenate(rows)[order], ends),
+            np.split(np.concatenate(raw)[order], ends),
+            strict=True,
+        )
+    )
 
 
-def _next_runs(values: Floats, sentinels: Ints) -> Ints:
-    """Return for each entry the place of the next entry with another value, within its list."""
-    starts = np.append(values[1:] != values[:-1], True)
-    starts[sentinels] = True
-    last = sentinels - 1
-    starts[last[last >= 0]] = True  # a sentinel is an entry of its own
-    ends = np.flatnonzero(starts)
-    following = ends[np.searchsorted(ends, np.arange(len(values)))] + 1
-    following[sentinels] = sentinels
-    return following
+def _index_type(n_rows: int) -> type[np.signedinteger[Any]]:
+    return np.int32 if n_rows < np.iinfo(np.int32).max else np.int64
+
+
+def _raw_type(matrix: Matrix) -> type[np.floating[Any]]:
+    """Return the type that holds raw values and -inf without loss (integers: as float64)."""
+    return np.float32 if matrix.values.dtype in (np.float16, np.float32) else np.float64

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_LOOKAHEAD: Final = 2
+_LOOKAHEAD: Final = 8
 """First length of a column's list, in picks per column."""
 _REPORT_EVERY: Final = 4096
 
