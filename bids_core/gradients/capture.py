@@ -78,9 +78,11 @@ class Capture:
         self.flat_seen: set[str] = set()
         self._slots = slots
         self._taps: dict[nn.Module, dict[str, Slot]] = {}
-        for slot in slots:
-            for module, name in owners(model, slot):
-                self._taps.setdefault(module, {})[name] = slot
+        wanted = {id(slot.parameter): slot for slot in slots}
+        for module in model.modules():  # once over the model: this runs for every batch
+            for name, value in module.named_parameters(recurse=False, remove_duplicate=False):
+                if id(value) in wanted:
+                    self._taps.setdefault(module, {})[name] = wanted[id(value)]
         self._names = {module: name for name, module in model.named_modules()}
         self._inside_head = False
         self._rows: LabelRows | None = None
