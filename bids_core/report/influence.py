@@ -5,6 +5,7 @@ Shapes: N training rows, M validation instances, U usable columns (those with sp
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ import pandas as pd
 
 from bids_core.diagnostics import average_influence_distribution, task_highest_influence
 from bids_core.matrix import as_matrix
-from bids_core.normalization import prepare
+from bids_core.normalization import ColumnWarning, prepare
 from bids_core.report.figures import Panel, instance_panels
 from bids_core.report.names import (
     POOL,
@@ -94,7 +95,9 @@ def distributions(
 
     The z-score is affine, so the AID of z-scored influence is the z-scored AID.
     """
-    _, scale = prepare(as_matrix(inputs.attribution), "zscore")
+    with warnings.catch_warnings():  # the page names the columns that are left out
+        warnings.simplefilter("ignore", ColumnWarning)
+        _, scale = prepare(as_matrix(inputs.attribution), "zscore")
     usable = np.flatnonzero(scale.usable)
     raw = {
         name: np.asarray(average_influence_distribution(inputs.attribution, indices=rows))

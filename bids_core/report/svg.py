@@ -136,7 +136,8 @@ def tick_label(value: float, step: float) -> str:
     if step < 1e-4 or abs(value) >= 1e6:
         shown = "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     else:
-        shown = f"{value:.{max(0, -math.floor(math.log10(step * 1.0001)))}f}"
+        decimals = next(d for d in range(12) if abs(round(step, d) - step) < step * 1e-6)
+        shown = f"{value:.{decimals}f}"
         if float(shown) == 0:
             shown = shown.lstrip("-")
     return shown.replace("-", "\N{MINUS SIGN}")

@@ -144,7 +144,7 @@ def test_model_and_tokenizer_are_left_as_they_were(model, tokenizer, split, task
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.generation_config.to_dict() == settings
     assert (tokenizer.padding_side, tokenizer.pad_token, len(tokenizer)) == state
-    assert huggingface_hub.constants.HF_HUB_OFFLINE == offline
+    assert offline == huggingface_hub.constants.HF_HUB_OFFLINE
     assert model.config.use_cache is False
 
 

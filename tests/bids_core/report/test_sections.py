@@ -1,0 +1,152 @@
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bids_core.report.data import data_section
+from bids_core.report.health import gradients_section, warmup_section
+from bids_core.report.influence import (
+    distributions,
+    influence_section,
+    mean_task_difference,
+    task_means,
+)
+from bids_core.report.names import duration, number, percent
+from bids_core.report.picks import conversation, cut, picks_section
+
+
+def sets_of(inputs):
+    places = {row: index for index, row in enumerate(inputs.row_ids)}
+    return {
+        "pool": None,
+        "bids": np.array([places[row] for row in inputs.selections["bids"]["row_id"]]),
+    }
+
+
+def test_distributions_equal_the_definition(inputs):
+    sets = sets_of(inputs)
+    found = distributions(inputs, sets)
+    matrix = inputs.attribution.astype(np.float64)
+    z = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
+    np.testing.assert_allclose(found.raw["pool"], matrix.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.raw["bids"], matrix[sets["bids"]].mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(found.normalised["bids"], z[sets["bids"]].mean(axis=0), atol=1e-9)
+    np.testing.assert_allclose(found.normalised["pool"], 0, atol=1e-9)
+
+
+def test_a_column_without_spread_is_left_out_of_the_normalised(inputs):
+    matrix = inputs.attribution.copy()
+    matrix[:, 2] = 1.0
+    changed = replace(inputs, attribution=matrix)
+    found = distributions(changed, sets_of(changed))
+    assert found.usable.tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 9]
+    assert np.isfinite(found.normalised["bids"]).all()
+
+
+def test_difference_between_tasks_is_the_mean_over_pairs():
+    means = task_means(np.array([1.0, 3.0, 5.0, 10.0]), ["a", "a", "b", "c"])
+    assert means == {"a": 2.0, "b": 5.0, "c": 10.0}
+    pairs = [abs(x - y) for x, y in combinations(means.values(), 2)]
+    assert mean_task_difference(means) == pytest.approx(sum(pairs) / 3)
+    assert mean_task_difference({"a": 1.0}) == 0.0
+
+
+def test_frequencies_add_up(inputs):
+    section = influence_section(inputs)
+    for table in section["frequencies"]:
+        assert [row["n"] for row in table["rows"]] == [40, 8, 8, 8]
+        for row in table["rows"]:
+            assert sum(cell["count"] for cell in row["cells"]) == row["n"]
+            assert sum(cell["share"] for cell in row["cells"]) == pytest.approx(1.0)
+
+
+def test_picks_keep_their_order_and_winners(inputs):
+    section = picks_section(inputs)
+    picks = inputs.selections["bids"]
+    assert [row["rank"] for row in section["rows"]] == list(range(1, 9))
+    assert [row["winner"] for row in section["rows"]] == picks["winning_validation"].tolist()
+    shares = [row["cells"][0]["count"] for row in section["sources"]["rows"]]
+    assert sum(shares) == 8
+
+
+def test_agreement_counts_shared_picks(inputs):
+    main = set(inputs.selections["bids"]["row_id"])
+    found = {row["label"]: row for row in picks_section(inputs)["agreement"]}
+    assert found["LESS"]["shared"] == len(main & set(inputs.selections["less"]["row_id"]))
+    assert found["LESS"]["expected"] == "1.6"  # 8 x 8 / 40
+
+
+def test_conversation_is_cut_not_dropped():
+    import json
+
+    turns = [
+        {"role": "user", "content": "q" * 5000},
+        {"role": "assistant", "content": "a\nb"},
+    ]
+    found = conversation(json.dumps(turns))
+    assert [turn["role"] for turn in found["turns"]] == ["user", "assistant"]
+    assert found["turns"][0]["content"].endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert found["turns"][1]["content"] == "a\nb"
+    assert found["answer"] == "a b"
+    assert conversation(None) is None
+    assert cut("abc", 3) == "abc"
+
+
+def test_warmup_means_by_epoch(full_inputs):
+    section = warmup_section(full_inputs)
+    assert [c["mean"] for c in section["checkpoints"]] == [1.75, 0.95]
+    assert [c["steps"] for c in section["checkpoints"]] == [2, 2]
+    assert section["fell"] is True
+
+
+def test_shards_of_a_checkpoint_are_weighed_by_their_rows(full_inputs):
+    shards = [
+        {"checkpoint": 1, "split": "train", "rows": 30, "mean_loss": 1.0, "compute_seconds": 1.0,
+         "eps_dominated_share": 0.0},
+        {"checkpoint": 1, "split": "train", "rows": 10, "mean_loss": 2.0, "compute_seconds": 1.0,
+         "eps_dominated_share": 1.0},
+    ]  # fmt: skip
+    section = gradients_section(replace(full_inputs, gradients=shards))
+    assert len(section["lines"]) == 1
+    line = section["lines"][0]
+    assert (line["rows"], line["loss"], line["eps"], line["speed"]) == (40, "1.250", 0.25, "20.0")
+    assert section["eps"] == "25.0%"
+    assert section["eps_is_high"] is False
+
+
+def test_rejects_are_counted_by_reason_with_few_examples(full_inputs):
+    section = data_section(full_inputs)
+    assert section["rejects"][0]["count"] == 5
+    assert len(section["rejects"][0]["examples"]) == 3
+    assert [split["name"] for split in section["splits"]] == [
+        "training pool",
+        "validation instances",
+    ]
+
+
+def test_formats():
+    assert percent(0.1234) == "12.3%"
+    assert percent(float("nan")) == "\N{EN DASH}"
+    assert number(-1.5, 1) == "\N{MINUS SIGN}1.5"
+    assert [duration(s) for s in (0.44, 12.4, 200, 7500)] == [
+        "0.4 s",
+        "12 s",
+        "3 min 20 s",
+        "2 h 05 min",
+    ]
+
+
+def test_missing_names_of_pandas_are_none(inputs):
+    picks = inputs.selections["random"]
+    assert picks["winning_task"].isna().all()
+    parquet_like = picks.astype({"winning_task": "object", "winning_validation": "object"})
+    for frame in (
+        picks,
+        parquet_like.assign(winning_task=np.nan),
+        parquet_like.assign(winning_task=pd.NA),
+    ):
+        section = picks_section(replace(inputs, selections={"random": frame}, main_method="random"))
+        assert not section["has_winners"]
+        assert section["by_task"] is None
