@@ -31,28 +31,48 @@ _MIX: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 @dataclass(frozen=True, slots=True)
 class SharedRun:
-    """A pair of rows and the first run of words that they share."""
+    """A pair of rows and the numbers of the first words that they share."""
 
     row: int
     other: int
-    words: str
+    run_W: npt.NDArray[np.int32]
+
+
+class Numbering:
+    """Numbers words in the order in which they turn up, so that rows compare as integers."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._spelled: list[str] = []
+
+    def ids(self, words: Iterable[str]) -> npt.NDArray[np.int32]:
+        """Return the [W] numbers of words; a new word gets the next number."""
+        numbers = self._numbers
+        return np.asarray([numbers.setdefault(w, len(numbers)) for w in words], dtype=np.int32)
+
+    def words(self, ids_W: npt.NDArray[np.int32]) -> list[str]:
+        """Return the words of [W] numbers."""
+        if len(self._spelled) < len(self._numbers):
+            self._spelled = list(self._numbers)
+        return [self._spelled[number] for number in ids_W.tolist()]
 
 
 class RunIndex:
     """The runs of words of held-out rows.
 
     Args:
-        others: words of each held-out row.
+        others_W: [W] word numbers of each held-out row.
         tasks: its task.
         n: words in a run.
     """
 
-    def __init__(self, others: Iterable[list[str]], tasks: Sequence[str | None], *, n: int) -> None:
+    def __init__(
+        self, others_W: Sequence[npt.NDArray[np.int32]], tasks: Sequence[str | None], *, n: int
+    ) -> None:
         self._n = n
-        self._numbers: dict[str, int] = {}
-        self._others_W = [self._ids(words) for words in others]
+        self._others_W = others_W
         self._places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for other, ids_W in enumerate(self._others_W):
+        for other, ids_W in enumerate(others_W):
             for position, key in enumerate(_hashes(ids_W, n).tolist()):
                 places = self._places[key]
                 if not places or places[-1][0] != other:
@@ -62,33 +82,31 @@ class RunIndex:
             del self._places[key]
         self._keys = np.sort(np.fromiter(self._places, dtype=np.uint64, count=len(self._places)))
 
-    def shared(self, rows: Iterable[list[str]]) -> list[SharedRun]:
+    def shared(self, rows_W: Iterable[npt.NDArray[np.int32]]) -> list[SharedRun]:
         """Return the pairs of rows that share a run, one entry a pair.
 
         Args:
-            rows: words of each pool row.
+            rows_W: [W] word numbers of each pool row.
         """
         if not len(self._keys):
             return []
         holders: Counter[int] = Counter()
         matches: list[tuple[int, int]] = []
-        for row, words in enumerate(rows):
-            for key in self._held(self._ids(words)):
+        for row, ids_W in enumerate(rows_W):
+            for key in self._held(ids_W):
                 holders[key] += 1
                 if holders[key] <= MOST_ROWS:
                     matches.append((row, key))
         pairs: dict[tuple[int, int], SharedRun] = {}
-        spelled = list(self._numbers)
         for row, key in matches:
             if holders[key] <= MOST_ROWS:
                 for other, position in self._places[key]:
                     if (row, other) not in pairs:
-                        run = self._others_W[other][position : position + self._n].tolist()
-                        shared = " ".join(spelled[number] for number in run)
-                        pairs[row, other] = SharedRun(row, other, shared)
+                        run_W = self._others_W[other][position : position + self._n]
+                        pairs[row, other] = SharedRun(row, other, run_W)
         return list(pairs.values())
 
-    def _held(self, ids_W: npt.NDArray[np.int64]) -> list[int]:
+    def _held(self, ids_W: npt.NDArray[np.int32]) -> list[int]:
         """Return the keys of the held-out runs that a row holds, each once, in order."""
         keys_G = _hashes(ids_W, self._n)
         places_G = np.searchsorted(self._keys, keys_G) % len(self._keys)
@@ -101,13 +119,8 @@ class RunIndex:
                 found[key] = None
         return list(found)
 
-    def _ids(self, words: list[str]) -> npt.NDArray[np.int64]:
-        """Return the [W] numbers of a row's words; a new word gets the next number."""
-        numbers = self._numbers
-        return np.asarray([numbers.setdefault(w, len(numbers)) for w in words], dtype=np.int64)
 
-
-def _hashes(ids_W: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.uint64]:
+def _hashes(ids_W: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.uint64]:
     """Return a [G] hash of each run of n words; arithmetic is modulo 2^64."""
     runs = len(ids_W) - n + 1
     if runs < 1:

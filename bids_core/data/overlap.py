@@ -17,11 +17,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
+import xxhash
 
-from bids_core.data.ngrams import RunIndex
+from bids_core.data.ngrams import Numbering, RunIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
     from bids_core.records import Example
 
@@ -45,6 +49,20 @@ class _Hit:
     shared: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The rows of a split, ready to be compared: digests of prompts, numbers of words."""
+
+    examples: Sequence[Example]
+    prompts: list[bytes]
+    words_W: list[npt.NDArray[np.int32]]
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], numbering: Numbering) -> _Side:
+        prompts = [xxhash.xxh3_128_digest(prompt_text(example).encode()) for example in examples]
+        return cls(examples, prompts, [numbering.ids(words(example)) for example in examples])
+
+
 def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.DataFrame:
     """Report rows of the pool that overlap with held-out rows, and held-out rows that repeat.
 
@@ -56,17 +74,15 @@ def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.D
         One row a pair, with `COLUMNS`; pairs of pool and validation first, then pool and test,
         validation and test, and repeats within validation and within test.
     """
-    pairs = [
-        (split, other)
-        for split, other in (("train", "validation"), ("train", "test"), ("validation", "test"))
-        if splits.get(split) and splits.get(other)
-    ]
+    numbering = Numbering()
+    sides = {name: _Side.of(rows, numbering) for name, rows in splits.items()}
     found: list[tuple[str, ...]] = []
-    for split, other in pairs:
-        hits = _between(splits[split], splits[other], ngram)
-        found.extend(_record(hit, split, splits[split], other, splits[other]) for hit in hits)
+    for split, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if split in sides and other in sides:
+            hits = _between(sides[split], sides[other], ngram, numbering)
+            found.extend(_record(hit, split, splits[split], other, splits[other]) for hit in hits)
     for split in ("validation", "test"):
-        rows = splits.get(split) or ()
+        rows = splits.get(split, ())
         found.extend(_record(hit, split, rows, split, rows) for hit in _within(rows))
     return pd.DataFrame(found, columns=list(COLUMNS), dtype="object")
 
@@ -87,23 +103,34 @@ def _normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _between(rows: Sequence[Example], others: Sequence[Example], n: int) -> Iterator[_Hit]:
-    """Yield the overlapping pairs, each once; `exact` where both kinds hold."""
+def _between(rows: _Side, others: _Side, n: int, numbering: Numbering) -> list[_Hit]:
+    """Return the overlapping pairs, each once; `exact` where both kinds hold."""
     exact = _exact(rows, others)
     known = {(hit.row, hit.other) for hit in exact}
-    ngrams = [hit for hit in _ngrams(rows, others, n) if (hit.row, hit.other) not in known]
-    yield from sorted([*exact, *ngrams], key=lambda hit: (hit.row, hit.other))
+    tasks = [example.task for example in others.examples]
+    ngrams = [
+        _Hit(run.row, run.other, "ngram", " ".join(numbering.words(run.run_W)))
+        for run in RunIndex(others.words_W, tasks, n=n).shared(rows.words_W)
+        if (run.row, run.other) not in known
+    ]
+    return sorted([*exact, *ngrams], key=lambda hit: (hit.row, hit.other))
 
 
-def _exact(rows: Sequence[Example], others: Sequence[Example]) -> list[_Hit]:
-    places: dict[str, list[int]] = defaultdict(list)
-    for other, example in enumerate(others):
-        places[prompt_text(example)].append(other)
-    hits: list[_Hit] = []
-    for row, example in enumerate(rows):
-        text = prompt_text(example)
-        hits.extend(_Hit(row, other, "exact", text) for other in places.get(text, ()))
-    return hits
+def _exact(rows: _Side, others: _Side) -> list[_Hit]:
+    """Return pairs of equal prompts, with the first held-out row of each task that has it.
+
+    Further held-out rows with that prompt show as repeats within their split; to pair all with all
+    would be quadratic where a prompt is common.
+    """
+    places: dict[bytes, dict[str | None, int]] = defaultdict(dict)
+    for other, digest in enumerate(others.prompts):
+        places[digest].setdefault(others.examples[other].task, other)
+    return [
+        _Hit(row, other, "exact", prompt_text(rows.examples[row]))
+        for row, digest in enumerate(rows.prompts)
+        if digest in places
+        for other in places[digest].values()
+    ]
 
 
 def _within(rows: Sequence[Example]) -> Iterator[_Hit]:
@@ -113,11 +140,6 @@ def _within(rows: Sequence[Example]) -> Iterator[_Hit]:
         if text in first:
             yield _Hit(row, first[text], "exact", text)
         first.setdefault(text, row)
-
-
-def _ngrams(rows: Sequence[Example], others: Sequence[Example], n: int) -> list[_Hit]:
-    index = RunIndex(map(words, others), [example.task for example in others], n=n)
-    return [_Hit(run.row, run.other, "ngram", run.words) for run in index.shared(map(words, rows))]
 
 
 def _record(

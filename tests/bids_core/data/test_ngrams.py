@@ -3,9 +3,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_core.data.ngrams import MOST_ROWS, RunIndex
+from bids_core.data.ngrams import MOST_ROWS, Numbering, RunIndex
 
 ROWS = st.lists(st.lists(st.sampled_from("abc"), max_size=9), max_size=9)
+
+
+def shared(rows, others, tasks, n):
+    """Return (row, other, words) of each pair."""
+    numbering = Numbering()
+    index = RunIndex([numbering.ids(words) for words in others], tasks, n=n)
+    hits = index.shared(numbering.ids(words) for words in rows)
+    return [(hit.row, hit.other, tuple(numbering.words(hit.run_W))) for hit in hits]
 
 
 def runs(words, n):
@@ -32,29 +40,28 @@ def literal(rows, others, n):
 
 @given(ROWS, ROWS, st.integers(1, 4))
 def test_pairs_are_those_of_the_literal_comparison(rows, others, n):
-    found = RunIndex(others, ["t"] * len(others), n=n).shared(rows)
-    assert {(hit.row, hit.other) for hit in found} == literal(rows, others, n)
-    assert len(found) == len({(hit.row, hit.other) for hit in found})
-    for hit in found:
-        run = tuple(hit.words.split())
-        assert run in runs(rows[hit.row], n) & runs(others[hit.other], n)
+    found = shared(rows, others, ["t"] * len(others), n)
+    assert {(row, other) for row, other, _ in found} == literal(rows, others, n)
+    assert len(found) == len({(row, other) for row, other, _ in found})
+    for row, other, run in found:
+        assert run in runs(rows[row], n) & runs(others[other], n)
 
 
 def test_words_of_many_pool_rows_are_a_template():
     others = [["a", "b", "c", "d"]]
     rare = [["a", "b", "c", f"r{i}"] for i in range(MOST_ROWS)]
-    assert len(RunIndex(others, ["t"], n=3).shared(rare)) == MOST_ROWS
-    assert RunIndex(others, ["t"], n=3).shared([*rare, ["a", "b", "c"]]) == []
+    assert len(shared(rare, others, ["t"], 3)) == MOST_ROWS
+    assert shared([*rare, ["a", "b", "c"]], others, ["t"], 3) == []
 
 
 def test_words_of_most_rows_of_a_task_are_a_template():
     others = [["what", "is", "the", f"v{i}"] for i in range(4)]
     row = ["what", "is", "the", "point"]
-    assert RunIndex(others, ["t"] * 4, n=3).shared([row]) == []
-    assert len(RunIndex(others[:3], ["t"] * 3, n=3).shared([row])) == 3
+    assert shared([row], others, ["t"] * 4, 3) == []
+    assert len(shared([row], others[:3], ["t"] * 3, 3)) == 3
     two_of_five = [*others[:2], ["a"], ["b"], ["c"]]
-    assert len(RunIndex(two_of_five, ["t"] * 5, n=3).shared([row])) == 2
+    assert len(shared([row], two_of_five, ["t"] * 5, 3)) == 2
 
 
 def test_order_of_words_counts():
-    assert RunIndex([["a", "b", "c"]], ["t"], n=3).shared([["c", "b", "a"], ["a", "b"]]) == []
+    assert shared([["c", "b", "a"], ["a", "b"]], [["a", "b", "c"]], ["t"], 3) == []

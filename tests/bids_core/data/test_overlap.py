@@ -63,3 +63,13 @@ def test_normalisation(make_example):
     example = make_example("\uff26ull  WIDTH\n", "“Yes,” he said. (a+b)")
     assert prompt_text(example) == "full width"
     assert words(example) == ["full", "width", "yes", "he", "said", "(a+b)"]
+
+
+def test_a_common_prompt_does_not_pair_all_with_all(make_example):
+    pool = [make_example("Continue.", row_id=f"p{i}") for i in range(20)]
+    held = [make_example("Continue.", row_id=f"{t}{i}", task=t) for t in "ab" for i in range(20)]
+    report = find_overlap({"train": pool, "validation": held}, ngram=13)
+    between = report[report["split"] == "train"]
+    assert len(between) == 40
+    assert set(between["other_row_id"]) == {"a0", "b0"}
+    assert len(report[report["split"] == "validation"]) == 39
