@@ -172,9 +172,9 @@ def _balance(
         {
             "label": method_label(name),
             "colour": method_colour(name),
-            "cells": [number(mean) for mean in of_task.values()],
-            "mean": number(float(np.mean(list(of_task.values())))),
-            "gap": number(mean_task_difference(of_task)),
+            "cells": [number(mean, 2) for mean in of_task.values()],
+            "mean": number(float(np.mean(list(of_task.values()))), 2),
+            "gap": number(mean_task_difference(of_task), 2),
         }
         for name, of_task in means.items()
     ]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 import yaml
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bids_core.report.data import data_section
 from bids_core.report.glossary import CITATIONS, GLOSSARY
@@ -60,13 +61,21 @@ def build_report(inputs: ReportInputs) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bids_core", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """Let a name in a narrow column break after its underscores, hyphens and slashes."""
+    parts = (escape(part) for part in re.split(r"(?<=[_/-])", name))
+    return Markup("<wbr>").join(parts)
 
 
 def _integrity(script: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from bids_core.report import build_report
 
-VOID = {"meta", "br", "input", "col", "link", "img", "hr"}
+VOID = {"wbr", "meta", "br", "input", "col", "link", "img", "hr"}
 
 
 class Page(HTMLParser):
