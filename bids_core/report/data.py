@@ -55,7 +55,7 @@ def _rejects(rejects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "reason": reason,
-            "meaning": REASONS.get(reason, ""),
+            "meaning": REASONS.get(reason, "").replace("`", ""),
             "count": len(found),
             "examples": [
                 {"location": str(row["location"]), "detail": cut(str(row["detail"]), 300)}

@@ -68,7 +68,8 @@ def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
     shares = [line["eps"] for line in lines if line["eps"] is not None]
     return {
         "lines": lines,
-        "mode": settings.get("adam_mode"),
+        "mode": settings.get("adam_mode") if settings.get("train_feature") == "adam" else None,
+        "epsilon": inputs.config.get("warmup", {}).get("eps"),
         "feature": settings.get("train_feature"),
         "projection": settings.get("projection"),
         "dim": settings.get("dim"),

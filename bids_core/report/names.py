@@ -59,10 +59,10 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Format a number with a true minus sign; a dash where there is none."""
+    """Format a number with a true minus sign (none before a zero); a dash where there is none."""
     if value != value:
         return "\N{EN DASH}"
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def duration(seconds: float) -> str:

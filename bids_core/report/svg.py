@@ -137,9 +137,7 @@ def tick_label(value: float, step: float) -> str:
         shown = "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     else:
         decimals = next(d for d in range(12) if abs(round(step, d) - step) < step * 1e-6)
-        shown = f"{value:.{decimals}f}"
-        if float(shown) == 0:
-            shown = shown.lstrip("-")
+        shown = f"{value:z.{decimals}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
 

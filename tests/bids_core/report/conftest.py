@@ -68,7 +68,10 @@ def inputs(make_scores):
         created="2026-01-02T03:04:05+00:00",
         model="org/model",
         main_method="bids",
-        config={"name": "trial", "gradients": {"adam_mode": "less_code", "dim": 512}},
+        config={
+            "name": "trial",
+            "gradients": {"train_feature": "adam", "adam_mode": "less_code", "dim": 512},
+        },
         data={},
         attribution=matrix,
         row_ids=rows,

@@ -80,7 +80,7 @@ def test_the_sections_show_what_they_were_given(page):
     for shown in (
         "BIDS chose 8 of 40 training examples (20.0%)",
         "Read the two together",
-        "In 80.0% of the entries of the Adam update",
+        "In 80.0% of the denominators of the Adam update",
         "5 rows could not be used",
         "pool.jsonl:7 not JSON; mend it",
         "1 min 04 s of work, 1 min 03 s of it in this run",

@@ -130,6 +130,7 @@ def test_formats():
     assert percent(0.1234) == "12.3%"
     assert percent(float("nan")) == "\N{EN DASH}"
     assert number(-1.5, 1) == "\N{MINUS SIGN}1.5"
+    assert number(-0.0004) == "0.000"
     assert [duration(s) for s in (0.44, 12.4, 200, 7500)] == [
         "0.4 s",
         "12 s",
