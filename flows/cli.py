@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from importlib.metadata import version
 from typing import Annotated
 
@@ -66,6 +67,7 @@ def options(
     else:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -70,8 +70,17 @@ class ConsoleReporter:
 
 def error_console() -> Console:
     """Return the console for progress and notes (standard error, so that --json stays clean)."""
-    width = None if sys.stderr.isatty() else 100
-    return Console(stderr=True, width=width)
+    return Console(stderr=True, width=_width(sys.stderr.isatty()), soft_wrap=True)
+
+
+def output_console() -> Console:
+    """Return the console for results."""
+    return Console(highlight=False, width=_width(sys.stdout.isatty()))
+
+
+def _width(is_terminal: bool) -> int | None:
+    """Return the terminal's width, or a fixed one for files and pipes."""
+    return None if is_terminal else 120
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,9 +40,10 @@ def check(
 
     reporter = ConsoleReporter(error_console())
     tokenizer = load_tokenizer(settings.model)
+    started = time.perf_counter()
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
-    reporter.end("reading data", seconds=0.0, cached=False)
+    reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
     budget = _budget_rows(settings, len(data.train))
     costs: list[StageCost] = []
     speed: Speed | None = None
@@ -78,10 +80,12 @@ def _measure(
     from bids_core.cost import estimate, measure_speed
     from bids_core.modeling import add_lora, load_base
 
+    started = time.perf_counter()
     reporter.step("measuring the model's speed", "passes")
     model = add_lora(load_base(config.model), config.lora, seed=config.seed)
     speed = measure_speed(model, data.train.examples(), pad_token_id=pad_token_id)
-    reporter.end("measuring the model's speed", seconds=0.0, cached=False)
+    seconds = time.perf_counter() - started
+    reporter.end("measuring the model's speed", seconds=seconds, cached=False)
     return estimate(config, data, speed), speed
 
 
@@ -97,12 +101,10 @@ def _print(
     costs: list[StageCost],
     speed: Speed | None,
 ) -> None:
-    from rich.console import Console
-
-    from flows.console import table
+    from flows.console import output_console, table
     from tasks.progress import duration
 
-    console = Console(highlight=False)
+    console = output_console()
     _print_data(console, data)
     console.print(f"Budget: {budget} of {len(data.train)} pool rows.")
     if speed is None:

@@ -87,9 +87,9 @@ def summarize(result: RunResult) -> dict[str, Any]:
 
 def print_result(result: RunResult) -> None:
     """Print what was selected, the scores and where everything lies."""
-    from rich.console import Console
+    from flows.console import output_console
 
-    console = Console(highlight=False)
+    console = output_console()
     console.print()
     if result.data is not None:
         _print_data(console, result)

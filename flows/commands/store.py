@@ -38,16 +38,14 @@ def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    from rich.console import Console
-
-    from flows.console import table
+    from flows.console import output_console, table
 
     shown = [
         [r["artifact"], f"{r['bytes'] / 2**20:.1f} MiB", r["seconds"], r["created"], r["state"]]
         for r in rows
     ]
     columns = ["artifact", "size", "seconds", "created", "state"]
-    Console(highlight=False).print(table(f"{artifacts.url}", columns, shown))
+    output_console().print(table(f"{artifacts.url}", columns, shown))
     typer.echo(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 2**20:.1f} MiB")
 
 
