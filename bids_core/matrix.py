@@ -25,7 +25,7 @@ RESIDENT_BYTES: Final = 2 << 30
 """A Zarr array up to this size is read into memory once; a larger one stays on disk."""
 _BLOCK_BYTES: Final = 1 << 20
 """float64 bytes of one block: fits the second-level cache of common processors."""
-_SLAB_BYTES: Final = 1 << 28
+_SLAB_BYTES: Final = 1 << 26
 """Bytes read from disk at a time."""
 
 

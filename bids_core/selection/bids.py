@@ -52,7 +52,7 @@ def pick_iteratively(
     Source: BIDS, algorithm 1.
     """
     best = BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
-    reader = RowReader(matrix, best, budget)
+    reader = RowReader(matrix, best)
     picks = Picks(
         rows=np.empty(budget, np.int64),
         utilities=np.empty(budget),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 CACHE_BYTES: Final = 2 << 30
 """Memory for fetched rows."""
-_SPARE: Final = 2
-"""Rows fetched per pick still to be made."""
 
 
 class RowReader:
@@ -29,11 +27,10 @@ class RowReader:
     Args:
         matrix: [N, M].
         best: lists of best rows, which say what is likely to be picked next.
-        budget: number of picks that will be made.
     """
 
-    def __init__(self, matrix: Matrix, best: BestRows, budget: int) -> None:
-        self._matrix, self._best, self._left = matrix, best, budget
+    def __init__(self, matrix: Matrix, best: BestRows) -> None:
+        self._matrix, self._best = matrix, best
         self._slots: dict[int, int] = {}
         self._rows: npt.NDArray[Any] = np.empty((0, matrix.n_columns))
         row_bytes = matrix.n_columns * matrix.values.dtype.itemsize
@@ -45,14 +42,12 @@ class RowReader:
             return self._matrix.row(index)
         if index not in self._slots:
             self._fetch(index)
-        self._left -= 1
         row: npt.NDArray[Any] = self._rows[self._slots[index]]
         return row
 
     def _fetch(self, index: int) -> None:
-        wanted = min(self._capacity, _SPARE * self._left + self._matrix.n_columns)
-        ahead = self._best.upcoming(wanted)
-        rows = np.union1d(ahead[: max(0, wanted - 1)], [index])
+        ahead = self._best.upcoming(self._capacity)
+        rows = np.union1d(ahead[: self._capacity - 1], [index])
         del self._rows  # before the next ones are read
         self._rows = self._matrix.take(rows)
         self._slots = {row: slot for slot, row in enumerate(rows.tolist())}

@@ -1,0 +1,161 @@
+"""What a selection is made of, along its pick order, and how selections overlap.
+
+Shapes: N training rows, B picks, P points along the pick order.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import MatrixError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+Ints = npt.NDArray[np.int64]
+
+
+def along_picks(labels: Sequence[str | None], *, points: int = 20) -> pd.DataFrame:
+    """Return how many of the first picks carry each label: does one task dominate?
+
+    Args:
+        labels: B labels in pick order (task, source, capability); None counts as no label.
+        points: how many budgets to look at, evenly spaced up to B.
+
+    Returns:
+        Frame of lines label, picks (the first so many), count, share.
+    """
+    import pandas as pd
+
+    names = list(dict.fromkeys(label for label in labels if label is not None))
+    place = {name: index for index, name in enumerate(names)}
+    budgets = _budgets(len(labels), points)
+    counts = np.zeros((len(labels) + 1, len(names)), dtype=np.int64)
+    for pick, label in enumerate(labels):
+        if label is not None:
+            counts[pick + 1, place[label]] = 1
+    reached = counts.cumsum(axis=0)[budgets]
+    return pd.DataFrame(
+        {
+            "label": pd.Series(names * len(budgets), dtype="str"),
+            "picks": np.repeat(budgets, len(names)),
+            "count": reached.ravel(),
+            "share": (reached / budgets[:, None]).ravel(),
+        }
+    )
+
+
+def utility_curve(utilities: npt.ArrayLike) -> pd.DataFrame:
+    """Return how the utility falls along the picks, and where the returns are gone.
+
+    Args:
+        utilities: [B] in pick order.
+
+    Returns:
+        Frame of lines pick (from 1), utility, cumulative_share (of all positive utility so far;
+        NaN if there is none).
+    """
+    import pandas as pd
+
+    values = np.asarray(utilities, dtype=np.float64)
+    gains = np.maximum(values, 0).cumsum()
+    share = gains / gains[-1] if len(gains) and gains[-1] > 0 else np.full_like(gains, np.nan)
+    return pd.DataFrame(
+        {
+            "pick": np.arange(1, len(values) + 1),
+            "utility": values,
+            "cumulative_share": share,
+        }
+    )
+
+
+def overlap(selections: Mapping[str, npt.ArrayLike], *, points: int = 5) -> pd.DataFrame:
+    """Return how much each two selections share, at several budgets.
+
+    Args:
+        selections: row indices in pick order, by name.
+        points: how many budgets to look at, evenly spaced up to the shorter of the two.
+
+    Returns:
+        Frame of lines first, second, picks (of each), shared, jaccard, expected (Jaccard index is
+        1 for equal sets).
+    """
+    import pandas as pd
+
+    lines = []
+    for (first, one), (second, other) in combinations(selections.items(), 2):
+        rows, others = np.asarray(one), np.asarray(other)
+        for budget in _budgets(min(len(rows), len(others)), points).tolist():
+            shared = len(np.intersect1d(rows[:budget], others[:budget]))
+            lines.append((first, second, budget, shared, shared / (2 * budget - shared)))
+    return pd.DataFrame(lines, columns=["first", "second", "picks", "shared", "jaccard"])
+
+
+def near_duplicates(
+    texts: Sequence[str], *, threshold: float = 0.8, words: int = 5, common: int = 100
+) -> pd.DataFrame:
+    """Return pairs of texts that share most of their word n-grams.
+
+    Args:
+        texts: B texts, for example of the picks in pick order.
+        threshold: lowest Jaccard index of the sets of n-grams.
+        words: length n of the n-grams; a shorter text is one n-gram.
+        common: an n-gram in more texts than this (a template's) does not make a pair a candidate;
+            it still counts for the index of a pair that another n-gram found.
+
+    Returns:
+        Frame of lines first, second (places in `texts`, first < second), jaccard; highest first.
+    """
+    import pandas as pd
+
+    bags = [_shingles(text, words) for text in texts]
+    holders: dict[str, list[int]] = {}
+    for place, bag in enumerate(bags):
+        for gram in bag:
+            holders.setdefault(gram, []).append(place)
+    candidates: set[tuple[int, int]] = set()
+    for places in holders.values():
+        if 1 < len(places) <= common:
+            candidates.update(combinations(places, 2))
+    identical: dict[frozenset[str], list[int]] = {}
+    for place, bag in enumerate(bags):
+        identical.setdefault(bag, []).append(place)
+    for places in identical.values():  # copies of a template are pairs however common it is
+        candidates.update((places[0], other) for other in places[1:])
+    lines = []
+    for first, second in candidates:
+        index = len(bags[first] & bags[second]) / len(bags[first] | bags[second])
+        if index >= threshold:
+            lines.append((first, second, index))
+    frame = pd.DataFrame(lines, columns=["first", "second", "jaccard"])
+    return frame.sort_values(["jaccard", "first", "second"], ascending=[False, True, True],
+                             ignore_index=True)  # fmt: skip
+
+
+def labels_at(names: Sequence[str] | None, places: Iterable[int]) -> list[str | None]:
+    """Return the name at each place; None where there are no names or the place is negative."""
+    if names is None:
+        return [None for _ in places]
+    return [None if place < 0 else str(names[place]) for place in places]
+
+
+def _shingles(text: str, words: int) -> frozenset[str]:
+    tokens = text.lower().split()
+    if len(tokens) <= words:
+        return frozenset([" ".join(tokens)])
+    return frozenset(
+        " ".join(tokens[start : start + words]) for start in range(len(tokens) - words + 1)
+    )
+
+
+def _budgets(largest: int, points: int) -> Ints:
+    if largest < 1 or points < 1:
+        msg = f"{points} points along {largest} picks were asked for"
+        raise MatrixError(msg)
+    return np.unique(np.ceil(np.linspace(0, largest, points + 1)[1:]).astype(np.int64))
