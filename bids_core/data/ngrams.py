@@ -7,19 +7,19 @@ Words of a template say nothing about a row, so a run is left out if more than 1
 (Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents), more than 10 held-out rows
 do, or more than half of the rows of a task that has at least 4.
 
-Shapes: W words of one row, G = W - n + 1 runs of n words.
+Shapes: W words of one row, G = W - n + 1 runs of n words; R runs of all held-out rows.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -71,16 +71,19 @@ class RunIndex:
     ) -> None:
         self._n = n
         self._others_W = others_W
-        self._places: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for other, ids_W in enumerate(others_W):
-            for position, key in enumerate(_hashes(ids_W, n).tolist()):
-                places = self._places[key]
-                if not places or places[-1][0] != other:
-                    places.append((other, position))
-        sizes = Counter(tasks)
-        for key in [k for k, places in self._places.items() if _is_template(places, tasks, sizes)]:
-            del self._places[key]
-        self._keys = np.sort(np.fromiter(self._places, dtype=np.uint64, count=len(self._places)))
+        keys = [_hashes(ids_W, n) for ids_W in others_W]
+        keys_R = np.concatenate([*keys, np.empty(0, dtype=np.uint64)])
+        others_R = np.repeat(np.arange(len(keys)), [len(key_G) for key_G in keys])
+        positions_R = np.concatenate([np.arange(len(key_G)) for key_G in keys] or [others_R])
+        order = np.lexsort((positions_R, others_R, keys_R))
+        keys_R, others_R = keys_R[order], others_R[order]
+        again_R = (np.diff(keys_R) == 0) & (np.diff(others_R) == 0)
+        first = np.flatnonzero(np.concatenate([np.ones(min(1, len(keys_R)), bool), ~again_R]))
+        self._others, self._positions = others_R[first], positions_R[order][first]
+        self._keys, self._starts, self._counts = np.unique(
+            keys_R[first], return_index=True, return_counts=True
+        )
+        self._keep(self._is_row_text(tasks))
 
     def shared(self, rows_W: Iterable[npt.NDArray[np.int32]]) -> list[SharedRun]:
         """Return the pairs of rows that share a run, one entry a pair.
@@ -90,7 +93,7 @@ class RunIndex:
         """
         if not len(self._keys):
             return []
-        holders: Counter[int] = Counter()
+        holders = np.zeros(len(self._keys), dtype=np.int64)
         matches: list[tuple[int, int]] = []
         for row, ids_W in enumerate(rows_W):
             for key in self._held(ids_W):
@@ -100,24 +103,47 @@ class RunIndex:
         pairs: dict[tuple[int, int], SharedRun] = {}
         for row, key in matches:
             if holders[key] <= MOST_ROWS:
-                for other, position in self._places[key]:
+                for other, position in self._places(key):
                     if (row, other) not in pairs:
                         run_W = self._others_W[other][position : position + self._n]
                         pairs[row, other] = SharedRun(row, other, run_W)
         return list(pairs.values())
 
     def _held(self, ids_W: npt.NDArray[np.int32]) -> list[int]:
-        """Return the keys of the held-out runs that a row holds, each once, in order."""
+        """Return which keys a row holds, as places in `_keys`, each once, in order."""
         keys_G = _hashes(ids_W, self._n)
         places_G = np.searchsorted(self._keys, keys_G) % len(self._keys)
         found: dict[int, None] = {}
         for position in np.flatnonzero(self._keys[places_G] == keys_G).tolist():
-            key = int(keys_G[position])
-            other, start = self._places[key][0]
+            key = int(places_G[position])
+            other, start = next(self._places(key))
             run_W = ids_W[position : position + self._n]
             if np.array_equal(run_W, self._others_W[other][start : start + self._n]):
                 found[key] = None
         return list(found)
+
+    def _places(self, key: int) -> Iterator[tuple[int, int]]:
+        """Yield the held-out rows that hold a run, and where in them it is first."""
+        start, count = int(self._starts[key]), int(self._counts[key])
+        for place in range(start, start + count):
+            yield int(self._others[place]), int(self._positions[place])
+
+    def _is_row_text(self, tasks: Sequence[str | None]) -> npt.NDArray[np.bool_]:
+        """Return of each key whether it is the text of a row, not of a template."""
+        sizes = Counter(tasks)
+        kept = self._counts <= MOST_ROWS
+        for key in np.flatnonzero(kept & (self._counts > 1)).tolist():
+            holders = Counter(tasks[other] for other, _ in self._places(key))
+            kept[key] = not any(
+                sizes[task] >= _SMALLEST_TASK and 2 * held > sizes[task]
+                for task, held in holders.items()
+            )
+        return kept
+
+    def _keep(self, kept: npt.NDArray[np.bool_]) -> None:
+        self._keys, self._starts, self._counts = (
+            self._keys[kept], self._starts[kept], self._counts[kept]
+        )  # fmt: skip
 
 
 def _hashes(ids_W: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.uint64]:
@@ -131,16 +157,3 @@ def _hashes(ids_W: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.uint64]:
     for offset in range(n):
         total_G = total_G * _BASE + mixed_W[offset : offset + runs]
     return total_G
-
-
-def _is_template(
-    places: list[tuple[int, int]], tasks: Sequence[str | None], sizes: Counter[str | None]
-) -> bool:
-    if len(places) > MOST_ROWS:
-        return True
-    if len(places) == 1:
-        return False
-    counts = Counter(tasks[other] for other, _ in places)
-    return any(
-        sizes[task] >= _SMALLEST_TASK and 2 * count > sizes[task] for task, count in counts.items()
-    )

@@ -76,10 +76,15 @@ def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.D
     """
     numbering = Numbering()
     sides = {name: _Side.of(rows, numbering) for name, rows in splits.items()}
+    indices: dict[str, RunIndex] = {
+        name: RunIndex(sides[name].words_W, [e.task for e in splits[name]], n=ngram)
+        for name in ("validation", "test")
+        if name in sides
+    }
     found: list[tuple[str, ...]] = []
     for split, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if split in sides and other in sides:
-            hits = _between(sides[split], sides[other], ngram, numbering)
+            hits = _between(sides[split], sides[other], indices[other], numbering)
             found.extend(_record(hit, split, splits[split], other, splits[other]) for hit in hits)
     for split in ("validation", "test"):
         rows = splits.get(split, ())
@@ -103,14 +108,13 @@ def _normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def _between(rows: _Side, others: _Side, n: int, numbering: Numbering) -> list[_Hit]:
+def _between(rows: _Side, others: _Side, index: RunIndex, numbering: Numbering) -> list[_Hit]:
     """Return the overlapping pairs, each once; `exact` where both kinds hold."""
     exact = _exact(rows, others)
     known = {(hit.row, hit.other) for hit in exact}
-    tasks = [example.task for example in others.examples]
     ngrams = [
         _Hit(run.row, run.other, "ngram", " ".join(numbering.words(run.run_W)))
-        for run in RunIndex(others.words_W, tasks, n=n).shared(rows.words_W)
+        for run in index.shared(rows.words_W)
         if (run.row, run.other) not in known
     ]
     return sorted([*exact, *ngrams], key=lambda hit: (hit.row, hit.other))
