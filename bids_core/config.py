@@ -66,17 +66,19 @@ class SourceConfig(Section):
     """One place that rows are read from."""
 
     path: str
-    """File, glob, folder or hub name (`hf:org/name`); `${VAR}` is taken from the environment.
-    A relative path is relative to the config file."""
+    """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is taken from
+    the environment. A relative path is relative to the config file."""
     name: Name | None = None
-    """Name of the source; default: the file's stem."""
+    """Name of the source, unique within pool, validation or test; default: the task's name, else
+    the file's stem or the folder's name."""
     format: Literal[
         "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer"
     ] = "auto"
-    """Shape of a row; `auto` detects it from the first rows."""
+    """Shape of a row; `auto` tells by the names of the row's fields."""
     mapping: dict[str, str] = Field(default_factory=dict)
-    """Where to find `prompt`, `completion`, `system`, `id`, `subtask`, `choices`: a field name, a
-    dotted path (`instances.0.output`), or a Jinja template (`{{ question }}`)."""
+    """Where to find `prompt` and `completion` (or `messages`), `system`, `id`, `subtask`,
+    `choices`: a field name, a dotted path (`instances.0.output`), or a Jinja template
+    (`{{ question }}`). `_file` (stem of the file) and `_line` can be used like fields."""
     records: str | None = None
     """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
     split: str | None = None
@@ -86,7 +88,7 @@ class SourceConfig(Section):
     start: int = Field(default=0, ge=0)
     """Skip this many rows of the source first."""
     limit: PositiveInt | None = None
-    """Take at most this many rows (drawn with `sample_seed`; the first ones without it)."""
+    """Take at most this many usable rows (drawn with `sample_seed`; the first ones without it)."""
     sample_seed: int | None = None
     """Draw the `limit` rows at random with this seed."""
 
@@ -124,11 +126,12 @@ class DataConfig(Section):
     max_length: PositiveInt = 2048
     """Longest example, in tokens; longer ones are truncated on the right."""
     duplicate_ids: Literal["reject", "error"] = "reject"
-    """A row id seen before: reject the later row, or stop."""
+    """A row id seen before in its source: reject the later row, or stop."""
     overlap: Literal["warn", "drop"] = "warn"
     """A pool row that contains a validation or test row: list it, or drop it from the pool."""
     overlap_ngram: PositiveInt = 13
-    """Words in a row that count as overlap (13, as in GPT-3's contamination study)."""
+    """Words in a row that count as overlap (13, as in GPT-3's contamination study); words that a
+    template repeats in many rows do not count."""
 
 
 class OptimizerConfig(Section):
