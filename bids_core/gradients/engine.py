@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from bids_core.gradients.attention import fast_attention
 from bids_core.gradients.capture import Capture, UnknownLayoutError
 from bids_core.gradients.loss import LabelRows, example_losses
 from bids_core.gradients.plan import deterministic, frozen, plan_for
@@ -73,7 +74,8 @@ def stream_gradients(
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in batch.items()}
     rows = LabelRows.of(batch["labels"])
-    with deterministic(model), torch.enable_grad():
+    n_tokens = batch["labels"].shape[1]
+    with deterministic(model), fast_attention(model, n_tokens), torch.enable_grad():
         while True:
             sink.begin(len(batch["labels"]))
             try:

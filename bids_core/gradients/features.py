@@ -219,15 +219,13 @@ class _FeatureSink:
             device = grads_Bd.device
             self._out_BP = torch.zeros(self._n_rows, self._projector.dim, device=device)
         if self._feature == "adam":
-            terms = self._terms[slot.name]
-            dominated, counted = self._batch
-            self._batch = (dominated + terms.n_eps_dominated(grads_Bd[:1]), counted + slot.numel)
-            grads_Bd = terms.update(grads_Bd)
+            grads_Bd, n_dominated = self._terms[slot.name].update_(grads_Bd)
+            self._batch = (self._batch[0] + n_dominated, self._batch[1] + slot.numel)
         elif self._feature == "sign":
             finite = torch.isfinite(grads_Bd).all(1, keepdim=True)
             grads_Bd = torch.where(finite, grads_Bd.sign(), torch.nan)
         piece = grads_Bd.to(self._out_BP.device)
-        self._projector.add(self._out_BP, piece, offset=slot.offset)
+        self._projector.add_(self._out_BP, piece, offset=slot.offset)
 
     def end(self) -> None:
         """Count a finished batch."""

@@ -45,7 +45,7 @@ def adam_update(
     Source: LESS definition 3.1; `less_code` after its public implementation.
     """
     terms = AdamTerms(exp_avg_D, exp_avg_sq_D, betas=betas, eps=eps, step=step, mode=mode)
-    return terms.update(grads_BD)
+    return terms.update(grads_BD.float())
 
 
 class AdamTerms:
@@ -85,21 +85,27 @@ class AdamTerms:
 
     def update(self, grads_BD: torch.Tensor) -> torch.Tensor:
         """Return the update direction, [B, D] float32."""
-        grads_BD = grads_BD.float()
-        top = torch.add(self._m_D, grads_BD, alpha=self._grad_scale)
-        return top.mul_(self._inverse_root(grads_BD))
+        inverse_BD = self._inverse_root(self._denominator(grads_BD))
+        return torch.add(self._m_D, grads_BD, alpha=self._grad_scale).mul_(inverse_BD)
 
-    def n_eps_dominated(self, grads_BD: torch.Tensor) -> int:
-        """Count the entries whose denominator is mostly eps.
+    def update_(self, grads_BD: torch.Tensor) -> tuple[torch.Tensor, int]:
+        """Replace float32 gradients by their update direction.
 
-        That is v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper`.
+        Returns:
+            The changed `grads_BD`, and how many entries of its first row have a denominator that
+            is mostly eps: v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper`.
         """
-        v_BD = torch.addcmul(self._v_D, grads_BD, grads_BD, value=self._square_scale)
+        v_BD = self._denominator(grads_BD)
         limit = 2 * self._eps if self.mode == "less_code" else self._eps**2
-        return int((v_BD < limit).sum())
+        n_dominated = int((v_BD[0] < limit).sum())
+        torch.add(self._m_D, grads_BD, alpha=self._grad_scale, out=grads_BD)
+        return grads_BD.mul_(self._inverse_root(v_BD)), n_dominated
 
-    def _inverse_root(self, grads_BD: torch.Tensor) -> torch.Tensor:
-        v_BD = torch.addcmul(self._v_D, grads_BD, grads_BD, value=self._square_scale)
+    def _denominator(self, grads_BD: torch.Tensor) -> torch.Tensor:
+        """Return v' + eps for `less_code`, v'_hat for `paper`."""
+        return torch.addcmul(self._v_D, grads_BD, grads_BD, value=self._square_scale)
+
+    def _inverse_root(self, v_BD: torch.Tensor) -> torch.Tensor:
         if self.mode == "less_code":
             return v_BD.rsqrt_()
         return v_BD.sqrt_().add_(self._eps).reciprocal_()

@@ -78,6 +78,10 @@ class Projector(ABC):
             offset: index of the piece's first coordinate in the whole gradient.
         """
 
+    def add_(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
+        """As `add`, for a piece that nobody needs afterwards and may be changed."""
+        self.add(out_BP, piece_Bd, offset=offset)
+
 
 def make_projector(kind: ProjectionKind, n_parameters: int, dim: int, seed: int) -> Projector:
     """Return the projection of a kind.
@@ -165,8 +169,12 @@ class Sjlt(_Blocked):
 
     def add(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
         """See `Projector.add`."""
-        signs = self._signs(offset, piece_Bd.shape[1], piece_Bd.device)[0].to(piece_Bd.dtype)
-        signed_Bd = piece_Bd * signs
+        self.add_(out_BP, piece_Bd.clone(), offset=offset)
+
+    def add_(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
+        """See `Projector.add_`."""
+        signs = self._signs(offset, piece_Bd.shape[1], piece_Bd.device)[0]
+        signed_Bd = piece_Bd.mul_(signs.to(piece_Bd.dtype))
         end = offset + piece_Bd.shape[1]
         at = offset
         while at < end:
