@@ -143,7 +143,8 @@ def as_matrix(
         attribution: [N, M] numpy array, torch tensor, Zarr array, pandas frame, or a `Matrix`.
         row_ids: N names of the rows, used in messages only.
         validation_ids: M names of the columns, used in messages only.
-        resident_bytes: a Zarr array up to this size is read into memory at once.
+        resident_bytes: a Zarr array up to this size is read into memory at once; a `Matrix`
+            stays as it is.
 
     Returns:
         The matrix, ready to be read.
@@ -172,9 +173,8 @@ def as_matrix(
         if names is not None and len(names) != length:
             msg = f"{len(names)} {kind} names were given for a matrix with {length} {kind}s"
             raise MatrixError(msg)
-    if not isinstance(values, np.ndarray) and shape[0] * shape[1] * values.dtype.itemsize <= (
-        resident_bytes
-    ):
+    loadable = not isinstance(attribution, Matrix) and not isinstance(values, np.ndarray)
+    if loadable and shape[0] * shape[1] * values.dtype.itemsize <= resident_bytes:
         values = np.asarray(values[:])
     return Matrix(values, row_ids=row_ids, validation_ids=validation_ids)
 

@@ -1,6 +1,6 @@
-"""Attribution matrices, task lists and selections in files that people have.
+"""Attribution matrices and the labels of their rows and columns, in files that people have.
 
-Shapes: N training rows, M validation instances (columns), B picks.
+Shapes: N training rows, M validation instances (columns).
 """
 
 from __future__ import annotations
@@ -13,19 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bids_core.errors import MatrixError, UserError
-from bids_core.matrix import RESIDENT_BYTES, Matrix, as_matrix
+from bids_core.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
     import pandas as pd
-
-    from bids_core.selection import Selection
 
 ROW_ID: Final = "row_id"
 VALIDATION_ID: Final = "validation_id"
-_LABELS: Final = ("tasks", "subtasks", "capabilities", "sources")
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,8 @@ class LabelledMatrix:
         subtasks: M names.
         capabilities: M names.
         sources: N names.
+        checkpoints: C matrices [N, M] of cosines before weighting, where the file keeps them.
+        checkpoint_weights: C weights.
     """
 
     matrix: Matrix
@@ -45,6 +43,8 @@ class LabelledMatrix:
     subtasks: tuple[str, ...] | None = None
     capabilities: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
+    checkpoints: tuple[MatrixLike, ...] = ()
+    checkpoint_weights: tuple[float, ...] = ()
 
 
 def read_matrix(path: Path) -> LabelledMatrix:
@@ -107,6 +107,12 @@ def _read_zarr(path: Path) -> LabelledMatrix:
         tasks=tuple(opened.tasks),
         subtasks=tuple(opened.subtasks),
         capabilities=tuple(opened.capabilities),
+        checkpoints=tuple(
+            node[f"checkpoint_{c}"]
+            for c in range(len(opened.checkpoint_weights))
+            if f"checkpoint_{c}" in node
+        ),
+        checkpoint_weights=tuple(opened.checkpoint_weights),
     )
 
 
@@ -166,7 +172,7 @@ def with_labels(labelled: LabelledMatrix, path: Path, *, of: str = "tasks") -> L
     if suffix in (".csv", ".parquet"):
         found = _labels_of_table(path, ids, key=key, of=of)
     else:
-        listed = _read_json(path) if suffix == ".json" else read_lines(path)
+        listed = read_json(path) if suffix == ".json" else read_lines(path)
         names = _mapped(listed, ids, path, key) if isinstance(listed, dict) else listed
         found[of] = names
     for kind, names in found.items():
@@ -204,7 +210,12 @@ def _mapped(mapping: dict[str, Any], ids: Sequence[str], path: Path, key: str) -
     return [mapping[name] for name in ids]
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Return the list or object of a JSON file.
+
+    Raises:
+        UserError: it can not be read, or holds something else.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -224,89 +235,3 @@ def read_lines(path: Path) -> list[str]:
         msg = f"{path} can not be read as text: {error}"
         raise UserError(msg) from error
     return [line.strip() for line in lines]
-
-
-def read_selection(path: Path, labelled: LabelledMatrix) -> npt.NDArray[np.int64]:
-    """Return the row indices of a selection file, in pick order.
-
-    Args:
-        path: what `write_selection` wrote: `.parquet`, `.csv`, `.json`, `.npy` or `.txt`.
-        labelled: the matrix that its rows belong to; row ids are looked up there.
-
-    Raises:
-        UserError: the file can not be read, or names rows that the matrix does not have.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        try:
-            return np.asarray(np.load(path, allow_pickle=False), dtype=np.int64)
-        except (OSError, ValueError, EOFError) as error:
-            msg = f"{path} can not be read as a list of row indices: {error}"
-            raise UserError(msg) from error
-    if suffix == ".txt":
-        names = read_lines(path)
-    elif suffix == ".json":
-        listed = _read_json(path)
-        names = [str(pick[ROW_ID] if isinstance(pick, dict) else pick) for pick in listed]
-    else:
-        frame = read_frame(path)
-        if ROW_ID not in frame:
-            msg = f"{path} has no column {ROW_ID!r} (it has {', '.join(map(str, frame))})"
-            raise UserError(msg)
-        names = [str(name) for name in frame[ROW_ID]]
-    matrix = labelled.matrix
-    ids = matrix.row_ids if matrix.row_ids is not None else range(matrix.n_rows)
-    place = {str(name): row for row, name in enumerate(ids)}
-    unknown = [name for name in names if name not in place]
-    if unknown:
-        msg = f"{path} names row {unknown[0]!r}, which the matrix does not have"
-        raise UserError(msg)
-    return np.array([place[name] for name in names], dtype=np.int64)
-
-
-def write_selection(path: Path, selection: Selection, labelled: LabelledMatrix) -> None:
-    """Write a selection; the suffix decides the form.
-
-    Args:
-        path: `.parquet`, `.csv` or `.json`: one record per pick with rank, row, row_id, source,
-            utility, winning_column, winning_validation, winning_task; `.npy`: the row indices;
-            `.txt`: the row ids, one a line. Parent folders are made; a file there is replaced.
-        selection: the picks.
-        labelled: the matrix that they were made from.
-
-    Raises:
-        UserError: the suffix is none of these, or the file can not be written.
-    """
-    check_selection_path(path)
-    matrix = labelled.matrix
-    frame = selection.to_frame(
-        matrix.row_ids, labelled.sources, matrix.validation_ids, labelled.tasks
-    )
-    suffix = path.suffix.lower()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if suffix == ".parquet":
-            frame.to_parquet(path, index=False)
-        elif suffix == ".csv":
-            frame.to_csv(path, index=False)
-        elif suffix == ".json":
-            frame.to_json(path, orient="records", double_precision=15, indent=1)
-        elif suffix == ".npy":
-            np.save(path, selection.indices, allow_pickle=False)
-        else:
-            path.write_text("".join(f"{name}\n" for name in frame[ROW_ID]), encoding="utf-8")
-    except OSError as error:
-        msg = f"{path} can not be written: {error}"
-        raise UserError(msg) from error
-
-
-def check_selection_path(path: Path) -> None:
-    """Refuse a path whose suffix says no form, before anything is computed.
-
-    Raises:
-        UserError: it does not.
-    """
-    known = (".parquet", ".csv", ".json", ".npy", ".txt")
-    if path.suffix.lower() not in known:
-        msg = f"{path}: the suffix of the output must be one of {', '.join(known)}"
-        raise UserError(msg)

@@ -1,9 +1,9 @@
-"""`bids analyze`: what a pool and a selection influence, and whether to trust the selection."""
+"""`bids analyze`: what a pool and selections influence, and whether to trust the selections."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,13 +13,20 @@ from flows.commands.select import (
     NormalizationOption,
     SourcesOption,
     TasksOption,
+    parse_budget,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from bids_core.diagnostics.analysis import Analysis
     from bids_core.matrix_files import LabelledMatrix
+    from bids_core.selection import Selection
+
+    Picks = Selection | npt.NDArray[np.int64]
+
+_LARGE = ("histograms", "utility")
 
 
 def analyze(
@@ -27,87 +34,188 @@ def analyze(
     tasks: TasksOption = None,
     sources: SourcesOption = None,
     selection: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="A selection to compare with the pool, as `bids select --out` writes it.",
+            help="A selection to compare with the pool, as `bids select --out` writes it; may be "
+            "given several times.",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Select so many rows (a count or a fraction) with each --method."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Method to select with; may be given several times. [default: bids]"),
+    ] = None,
     normalization: NormalizationOption = "zscore",
+    seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            help="Also select with each task (and checkpoint, where the matrix has them) left out, "
+            "with --budget and the first --method."
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write analysis.json, the tables as Parquet and plots."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which tasks a pool (and a selection from it) influences."""
-    from bids_core.matrix_files import read_selection
+    """Show which tasks a pool and selections from it influence, and whether to trust them."""
+    from bids_core.diagnostics.analysis import analyze as analyze_matrix
+    from bids_core.diagnostics.stability import checkpoint_agreement
     from flows.commands.matrix_input import open_labelled, showing_warnings
 
     labelled = open_labelled(matrix, tasks, sources)
-    picks = None if selection is None else read_selection(selection, labelled)
+    methods = method or ["bids"]
     with showing_warnings():
-        facts = _facts(labelled, picks, normalization)
+        sets = _read_sets(selection or [], labelled)
+        if budget is not None:
+            sets |= _make_sets(labelled, parse_budget(budget), methods, normalization, seed)
+        found = analyze_matrix(
+            labelled.matrix,
+            sets,
+            tasks=labelled.tasks,
+            capabilities=labelled.capabilities,
+            sources=labelled.sources,
+            normalization=normalization,
+        )
+        if len(labelled.checkpoints) > 1:
+            found.tables["checkpoint_agreement"] = checkpoint_agreement(labelled.checkpoints)
+        if stability:
+            _add_stability(found, labelled, budget, methods[0], normalization)
+    if out is not None:
+        _write(found, out)
     if as_json:
         import json
 
-        typer.echo(json.dumps(facts, allow_nan=False))
+        leave_out = () if out is None else _LARGE
+        typer.echo(json.dumps(found.to_dict(leave_out=leave_out), allow_nan=False))
     else:
-        _show(facts)
+        _show(found)
 
 
-def _facts(
-    labelled: LabelledMatrix, picks: npt.NDArray[np.int64] | None, normalization: str
-) -> dict[str, Any]:
-    import numpy as np
+def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
+    from bids_core.errors import UserError
+    from bids_core.selection_files import read_selection
 
-    from bids_core.diagnostics import average_influence_distribution, task_highest_influence
-    from bids_core.normalization import normalize
+    sets: dict[str, Picks] = {}
+    for path in paths:
+        if path.stem in sets:
+            msg = f"two selections are called {path.stem!r}: rename one of the files"
+            raise UserError(msg)
+        sets[path.stem] = read_selection(path, labelled)
+    return sets
 
-    matrix = labelled.matrix
-    tasks = labelled.tasks or ("all",) * matrix.n_columns
-    normalized = normalize(matrix, normalization)
-    usable = np.isfinite(normalized[0])
-    tasks_kept = [task for task, keep in zip(tasks, usable, strict=True) if keep]
-    normalized = np.ascontiguousarray(normalized[:, usable])
-    sets = {"pool": None} | ({} if picks is None else {"selection": picks})
-    facts: dict[str, Any] = {
-        "rows": matrix.n_rows,
-        "columns": matrix.n_columns,
-        "left_out": [matrix.column_name(int(c)) for c in np.flatnonzero(~usable)],
-        "normalization": normalization,
+
+def _make_sets(
+    labelled: LabelledMatrix,
+    budget: int | float,
+    methods: list[str],
+    normalization: str,
+    seed: int,
+) -> dict[str, Picks]:
+    from bids_core.selection import select
+
+    return {
+        name: select(
+            labelled.matrix,
+            budget,
+            method=name,
+            normalization=normalization,
+            tasks=labelled.tasks,
+            subtasks=labelled.subtasks,
+            sources=labelled.sources,
+            seed=seed,
+        )
+        for name in methods
     }
-    for name, rows in sets.items():
-        raw = average_influence_distribution(matrix, rows)
-        scaled = average_influence_distribution(normalized, rows)
-        facts[name] = {
-            "rows": matrix.n_rows if rows is None else len(rows),
-            "aid": raw.tolist(),
-            "aid_per_task": _per_task(raw, tasks),
-            "normalized_aid_per_task": _per_task(scaled, tasks_kept),
-            "thi_task_mean": task_highest_influence(matrix, tasks, rows).to_dict(),
-            "thi_instance": task_highest_influence(matrix, tasks, rows, by="instance").to_dict(),
-        }
-    return facts
 
 
-def _per_task(aid: npt.NDArray[np.float64], tasks: Any) -> dict[str, float]:
-    import pandas as pd
+def _add_stability(
+    found: Analysis,
+    labelled: LabelledMatrix,
+    budget: str | None,
+    method: str,
+    normalization: str,
+) -> None:
+    from bids_core.diagnostics.stability import leave_one_out, leave_out_checkpoints
+    from bids_core.errors import UserError
 
-    return pd.Series(aid).groupby(list(tasks), sort=False).mean().to_dict()  # type: ignore[return-value]
+    if budget is None:
+        msg = "--stability needs --budget: how many rows to select each time"
+        raise UserError(msg)
+    count = parse_budget(budget)
+    found.tables["stability"] = leave_one_out(
+        labelled.matrix, count, tasks=labelled.tasks, method=method, normalization=normalization
+    )
+    if labelled.checkpoints:
+        found.tables["checkpoint_stability"] = leave_out_checkpoints(
+            labelled.checkpoints,
+            labelled.checkpoint_weights,
+            count,
+            tasks=labelled.tasks,
+            method=method,
+            normalization=normalization,
+        )
 
 
-def _show(facts: dict[str, Any]) -> None:
+def _write(found: Analysis, folder: Path) -> None:
+    from bids_core.diagnostics.plots import write_page
+    from bids_core.errors import UserError
+
+    try:
+        found.write(folder)
+        write_page(found, folder / "plots.html")
+    except OSError as error:
+        msg = f"{folder} can not be written: {error}"
+        raise UserError(msg) from error
+
+
+def _show(found: Analysis) -> None:
     from rich.console import Console
 
     from flows.console import table
 
     console = Console(soft_wrap=True)
-    for name in ("pool", "selection"):
-        if name in facts:
-            part = facts[name]
-            rows = [
-                [task, part["aid_per_task"][task], part["normalized_aid_per_task"].get(task),
-                 part["thi_task_mean"][task], part["thi_instance"][task]]
-                for task in part["aid_per_task"]
-            ]  # fmt: skip
-            heads = ["task", "AID", f"AID ({facts['normalization']})",
-                     "THI, task mean", "THI, instance"]  # fmt: skip
-            console.print(table(f"{name} ({part['rows']:,} rows)", heads, rows))
+    facts, tables = found.facts, found.tables
+    scale = facts["normalization"]
+    merged = tables["aid_tasks"].merge(tables["thi"], on=["set", "task"])
+    for name, size in facts["sets"].items():
+        rows = merged[merged["set"] == name].drop(columns="set").itertuples(index=False)
+        heads = ["task", "instances", "AID", f"AID ({scale})", "THI, task mean", "THI, instance"]
+        console.print(table(f"{name} ({size:,} rows)", heads, [list(row) for row in rows]))
+        imbalance = facts["imbalance"][name]
+        if imbalance == imbalance:
+            console.print(
+                f"mean difference of AID ({scale}) between tasks: {imbalance:.3f}", highlight=False
+            )
+        console.print()
+    for name, title in {
+        "overlap": "Overlap of selections",
+        "stability": "Selection with one task left out",
+        "checkpoint_agreement": "Agreement of checkpoints on the influence",
+        "checkpoint_stability": "Selection with one checkpoint left out",
+    }.items():
+        if name in tables:
+            frame = tables[name]
+            if name == "overlap":  # the table has smaller budgets too
+                frame = frame[~frame.duplicated(["first", "second"], keep="last")]
+            heads = [str(column).replace("_", " ") for column in frame]
+            rows = frame.itertuples(index=False)
+            console.print(table(title, heads, [list(row) for row in rows]))
             console.print()
+    doubtful = tables["columns"][tables["columns"]["doubtful"] != ""]
+    if len(doubtful):
+        heads = ["validation_id", "task", "skewness", "excess_kurtosis", "bimodality", "doubtful"]
+        rows = doubtful[heads].head(20).itertuples(index=False)
+        console.print(
+            table(
+                f"Columns on which a z-score is doubtful ({len(doubtful)} of {facts['columns']})",
+                heads,
+                [list(row) for row in rows],
+            )
+        )

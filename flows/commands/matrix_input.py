@@ -36,7 +36,11 @@ def showing_warnings() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
+    said: set[str] = set()
     for warning in caught:
+        if str(warning.message) in said:
+            continue
+        said.add(str(warning.message))
         if issubclass(warning.category, ColumnWarning):
             console.print("[yellow]warning:[/] ", end="")
             console.print(str(warning.message), markup=False)

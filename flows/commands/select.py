@@ -69,8 +69,8 @@ def select(
     as_json: JsonOption = False,
 ) -> None:
     """Select the rows worth training on from an attribution matrix."""
-    from bids_core.matrix_files import check_selection_path, write_selection
     from bids_core.selection import select as select_rows
+    from bids_core.selection_files import check_selection_path, write_selection
     from flows.commands.matrix_input import open_labelled, showing_warnings
 
     if out is not None:

@@ -78,11 +78,12 @@ def test_a_selection_is_written_and_read_back(files, matrix, suffix):
     rows = select_rows(matrix, 9).indices
     found = as_json("analyze", files / "a.parquet", "--selection", out, "--tasks",
                     files / "tasks.txt")  # fmt: skip
-    assert found["selection"]["rows"] == 9
-    np.testing.assert_allclose(
-        found["selection"]["aid"], matrix[rows].astype(float).mean(axis=0), rtol=1e-12
-    )
-    assert sum(found["selection"]["thi_task_mean"].values()) == 9
+    assert found["sets"] == {"pool": 50, "picks": 9}
+    aid = [line["aid"] for line in found["tables"]["aid_instances"] if line["set"] == "picks"]
+    np.testing.assert_allclose(aid, matrix[rows].astype(float).mean(axis=0), rtol=1e-12)
+    thi = [line for line in found["tables"]["thi"] if line["set"] == "picks"]
+    assert sum(line["by_task_mean"] for line in thi) == 9
+    assert ("utility" in found["tables"]) == (suffix in (".parquet", ".csv", ".json"))
 
 
 def test_the_written_picks_name_rows_and_winners(files):
@@ -96,19 +97,7 @@ def test_the_written_picks_name_rows_and_winners(files):
 
 
 def test_the_attribution_artifact_brings_its_names(tmp_path, matrix):
-    import zarr
-
-    group = zarr.open_group(tmp_path / "m.zarr", mode="w", zarr_format=3)
-    group.attrs["checkpoint_weights"] = [1.0]
-    group.create_array("attribution", data=matrix, chunks=(16, 4))
-    for name, values in {
-        "row_ids": [f"r{i}" for i in range(50)],
-        "validation_ids": [f"v{j}" for j in range(4)],
-        "tasks": TASKS,
-        "capabilities": TASKS,
-        "subtasks": [""] * 4,
-    }.items():
-        group.create_array(name, data=np.array(values, dtype="T"))
+    write_attribution(tmp_path / "m.zarr", matrix)
     found = as_json("select", tmp_path / "m.zarr", "--budget", 9, "--method", "less")
     assert set(found["picks_per_task"]) <= set(TASKS)
 
@@ -119,6 +108,48 @@ def test_tables_are_readable(files):
     result = run("analyze", files / "a.npy", "--tasks", files / "tasks.txt")
     assert "math" in result.stdout
     assert "THI" in result.stdout
+
+
+def test_analyze_selects_compares_and_writes(files):
+    out = files / "analysis"
+    found = as_json(
+        "analyze", files / "a.npy", "--tasks", files / "tasks.txt", "--budget", "0.2",
+        "--method", "bids", "--method", "random", "--stability", "--out", out,
+    )  # fmt: skip
+    assert set(found["sets"]) == {"pool", "bids", "random"}
+    assert len(found["tables"]["stability"]) == 3
+    assert {path.name for path in out.iterdir()} >= {
+        "analysis.json", "plots.html", "aid_tasks.parquet", "overlap.parquet", "utility.parquet",
+    }  # fmt: skip
+    assert json.loads((out / "analysis.json").read_text())["sets"]["bids"] == 10
+    result = run("analyze", files / "a.npy", "--budget", 5, "--tasks", files / "tasks.txt")
+    assert "mean difference of AID (zscore) between tasks" in result.stdout
+
+
+def test_analyze_compares_checkpoints_where_the_matrix_keeps_them(tmp_path, matrix):
+    folder = write_attribution(tmp_path / "m.zarr", matrix, checkpoints=2)
+    found = as_json("analyze", folder, "--budget", 5, "--stability")["tables"]
+    assert found["checkpoint_agreement"][0]["correlation"] == pytest.approx(1)
+    assert [line["share_kept"] for line in found["checkpoint_stability"]] == [1, 1]
+
+
+def write_attribution(folder, matrix, checkpoints=1):
+    import zarr
+
+    group = zarr.open_group(folder, mode="w", zarr_format=3)
+    group.attrs["checkpoint_weights"] = [1.0 / checkpoints] * checkpoints
+    group.create_array("attribution", data=matrix, chunks=(16, 4))
+    for checkpoint in range(checkpoints):
+        group.create_array(f"checkpoint_{checkpoint}", data=matrix, chunks=(16, 4))
+    for name, values in {
+        "row_ids": [f"r{i}" for i in range(50)],
+        "validation_ids": [f"v{j}" for j in range(4)],
+        "tasks": TASKS,
+        "capabilities": TASKS,
+        "subtasks": [""] * 4,
+    }.items():
+        group.create_array(name, data=np.array(values, dtype="T"))
+    return folder
 
 
 def test_a_column_that_is_left_out_is_named(files):

@@ -1,0 +1,253 @@
+"""The whole analysis of a matrix and of selections from it, as tables.
+
+Shapes: N training rows, M validation instances (columns), B picks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bids_core.diagnostics.columns import column_histograms, column_shapes
+from bids_core.diagnostics.influence import (
+    aid_imbalance,
+    aid_table,
+    highest_task,
+    rows_of,
+    task_highest_influence,
+)
+from bids_core.diagnostics.picks import along_picks, labels_at, near_duplicates, overlap
+from bids_core.diagnostics.picks import utility_curve as curve_of
+from bids_core.errors import MatrixError
+from bids_core.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.normalization import ColumnWarning, normalize
+from bids_core.selection import Selection
+from bids_core.selection.request import checked_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+POOL = "pool"
+"""Name of the set that is the whole pool."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found.
+
+    Args:
+        facts: numbers and names: rows, columns, normalization, sets, imbalance (per set), left_out.
+        tables: frames by name: aid_instances, aid_tasks, thi, columns, histograms, along_picks,
+            utility, overlap, near_duplicates (those that apply).
+    """
+
+    facts: dict[str, Any]
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def to_dict(self, *, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return everything as JSON-serialisable values; NaN becomes None."""
+        tables = {
+            name: [_plain(line) for line in frame.to_dict("records")]
+            for name, frame in self.tables.items()
+            if name not in leave_out
+        }
+        return {**_plain(self.facts), "tables": tables}
+
+    def write(self, folder: Path) -> None:
+        """Write `analysis.json` (the facts) and one `<table>.parquet` per table."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(_plain(self.facts), indent=1, allow_nan=False)
+        (folder / "analysis.json").write_text(text, encoding="utf-8")
+        for name, frame in self.tables.items():
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def analyze(
+    attribution: MatrixLike,
+    selections: Mapping[str, Selection | npt.ArrayLike] | None = None,
+    *,
+    tasks: Sequence[str] | None = None,
+    capabilities: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
+    normalization: str = "zscore",
+) -> Analysis:
+    """Analyse a pool and selections from it.
+
+    Args:
+        attribution: [N, M] influence.
+        selections: selections (or row indices in pick order) by name.
+        tasks: M task names; without them all columns are one task, `all`.
+        capabilities: M capability names.
+        sources: N source names.
+        texts: N texts, to look for near-duplicates among the picks.
+        normalization: as it was used for the selection.
+
+    Returns:
+        Tables and facts; see `Analysis`.
+
+    Raises:
+        MatrixError: the matrix or something given with it can not be used.
+    """
+    matrix = as_matrix(attribution)
+    named = dict(selections or {})
+    if POOL in named:
+        msg = f"a selection can not be called {POOL!r}: that is the name of the whole pool"
+        raise MatrixError(msg)
+    per_task = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
+    per_task = per_task or ("all",) * matrix.n_columns
+    areas = checked_names(capabilities, matrix.n_columns, "capabilities", "validation instances")
+    origins = checked_names(sources, matrix.n_rows, "sources", "training rows")
+    contents = checked_names(texts, matrix.n_rows, "texts", "training rows")
+    rows = {name: _indices(picks) for name, picks in named.items()}
+    tables = _influence_tables(matrix, {POOL: None, **rows}, per_task, normalization)
+    tables["columns"] = column_shapes(matrix, tasks=per_task)
+    tables["histograms"] = column_histograms(matrix)
+    if named:
+        labels = _labels(matrix, named, per_task, areas, origins, normalization)
+        tables["along_picks"] = _stacked(
+            {
+                (name, kind): along_picks(values)
+                for name, kinds in labels.items()
+                for kind, values in kinds.items()
+            },
+            ["set", "kind"],
+        )
+    curves = {
+        (name,): curve_of(picks.utilities)
+        for name, picks in named.items()
+        if isinstance(picks, Selection)
+    }
+    if curves:
+        tables["utility"] = _stacked(curves, ["set"])
+    if len(rows) > 1:
+        tables["overlap"] = overlap(rows)
+    if contents is not None and rows:
+        tables["near_duplicates"] = _stacked(
+            {(name,): _duplicates(contents, picked) for name, picked in rows.items()}, ["set"]
+        )
+    return Analysis(_facts(matrix, tables, rows, normalization), tables)
+
+
+def _indices(picks: Selection | npt.ArrayLike) -> npt.NDArray[np.int64]:
+    return picks.indices if isinstance(picks, Selection) else np.asarray(picks)
+
+
+def _influence_tables(
+    matrix: Matrix,
+    sets: Mapping[str, npt.NDArray[np.int64] | None],
+    tasks: tuple[str, ...],
+    normalization: str,
+) -> dict[str, pd.DataFrame]:
+    instances, counts = {}, {}
+    for name, rows in sets.items():
+        instances[(name,)] = aid_table(matrix, rows, tasks=tasks, normalization=normalization)
+        counts[(name,)] = pd.DataFrame(
+            {
+                "by_task_mean": task_highest_influence(matrix, tasks, rows),
+                "by_instance": task_highest_influence(matrix, tasks, rows, by="instance"),
+            }
+        ).reset_index()
+    aid = _stacked(instances, ["set"])
+    grouped = aid.groupby(["set", "task"], sort=False)
+    by_task = grouped[["aid", "normalized_aid"]].mean()
+    by_task.insert(0, "instances", grouped.size())
+    return {
+        "aid_instances": aid,
+        "aid_tasks": by_task.reset_index(),
+        "thi": _stacked(counts, ["set"]),
+    }
+
+
+def _labels(
+    matrix: Matrix,
+    selections: Mapping[str, Selection | npt.ArrayLike],
+    tasks: tuple[str, ...],
+    capabilities: tuple[str, ...] | None,
+    sources: tuple[str, ...] | None,
+    normalization: str,
+) -> dict[str, dict[str, list[str | None]]]:
+    """Return, per selection, the labels of its picks: winning task and capability, source, ...
+
+    `top_task` is the task with the pick's highest normalised mean influence; unlike
+    `winning_task` every method has it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ColumnWarning)
+        normalized = normalize(matrix, normalization)
+    usable = np.flatnonzero(np.isfinite(normalized[0]))
+    scaled = Matrix(np.ascontiguousarray(normalized[:, usable]))
+    kept = tuple(tasks[column] for column in usable)
+    order = list(dict.fromkeys(kept))
+    found: dict[str, dict[str, list[str | None]]] = {}
+    for name, picks in selections.items():
+        rows = _indices(picks)
+        top = highest_task(rows_of(scaled, rows), kept)
+        kinds: dict[str, list[str | None]] = {"top_task": [order[place] for place in top]}
+        if isinstance(picks, Selection) and (picks.winning_columns >= 0).any():
+            winners = picks.winning_columns.tolist()
+            kinds["winning_task"] = labels_at(tasks, winners)
+            if capabilities is not None:
+                kinds["winning_capability"] = labels_at(capabilities, winners)
+        if sources is not None:
+            kinds["source"] = labels_at(sources, rows.tolist())
+        found[name] = kinds
+    return found
+
+
+def _duplicates(texts: Sequence[str], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    pairs = near_duplicates([texts[row] for row in rows.tolist()])
+    for side in ("first", "second"):
+        pairs[side] = rows[pairs[side].to_numpy(dtype=np.int64)]
+    return pairs
+
+
+def _stacked(frames: Mapping[Any, pd.DataFrame], names: list[str]) -> pd.DataFrame:
+    """Return frames one below the other, their keys as the first columns."""
+    stacked: pd.DataFrame = pd.concat(dict(frames), names=names)
+    return stacked.reset_index(level=names).reset_index(drop=True)
+
+
+def _facts(
+    matrix: Matrix,
+    tables: Mapping[str, pd.DataFrame],
+    rows: Mapping[str, npt.NDArray[np.int64]],
+    normalization: str,
+) -> dict[str, Any]:
+    columns = tables["columns"]
+    aid = tables["aid_instances"]
+    return {
+        "rows": matrix.n_rows,
+        "columns": matrix.n_columns,
+        "normalization": normalization,
+        "sets": {POOL: matrix.n_rows, **{name: len(picked) for name, picked in rows.items()}},
+        "imbalance": {
+            name: aid_imbalance(part) for name, part in aid.groupby("set", sort=False)
+        },
+        "imbalance_raw": {
+            name: aid_imbalance(part, value="aid") for name, part in aid.groupby("set", sort=False)
+        },
+        "left_out": columns.loc[columns["doubtful"] == "constant", "validation_id"].tolist(),
+        "doubtful": columns.loc[
+            ~columns["doubtful"].isin(["", "constant"]), "validation_id"
+        ].tolist(),
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in JSON's types; NaN and infinity become None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,158 @@
+"""Figures of an analysis, with plotly.
+
+Each function takes tables of `bids_core.diagnostics.analysis.Analysis` and returns one figure.
+
+Shapes: see the tables.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+    from bids_core.diagnostics.analysis import Analysis
+
+_LAYOUT: Final = {
+    "template": "plotly_white",
+    "margin": {"l": 60, "r": 20, "t": 50, "b": 50},
+    "legend": {"orientation": "h", "y": -0.2},
+    "height": 380,
+}
+_SHOWN_COLUMNS: Final = 12
+
+
+def aid_by_task(aid_tasks: pd.DataFrame, *, value: str = "normalized_aid") -> Figure:
+    """Bars: the mean AID of each task, for the pool and each selection."""
+    figure = _figure("Average influence on each task", "task", value.replace("_", " "))
+    for name, part in aid_tasks.groupby("set", sort=False):
+        figure.add_bar(x=part["task"], y=part[value], name=str(name))
+    return figure
+
+
+def thi_by_task(thi: pd.DataFrame, *, by: str = "by_task_mean") -> Figure:
+    """Bars: the share of each set's rows that influence a task most."""
+    figure = _figure("Task that a row influences most", "task", "share of rows")
+    for name, part in thi.groupby("set", sort=False):
+        figure.add_bar(x=part["task"], y=part[by] / part[by].sum(), name=str(name))
+    figure.update_yaxes(tickformat=".0%")
+    return figure
+
+
+def along_picks(table: pd.DataFrame, *, set_name: str, kind: str = "top_task") -> Figure:
+    """Stacked areas: what the first k picks are made of."""
+    part = table[(table["set"] == set_name) & (table["kind"] == kind)]
+    title = f"{set_name}: {kind.replace('_', ' ')} along the picks"
+    figure = _figure(title, "picks", "share of the picks so far")
+    for label, line in part.groupby("label", sort=False):
+        figure.add_scatter(
+            x=line["picks"], y=line["share"], name=str(label), stackgroup="one", mode="lines"
+        )
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    return figure
+
+
+def utility_curves(utility: pd.DataFrame) -> Figure:
+    """Lines: the cumulative share of positive utility, to see where the returns are gone."""
+    figure = _figure("Share of the utility by pick", "picks", "share of all positive utility")
+    for name, part in utility.groupby("set", sort=False):
+        step = max(1, len(part) // 500)
+        thin = part.iloc[::step]
+        figure.add_scatter(x=thin["pick"], y=thin["cumulative_share"], name=str(name), mode="lines")
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    return figure
+
+
+def overlap_curves(overlap: pd.DataFrame) -> Figure:
+    """Lines: the Jaccard index of each two selections, by budget."""
+    figure = _figure("Overlap of selections", "picks of each", "Jaccard index")
+    for (first, second), part in overlap.groupby(["first", "second"], sort=False):
+        figure.add_scatter(
+            x=part["picks"], y=part["jaccard"], name=f"{first} and {second}", mode="lines+markers"
+        )
+    figure.update_yaxes(range=[0, 1])
+    return figure
+
+
+def column_histograms(
+    histograms: pd.DataFrame, columns: pd.DataFrame, *, shown: int = _SHOWN_COLUMNS
+) -> Figure:
+    """Small histograms of z-scores against the normal curve; doubtful columns come first."""
+    from plotly.subplots import make_subplots
+
+    usable = columns[columns["column"].isin(histograms["column"])]
+    doubts = usable.assign(order=usable["doubtful"] == "").sort_values("order", kind="stable")
+    chosen = doubts.head(shown)
+    across = min(4, len(chosen))
+    titles = [
+        f"{line.validation_id}{': ' + str(line.doubtful) if line.doubtful else ''}"
+        for line in chosen.itertuples()
+    ]
+    down = -(-len(chosen) // across)
+    figure = make_subplots(rows=down, cols=across, subplot_titles=titles)
+    for place, column in enumerate(chosen["column"]):
+        part = histograms[histograms["column"] == column]
+        middle = (part["low"] + part["high"]) / 2
+        where = {"row": place // across + 1, "col": place % across + 1}
+        figure.add_bar(x=middle, y=part["count"], marker_color="#4c78a8", **where)
+        figure.add_scatter(
+            x=middle, y=part["normal"], mode="lines", line={"color": "#e45756"}, **where
+        )
+    figure.update_layout(
+        **(_LAYOUT | {"height": 220 * down + 60}),
+        title="Columns (z-scores) against the normal curve",
+        showlegend=False,
+        bargap=0,
+    )
+    return figure
+
+
+def left_out(stability: pd.DataFrame, *, what: str = "task") -> Figure:
+    """Bars: the share of the picks that stay when one task (instance, checkpoint) is left out."""
+    figure = _figure(f"Selection with one {what} left out", what, "picks that stay")
+    figure.add_bar(x=stability["left_out"].astype(str), y=stability["share_kept"])
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    return figure
+
+
+def figures(analysis: Analysis) -> dict[str, Figure]:
+    """Return every figure that the analysis has the tables for, by name, in reading order."""
+    tables = analysis.tables
+    made = {
+        "aid": aid_by_task(tables["aid_tasks"]),
+        "aid_raw": aid_by_task(tables["aid_tasks"], value="aid"),
+        "thi": thi_by_task(tables["thi"]),
+        "thi_instance": thi_by_task(tables["thi"], by="by_instance"),
+    }
+    if "along_picks" in tables:
+        pairs = tables["along_picks"][["set", "kind"]].drop_duplicates()
+        for name, kind in pairs.itertuples(index=False):
+            made[f"{kind}_{name}"] = along_picks(tables["along_picks"], set_name=name, kind=kind)
+    optional: dict[str, Any] = {
+        "utility": utility_curves,
+        "overlap": overlap_curves,
+        "stability": left_out,
+    }
+    made |= {name: make(tables[name]) for name, make in optional.items() if name in tables}
+    made["columns"] = column_histograms(tables["histograms"], tables["columns"])
+    return made
+
+
+def write_page(analysis: Analysis, path: Path) -> None:
+    """Write all figures into one HTML file that needs nothing from the network."""
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs="inline" if place == 0 else False)
+        for place, figure in enumerate(figures(analysis).values())
+    ]
+    head = "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Analysis</title>"
+    path.write_text(f"{head}</head><body>{''.join(parts)}</body></html>", encoding="utf-8")
+
+
+def _figure(title: str, x: str, y: str) -> Figure:
+    from plotly.graph_objects import Figure
+
+    return Figure(layout=_LAYOUT | {"title": title, "xaxis_title": x, "yaxis_title": y})
