@@ -1,8 +1,8 @@
 """Held-out evaluation through lm-eval, on the user's own test rows.
 
 Read in this order: `rows` (a test row becomes token ids and a reference answer), `answers` (what
-counts as the answer), `likelihood` and `generation` (the two forward passes), `harness` (lm-eval's
-task and model around them), `scores` (the frames that come out).
+counts as the answer), `likelihood`, `choices` and `generation` (the forward passes), `harness`
+(with `harness_task` and `harness_model`: lm-eval around them), `scores` (the frames that come out).
 """
 
 from __future__ import annotations

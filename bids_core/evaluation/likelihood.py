@@ -9,7 +9,7 @@ Shapes: B rows of a batch, T tokens, K positions kept (those from the first scor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
+
+    Ids = npt.NDArray[np.int32] | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,17 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> li
         logits_to_keep=kept,
         use_cache=False,
     ).logits
-    return [_score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
+    return [score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
 
 
-def _score_row(logits_KV: Any, labels: torch.Tensor) -> Scored:
+def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
+    """Score the labelled tokens of one row.
+
+    Args:
+        logits_KV: logits at its last K positions (or more, if the row is shorter: then the last
+            positions count); those at a position are about the next token.
+        labels: [T] int64, `IGNORED_LABEL` where nothing is scored.
+    """
     targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
     predicting = logits_KV[:-1][-len(targets) :]
     is_label = targets != IGNORED_LABEL
@@ -112,9 +121,7 @@ def _score_row(logits_KV: Any, labels: torch.Tensor) -> Scored:
     return Scored(float(picked.sum()), len(targets), greedy)
 
 
-def left_padded(
-    rows: Sequence[npt.NDArray[np.int32] | Sequence[int]], *, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad rows of token ids on the left.
 
     The padding id is 0: it is masked from attention, so its value can not matter.
@@ -122,12 +129,24 @@ def left_padded(
     Returns:
         Ids and attention mask, both [B, T] int64.
     """
+    return _padded(rows, left=True, device=device)
+
+
+def right_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad rows of token ids on the right; see `left_padded`."""
+    return _padded(rows, left=False, device=device)
+
+
+def _padded(
+    rows: Sequence[Ids], *, left: bool, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     longest = max(len(row) for row in rows)
     ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
     mask_BT = np.zeros_like(ids_BT)
     for index, row in enumerate(rows):
-        ids_BT[index, longest - len(row) :] = row
-        mask_BT[index, longest - len(row) :] = 1
+        place = slice(longest - len(row), longest) if left else slice(0, len(row))
+        ids_BT[index, place] = row
+        mask_BT[index, place] = 1
     return torch.from_numpy(ids_BT).to(device), torch.from_numpy(mask_BT).to(device)
 
 

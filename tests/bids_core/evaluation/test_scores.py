@@ -72,7 +72,7 @@ def test_equals_plain_lm_eval(model, tokenizer, split, tasks):
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from bids_core.evaluation.harness import RowModel
+    from bids_core.evaluation.harness_model import RowModel
     from bids_core.evaluation.rows import rows_of_task
 
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, add_bos_token=False)
