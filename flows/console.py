@@ -6,9 +6,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from tasks.progress import describe, duration
 
@@ -83,16 +84,16 @@ def _width(is_terminal: bool) -> int | None:
     return None if is_terminal else 120
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table; numbers are aligned right, None is shown as a dash."""
-    made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:
+    """Return a titled table; numbers are aligned right, None is shown as a dash."""
+    made = Table(show_edge=False)
     content = [list(row) for row in rows]
     for index, column in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in content)
         made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in content:
         made.add_row(*[_shown(value) for value in row])
-    return made
+    return Group(Text(title, style="bold"), made)
 
 
 def _shown(value: object) -> str:

@@ -120,15 +120,12 @@ def _reset_peak_memory() -> None:
 
 def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     """Tell Prefect whether a failure can pass: I/O may, a mistake in config or data can not."""
-    try:
-        state.result()
-    except BidsError:
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, BidsError):
         return False
-    except (OSError, TimeoutError, MemoryError):
-        return True
-    except RuntimeError as error:  # torch's out-of-memory error is one
+    if isinstance(error, RuntimeError):  # torch's out-of-memory error is one
         return "out of memory" in str(error).lower()
-    return False
+    return isinstance(error, OSError | TimeoutError | MemoryError)
 
 
 class StageTask(Task[P, Handle]):
