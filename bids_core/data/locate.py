@@ -160,7 +160,4 @@ def _nothing_found(path: Path, base_dir: Path, where: str) -> str:
         return f"{where}: no file matches {shown}; check the pattern and the folder"
     if path.is_dir():
         return f"{where}: the folder {shown} holds no file ending in {' '.join(SUFFIXES)}"
-    return (
-        f"{where}: {shown} does not exist; a relative path is taken from the folder of the config,"
-        f" here {base_dir.resolve()}"
-    )
+    return f"{where}: {shown} does not exist; relative paths start at the config file's folder"

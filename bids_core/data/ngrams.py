@@ -1,40 +1,51 @@
-"""Runs of n words that rows share, found in linear time.
+"""Texts that share many runs of n words, found in linear time.
 
 Each run of words is one 64-bit polynomial hash; those of the pool are looked up in the sorted
-hashes of the held-out rows, and the words of a hit are compared, so a collision reports nothing.
+hashes of the held-out texts, and the words of a hit are compared, so a collision reports nothing.
 
-Words of a template say nothing about a row, so a run is left out if more than 10 pool rows hold it
-(Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents), more than 10 held-out rows
-do, or more than half of the rows of a task that has at least 4.
+A text's *own* runs are those that are no template: not in more than 10 pool rows (Source: GPT-3,
+arXiv 2005.14165, appendix C: 13 words, 10 documents), nor in more than 10 held-out texts, nor in
+more than half of the texts of a group that has at least 4. A pool row shares a text if it holds at
+least half of the text's own runs: one sentence that two texts have in common is chance or style,
+above all where texts are made from templates with small gaps.
 
-Shapes: W words of one row, G = W - n + 1 runs of n words; R runs of all held-out rows.
+Shapes: W words of one text, G = W - n + 1 runs of n words; R runs of all held-out texts.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
 MOST_ROWS: Final = 10
-_SMALLEST_TASK: Final = 4  # of 2 or 3 rows, sharing words says little about a template
+LEAST_SHARE: Final = 0.5
+_SMALLEST_GROUP: Final = 4  # of 2 or 3 texts, sharing words says little about a template
 _BASE: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no factor of 2^64 loses a word
 _MIX: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 
 @dataclass(frozen=True, slots=True)
-class SharedRun:
-    """A pair of rows and the numbers of the first words that they share."""
+class Shared:
+    """A pool row and a held-out text that it shares.
+
+    Args:
+        row: place of the pool row.
+        other: place of the held-out text.
+        share: part of the text's own runs that the row holds, at least `LEAST_SHARE`.
+        run_W: [n] numbers of the words of the first of them.
+    """
 
     row: int
     other: int
+    share: float
     run_W: npt.NDArray[np.int32]
 
 
@@ -58,16 +69,16 @@ class Numbering:
 
 
 class RunIndex:
-    """The runs of words of held-out rows.
+    """The runs of words of held-out texts.
 
     Args:
-        others_W: [W] word numbers of each held-out row.
-        tasks: its task.
+        others_W: [W] word numbers of each held-out text.
+        groups: which texts may be made from one template: its task, say.
         n: words in a run.
     """
 
     def __init__(
-        self, others_W: Sequence[npt.NDArray[np.int32]], tasks: Sequence[str | None], *, n: int
+        self, others_W: Sequence[npt.NDArray[np.int32]], groups: Sequence[Hashable], *, n: int
     ) -> None:
         self._n = n
         self._others_W = others_W
@@ -83,10 +94,10 @@ class RunIndex:
         self._keys, self._starts, self._counts = np.unique(
             keys_R[first], return_index=True, return_counts=True
         )
-        self._keep(self._is_row_text(tasks))
+        self._keep(self._is_own(groups))
 
-    def shared(self, rows_W: Iterable[npt.NDArray[np.int32]]) -> list[SharedRun]:
-        """Return the pairs of rows that share a run, one entry a pair.
+    def shared(self, rows_W: Iterable[npt.NDArray[np.int32]]) -> list[Shared]:
+        """Return the pairs of a pool row and a text that it shares.
 
         Args:
             rows_W: [W] word numbers of each pool row.
@@ -100,14 +111,29 @@ class RunIndex:
                 holders[key] += 1
                 if holders[key] <= MOST_ROWS:
                     matches.append((row, key))
-        pairs: dict[tuple[int, int], SharedRun] = {}
+        held: dict[tuple[int, int], list[int]] = defaultdict(list)
         for row, key in matches:
             if holders[key] <= MOST_ROWS:
                 for other, position in self._places(key):
-                    if (row, other) not in pairs:
-                        run_W = self._others_W[other][position : position + self._n]
-                        pairs[row, other] = SharedRun(row, other, run_W)
-        return list(pairs.values())
+                    held[row, other].append(position)
+        own = self._own_runs(holders <= MOST_ROWS)
+        return [
+            Shared(row, other, len(positions) / own[other], self._run(other, min(positions)))
+            for (row, other), positions in held.items()
+            if len(positions) >= LEAST_SHARE * own[other]
+        ]
+
+    def _own_runs(self, kept: npt.NDArray[np.bool_]) -> list[int]:
+        """Return how many own runs each text has, given which keys are no template."""
+        places = [
+            np.arange(start, start + count)
+            for start, count in zip(self._starts[kept], self._counts[kept], strict=True)
+        ]
+        others = self._others[np.concatenate([*places, np.empty(0, dtype=np.int64)])]
+        return list(np.bincount(others, minlength=len(self._others_W)).tolist())
+
+    def _run(self, other: int, position: int) -> npt.NDArray[np.int32]:
+        return self._others_W[other][position : position + self._n]
 
     def _held(self, ids_W: npt.NDArray[np.int32]) -> list[int]:
         """Return which keys a row holds, as places in `_keys`, each once, in order."""
@@ -118,25 +144,25 @@ class RunIndex:
             key = int(places_G[position])
             other, start = next(self._places(key))
             run_W = ids_W[position : position + self._n]
-            if np.array_equal(run_W, self._others_W[other][start : start + self._n]):
+            if np.array_equal(run_W, self._run(other, start)):
                 found[key] = None
         return list(found)
 
     def _places(self, key: int) -> Iterator[tuple[int, int]]:
-        """Yield the held-out rows that hold a run, and where in them it is first."""
+        """Yield the held-out texts that hold a run, and where in them it is first."""
         start, count = int(self._starts[key]), int(self._counts[key])
         for place in range(start, start + count):
             yield int(self._others[place]), int(self._positions[place])
 
-    def _is_row_text(self, tasks: Sequence[str | None]) -> npt.NDArray[np.bool_]:
-        """Return of each key whether it is the text of a row, not of a template."""
-        sizes = Counter(tasks)
+    def _is_own(self, groups: Sequence[Hashable]) -> npt.NDArray[np.bool_]:
+        """Return of each key whether the held-out texts alone do not show it as a template."""
+        sizes = Counter(groups)
         kept = self._counts <= MOST_ROWS
         for key in np.flatnonzero(kept & (self._counts > 1)).tolist():
-            holders = Counter(tasks[other] for other, _ in self._places(key))
+            holders = Counter(groups[other] for other, _ in self._places(key))
             kept[key] = not any(
-                sizes[task] >= _SMALLEST_TASK and 2 * held > sizes[task]
-                for task, held in holders.items()
+                sizes[group] >= _SMALLEST_GROUP and 2 * held > sizes[group]
+                for group, held in holders.items()
             )
         return kept
 

@@ -2,8 +2,9 @@
 
 - `exact`: the prompts (all user turns) are equal, whatever the answers; letter case, Unicode form
   and spacing do not count.
-- `ngram`: `n` words in a row are equal, in prompt or answer; punctuation around a word does not
-  count either, and words that a template repeats in many rows are left out (see `ngrams`).
+- `ngram`: the pool row holds at least half of the runs of `n` words of the other row's prompt, or
+  of its answer; punctuation around a word does not count either, nor do runs that a template
+  repeats in many rows (see `ngrams`). Languages written without spaces have no such runs.
 - within validation and within test only `exact`.
 
 Work is linear in the words of all rows.
@@ -16,6 +17,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import pandas as pd
 import xxhash
 
@@ -24,16 +26,15 @@ from bids_core.data.ngrams import Numbering, RunIndex
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from bids_core.records import Example
 
 COLUMNS: Final = (
-    "split", "row_id", "other_split", "other_row_id", "task", "kind", "shared",
+    "split", "row_id", "other_split", "other_row_id", "task", "kind", "share", "shared",
 )  # fmt: skip
-"""Columns of the report: the row, the held-out row it overlaps with, that row's task, how, and the
-text they share."""
+"""Columns of the report: the row, the held-out row it overlaps with, that row's task, how, the part
+of that row's prompt or answer that is shared (1.0 for `exact`), and some of the shared words."""
 
 _EDGE_PUNCTUATION: Final = (
     ".,;:!?\"'\u201c\u201d\u2018\u2019`"  # not brackets and operators: sums differ by them
@@ -46,6 +47,7 @@ class _Hit:
     row: int
     other: int
     kind: str
+    share: float
     shared: str
 
 
@@ -54,13 +56,30 @@ class _Side:
     """The rows of a split, ready to be compared: digests of prompts, numbers of words."""
 
     examples: Sequence[Example]
-    prompts: list[bytes]
-    words_W: list[npt.NDArray[np.int32]]
+    digests: list[bytes]
+    prompts_W: list[npt.NDArray[np.int32]]
+    answers_W: list[npt.NDArray[np.int32]]
 
     @classmethod
     def of(cls, examples: Sequence[Example], numbering: Numbering) -> _Side:
-        prompts = [xxhash.xxh3_128_digest(prompt_text(example).encode()) for example in examples]
-        return cls(examples, prompts, [numbering.ids(words(example)) for example in examples])
+        prompts = [prompt_text(example) for example in examples]
+        return cls(
+            examples,
+            [xxhash.xxh3_128_digest(prompt.encode()) for prompt in prompts],
+            [numbering.ids(words(prompt)) for prompt in prompts],
+            [numbering.ids(words(_turns(example, "assistant"))) for example in examples],
+        )
+
+    def rows_W(self) -> Iterator[npt.NDArray[np.int32]]:
+        """Yield the words of each row, prompt and answer together."""
+        for prompt_W, answer_W in zip(self.prompts_W, self.answers_W, strict=True):
+            yield np.concatenate([prompt_W, answer_W])
+
+    def index(self, n: int) -> RunIndex:
+        """Return an index of the prompts, and behind them the answers."""
+        tasks = [example.task for example in self.examples]
+        groups = [(task, part) for part in ("prompt", "answer") for task in tasks]
+        return RunIndex([*self.prompts_W, *self.answers_W], groups, n=n)
 
 
 def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.DataFrame:
@@ -76,12 +95,8 @@ def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.D
     """
     numbering = Numbering()
     sides = {name: _Side.of(rows, numbering) for name, rows in splits.items()}
-    indices: dict[str, RunIndex] = {
-        name: RunIndex(sides[name].words_W, [e.task for e in splits[name]], n=ngram)
-        for name in ("validation", "test")
-        if name in sides
-    }
-    found: list[tuple[str, ...]] = []
+    indices = {name: sides[name].index(ngram) for name in sides if name != "train"}
+    found: list[tuple[str | float, ...]] = []
     for split, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if split in sides and other in sides:
             hits = _between(sides[split], sides[other], indices[other], numbering)
@@ -89,19 +104,28 @@ def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.D
     for split in ("validation", "test"):
         rows = splits.get(split, ())
         found.extend(_record(hit, split, rows, split, rows) for hit in _within(rows))
-    return pd.DataFrame(found, columns=list(COLUMNS), dtype="object")
+    return as_report(found)
+
+
+def as_report(rows: Sequence[Sequence[str | float]] = ()) -> pd.DataFrame:
+    """Return rows of a report as a data frame with its dtypes: text, and `share` a float."""
+    report = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return report.astype({"share": "float64"})
 
 
 def prompt_text(example: Example) -> str:
     """Return the user's turns, normalised: case, Unicode form and spacing do not count."""
-    return _normalised(" ".join(m.content for m in example.messages if m.role == "user"))
+    return _turns(example, "user")
 
 
-def words(example: Example) -> list[str]:
-    """Return the words of prompt and answer, without punctuation around them."""
-    text = " ".join(m.content for m in example.messages if m.role in ("user", "assistant"))
-    stripped = (word.strip(_EDGE_PUNCTUATION) for word in _normalised(text).split(" "))
+def words(text: str) -> list[str]:
+    """Return the words of a normalised text, without punctuation around them."""
+    stripped = (word.strip(_EDGE_PUNCTUATION) for word in text.split(" "))
     return [word for word in stripped if word]
+
+
+def _turns(example: Example, role: str) -> str:
+    return _normalised(" ".join(m.content for m in example.messages if m.role == role))
 
 
 def _normalised(text: str) -> str:
@@ -110,14 +134,13 @@ def _normalised(text: str) -> str:
 
 def _between(rows: _Side, others: _Side, index: RunIndex, numbering: Numbering) -> list[_Hit]:
     """Return the overlapping pairs, each once; `exact` where both kinds hold."""
-    exact = _exact(rows, others)
-    known = {(hit.row, hit.other) for hit in exact}
-    ngrams = [
-        _Hit(run.row, run.other, "ngram", " ".join(numbering.words(run.run_W)))
-        for run in index.shared(rows.words_W)
-        if (run.row, run.other) not in known
-    ]
-    return sorted([*exact, *ngrams], key=lambda hit: (hit.row, hit.other))
+    hits = {(hit.row, hit.other): hit for hit in _exact(rows, others)}
+    for found in index.shared(rows.rows_W()):
+        place = found.row, found.other % len(others.examples)  # a prompt, or an answer behind them
+        hit = _Hit(*place, "ngram", found.share, " ".join(numbering.words(found.run_W)))
+        if place not in hits or hit.share > hits[place].share:
+            hits[place] = hit
+    return [hits[place] for place in sorted(hits)]
 
 
 def _exact(rows: _Side, others: _Side) -> list[_Hit]:
@@ -127,11 +150,11 @@ def _exact(rows: _Side, others: _Side) -> list[_Hit]:
     would be quadratic where a prompt is common.
     """
     places: dict[bytes, dict[str | None, int]] = defaultdict(dict)
-    for other, digest in enumerate(others.prompts):
+    for other, digest in enumerate(others.digests):
         places[digest].setdefault(others.examples[other].task, other)
     return [
-        _Hit(row, other, "exact", prompt_text(rows.examples[row]))
-        for row, digest in enumerate(rows.prompts)
+        _Hit(row, other, "exact", 1.0, prompt_text(rows.examples[row]))
+        for row, digest in enumerate(rows.digests)
         if digest in places
         for other in places[digest].values()
     ]
@@ -142,15 +165,15 @@ def _within(rows: Sequence[Example]) -> Iterator[_Hit]:
     for row, example in enumerate(rows):
         text = prompt_text(example)
         if text in first:
-            yield _Hit(row, first[text], "exact", text)
+            yield _Hit(row, first[text], "exact", 1.0, text)
         first.setdefault(text, row)
 
 
 def _record(
     hit: _Hit, split: str, rows: Sequence[Example], other_split: str, others: Sequence[Example]
-) -> tuple[str, ...]:
+) -> tuple[str | float, ...]:
     other = others[hit.other]
     return (
         split, rows[hit.row].row_id, other_split, other.row_id, other.task or "", hit.kind,
-        hit.shared[:_SHOWN],
+        hit.share, hit.shared[:_SHOWN],
     )  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from bids_core.data.conversation import to_json
 from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
+from bids_core.data.overlap import as_report
 from bids_core.errors import ArtifactError
 from bids_core.records import IGNORED_LABEL, Example, Reject, TokenizedExample
 
@@ -27,6 +28,9 @@ SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in _TEXT]
     + [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
     + [("n_tokens", pa.int32()), ("n_completion_tokens", pa.int32())]
+)
+OVERLAP_SCHEMA: Final = pa.schema(
+    [(name, pa.float64() if name == "share" else pa.string()) for name in OVERLAP_COLUMNS]
 )
 _SPLITS: Final = ("train", "validation", "test")
 
@@ -97,9 +101,7 @@ class PreparedData:
     validation: Split
     test: Split
     rejects: list[Reject] = field(default_factory=list)
-    overlap: pd.DataFrame = field(
-        default_factory=lambda: pd.DataFrame(columns=list(OVERLAP_COLUMNS), dtype="object")
-    )
+    overlap: pd.DataFrame = field(default_factory=as_report)
     summary: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
@@ -109,8 +111,7 @@ class PreparedData:
             getattr(self, name).save(folder / f"{name}.parquet")
         lines = (json.dumps(asdict(reject)) + "\n" for reject in self.rejects)
         (folder / "rejects.jsonl").write_text("".join(lines), encoding="utf-8")
-        schema = pa.schema([(name, pa.string()) for name in OVERLAP_COLUMNS])
-        table = pa.Table.from_pandas(self.overlap, schema=schema, preserve_index=False)
+        table = pa.Table.from_pandas(self.overlap, schema=OVERLAP_SCHEMA, preserve_index=False)
         pq.write_table(table.replace_schema_metadata(), folder / "overlap.parquet")
         text = json.dumps(self.summary, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / "summary.json").write_text(text, encoding="utf-8")
@@ -130,7 +131,7 @@ class PreparedData:
                 validation,
                 test,
                 rejects=[Reject(**json.loads(line)) for line in lines],
-                overlap=pd.read_parquet(folder / "overlap.parquet").astype("object"),
+                overlap=as_report(pd.read_parquet(folder / "overlap.parquet").values.tolist()),
                 summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
             )
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:

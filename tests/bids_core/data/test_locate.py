@@ -62,7 +62,7 @@ def test_glob_and_folder_are_sorted_and_labelled(tmp_path, write):
     ("path", "message"),
     [
         ("d/*.jsonl", "no file matches d/\\*.jsonl"),
-        ("d/none.jsonl", "d/none.jsonl does not exist; a relative path is taken from"),
+        ("d/none.jsonl", "d/none.jsonl does not exist; relative paths start at"),
         ("d", "the folder d holds no file ending in .jsonl"),
         ("d/x.docx", "d/x.docx has an unknown suffix; expected one of .jsonl"),
     ],

@@ -9,11 +9,11 @@ ROWS = st.lists(st.lists(st.sampled_from("abc"), max_size=9), max_size=9)
 
 
 def shared(rows, others, tasks, n):
-    """Return (row, other, words) of each pair."""
+    """Return (row, other, share, words) of each pair."""
     numbering = Numbering()
     index = RunIndex([numbering.ids(words) for words in others], tasks, n=n)
     hits = index.shared(numbering.ids(words) for words in rows)
-    return [(hit.row, hit.other, tuple(numbering.words(hit.run_W))) for hit in hits]
+    return [(h.row, h.other, h.share, tuple(numbering.words(h.run_W))) for h in hits]
 
 
 def runs(words, n):
@@ -21,7 +21,7 @@ def runs(words, n):
 
 
 def literal(rows, others, n):
-    """Compare every row with every other one, run by run, leaving templates out."""
+    """Compare every row with every text, run by run, leaving templates out."""
     held = {run for words in others for run in runs(words, n)}
     template = {
         run
@@ -30,21 +30,27 @@ def literal(rows, others, n):
         or sum(run in runs(words, n) for words in others) > MOST_ROWS
         or (len(others) >= 4 and 1 < sum(run in runs(w, n) for w in others) > len(others) / 2)
     }
-    return {
-        (i, j)
-        for i, row in enumerate(rows)
-        for j, other in enumerate(others)
-        if (runs(row, n) & runs(other, n)) - template
-    }
+    pairs = {}
+    for j, other in enumerate(others):
+        own = runs(other, n) - template
+        for i, row in enumerate(rows):
+            if own & runs(row, n) and len(own & runs(row, n)) >= len(own) / 2:
+                pairs[i, j] = len(own & runs(row, n)) / len(own)
+    return pairs
 
 
 @given(ROWS, ROWS, st.integers(1, 4))
 def test_pairs_are_those_of_the_literal_comparison(rows, others, n):
     found = shared(rows, others, ["t"] * len(others), n)
-    assert {(row, other) for row, other, _ in found} == literal(rows, others, n)
-    assert len(found) == len({(row, other) for row, other, _ in found})
-    for row, other, run in found:
+    assert {(row, other): share for row, other, share, _ in found} == literal(rows, others, n)
+    for row, other, _, run in found:
         assert run in runs(rows[row], n) & runs(others[other], n)
+
+
+def test_one_run_in_common_is_not_enough():
+    text = ["a", "b", "c", "d", "e", "f", "g", "h"]
+    assert shared([text[:3]], [text], ["t"], 3) == []
+    assert shared([text[:5]], [text], ["t"], 3) == [(0, 0, 0.5, ("a", "b", "c"))]
 
 
 def test_words_of_many_pool_rows_are_a_template():

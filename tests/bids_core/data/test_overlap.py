@@ -20,7 +20,7 @@ def test_exact_prompt_whatever_case_spacing_and_answer(make_example):
     )
     assert list(report.columns) == list(COLUMNS)
     assert rows_of(report) == [
-        ("train", "p1", "validation", "v1", "math", "exact", "what is 2 + 2?")
+        ("train", "p1", "validation", "v1", "math", "exact", 1.0, "what is 2 + 2?")
     ]
 
 
@@ -34,9 +34,9 @@ def test_ngram_in_prompt_or_answer_whatever_the_punctuation(make_example):
     held = make_example(LONG, "48", "t1", task="gsm")
     for ask, answer in ((f"Hint. {LONG.upper()} Go!", "x"), ("Tell a story.", f"“{LONG}” he said")):
         report = find_overlap({"train": [make_example(ask, answer, "p")], "test": [held]}, ngram=13)
-        ((split, row_id, other, other_id, task, kind, shared),) = rows_of(report)
+        ((split, row_id, other, other_id, task, kind, share, shared),) = rows_of(report)
         assert (split, row_id, other, other_id, task) == ("train", "p", "test", "t1", "gsm")
-        assert (kind, len(shared.split())) == ("ngram", 13)
+        assert (kind, share, len(shared.split())) == ("ngram", 1.0, 13)
     assert find_overlap({"train": [make_example("x", LONG)], "test": [held]}, ngram=30).empty
 
 
@@ -60,9 +60,9 @@ def test_held_out_splits_among_themselves(make_example):
 
 
 def test_normalisation(make_example):
-    example = make_example("\uff26ull  WIDTH\n", "“Yes,” he said. (a+b)")
+    example = make_example("\uff26ull  WIDTH\n", "x")
     assert prompt_text(example) == "full width"
-    assert words(example) == ["full", "width", "yes", "he", "said", "(a+b)"]
+    assert words("“yes,” he said. (a+b)") == ["yes", "he", "said", "(a+b)"]
 
 
 def test_a_common_prompt_does_not_pair_all_with_all(make_example):
@@ -73,3 +73,27 @@ def test_a_common_prompt_does_not_pair_all_with_all(make_example):
     assert len(between) == 40
     assert set(between["other_row_id"]) == {"a0", "b0"}
     assert len(report[report["split"] == "validation"]) == 39
+
+
+def test_a_long_answer_does_not_hide_a_shared_prompt(make_example):
+    held = make_example(LONG, "So " + " ".join(f"step{i}" for i in range(200)), task="t")
+    report = find_overlap({"train": [make_example(f"{LONG} Hm?")], "test": [held]}, ngram=13)
+    assert report["kind"].tolist() == ["ngram"]
+    assert report["share"].tolist() == [1.0]
+
+
+def test_templates_with_small_gaps_do_not_overlap(make_example):
+    """The likely bug: pool rows of a templated task dropped because they share its wording."""
+
+    def ask(i, base):
+        return (
+            "Your task is to convert a number between two different bases, and to use small"
+            f" letters. Now convert the base-{base} number {i * 7919} to base-{(base + i) % 9 + 20}"
+        )
+
+    pool = [make_example(ask(i, 2 + i % 7), row_id=f"p{i}") for i in range(21)]
+    held = [make_example(ask(100 + i, 2 + i % 7), row_id=f"t{i}", task="t") for i in range(8)]
+    assert find_overlap({"train": pool, "test": held}, ngram=13).empty
+    again = make_example(ask(103, 5) + " please", row_id="copy")
+    report = find_overlap({"train": [*pool, again], "test": held}, ngram=13)
+    assert report["row_id"].tolist() == ["copy"]

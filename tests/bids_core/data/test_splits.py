@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_core.data.overlap import COLUMNS
+from bids_core.data.overlap import COLUMNS, as_report
 from bids_core.data.splits import SCHEMA, PreparedData, Split
 from bids_core.errors import ArtifactError
 from bids_core.records import IGNORED_LABEL, Reject, TokenizedExample
@@ -40,7 +40,7 @@ def test_split_holds_what_it_was_made_of(split):
 
 
 def test_save_and_load_change_nothing(split, tmp_path):
-    overlap = pd.DataFrame([["x"] * len(COLUMNS)], columns=list(COLUMNS), dtype="object")
+    overlap = as_report([[0.5 if name == "share" else "x" for name in COLUMNS]])
     rejects = [Reject("f:1", "missing-field", "détail\u2028", "train", "s"),
                Reject("f:2", "duplicate-id", "d", "train", "s", "id")]  # fmt: skip
     data = PreparedData(split, split.without({"b"}), split.without({"a", "b"}),
