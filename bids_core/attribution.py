@@ -8,6 +8,7 @@ Shapes: N train, M validation, C checkpoints, P projected, b rows of a block.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from bids_core.gradients.store import create_array, unit, write_array
 from bids_core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bids_core.gradients.store import GradientStore
@@ -84,7 +85,7 @@ def stream_influence(
 ) -> None:
     """Compute the attribution matrix from gradient stores, a block of train rows at a time.
 
-    Holds the validation features of all checkpoints and one block of train rows.
+    Holds the validation features of all checkpoints and two blocks of train rows.
 
     Args:
         train_stores: one a checkpoint, the same rows in the same order in each.
@@ -129,16 +130,39 @@ def stream_influence(
                      dimensions=("train", "validation"), chunk_rows=block)
         for c in range(len(weights) if keep_checkpoints else 0)
     ]  # fmt: skip
-    for start in range(0, n_rows, block):
-        stop = min(start + block, n_rows)
-        total = np.zeros((stop - start, shape[1]), dtype=np.float32)
-        for checkpoint, store in enumerate(train_stores):
-            cosines_bM = store.rows(start, stop) @ validation_CMP[checkpoint].T
-            if parts:
-                parts[checkpoint][start:stop] = cosines_bM
-            total += weights[checkpoint] * cosines_bM
-        matrix[start:stop] = total
-        on_progress(stop, n_rows)
+    total = np.zeros((0, shape[1]), dtype=np.float32)
+    for checkpoint, start, rows_bP in _read_ahead(train_stores, block):
+        stop = start + len(rows_bP)
+        cosines_bM = rows_bP @ validation_CMP[checkpoint].T
+        if parts:
+            parts[checkpoint][start:stop] = cosines_bM
+        if checkpoint == 0:
+            total = np.zeros_like(cosines_bM)
+        total += weights[checkpoint] * cosines_bM
+        if checkpoint == len(train_stores) - 1:
+            matrix[start:stop] = total
+            on_progress(stop, n_rows)
+
+
+def _read_ahead(stores: Sequence[GradientStore], block: int) -> Iterator[tuple[int, int, Floats]]:
+    """Yield (checkpoint, first row, unit rows), every checkpoint of a block before the next block.
+
+    The following block is read from disk while the caller works on this one.
+    """
+    n_rows = stores[0].n_rows
+    places = [(c, start) for start in range(0, n_rows, block) for c in range(len(stores))]
+
+    def read(place: tuple[int, int]) -> Floats:
+        return stores[place[0]].rows(place[1], min(place[1] + block, n_rows))
+
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(read, places[0]) if places else None
+        for index, (checkpoint, start) in enumerate(places):
+            assert coming is not None  # noqa: S101 - for the type checker
+            rows_bP = coming.result()
+            if index + 1 < len(places):
+                coming = reader.submit(read, places[index + 1])
+            yield checkpoint, start, rows_bP
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ Shapes: N rows of all shards, P projected, b rows of a block.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,10 +59,26 @@ def write_shard(
     Raises:
         DataError: a feature is zero, so that it has no direction.
         NonFiniteError: a feature is NaN or infinite.
+        ArtifactError: the disk is full.
     """
     unit_rows = unit(features.values.numpy(), row_ids=features.row_ids).astype(storage)
+    try:
+        _write(folder, unit_rows, features, {"storage": storage, **(attributes or {})})
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # other input or output errors may pass: the caller tries again
+        msg = (
+            f"the disk is full: gradient shard {folder} takes {unit_rows.nbytes:,} bytes; free "
+            "some space, or lower gradients.dim or gradients.rows_per_shard, and run again"
+        )
+        raise ArtifactError(msg) from error
+
+
+def _write(
+    folder: Path, unit_rows: npt.NDArray[Any], features: Features, attributes: Mapping[str, Any]
+) -> None:
     group = zarr.open_group(folder, mode="w-", zarr_format=3)
-    group.attrs.update({"storage": storage, **(attributes or {})})
+    group.attrs.update(dict(attributes))
     row_bytes = unit_rows.shape[1] * unit_rows.itemsize
     rows = max(1, min(len(unit_rows), _CHUNK_BYTES // row_bytes))
     write_array(group, GRADIENTS, unit_rows, chunk_rows=rows, dimensions=("row", "projected"))
