@@ -1,0 +1,132 @@
+"""`bids explain` on a run folder made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+import zarr
+from typer.testing import CliRunner
+
+from bids_core.artifacts import ArtifactStore
+from bids_core.data import PreparedData, Split
+from bids_core.errors import UserError
+from bids_core.selection import select
+from flows.commands.explain import explain
+
+app = typer.Typer()
+app.command()(explain)
+TASKS = ["math", "math", "code"]
+
+
+def split(names, sources, tasks, *, text):
+    count = len(names)
+    return Split(
+        pd.DataFrame(
+            {
+                "row_id": names, "source": sources, "location": ["f:1"] * count,
+                "messages": [
+                    json.dumps([{"role": "user", "content": f"{text} {name}?"},
+                                {"role": "assistant", "content": "Yes."}])
+                    for name in names
+                ],
+                "task": tasks, "capability": tasks, "subtask": [None] * count,
+                "choices": [None] * count,
+                "n_tokens": [2] * count, "n_completion_tokens": [1] * count,
+                "input_ids": [np.array([1, 2], dtype=np.int32)] * count,
+                "labels": [np.array([-100, 2], dtype=np.int32)] * count,
+            }
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    store = ArtifactStore(str(folder / "store"))
+    rows, instances = [f"r{i}" for i in range(40)], ["v0", "v1", "v2"]
+    values = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
+    picks = select(values, 8)
+    parts = {"config": {}, "inputs": {}, "version": 1}
+    with store.create("prepare", "a" * 32, **parts) as draft:
+        PreparedData(
+            train=split(rows, ["s"] * 40, [None] * 40, text="Pool"),
+            validation=split(instances, TASKS, TASKS, text="Validation"),
+            test=split(["t0"], ["math"], ["math"], text="Test"),
+        ).save(draft.path)
+    with store.create("attribution", "b" * 32, **parts) as draft:
+        group = zarr.open_group(draft.path / "attribution.zarr", mode="w", zarr_format=3)
+        group.attrs["checkpoint_weights"] = [1.0]
+        group.create_array("attribution", data=values, chunks=(16, 3))
+        for name, names in {
+            "row_ids": rows, "validation_ids": instances, "tasks": TASKS,
+            "capabilities": TASKS, "subtasks": [""] * 3,
+        }.items():  # fmt: skip
+            group.create_array(name, data=np.array(names, dtype="T"))
+    settings = {"method": "bids", "budget": 8, "normalization": "zscore", "seed": None}
+    with store.create("selection", "c" * 32, **(parts | {"config": settings}), seed=0) as draft:
+        picks.to_frame(rows, ["s"] * 40, instances, TASKS).to_parquet(
+            draft.path / "selection.parquet"
+        )
+    handles = {
+        stage: store.handle(stage, letter * 32).model_dump()
+        for stage, letter in (("prepare", "a"), ("attribution", "b"), ("selection", "c"))
+    }
+    manifest = {
+        "config": {"selection": {"method": "bids"}},
+        "result": {
+            "data": handles["prepare"], "matrix": handles["attribution"],
+            "selections": {"bids": handles["selection"]},
+        },
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder, picks
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_pick_with_its_texts(run_folder):
+    folder, picks = run_folder
+    result = run(folder, "rank:2", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["row_id"] == f"r{picks.indices[1]}"
+    assert found["rank"] == 2
+    assert found["winner"]["validation_id"] == f"v{picks.winning_columns[1]}"
+    assert found["texts"][found["winner"]["validation_id"]].startswith("user: Validation v")
+    assert found["texts"][found["row_id"]].endswith("assistant: Yes.")
+    assert found["instead"] in found["texts"]
+
+
+def test_a_pick_and_a_row_that_was_not_picked_for_people(run_folder):
+    folder, picks = run_folder
+    shown = run(folder, f"r{picks.indices[0]}").stdout
+    assert "pick 1 of 8 of bids" in shown
+    assert "takes its rank" in shown
+    other = next(i for i in range(40) if i not in picks.indices)
+    assert "not among the 8 picks of bids" in run(folder, f"r{other}").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["r40"], "no row 'r40'; the nearest are"),
+        (["rank:9"], "from 1 to 8"),
+        (["r1", "--method", "less"], "no selection of method 'less'"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(run_folder, arguments, message):
+    result = run(run_folder[0], *arguments)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+
+
+def test_a_folder_without_a_run_is_one_clear_line(tmp_path):
+    result = run(tmp_path, "r1")
+    assert isinstance(result.exception, UserError)
+    assert "no manifest.json" in str(result.exception)
