@@ -137,10 +137,11 @@ class ChatRenderer:
             rendered = render_jinja_template(**options)
         except TemplateError as error:
             raise _refused(error, messages) from None
-        (text,), (spans,) = rendered
+        (text,), (marked,) = rendered
+        spans = tuple((start, end) for start, end in marked if start < end)
         if not spans:
             raise _uncertain("its {% generation %} markers mark no text")
-        return Rendered(text, tuple((start, end) for start, end in spans))
+        return Rendered(text, spans)
 
     def _content(self, messages: Sequence[Message], i: int, text: str) -> tuple[int, int]:
         """Return where answer i begins, and where its content ends."""

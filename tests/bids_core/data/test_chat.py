@@ -103,14 +103,40 @@ def test_template_that_refuses_a_role_rejects_the_row_in_one_line(tokenizer_with
         "{% for m in messages %}{{ m.role }}: {% if m.role == 'user' %}{{ m.content }}{% endif %}"
         "{% endfor %}",
         "{% for m in messages %}{{ m.content | upper }}{% endfor %}x{{ messages | length }}",
+        "{% for m in messages | reverse %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+        "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content | replace('answer', '')"
+        " }}{% else %}{{ m.content }}{% endif %}{% endfor %}",
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{% endgeneration %}"
+        "{% endif %}{{ m.content }}{% endfor %}",
     ],
-    ids=["drops answers", "rewrites answers"],
+    ids=["drops", "rewrites", "reverses", "blanks", "marks nothing"],
 )
 def test_template_that_changes_answers_is_not_guessed_at(tokenizer_with, template):
     with pytest.raises(RejectedRow) as caught:
-        completions(tokenizer_with, template, "uQ", "aanswer")
+        completions(tokenizer_with, template, "uQ", "aanswer", "uQ", "aanswer")
     assert caught.value.reason == "template-changed-content"
     assert "generation %} markers" in caught.value.detail
+
+
+def test_marked_template_that_refuses_a_role(tokenizer_with):
+    template = "{{ raise_exception('No.') }}{% generation %}{% endgeneration %}"
+    with pytest.raises(RejectedRow, match=r"refuses the turns 'user, assistant': No\."):
+        completions(tokenizer_with, template, "uQ", "aA")
+
+
+def test_template_with_todays_date_is_warned_about(tokenizer_with, caplog):
+    ChatRenderer(tokenizer_with("{{ strftime_now('%d') }}"))
+    assert "prints today's date" in caplog.text
+
+
+def test_tokenizer_without_offsets():
+    class Slow:
+        chat_template = "x"
+        is_fast = False
+        name_or_path = "org/slow"
+
+    with pytest.raises(ModelError, match="'org/slow' gives no character offsets"):
+        ChatRenderer(Slow())
 
 
 def test_tokenizer_without_template(tokenizer_with):

@@ -18,6 +18,13 @@ def test_folder_of_one_split(tmp_path):
     assert [row.label for row in rows] == ["1", "2"]
 
 
+def test_one_split_under_another_name(tmp_path):
+    datasets.Dataset.from_list(ROWS, split="train").save_to_disk(tmp_path / "d")
+    assert len(open_dataset(tmp_path / "d", split="train", where="w")) == 2
+    with pytest.raises(DataError, match="holds no split 'dev' \\(it is one split: train\\)"):
+        open_dataset(tmp_path / "d", split="dev", where="w")
+
+
 def test_folder_of_several_splits(tmp_path):
     split = datasets.Dataset.from_list(ROWS)
     datasets.DatasetDict({"train": split, "dev": split.select([1])}).save_to_disk(tmp_path / "d")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import datasets
 import numpy as np
 import pytest
 
@@ -179,6 +180,14 @@ def test_same_input_same_output(run):
         two.train.frame.drop(columns=["input_ids", "labels"])
     )
     assert all(map(np.array_equal, one.train.frame["input_ids"], two.train.frame["input_ids"]))
+
+
+def test_datasets_folder(write, tmp_path, make_config, tokenizer):
+    write("val.jsonl", [good("v")])
+    datasets.Dataset.from_list([good(0), good(1)]).save_to_disk(tmp_path / "pool")
+    prepared = prepare(make_config(["pool"]), tokenizer, base_dir=tmp_path)
+    assert prepared.train.row_ids == ["pool:1", "pool:2"]
+    assert prepared.train.frame["location"].tolist() == ["pool:1", "pool:2"]
 
 
 def test_progress_reaches_the_end(write, tmp_path, make_config, tokenizer):
