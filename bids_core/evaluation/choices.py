@@ -1,95 +1,29 @@
-"""Log-likelihoods of several completions of one prompt: the prompt is read once for all of them.
-
-Each prompt goes through the model once, without its last token, and leaves its keys and values in
-the cache; the cache is repeated for each choice; then a short pass reads the prompt's last token
-and the choice.
-
-Shapes: B prompts of a batch, T tokens of a prompt, R choices of all prompts of a batch, S tokens of
-a choice (with the prompt's last token in front).
-"""
+"""Log-likelihoods of several completions of one prompt, which is read once for all of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from bids_core.data.batches import token_budget_batches
-from bids_core.evaluation.likelihood import (
-    Scored,
-    left_padded,
-    positions,
-    right_padded,
-    score_row,
-)
+from bids_core.evaluation.prompts import Prompt, read_prompts, score_completions
 from bids_core.progress import silent
-from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from transformers import PreTrainedModel
 
+    from bids_core.evaluation.likelihood import Scored
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
-
-Group = tuple["TokenizedExample", ...]
-"""Completions of one prompt."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """One prompt and its choices, split into what is read once and what is read a choice.
-
-    Args:
-        shared: token ids that go into the cache.
-        tails: token ids of each choice, from the prompt's last token to its last label.
-        labels: their labels.
-    """
-
-    shared: npt.NDArray[np.int32]
-    tails: tuple[npt.NDArray[np.int32], ...]
-    labels: tuple[npt.NDArray[np.int32], ...]
-
-    @classmethod
-    def of(cls, group: Group) -> _Prompt:
-        """Split a group.
-
-        Raises:
-            ValueError: its examples have no token in common before the one before their labels.
-        """
-        size = _common_tokens(group)
-        if size < 1:
-            msg = f"the choices of row {group[0].row_id!r} share no prompt of two tokens or more"
-            raise ValueError(msg)
-        ends = [int(np.flatnonzero(e.labels != IGNORED_LABEL)[-1]) + 1 for e in group]
-        return cls(
-            shared=group[0].input_ids[:size],
-            tails=tuple(e.input_ids[size:end] for e, end in zip(group, ends, strict=True)),
-            labels=tuple(e.labels[size:end] for e, end in zip(group, ends, strict=True)),
-        )
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens that are read in all."""
-        return len(self.shared) + sum(len(tail) for tail in self.tails)
-
-
-def _common_tokens(group: Group) -> int:
-    """Return how many tokens all examples begin with, up to the second last before a label."""
-    limit = min(int(np.argmax(example.labels != IGNORED_LABEL)) for example in group) - 1
-    rows = np.stack([example.input_ids[:limit] for example in group])
-    same = (rows == rows[0]).all(axis=0)
-    return limit if same.all() else int(same.argmin())
 
 
 @torch.inference_mode()
 def choice_log_likelihoods(
     model: PreTrainedModel,
-    groups: Sequence[Group],
+    groups: Sequence[Sequence[TokenizedExample]],
     *,
     tokens_per_batch: int,
     on_progress: Progress = silent,
@@ -108,41 +42,14 @@ def choice_log_likelihoods(
     Raises:
         ValueError: the choices of a group do not share a prompt.
     """
-    prompts = [_Prompt.of(group) for group in groups]
+    prompts = [Prompt.of(group) for group in groups]
     total = sum(len(group) for group in groups)
     done = 0
     results: dict[int, list[Scored]] = {}
     for batch in token_budget_batches([p.n_tokens for p in prompts], tokens_per_batch):
-        scored = _score_batch(model, [prompts[index] for index in batch])
+        chosen = [prompts[index] for index in batch]
+        scored = score_completions(model, chosen, *read_prompts(model, chosen))
         results.update(zip(batch, scored, strict=True))
         done += sum(len(row) for row in scored)
         on_progress(done, total)
     return [results[index] for index in range(len(groups))]
-
-
-def _score_batch(model: PreTrainedModel, prompts: Sequence[_Prompt]) -> list[list[Scored]]:
-    ids_BT, mask_BT = left_padded([prompt.shared for prompt in prompts], device=model.device)
-    cache = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=positions(mask_BT),
-        logits_to_keep=1,
-        use_cache=True,
-    ).past_key_values
-    owner = [index for index, prompt in enumerate(prompts) for _ in prompt.tails]
-    owner_R = torch.tensor(owner, device=model.device)
-    cache.batch_select_indices(owner_R)
-    ids_RS, mask_RS = right_padded([t for p in prompts for t in p.tails], device=model.device)
-    mask = torch.cat([mask_BT[owner_R], mask_RS], dim=1)
-    logits_RSV = model(
-        input_ids=ids_RS,
-        attention_mask=mask,
-        position_ids=positions(mask)[:, mask_BT.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
-    labels = [torch.from_numpy(row.astype(np.int64)) for p in prompts for row in p.labels]
-    scored = iter(
-        score_row(logits[: len(row)], row) for logits, row in zip(logits_RSV, labels, strict=True)
-    )
-    return [[next(scored) for _ in prompt.tails] for prompt in prompts]

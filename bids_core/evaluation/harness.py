@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bids_core.config import TestTask
+    from bids_core.evaluation.likelihood import Scored
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
 
@@ -42,6 +43,7 @@ class TaskResult:
         correct: whether the row was answered as the reference.
         predictions: the answer; None where the answer pattern matched nothing.
         generations: the whole generated text; None for multiple choice.
+        references: score of the reference answer.
     """
 
     score: float
@@ -49,6 +51,7 @@ class TaskResult:
     correct: list[bool]
     predictions: list[str | None]
     generations: list[str | None]
+    references: list[Scored]
 
 
 def run_tasks(
@@ -91,10 +94,10 @@ def run_tasks(
             bootstrap_iters=1,  # switches standard errors on; that of a mean needs no bootstrap
             log_samples=True,
         )
-    return {name: _result(task, results) for name, task in row_tasks.items()}
+    return {name: _result(task, results, wrapped) for name, task in row_tasks.items()}
 
 
-def _result(task: RowTask, results: Mapping[str, Any]) -> TaskResult:
+def _result(task: RowTask, results: Mapping[str, Any], model: RowModel) -> TaskResult:
     name, metric = task.config.task, task.metric
     found = results["results"][name]
     samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
@@ -111,6 +114,7 @@ def _result(task: RowTask, results: Mapping[str, Any]) -> TaskResult:
         generations=[
             answer[0] if task.OUTPUT_TYPE == "generate_until" else None for answer in answers
         ],
+        references=[model.references[name, index] for index in range(len(samples))],
     )
 
 

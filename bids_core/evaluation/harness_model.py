@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from bids_core.evaluation.likelihood import Scored
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
 
@@ -49,6 +50,8 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         self._stop_ids = stop_ids
         self._tokens_per_batch = tokens_per_batch
         self._on_progress = on_progress
+        self.references: dict[tuple[str, int], Scored] = {}
+        """Score of the reference answer, by task and place of the row; filled on the way."""
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -69,34 +72,32 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
             on_progress=self._on_progress,
         )
         found: dict[int, tuple[float, bool]] = {}
-        for places, group in zip(by_row.values(), scored, strict=True):
-            pairs = [(row.log_likelihood, row.is_greedy) for row in group]
+        for (key, places), group in zip(by_row.items(), scored, strict=True):
+            row = self._row(requests[places[0]])
+            asked = [row.choices[requests[place].idx] for place in places]
+            self.references[key] = group[asked.index(row.reference)]
+            pairs = [(choice.log_likelihood, choice.is_greedy) for choice in group]
             found.update(zip(places, pairs, strict=True))
         return [found[place] for place in range(len(requests))]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Answer each prompt greedily."""
         del disable_tqdm
-        by_limit: dict[int, list[int]] = {}
-        for index, request in enumerate(requests):
-            by_limit.setdefault(int(request.args[1]["max_gen_toks"]), []).append(index)
-        texts: dict[int, str] = {}
-        for limit, indices in by_limit.items():
-            answered = len(texts)
-            tokens = generate(
-                self.model,
-                [self._row(requests[index]).prompt for index in indices],
-                max_new_tokens=limit,
-                stop_ids=self._stop_ids,
-                tokens_per_batch=self._tokens_per_batch,
-                on_progress=lambda done, _, before=answered: self._on_progress(
-                    before + done, len(requests)
-                ),
-            )
-            for index, answer in zip(indices, tokens, strict=True):
-                text = self.tokenizer.decode(answer, skip_special_tokens=True)
-                texts[index] = text.lstrip().removeprefix(self._row(requests[index]).opening)
-        return [texts[index] for index in range(len(requests))]
+        rows = [self._row(request) for request in requests]
+        answers = generate(
+            self.model,
+            [row.last for row in rows],
+            max_new_tokens=[int(request.args[1]["max_gen_toks"]) for request in requests],
+            stop_ids=self._stop_ids,
+            tokens_per_batch=self._tokens_per_batch,
+            on_progress=self._on_progress,
+        )
+        texts = []
+        for request, row, answer in zip(requests, rows, answers, strict=True):
+            self.references[request.task_name, request.doc["index"]] = answer.reference
+            text = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+            texts.append(text.lstrip().removeprefix(row.opening))
+        return texts
 
     def _row(self, request: Instance) -> EvaluationRow:
         row: EvaluationRow = self._rows[request.task_name][request.doc["index"]]

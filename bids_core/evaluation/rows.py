@@ -43,6 +43,7 @@ class EvaluationRow:
     Args:
         location: ``file:line``.
         example: all its tokens; the labels are what the answer loss is taken over.
+        last: the same with labels on the last completion alone, which is what is asked for.
         prompt: token ids up to the last completion.
         prompt_text: the same, as text.
         opening: what the chat template writes between the prompt and the answer (the blank
@@ -54,6 +55,7 @@ class EvaluationRow:
 
     location: str
     example: TokenizedExample
+    last: TokenizedExample
     prompt: tuple[int, ...]
     prompt_text: str
     opening: str
@@ -65,6 +67,15 @@ class EvaluationRow:
     def row_id(self) -> str:
         """Its id, unique within the split."""
         return self.example.row_id
+
+    @property
+    def scored_anyway(self) -> bool:
+        """Whether what is asked for covers all labels: no earlier turns, nothing truncated."""
+        asked = (
+            self.choice_examples[self.choices.index(self.reference)] if self.choices else self.last
+        )
+        labels = [each.labels[each.labels != IGNORED_LABEL] for each in (asked, self.example)]
+        return bool(np.array_equal(*labels))
 
 
 def rows_of_task(
@@ -115,6 +126,7 @@ def _row(
     row = EvaluationRow(
         location=location,
         example=example,
+        last=_last_only(example),
         prompt=tuple(example.input_ids[:start].tolist()),
         prompt_text=_decode(tokenizer, example.input_ids[:start]),
         opening=before.lstrip() if found else "",

@@ -68,8 +68,8 @@ def evaluate(
         split: the test split.
         tasks: what to score, and how.
         tokens_per_batch: padded tokens of one forward pass.
-        on_progress: called with (forward passes done, all), counted in rows: one for the answer
-            loss and one for each generation or choice.
+        on_progress: called with (done, all), counted in generations, choices, and rows whose
+            answer loss takes a pass of its own (earlier turns, truncated answers).
 
     Raises:
         DataError: there is nothing to evaluate, or a row can not be scored; before any forward
@@ -84,7 +84,7 @@ def evaluate(
         task.task: rows_of_task(split, task, tokenizer, max_positions=longest) for task in tasks
     }
     with _evaluation_mode(model, tokenizer):
-        losses, results = _forward(
+        results, losses = _forward(
             model, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
         )
     samples = [_samples(rows[name], name, results[name], losses[name]) for name in rows]
@@ -102,21 +102,15 @@ def _forward(
     *,
     tokens_per_batch: int,
     report: Progress,
-) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, TaskResult]]:
-    """Run both passes: answer losses, then lm-eval's requests."""
+) -> tuple[dict[str, TaskResult], dict[str, npt.NDArray[np.float64]]]:
+    """Run lm-eval's requests, then the answer losses that they did not bring along."""
     from bids_core.evaluation.harness import run_tasks
     from bids_core.evaluation.likelihood import answer_losses
 
     everything = [row for group in rows.values() for row in group]
+    remaining = [row for row in everything if not row.scored_anyway]
     requests = sum(max(1, len(row.choices)) for row in everything)
-    progress = _Steps(report, len(everything) + requests)
-    flat = answer_losses(
-        model,
-        [row.example for row in everything],
-        tokens_per_batch=tokens_per_batch,
-        on_progress=progress.step,
-    )
-    ends = np.cumsum([len(group) for group in rows.values()])[:-1]
+    progress = _Steps(report, requests + len(remaining))
     results = run_tasks(
         model,
         tokenizer,
@@ -126,7 +120,23 @@ def _forward(
         tokens_per_batch=tokens_per_batch,
         on_progress=progress.step,
     )
-    return dict(zip(rows, np.split(flat, ends), strict=True)), results
+    separate = answer_losses(
+        model,
+        [row.example for row in remaining],
+        tokens_per_batch=tokens_per_batch,
+        on_progress=progress.step,
+    )
+    known = {row.row_id: loss for row, loss in zip(remaining, separate, strict=True)}
+    losses = {
+        name: np.array(
+            [
+                known.get(row.row_id, -scored.log_likelihood / scored.n_tokens)
+                for row, scored in zip(group, results[name].references, strict=True)
+            ]
+        )
+        for name, group in rows.items()
+    }
+    return results, losses
 
 
 class _Steps:

@@ -1,9 +1,24 @@
+import numpy as np
 import pytest
 import torch
 
 from bids_core.evaluation.generation import generate
+from bids_core.evaluation.likelihood import log_likelihoods
+from bids_core.records import IGNORED_LABEL, TokenizedExample
 
 PROMPTS = [[1, 40, 41, 42, 43, 44, 45, 46], [1, 99], [1, 300, 301, 302], [7, 8, 9, 10, 11, 12]]
+REFERENCES = [[50, 2], [60, 61, 62, 63, 64, 2], [70], [80, 81, 2]]
+LIMITS = [8, 3, 8, 1]
+
+
+@pytest.fixture(scope="module")
+def examples():
+    made = []
+    for prompt, reference in zip(PROMPTS, REFERENCES, strict=True):
+        labels = [IGNORED_LABEL] * len(prompt) + reference
+        ids = np.array(prompt + reference, dtype=np.int32)
+        made.append(TokenizedExample("row", ids, np.array(labels, dtype=np.int32)))
+    return made
 
 
 def oracle(model, prompt, limit, stops):
@@ -18,28 +33,55 @@ def oracle(model, prompt, limit, stops):
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("tokens_per_batch", [1, 40, 10_000])
-def test_equals_the_loop_whatever_the_batches(model, tokens_per_batch):
-    found = generate(
-        model, PROMPTS, max_new_tokens=8, stop_ids=[2], tokens_per_batch=tokens_per_batch
+def run(model, examples, stops=(2,), tokens_per_batch=10_000, **more):
+    return generate(
+        model,
+        examples,
+        max_new_tokens=LIMITS,
+        stop_ids=stops,
+        tokens_per_batch=tokens_per_batch,
+        **more,
     )
-    assert found == [oracle(model, prompt, 8, {2}) for prompt in PROMPTS]
 
 
-def test_stops_at_any_stop_token(model):
+@pytest.mark.parametrize("tokens_per_batch", [1, 40, 10_000])
+def test_equals_the_loop_whatever_the_batches(model, examples, tokens_per_batch):
+    found = run(model, examples, tokens_per_batch=tokens_per_batch)
+    expected = [oracle(model, p, limit, {2}) for p, limit in zip(PROMPTS, LIMITS, strict=True)]
+    assert [answer.tokens for answer in found] == expected
+    assert [len(answer.tokens) for answer in found][3] == 1
+
+
+def test_stops_at_any_stop_token(model, examples):
     free = oracle(model, PROMPTS[0], 8, set())
-    later = next(i for i, token in enumerate(free) if token != free[0])
-    stop = free[later]
-    found = generate(model, PROMPTS, max_new_tokens=8, stop_ids=[2, stop], tokens_per_batch=10_000)
-    assert found[0] == free[: free.index(stop)]
-    assert found == [oracle(model, prompt, 8, {2, stop}) for prompt in PROMPTS]
+    stop = next(token for token in free if token != free[0])
+    found = run(model, examples, stops=(2, stop))
+    assert found[0].tokens == free[: free.index(stop)]
+    assert [answer.tokens for answer in found] == [
+        oracle(model, p, limit, {2, stop}) for p, limit in zip(PROMPTS, LIMITS, strict=True)
+    ]
 
 
-def test_the_models_own_generation_config_has_no_say(model):
-    plain = generate(model, PROMPTS, max_new_tokens=8, stop_ids=[2], tokens_per_batch=10_000)
+@pytest.mark.parametrize("tokens_per_batch", [1, 10_000])
+def test_the_reference_is_scored_as_if_it_were_alone(model, examples, tokens_per_batch):
+    found = run(model, examples, tokens_per_batch=tokens_per_batch)
+    alone = log_likelihoods(model, examples, tokens_per_batch=1)
+    for answer, reference in zip(found, alone, strict=True):
+        assert answer.reference.n_tokens == reference.n_tokens
+        assert answer.reference.log_likelihood == pytest.approx(reference.log_likelihood, abs=1e-4)
+
+
+def test_the_models_own_generation_config_has_no_say(model, examples):
+    plain = run(model, examples)
     model.generation_config.do_sample = True
     model.generation_config.temperature = 5.0
     model.generation_config.repetition_penalty = 3.0
     model.generation_config.max_length = 5
-    changed = generate(model, PROMPTS, max_new_tokens=8, stop_ids=[2], tokens_per_batch=10_000)
-    assert changed == plain
+    assert run(model, examples) == plain
+
+
+def test_progress_ends_at_the_total(model, examples):
+    calls = []
+    run(model, examples, tokens_per_batch=20, on_progress=lambda done, n: calls.append((done, n)))
+    assert calls[-1] == (4, 4)
+    assert calls == sorted(calls)

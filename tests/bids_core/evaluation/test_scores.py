@@ -173,12 +173,25 @@ def test_adapters_are_part_of_the_model(model, tokenizer, split, tasks):
     assert not np.allclose(changed, base, atol=1e-3)
 
 
-def test_progress_counts_rows_of_both_passes(model, tokenizer, split, tasks):
+def test_progress_counts_requests(model, tokenizer, make_split, tasks):
     calls = []
+    turns = ["Hi", "Hello!", "What is 1 + 1?"]
+    split = make_split([*SUMS, *QUIZ, ("sums", turns, "2", None)])
     run(model, tokenizer, split, tasks, on_progress=lambda done, n: calls.append((done, n)))
-    total = 11 + 6 + 5 * 3  # answer losses, generations, choices
+    total = 7 + 5 * 3 + 1  # generations, choices, and the loss of the row with two answers
     assert calls[-1] == (total, total)
     assert calls == sorted(calls)
+
+
+def test_answer_loss_covers_all_labels(model, tokenizer, make_split, tasks):
+    """Earlier turns of the assistant and multiple choice included; against a plain pass."""
+    from bids_core.evaluation.likelihood import answer_losses
+
+    turns = ["Hi", "Hello!", "What is 1 + 1?"]
+    split = make_split([*SUMS, ("sums", turns, "2", None), *QUIZ])
+    found = run(model, tokenizer, split, tasks).samples["answer_loss"]
+    plain = answer_losses(model, split.examples(), tokens_per_batch=1)
+    np.testing.assert_allclose(found, plain, atol=1e-5)
 
 
 def test_answer_pattern_applies_to_both_sides(model, tokenizer, make_split, make_task):

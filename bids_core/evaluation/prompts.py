@@ -1,0 +1,121 @@
+"""Prompts that are read once, and the completions that are scored after them.
+
+A prompt goes through the model without its last token and leaves its keys and values in a cache.
+Whatever comes next starts from there: each choice, the reference answer, the generated one.
+
+Shapes: B prompts of a batch, T tokens of a prompt, R completions of all prompts of a batch, S
+tokens of a completion (with the prompt's last token in front).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bids_core.evaluation.likelihood import (
+    Scored,
+    left_padded,
+    positions,
+    right_padded,
+    score_row,
+)
+from bids_core.records import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from transformers import Cache, PreTrainedModel
+
+    from bids_core.records import TokenizedExample
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt and its completions, split into what is read once and what is read for each.
+
+    Args:
+        shared: token ids that go into the cache.
+        tails: token ids of each completion, from the prompt's last token to its last label.
+        labels: their labels.
+    """
+
+    shared: npt.NDArray[np.int32]
+    tails: tuple[npt.NDArray[np.int32], ...]
+    labels: tuple[npt.NDArray[np.int32], ...]
+
+    @classmethod
+    def of(cls, group: Sequence[TokenizedExample]) -> Prompt:
+        """Split a group.
+
+        Raises:
+            ValueError: its examples have no token in common before the one before their labels.
+        """
+        size = _common_tokens(group)
+        if size < 1:
+            msg = (
+                f"the completions of row {group[0].row_id!r} share no prompt of two tokens or more"
+            )
+            raise ValueError(msg)
+        ends = [int(np.flatnonzero(e.labels != IGNORED_LABEL)[-1]) + 1 for e in group]
+        return cls(
+            shared=group[0].input_ids[:size],
+            tails=tuple(e.input_ids[size:end] for e, end in zip(group, ends, strict=True)),
+            labels=tuple(e.labels[size:end] for e, end in zip(group, ends, strict=True)),
+        )
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that are read in all."""
+        return len(self.shared) + sum(len(tail) for tail in self.tails)
+
+
+def _common_tokens(group: Sequence[TokenizedExample]) -> int:
+    """Return how many tokens all examples begin with, up to the second last before a label."""
+    limit = min(int(np.argmax(example.labels != IGNORED_LABEL)) for example in group) - 1
+    rows = np.stack([example.input_ids[:limit] for example in group])
+    same = (rows == rows[0]).all(axis=0)
+    return limit if same.all() else int(same.argmin())
+
+
+def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt]) -> tuple[Cache, torch.Tensor]:
+    """Read the shared part of each prompt.
+
+    Returns:
+        The cache, and its attention mask [B, T].
+    """
+    ids_BT, mask_BT = left_padded([prompt.shared for prompt in prompts], device=model.device)
+    cache: Cache = model(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=positions(mask_BT),
+        logits_to_keep=1,
+        use_cache=True,
+    ).past_key_values
+    return cache, mask_BT
+
+
+def score_completions(
+    model: PreTrainedModel, prompts: Sequence[Prompt], cache: Cache, mask_BT: torch.Tensor
+) -> list[list[Scored]]:
+    """Score each completion of each prompt after what `read_prompts` left; uses the cache up."""
+    owner = [index for index, prompt in enumerate(prompts) for _ in prompt.tails]
+    owner_R = torch.tensor(owner, device=model.device)
+    cache.batch_select_indices(owner_R)
+    ids_RS, mask_RS = right_padded([t for p in prompts for t in p.tails], device=model.device)
+    mask = torch.cat([mask_BT[owner_R], mask_RS], dim=1)
+    logits_RSV = model(
+        input_ids=ids_RS,
+        attention_mask=mask,
+        position_ids=positions(mask)[:, mask_BT.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    labels = [torch.from_numpy(row.astype(np.int64)) for p in prompts for row in p.labels]
+    scored = iter(
+        score_row(logits[: len(row)], row) for logits, row in zip(logits_RSV, labels, strict=True)
+    )
+    return [[next(scored) for _ in prompt.tails] for prompt in prompts]
