@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bids_core.config import TestTask
 from bids_core.data.conversation import check_conversation, check_text, strip_completions
 from bids_core.data.formats import pair, text, to_messages, turns
 from bids_core.data.mapping import Getter, as_list, compile_mapping
@@ -97,7 +96,7 @@ class Converter:
         if len(set(choices)) < 2 or not all(choices):
             detail = f"the choices are {shorten(choices)}; give at least two different texts"
             raise RejectedRow("bad-choices", detail)
-        if not _is_multiple_choice(self.source):
+        if not self.source.multiple_choice:
             return messages, choices
         if answer not in choices:
             detail = f"the answer {shorten(answer, 30)} is not among the choices {shorten(choices)}"
@@ -143,16 +142,12 @@ def make_converter(source: Source) -> Converter:
             " do without an answer)"
         )
         raise ConfigError(msg)
-    if _is_multiple_choice(source) and ("choices" not in getters or converter.prompt_only):
+    if source.multiple_choice and ("choices" not in getters or converter.prompt_only):
         msg = (
             f"{source.where}: metric multiple_choice needs mapping.choices and an answer; add them"
         )
         raise ConfigError(msg)
     return converter
-
-
-def _is_multiple_choice(source: Source) -> bool:
-    return isinstance(source.config, TestTask) and source.config.metric == "multiple_choice"
 
 
 def _plain(value: object) -> object:

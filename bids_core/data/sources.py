@@ -62,6 +62,11 @@ class Source:
         """Capability of the task; None in the pool."""
         return getattr(self.config, "capability", None)
 
+    @property
+    def multiple_choice(self) -> bool:
+        """Its rows are scored by their choices, so they must have some."""
+        return isinstance(self.config, TestTask) and self.config.metric == "multiple_choice"
+
     def rows(self) -> Iterator[RawRow]:
         """Yield all rows, of all files in order."""
         if self.dataset is not None:
@@ -75,8 +80,9 @@ class Source:
         A file's place within a source of several files is part of its row ids, so it counts.
         """
         settings = self.config.model_dump(
-            mode="json", exclude={"path", "name", "answer_pattern", "max_new_tokens"}
+            mode="json", exclude={"path", "name", "metric", "answer_pattern", "max_new_tokens"}
         )
+        settings["multiple_choice"] = self.multiple_choice
         if self.dataset is None:
             content = [[file.label, file_digest(file.path)] for file in self.files]
         else:
