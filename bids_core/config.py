@@ -173,12 +173,13 @@ class GradientConfig(Section):
     """Feature of a training example: Adam update direction (LESS), plain gradient, or sign."""
     adam_mode: Literal["less_code", "paper"] = "less_code"
     """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
-    projection: Literal["rademacher", "sjlt", "srht", "none"] = "rademacher"
-    """Kind of random projection."""
+    projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"
+    """Kind of random projection; `rademacher` is the papers', equally exact and far slower (see
+    docs/projection.md)."""
     dim: PositiveInt = 8192
     """Projected dimension P."""
-    storage: Literal["float16", "float32"] = "float16"
-    """Dtype in which unit rows are stored."""
+    storage: Literal["float16", "float32", "int8"] = "float16"
+    """Dtype in which unit rows are stored; int8 halves the store again at a small error."""
     on_nonfinite: Literal["error", "reject"] = "error"
     """A NaN or infinite gradient: stop and name the rows, or list them as rejects."""
     tokens_per_batch: PositiveInt = 2048

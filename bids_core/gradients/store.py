@@ -1,12 +1,14 @@
 """The gradient store: shards of unit rows in Zarr v3, and the ordered list of them.
 
 A shard is one Zarr group, written by one process and published whole with its artifact:
-    projected_gradients  [rows, P] float16 or float32, unit rows
+    projected_gradients  [rows, P] float16, float32 or int8, unit rows
+    scales               [rows] float32, for int8 alone: the row is scale times the integers
     norms                [rows] float32, their lengths before that
     losses               [rows] float32, mean completion loss of each example
     row_ids              [rows] strings
-Every chunk carries a crc32c, and a chunk that is not there reads as NaN, so that neither a damaged
-nor a lost chunk is taken for data. The store of one (checkpoint, split) is a list of shard folders.
+Every chunk carries a crc32c, and a chunk that is not there reads as NaN (-128 in int8, which stores
+no such value), so that neither a damaged nor a lost chunk is taken for data. The store of one
+(checkpoint, split) is a list of shard folders.
 
 Shapes: N rows of all shards, P projected, b rows of a block.
 """
@@ -34,10 +36,11 @@ if TYPE_CHECKING:
 
     from bids_core.gradients.features import Features
 
-Storage = Literal["float16", "float32"]
+Storage = Literal["float16", "float32", "int8"]
 Floats = npt.NDArray[np.float32]
 
 GRADIENTS: Final = "projected_gradients"
+_LOST_INT8: Final = -128
 _CHUNK_BYTES: Final = 32 << 20  # large enough to read at the disk's speed, small enough to hold
 
 
@@ -61,27 +64,41 @@ def write_shard(
         NonFiniteError: a feature is NaN or infinite.
         ArtifactError: the disk is full.
     """
-    unit_rows = unit(features.values.numpy(), row_ids=features.row_ids).astype(storage)
+    unit_rows = unit(features.values.numpy(), row_ids=features.row_ids)
+    scales = _scales(unit_rows) if storage == "int8" else None
+    stored = unit_rows if scales is None else np.rint(unit_rows / scales[:, None])
+    stored = stored.astype(storage)
     try:
-        _write(folder, unit_rows, features, {"storage": storage, **(attributes or {})})
+        _write(folder, stored, scales, features, {"storage": storage, **(attributes or {})})
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise  # other input or output errors may pass: the caller tries again
         msg = (
-            f"the disk is full: gradient shard {folder} takes {unit_rows.nbytes:,} bytes; free "
+            f"the disk is full: gradient shard {folder} takes {stored.nbytes:,} bytes; free "
             "some space, or lower gradients.dim or gradients.rows_per_shard, and run again"
         )
         raise ArtifactError(msg) from error
 
 
+def _scales(unit_rows: Floats) -> Floats:
+    """Return what one step of int8 is worth in each row: its largest entry over 127."""
+    scales: Floats = np.abs(unit_rows).max(axis=1) / 127
+    return scales
+
+
 def _write(
-    folder: Path, unit_rows: npt.NDArray[Any], features: Features, attributes: Mapping[str, Any]
+    folder: Path,
+    stored: npt.NDArray[Any],
+    scales: Floats | None,
+    features: Features,
+    attributes: Mapping[str, Any],
 ) -> None:
     group = zarr.open_group(folder, mode="w-", zarr_format=3)
     group.attrs.update(dict(attributes))
-    row_bytes = unit_rows.shape[1] * unit_rows.itemsize
-    rows = max(1, min(len(unit_rows), _CHUNK_BYTES // row_bytes))
-    write_array(group, GRADIENTS, unit_rows, chunk_rows=rows, dimensions=("row", "projected"))
+    rows = max(1, min(len(stored), _CHUNK_BYTES // (stored.shape[1] * stored.itemsize)))
+    write_array(group, GRADIENTS, stored, chunk_rows=rows, dimensions=("row", "projected"))
+    if scales is not None:
+        write_array(group, "scales", scales, dimensions=("row",))
     for name, column in (("norms", features.norms), ("losses", features.losses)):
         write_array(group, name, _float32(column), dimensions=("row",))
     write_array(group, "row_ids", features.row_ids, dimensions=("row",))
@@ -158,7 +175,7 @@ def create_array(
         dtype=dtype,
         filters=None,
         compressors=[Crc32cCodec()],
-        fill_value="" if dtype is str else np.nan,
+        fill_value="" if dtype is str else _LOST_INT8 if dtype == np.int8 else np.nan,
         dimension_names=dimensions,
         config={"write_empty_chunks": True},
     )
@@ -193,13 +210,17 @@ class Shard:
         Raises:
             ArtifactError: a chunk is lost or damaged.
         """
-        rows = self._read(GRADIENTS, start, stop)
-        if not np.isfinite(rows[:, 0]).all():
+        stored = self._read(GRADIENTS, start, stop)
+        lost = stored[:, 0] == _LOST_INT8 if stored.dtype == np.int8 else np.isnan(stored[:, 0])
+        if lost.any():
             raise _damaged(self.folder, f"a chunk of rows {start}..{stop} is not there")
-        return rows.astype(np.float32, copy=False)
+        rows = stored.astype(np.float32, copy=False)
+        if stored.dtype == np.int8:
+            rows *= self.column("scales")[start:stop, None]
+        return rows
 
     def column(self, name: str) -> Floats:
-        """Return `norms` or `losses`, [rows] float32.
+        """Return `norms`, `losses` or `scales`, [rows] float32.
 
         Raises:
             ArtifactError: it is lost or damaged.

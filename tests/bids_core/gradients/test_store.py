@@ -23,7 +23,9 @@ def unit_rows(features):
     return torch.nn.functional.normalize(features.values, dim=1, eps=1e-30).numpy()
 
 
-@pytest.mark.parametrize(("storage", "tolerance"), [("float16", 5e-4), ("float32", 1e-6)])
+@pytest.mark.parametrize(
+    ("storage", "tolerance"), [("float16", 5e-4), ("float32", 1e-6), ("int8", 1e-1)]
+)
 def test_round_trip(tmp_path, storage, tolerance):
     features = make()
     write_shard(tmp_path / "a", features, storage=storage, attributes={"checkpoint": 2})
@@ -135,3 +137,17 @@ def test_tiny_gradients_do_not_underflow(tmp_path):
     write_shard(tmp_path / "a", features)
     lengths = np.linalg.norm(open_store([tmp_path / "a"]).rows(0, 10), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-3)
+
+
+def test_int8_cosines_are_within_its_step(tmp_path):
+    """Rounding errs by at most half a step an entry, so a unit row by 0.5 scale sqrt(P)."""
+    features = make(60, 512)
+    write_shard(tmp_path / "a", features, storage="int8")
+    rows, true = open_store([tmp_path / "a"]).rows(0, 60), unit_rows(features)
+    half_step = np.abs(true).max(axis=1) / 127 / 2
+    assert (np.abs(rows - true) <= half_step[:, None] * 1.001).all()
+    assert np.abs(rows @ true.T - true @ true.T).max() < half_step.max() * 512**0.5
+    (chunk,) = [p for p in chunk_files(tmp_path / "a") if "projected_gradients" in p.parts]
+    chunk.unlink()
+    with pytest.raises(ArtifactError, match="not there"):
+        open_store([tmp_path / "a"]).rows(0, 60)
