@@ -1,8 +1,9 @@
 """Held-out evaluation through lm-eval, on the user's own test rows.
 
 Read in this order: `rows` (a test row becomes token ids and a reference answer), `answers` (what
-counts as the answer), `likelihood`, `prompts`, `choices` and `generation` (forward passes), `harness`
-(with `harness_task` and `harness_model`: lm-eval around them), `scores` (the frames that come out).
+counts as the answer), `likelihood`, `prompts`, `choices` and `generation` (the forward passes),
+`harness` (with `harness_task` and `harness_model`: lm-eval around them), `scores` (the frames that
+come out).
 """
 
 from __future__ import annotations
