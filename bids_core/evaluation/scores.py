@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bids_core.config import TestTask
@@ -49,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     split: Split,
     tasks: Sequence[TestTask],
@@ -79,13 +80,14 @@ def evaluate(
     if split.frame.empty or not tasks:
         msg = "there are no test rows to evaluate on; add tasks with rows under `test`"
         raise DataError(msg)
-    longest = getattr(model.config, "max_position_embeddings", None)
+    causal = cast("PreTrainedModel", model)  # a model with adapters is called like its base
+    longest = getattr(causal.config, "max_position_embeddings", None)
     rows = {
         task.task: rows_of_task(split, task, tokenizer, max_positions=longest) for task in tasks
     }
-    with _evaluation_mode(model, tokenizer):
+    with _evaluation_mode(causal, tokenizer):
         results, losses = _forward(
-            model, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
+            causal, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
         )
     samples = [_samples(rows[name], name, results[name], losses[name]) for name in rows]
     scores = [
