@@ -124,7 +124,7 @@ def analyze(
     curves = {
         (name,): curve_of(picks.utilities)
         for name, picks in named.items()
-        if isinstance(picks, Selection)
+        if isinstance(picks, Selection) and picks.utilities.any()
     }
     if curves:
         tables["utility"] = _stacked(curves, ["set"])

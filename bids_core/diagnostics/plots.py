@@ -24,11 +24,16 @@ _LAYOUT: Final = {
     "height": 380,
 }
 _SHOWN_COLUMNS: Final = 12
+_COLOURS: Final = (
+    "#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#eeca3b", "#b279a2", "#ff9da6",
+    "#9d755d", "#bab0ac",
+)  # fmt: skip
 
 
 def aid_by_task(aid_tasks: pd.DataFrame, *, value: str = "normalized_aid") -> Figure:
     """Bars: the mean AID of each task, for the pool and each selection."""
-    figure = _figure("Average influence on each task", "task", value.replace("_", " "))
+    kind = "raw" if value == "aid" else "normalised"
+    figure = _figure(f"Average influence (AID) on each task, {kind}", "task", f"AID, {kind}")
     for name, part in aid_tasks.groupby("set", sort=False):
         figure.add_bar(x=part["task"], y=part[value], name=str(name))
     return figure
@@ -36,7 +41,8 @@ def aid_by_task(aid_tasks: pd.DataFrame, *, value: str = "normalized_aid") -> Fi
 
 def thi_by_task(thi: pd.DataFrame, *, by: str = "by_task_mean") -> Figure:
     """Bars: the share of each set's rows that influence a task most."""
-    figure = _figure("Task that a row influences most", "task", "share of rows")
+    how = "mean over the task's instances" if by == "by_task_mean" else "its highest instance"
+    figure = _figure(f"Task that a row influences most (THI), by {how}", "task", "share of rows")
     for name, part in thi.groupby("set", sort=False):
         figure.add_bar(x=part["task"], y=part[by] / part[by].sum(), name=str(name))
     figure.update_yaxes(tickformat=".0%")
@@ -48,10 +54,12 @@ def along_picks(table: pd.DataFrame, *, set_name: str, kind: str = "top_task") -
     part = table[(table["set"] == set_name) & (table["kind"] == kind)]
     title = f"{set_name}: {kind.replace('_', ' ')} along the picks"
     figure = _figure(title, "picks", "share of the picks so far")
-    for label, line in part.groupby("label", sort=False):
+    everywhere = sorted(set(table.loc[table["kind"] == kind, "label"]))  # one colour in all sets
+    for label, line in sorted(part.groupby("label"), key=lambda item: str(item[0])):
         figure.add_scatter(
-            x=line["picks"], y=line["share"], name=str(label), stackgroup="one", mode="lines"
-        )
+            x=line["picks"], y=line["share"], name=str(label), stackgroup="one", mode="lines",
+            line={"color": _COLOURS[everywhere.index(label) % len(_COLOURS)], "width": 1},
+        )  # fmt: skip
     figure.update_yaxes(tickformat=".0%", range=[0, 1])
     return figure
 
@@ -59,7 +67,8 @@ def along_picks(table: pd.DataFrame, *, set_name: str, kind: str = "top_task") -
 def utility_curves(utility: pd.DataFrame) -> Figure:
     """Lines: the cumulative share of positive utility, to see where the returns are gone."""
     figure = _figure("Share of the utility by pick", "picks", "share of all positive utility")
-    for name, part in utility.groupby("set", sort=False):
+    worth = utility.dropna(subset=["cumulative_share"])  # random and full value nothing
+    for name, part in worth.groupby("set", sort=False):
         step = max(1, len(part) // 500)
         thin = part.iloc[::step]
         figure.add_scatter(x=thin["pick"], y=thin["cumulative_share"], name=str(name), mode="lines")
@@ -89,7 +98,7 @@ def column_histograms(
     chosen = doubts.head(shown)
     across = min(4, len(chosen))
     titles = [
-        f"{line.validation_id}{': ' + str(line.doubtful) if line.doubtful else ''}"
+        f"{line.validation_id}{'<br>' + str(line.doubtful) if line.doubtful else ''}"
         for line in chosen.itertuples()
     ]
     down = -(-len(chosen) // across)
@@ -102,8 +111,9 @@ def column_histograms(
         figure.add_scatter(
             x=middle, y=part["normal"], mode="lines", line={"color": "#e45756"}, **where
         )
+    figure.update_annotations(font_size=11)
     figure.update_layout(
-        **(_LAYOUT | {"height": 220 * down + 60}),
+        **(_LAYOUT | {"height": 220 * down + 100, "margin": {"l": 60, "r": 20, "t": 100, "b": 50}}),
         title="Columns (z-scores) against the normal curve",
         showlegend=False,
         bargap=0,
@@ -148,8 +158,16 @@ def write_page(analysis: Analysis, path: Path) -> None:
         figure.to_html(full_html=False, include_plotlyjs="inline" if place == 0 else False)
         for place, figure in enumerate(figures(analysis).values())
     ]
-    head = "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Analysis</title>"
-    path.write_text(f"{head}</head><body>{''.join(parts)}</body></html>", encoding="utf-8")
+    facts = analysis.facts
+    head = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Analysis</title>"
+        "<style>body{font-family:sans-serif;max-width:70rem;margin:2rem auto}</style></head>"
+    )
+    title = (
+        f"<h1>Analysis of a selection</h1><p>{facts['rows']:,} training rows, {facts['columns']:,} "
+        f"validation instances, {len(facts['doubtful'])} of them doubtful for a z-score.</p>"
+    )
+    path.write_text(f"{head}<body>{title}{''.join(parts)}</body></html>", encoding="utf-8")
 
 
 def _figure(title: str, x: str, y: str) -> Figure:

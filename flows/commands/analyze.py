@@ -176,11 +176,10 @@ def _write(found: Analysis, folder: Path) -> None:
 
 
 def _show(found: Analysis) -> None:
-    from rich.console import Console
-
+    from flows.commands.matrix_input import output_console
     from flows.console import table
 
-    console = Console(soft_wrap=True)
+    console = output_console()
     facts, tables = found.facts, found.tables
     scale = facts["normalization"]
     merged = tables["aid_tasks"].merge(tables["thi"], on=["set", "task"])

@@ -134,11 +134,10 @@ def _text(messages: object) -> str:
 
 
 def _show(found: Explanation, texts: dict[str, str], method: str, source: str) -> None:
-    from rich.console import Console
-
+    from flows.commands.matrix_input import output_console
     from flows.console import table
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = output_console()
 
     def say(text: str = "") -> None:
         console.print(text, markup=False)

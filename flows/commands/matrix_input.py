@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from rich.console import Console
+
     from bids_core.matrix_files import LabelledMatrix
+
+_WIDTH = 120
 
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
@@ -23,6 +28,14 @@ def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> Lab
     if sources is not None:
         labelled = with_labels(labelled, sources, of="sources")
     return labelled
+
+
+def output_console() -> Console:
+    """Return the console for tables; wide where the output is not a terminal."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else _WIDTH
+    return Console(soft_wrap=True, highlight=False, width=width)
 
 
 @contextmanager

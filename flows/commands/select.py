@@ -145,11 +145,10 @@ def _counts(names: Any) -> dict[str, int]:
 
 
 def _show(selection: Selection, labelled: LabelledMatrix, facts: dict[str, Any]) -> None:
-    from rich.console import Console
-
+    from flows.commands.matrix_input import output_console
     from flows.console import table
 
-    console = Console(soft_wrap=True)
+    console = output_console()
     matrix = labelled.matrix
     frame = selection.first(min(_SHOWN, len(selection))).to_frame(
         matrix.row_ids, labelled.sources, matrix.validation_ids, labelled.tasks

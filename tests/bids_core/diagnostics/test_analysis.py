@@ -83,7 +83,7 @@ def test_pick_order_tables_know_what_each_method_can_say(analysis):
     assert set(kinds["random"]) == set(kinds["mine"]) == {"top_task", "source"}
     last = analysis.tables["along_picks"].query("set == 'bids' and picks == 30")
     assert last.groupby("kind")["share"].sum().tolist() == pytest.approx([1.0] * 4)
-    assert set(analysis.tables["utility"]["set"]) == {"bids", "less", "random"}
+    assert set(analysis.tables["utility"]["set"]) == {"bids", "less"}
 
 
 def test_near_duplicates_name_rows_of_the_pool(matrix, analysis):
