@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bids_core.gradients.fisher import FisherMetric
     from bids_core.gradients.store import GradientStore
 
 Floats = npt.NDArray[np.float32]
@@ -81,6 +82,7 @@ def stream_influence(
     subtasks: Sequence[str | None] | None = None,
     attributes: Mapping[str, Any] | None = None,
     keep_checkpoints: bool = False,
+    metrics: Sequence[FisherMetric] | None = None,
     on_progress: Progress = silent,
 ) -> None:
     """Compute the attribution matrix from gradient stores, a block of train rows at a time.
@@ -97,6 +99,8 @@ def stream_influence(
         subtasks: subtask of each validation row, None where it has none.
         attributes: what else to write down, JSON-serialisable.
         keep_checkpoints: also write `per_checkpoint` [C, N, M], the cosines before weighting.
+        metrics: one a checkpoint, to take cosines in the Fisher metric (TRAK's kernel) instead of
+            the plain one.
         on_progress: told how many train rows are done.
 
     Raises:
@@ -113,7 +117,16 @@ def stream_influence(
         raise MatrixError(msg)
     weights = _weights(checkpoint_weights, len(train_stores))
     n_rows, dim = train_stores[0].n_rows, train_stores[0].dim
+    if metrics is not None and len(metrics) != len(weights):
+        msg = f"{len(metrics)} metrics for {len(weights)} checkpoints"
+        raise MatrixError(msg)
     validation_CMP = [store.rows(0, store.n_rows) for store in validation_stores]
+    if metrics:
+        ids = validation_stores[0].row_ids
+        validation_CMP = [
+            metric.whiten(rows, row_ids=ids)
+            for metric, rows in zip(metrics, validation_CMP, strict=True)
+        ]
     labels = {
         "validation_ids": validation_stores[0].row_ids,
         "tasks": list(tasks),
@@ -133,6 +146,9 @@ def stream_influence(
     total = np.zeros((0, shape[1]), dtype=np.float32)
     for checkpoint, start, rows_bP in _read_ahead(train_stores, block):
         stop = start + len(rows_bP)
+        if metrics:
+            ids = train_stores[0].row_ids[start:stop]
+            rows_bP = metrics[checkpoint].whiten(rows_bP, row_ids=ids)
         cosines_bM = rows_bP @ validation_CMP[checkpoint].T
         if parts:
             parts[checkpoint][start:stop] = cosines_bM

@@ -2,18 +2,23 @@
 
 In reading order: `parameters` (what is trainable and where it lies), `loss`, `capture` and `plan`
 (how a batched backward pass gives each example's gradient), `engine`, `optimizer_update` (Adam),
-`hashing` and `projection`, `features` (a shard's work), `store` (Zarr).
+`hashing` and `projection`, `features` (a shard's work), `store` (Zarr). `ekfac` (before the
+projection) and `fisher` (after it) measure gradients in the curvature of the loss.
 """
 
+from bids_core.gradients.ekfac import Ekfac
 from bids_core.gradients.engine import per_example_gradients, stream_gradients
 from bids_core.gradients.features import Features, compute_features
+from bids_core.gradients.fisher import FisherMetric
 from bids_core.gradients.optimizer_update import adam_update
 from bids_core.gradients.parameters import n_trainable
 from bids_core.gradients.projection import Projector, make_projector
 from bids_core.gradients.store import GradientStore, open_store, write_shard
 
 __all__ = [
+    "Ekfac",
     "Features",
+    "FisherMetric",
     "GradientStore",
     "Projector",
     "adam_update",

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from bids_core.gradients.parameters import Slot
 
 
+class Observer(Protocol):
+    """Sees every call of a tapped layer in the backward pass."""
+
+    def __call__(self, module: nn.Module, x_BTI: torch.Tensor, grad_BTO: torch.Tensor) -> None:
+        """See a layer's input and the gradient of its output, float32, by example."""
+
+
 class Consumer(Protocol):
     """Takes the gradients of a batch parameter by parameter, each parameter once."""
 
@@ -63,6 +70,7 @@ class Capture:
         head: the output head, inside which rows are label positions instead of tokens.
         flat_is_batch: names of modules whose two-dimensional inputs are the batch's tokens in
             order (see `plan`); such inputs anywhere else are refused.
+        observe: sees the layers' inputs and output gradients, if given.
     """
 
     def __init__(
@@ -72,7 +80,9 @@ class Capture:
         *,
         head: nn.Module | None,
         flat_is_batch: frozenset[str] = frozenset(),
+        observe: Observer | None = None,
     ) -> None:
+        self._observe = observe
         self.head = head
         self.flat_is_batch = flat_is_batch
         self.flat_seen: set[str] = set()
@@ -159,6 +169,8 @@ class Capture:
     ) -> None:
         """Add one call's contribution to the gradients of a module's parameters."""
         x_BTI, grad_BTO = self._by_example(module, inside_head, x, grad)
+        if self._observe is not None:
+            self._observe(module, x_BTI, grad_BTO)
         for name, slot in self._taps[module].items():
             if name == "bias":
                 piece = grad_BTO.sum(1)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from bids_core.gradients.capture import Observer
     from bids_core.gradients.parameters import Slot
     from bids_core.gradients.plan import Plan
 
@@ -57,11 +58,16 @@ def per_example_gradients(model: nn.Module, batch: Mapping[str, torch.Tensor]) -
 
 
 def stream_gradients(
-    model: nn.Module, batch: Mapping[str, torch.Tensor], sink: Sink
+    model: nn.Module,
+    batch: Mapping[str, torch.Tensor],
+    sink: Sink,
+    *,
+    observe: Observer | None = None,
 ) -> torch.Tensor:
     """Hand the per-example gradients of a batch to `sink`, one parameter at a time.
 
-    Never holds [B, D]: a parameter's gradients are dropped once the sink has taken them.
+    Never holds [B, D]: a parameter's gradients are dropped once the sink has taken them. `observe`,
+    if given, sees the inputs and output gradients of the layers.
 
     Returns:
         [B] float32, the examples' losses.
@@ -79,7 +85,7 @@ def stream_gradients(
         while True:
             sink.begin(len(batch["labels"]))
             try:
-                losses = _run_taps(model, plan, batch, rows, sink)
+                losses = _run_taps(model, plan, batch, rows, sink, observe)
                 break
             except UnknownLayoutError as error:  # a layer the probe did not reach
                 plan.loop_layer(model, error.layer, "its input is not laid out by example")
@@ -89,12 +95,19 @@ def stream_gradients(
 
 
 def _run_taps(
-    model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor], rows: LabelRows, sink: Sink
+    model: nn.Module,
+    plan: Plan,
+    batch: dict[str, torch.Tensor],
+    rows: LabelRows,
+    sink: Sink,
+    observe: Observer | None,
 ) -> torch.Tensor:
     shape = (batch["input_ids"].shape[0], batch["input_ids"].shape[1])
     if not plan.tapped:
         return torch.empty(0)
-    capture = Capture(model, plan.tapped, head=plan.head, flat_is_batch=plan.flat_is_batch)
+    capture = Capture(
+        model, plan.tapped, head=plan.head, flat_is_batch=plan.flat_is_batch, observe=observe
+    )
     with frozen(plan.slots), capture.attached(rows, shape, sink.take):
         losses = example_losses(model, batch, rows, head=plan.head)
         if losses.requires_grad:

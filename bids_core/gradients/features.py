@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from bids_core.gradients.ekfac import Ekfac
     from bids_core.gradients.projection import Projector
     from bids_core.moments import AdamMoments
 
 logger = logging.getLogger(__name__)
 
-FeatureKind = Literal["adam", "sgd", "sign"]
+FeatureKind = Literal["adam", "sgd", "sign", "ekfac"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def compute_features(
     projector: Projector,
     moments: AdamMoments | None = None,
     adam_mode: AdamMode = "less_code",
+    curvature: Ekfac | None = None,
     tokens_per_batch: int = 2048,
     pad_token_id: int = 0,
     on_nonfinite: Literal["error", "reject"] = "error",
@@ -81,10 +83,12 @@ def compute_features(
     Args:
         model: causal language model with trainable (LoRA) parameters.
         examples: tokenized examples, each with a completion token.
-        feature: `adam` (LESS, training side), `sgd` (plain gradient) or `sign`.
+        feature: `adam` (LESS, training side), `sgd` (plain gradient), `sign`, or `ekfac` (plain
+            gradient in the Fisher metric, for both sides).
         projector: random projection of D coordinates.
         moments: state of the optimizer that ran; needed for `adam`.
         adam_mode: `less_code` or `paper`.
+        curvature: the fitted Fisher matrix; needed for `ekfac`.
         tokens_per_batch: padded tokens in one batch.
         pad_token_id: what padding is made of (never seen by the model's attention).
         on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and go on.
@@ -100,7 +104,7 @@ def compute_features(
     """
     _require_completions(examples)
     started = time.perf_counter()
-    sink = _FeatureSink(model, projector, feature, moments, adam_mode)
+    sink = _FeatureSink(model, projector, feature, moments, adam_mode, curvature)
     values = torch.empty(len(examples), projector.dim)
     losses = torch.empty(len(examples))
     done = 0
@@ -192,6 +196,7 @@ class _FeatureSink:
         feature: FeatureKind,
         moments: AdamMoments | None,
         adam_mode: AdamMode,
+        curvature: Ekfac | None,
     ) -> None:
         slots = trainable_slots(model)
         total = sum(slot.numel for slot in slots)
@@ -201,6 +206,10 @@ class _FeatureSink:
         if feature == "adam" and moments is None:
             msg = "the adam feature needs the moments of the optimizer that ran"
             raise ValueError(msg)
+        if feature == "ekfac" and curvature is None:
+            msg = "the ekfac feature needs a fitted curvature (Ekfac.fit)"
+            raise ValueError(msg)
+        self._curvature = curvature
         self._projector = projector
         self._feature = feature
         self._terms = _terms(slots, moments, adam_mode) if feature == "adam" and moments else {}
@@ -224,6 +233,8 @@ class _FeatureSink:
         elif self._feature == "sign":
             finite = torch.isfinite(grads_Bd).all(1, keepdim=True)
             grads_Bd = torch.where(finite, grads_Bd.sign(), torch.nan)
+        elif self._feature == "ekfac" and self._curvature is not None:
+            grads_Bd = self._curvature.whiten(slot, grads_Bd)
         piece = grads_Bd.to(self._out_BP.device)
         self._projector.add_(self._out_BP, piece, offset=slot.offset)
 
