@@ -108,8 +108,10 @@ def _fetch(model: BundledModel, scratch: Path) -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging as transformers_logging
 
     logger.info("converting %s to safetensors (about 15 s, once)", gguf.name)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     aside = folder.with_name("model-unfinished")
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,

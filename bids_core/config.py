@@ -70,7 +70,7 @@ class SourceConfig(Section):
     the environment. A relative path is relative to the config file."""
     name: Name | None = None
     """Name of the source, unique within pool, validation or test; default: the task's name, else
-    the file's stem or the folder's name."""
+    the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
     format: Literal[
         "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer"
     ] = "auto"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bids_core.data.chat import ChatRenderer
 from bids_core.data.ingest import Account, Ingested, ingest
+from bids_core.data.locate import split_suffix
 from bids_core.data.overlap import find_overlap
 from bids_core.data.rejects import RejectedRow
 from bids_core.data.sources import SPLITS, Source, SplitName, find_sources
@@ -170,9 +171,27 @@ def _nothing_left(what: str, sources: list[Source], rows: Ingested) -> str:
     return f"{what} has no usable row: {counts}{hint}"
 
 
+def _named_by_file(work: _Work) -> list[Example]:
+    """Name the pool rows of a glob or folder, where the entry has no name, after their files.
+
+    Forty-nine templates in a folder are forty-nine sources to a reader of the report.
+    """
+    names = {
+        file.shown: split_suffix(file.label)[0]
+        for source in work.sources
+        if source.split == "train" and source.config.name is None
+        for file in source.files
+        if file.label is not None
+    }
+    return [
+        replace(example, source=names.get(example.location.rpartition(":")[0], example.source))
+        for example in work.rows.examples
+    ]
+
+
 def _finish(works: list[_Work], overlap: pd.DataFrame) -> PreparedData:
     splits: dict[str, Split] = {
-        work.split: Split.of(work.rows.examples, work.tokens) for work in works
+        work.split: Split.of(_named_by_file(work), work.tokens) for work in works
     }
     rejects = [reject for work in works for reject in work.rows.rejects]
     accounts: list[Account] = [account for work in works for account in work.rows.accounts]

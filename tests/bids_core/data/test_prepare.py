@@ -216,3 +216,18 @@ def test_bad_configs_stop_before_anything_is_read(
         prepare(make_config(["pool.jsonl.gz"]), tokenizer_with(None), base_dir=tmp_path)
     with pytest.raises(DataError, match=r"^pool.jsonl.gz: the file can not be read"):
         prepare(make_config(["pool.jsonl.gz"]), tokenizer, base_dir=tmp_path)
+
+
+def test_pool_files_of_a_glob_count_as_one_source_each_unless_it_is_named(
+    write, tmp_path, make_config, tokenizer
+):
+    for name in ("a", "b"):
+        write(f"pool/{name}.jsonl", [good(i, id=f"{name}{i}") for i in range(2)])
+    write("validation.jsonl", [good(9)])
+    validation = [{"task": "t", "capability": "c", "path": "validation.jsonl"}]
+    config = make_config([{"path": "pool/*.jsonl"}], validation)
+    frame = prepare(config, tokenizer, base_dir=tmp_path).train.frame
+    assert frame["source"].tolist() == ["a", "a", "b", "b"]
+    config = make_config([{"path": "pool/*.jsonl", "name": "mine"}], validation)
+    frame = prepare(config, tokenizer, base_dir=tmp_path).train.frame
+    assert frame["source"].tolist() == ["mine"] * 4
