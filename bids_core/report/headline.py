@@ -148,21 +148,18 @@ def _verdict(main: Standing, rivals: list[Standing], scores: pd.DataFrame) -> st
             f"{percent(main.by_task)} over {basis}."
         )
     if gap.value > 0:
-        verdict = (
-            "that lead is within noise" if gap.is_noise else "that lead is larger than the noise"
-        )
+        first = f"No clear winner: {label}" if gap.is_noise else label
+        verdict = "within noise" if gap.is_noise else "more than noise"
         return (
-            f"{label} has the highest macro average over {basis}: {percent(main.by_task)}, "
-            f"{_points(gap)} ahead of {method_label(best.method)} ({percent(best.by_task)}); "
-            f"{verdict}."
+            f"{first} has the highest macro average over {basis}: {percent(main.by_task)}, "
+            f"{_points(gap)} ahead of {method_label(best.method)} ({percent(best.by_task)}), "
+            f"which is {verdict}."
         )
-    verdict = (
-        "that deficit is within noise" if gap.is_noise else "that deficit is larger than the noise"
-    )
+    verdict = "within noise" if gap.is_noise else "more than noise"
     return (
         f"{label} does not win here: {method_label(best.method)} has the highest macro average "
         f"over {basis}, {percent(best.by_task)} against {percent(main.by_task)}; the difference is "
-        f"{_points(difference(best, main))}, and {verdict}."
+        f"{_points(difference(best, main))}, which is {verdict}."
     )
 
 
@@ -173,7 +170,7 @@ def _against_random(main: Standing, rivals: list[Standing]) -> str:
     gap = difference(main, random)
     side = "above" if gap.value >= 0 else "below"
     shown = gap if gap.value >= 0 else difference(random, main)
-    noise = "within noise" if gap.is_noise else "larger than the noise"
+    noise = "within noise" if gap.is_noise else "more than noise"
     return f"It is {side} random selection by {_points(shown)}, {noise}."
 
 

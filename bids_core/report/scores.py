@@ -66,7 +66,7 @@ def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
     is_loss = of == "loss"
     values = [_value(cell, "answer_loss" if is_loss else "score") for cell in cells]
     known = [value for value in values if value == value]
-    best = (min if is_loss else max)(known) if known else None
+    best = (min if is_loss else max)(known) if len(set(known)) > 1 else None
     show = number if is_loss else percent
     return {
         "task": first.task,
@@ -112,7 +112,7 @@ def _macro(ranking: Sequence[Standing], methods: Sequence[str]) -> list[dict[str
 
 
 def _best_high(values: Sequence[float], errors: Sequence[str]) -> list[dict[str, Any]]:
-    best = max(values)
+    best = max(values) if len(set(values)) > 1 else None
     return [
         {"value": percent(value), "error": error, "best": value == best}
         for value, error in zip(values, errors, strict=True)
@@ -121,7 +121,7 @@ def _best_high(values: Sequence[float], errors: Sequence[str]) -> list[dict[str,
 
 def _best_low(values: Iterable[float]) -> list[dict[str, Any]]:
     listed = list(values)
-    best = min(listed)
+    best = min(listed) if len(set(listed)) > 1 else None
     return [{"value": number(value), "error": "", "best": value == best} for value in listed]
 
 

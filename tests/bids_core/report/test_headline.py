@@ -16,13 +16,14 @@ from bids_core.report.headline import (
 def test_a_clear_winner_is_called_one(make_scores):
     text = headline(make_scores(n=1000, bids=(0.9, 0.9), less=(0.1, 0.2)), "bids")
     assert text.startswith("BIDS has the highest macro average over 2 tasks (2,000 test rows): 90")
-    assert "ahead of LESS (15.0%); that lead is larger than the noise." in text
+    assert "ahead of LESS (15.0%), which is more than noise." in text
 
 
 def test_a_small_lead_is_called_noise(make_scores):
     text = headline(make_scores(bids=(0.52, 0.5), less=(0.5, 0.5)), "bids")
     assert "1.0 percentage points" in text
-    assert "that lead is within noise." in text
+    assert text.startswith("No clear winner: BIDS has the highest")
+    assert "ahead of LESS (50.0%), which is within noise." in text
 
 
 def test_a_defeat_is_said_first_and_plainly(make_scores):
@@ -30,7 +31,7 @@ def test_a_defeat_is_said_first_and_plainly(make_scores):
     text = headline(scores, "bids")
     assert text.startswith("BIDS does not win here: random has the highest macro average")
     assert "50.0% against 20.0%" in text
-    assert "that deficit is larger than the noise" in text
+    assert "which is more than noise" in text
 
 
 def test_a_tie_is_a_tie(make_scores):

@@ -143,6 +143,12 @@ def test_best_scores_are_marked(full_inputs):
     assert re.findall(r'<td class="number best">([\d.]+%)', quiz) == ["60.0%"]
 
 
+def test_nothing_is_best_where_all_are_equal(full_inputs, make_scores):
+    scores = make_scores(bids=(0.0, 0.2), less=(0.0, 0.1)).assign(answer_loss=1.0)
+    html = build_report(replace(full_inputs, scores=scores))
+    assert html.count('class="number best"') == 3  # quiz, and the two macro averages
+
+
 def test_same_inputs_same_page(full_inputs):
     assert build_report(full_inputs) == build_report(full_inputs)
 
