@@ -5,44 +5,33 @@ Shapes: N training rows, M validation instances (columns).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_core.errors import MatrixError, UserError
+from bids_core.errors import MatrixError
+from bids_core.labels import ROW_ID, Labels, read_frame
 from bids_core.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import pandas as pd
-
-ROW_ID: Final = "row_id"
-VALIDATION_ID: Final = "validation_id"
+    from collections.abc import Callable
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
 class LabelledMatrix:
-    """A matrix and what is known about its rows and columns.
+    """A matrix and what its file says about its rows and columns.
 
     Args:
-        matrix: [N, M], with names where the file had them.
-        tasks: M names.
-        subtasks: M names.
-        capabilities: M names.
-        sources: N names.
+        matrix: [N, M].
+        labels: of its rows and columns.
         checkpoints: C matrices [N, M] of cosines before weighting, where the file keeps them.
         checkpoint_weights: C weights.
     """
 
     matrix: Matrix
-    tasks: tuple[str, ...] | None = None
-    subtasks: tuple[str, ...] | None = None
-    capabilities: tuple[str, ...] | None = None
-    sources: tuple[str, ...] | None = None
+    labels: Labels
     checkpoints: tuple[MatrixLike, ...] = ()
     checkpoint_weights: tuple[float, ...] = ()
 
@@ -82,7 +71,7 @@ def _read_npy(path: Path) -> LabelledMatrix:
     except (OSError, ValueError, EOFError) as error:
         msg = f"{path} can not be read as a numpy array: {error}"
         raise MatrixError(msg) from error
-    return LabelledMatrix(as_matrix(np.asarray(values)))
+    return _named(as_matrix(np.asarray(values)))
 
 
 def _read_zarr(path: Path) -> LabelledMatrix:
@@ -96,17 +85,21 @@ def _read_zarr(path: Path) -> LabelledMatrix:
         msg = f"{path} can not be read as a Zarr array: {error}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
-        return LabelledMatrix(as_matrix(node))
+        return _named(as_matrix(node))
     if "attribution" not in node:
         msg = f"{path} is a Zarr group without an array named 'attribution'"
         raise MatrixError(msg)
     opened = open_attribution(path)
     matrix = as_matrix(opened.matrix, row_ids=opened.row_ids, validation_ids=opened.validation_ids)
-    return LabelledMatrix(
-        matrix,
+    labels = replace(
+        _named(matrix).labels,
         tasks=tuple(opened.tasks),
         subtasks=tuple(opened.subtasks),
         capabilities=tuple(opened.capabilities),
+    )
+    return LabelledMatrix(
+        matrix,
+        labels,
         checkpoints=tuple(
             node[f"checkpoint_{c}"]
             for c in range(len(opened.checkpoint_weights))
@@ -128,110 +121,9 @@ def _read_table(path: Path) -> LabelledMatrix:
         raise MatrixError(msg)
     values = np.ascontiguousarray(frame.to_numpy())
     names = [str(name) for name in frame.columns]
-    return LabelledMatrix(as_matrix(values, row_ids=row_ids, validation_ids=names))
+    return _named(as_matrix(values, row_ids=row_ids, validation_ids=names))
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a `.parquet` or `.csv` file.
-
-    Raises:
-        UserError: it is not there or damaged.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
-        msg = f"{path} can not be read as a table: {error}"
-        raise UserError(msg) from error
-
-
-def with_labels(labelled: LabelledMatrix, path: Path, *, of: str = "tasks") -> LabelledMatrix:
-    """Add the labels of a file to a matrix.
-
-    Args:
-        labelled: the matrix.
-        path: `.txt`: one name a line, in the order of the columns (rows, for sources). `.json`: a
-            list in that order, or an object that maps the validation (row) id to the name.
-            `.csv` or `.parquet`: a column `validation_id` (`row_id`) and a column `task`
-            (`source`); further columns `subtask` and `capability` are read too. Where the matrix
-            names nothing, ids are the numbers 0, 1, ...
-        of: `tasks` or `sources`.
-
-    Raises:
-        UserError: the file can not be read, or does not fit the matrix.
-    """
-    matrix = labelled.matrix
-    if of == "tasks":
-        known, count, key = matrix.validation_ids, matrix.n_columns, VALIDATION_ID
-    else:
-        known, count, key = matrix.row_ids, matrix.n_rows, ROW_ID
-    ids = [str(place) for place in range(count)] if known is None else list(known)
-    found: dict[str, Any] = {}
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".parquet"):
-        found = _labels_of_table(path, ids, key=key, of=of)
-    else:
-        listed = read_json(path) if suffix == ".json" else read_lines(path)
-        names = _mapped(listed, ids, path, key) if isinstance(listed, dict) else listed
-        found[of] = names
-    for kind, names in found.items():
-        if len(names) != count:
-            what = "columns" if of == "tasks" else "rows"
-            msg = f"{path} has {len(names)} {kind} but the matrix has {count} {what}"
-            raise UserError(msg)
-    changes: dict[str, Any] = {kind: tuple(map(str, names)) for kind, names in found.items()}
-    return replace(labelled, **changes)
-
-
-def _labels_of_table(path: Path, ids: Sequence[str], *, key: str, of: str) -> dict[str, Any]:
-    frame = read_frame(path)
-    columns = {"tasks": "task", "sources": "source"}
-    for needed in (key, columns[of]):
-        if needed not in frame:
-            msg = f"{path} has no column {needed!r} (it has {', '.join(map(str, frame))})"
-            raise UserError(msg)
-    names = {of: columns[of]}
-    if of == "tasks":
-        names |= {"subtasks": "subtask", "capabilities": "capability"}
-    keys = frame[key].astype(str)
-    return {
-        kind: _mapped(dict(zip(keys, frame[name], strict=True)), ids, path, key)
-        for kind, name in names.items()
-        if name in frame
-    }
-
-
-def _mapped(mapping: dict[str, Any], ids: Sequence[str], path: Path, key: str) -> list[Any]:
-    missing = [name for name in ids if name not in mapping]
-    if missing:
-        msg = f"{path} names no label for {key} {missing[0]!r} ({len(missing)} are missing)"
-        raise UserError(msg)
-    return [mapping[name] for name in ids]
-
-
-def read_json(path: Path) -> Any:
-    """Return the list or object of a JSON file.
-
-    Raises:
-        UserError: it can not be read, or holds something else.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} can not be read as JSON: {error}"
-        raise UserError(msg) from error
-    if not isinstance(value, list | dict):
-        msg = f"{path} must hold a list of names or an object that maps ids to names"
-        raise UserError(msg)
-    return value
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file; blank lines at its end do not count."""
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} can not be read as text: {error}"
-        raise UserError(msg) from error
-    return [line.strip() for line in lines]
+def _named(matrix: Matrix) -> LabelledMatrix:
+    labels = Labels(matrix.n_rows, matrix.n_columns, matrix.row_ids, matrix.validation_ids)
+    return LabelledMatrix(matrix, labels)

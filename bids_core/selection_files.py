@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import UserError
-from bids_core.matrix_files import ROW_ID, LabelledMatrix, read_frame, read_json, read_lines
+from bids_core.labels import ROW_ID, Labels, read_frame, read_json, read_lines
 from bids_core.selection import Selection
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check_selection_path(path: Path) -> None:
         raise UserError(msg)
 
 
-def write_selection(path: Path, selection: Selection, labelled: LabelledMatrix) -> None:
+def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
     """Write a selection; the suffix decides the form.
 
     Args:
@@ -43,16 +43,13 @@ def write_selection(path: Path, selection: Selection, labelled: LabelledMatrix) 
             utility, winning_column, winning_validation, winning_task; `.npy`: the row indices;
             `.txt`: the row ids, one a line. Parent folders are made; a file there is replaced.
         selection: the picks.
-        labelled: the matrix that they were made from.
+        labels: names of the rows and columns.
 
     Raises:
         UserError: the suffix is none of these, or the file can not be written.
     """
     check_selection_path(path)
-    matrix = labelled.matrix
-    frame = selection.to_frame(
-        matrix.row_ids, labelled.sources, matrix.validation_ids, labelled.tasks
-    )
+    frame = selection.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
     suffix = path.suffix.lower()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,12 +68,12 @@ def write_selection(path: Path, selection: Selection, labelled: LabelledMatrix) 
         raise UserError(msg) from error
 
 
-def read_selection(path: Path, labelled: LabelledMatrix) -> Selection | Ints:
+def read_selection(path: Path, labels: Labels) -> Selection | Ints:
     """Read a selection, in pick order.
 
     Args:
         path: what `write_selection` wrote, or a table with a column `row_id`, or a list of ids.
-        labelled: the matrix that its rows belong to; row ids are looked up there.
+        labels: of the matrix that its rows belong to; row ids are looked up there.
 
     Returns:
         A `Selection` if the file has utilities and winning columns, otherwise [B] row indices.
@@ -87,30 +84,30 @@ def read_selection(path: Path, labelled: LabelledMatrix) -> Selection | Ints:
     check_selection_path(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _in_range(_read_indices(path), path, labelled)
+        return _in_range(_read_indices(path), path, labels)
     if suffix == ".txt":
-        return _rows_of(read_lines(path), path, labelled)
+        return _rows_of(read_lines(path), path, labels)
     if suffix == ".json":
         listed = list(read_json(path))
         if not all(isinstance(pick, dict) for pick in listed):
-            return _rows_of([str(name) for name in listed], path, labelled)
+            return _rows_of([str(name) for name in listed], path, labels)
         import pandas as pd
 
         frame = pd.DataFrame(listed)
     else:
         frame = read_frame(path)
-    return _of_frame(frame, path, labelled)
+    return _of_frame(frame, path, labels)
 
 
-def _of_frame(frame: pd.DataFrame, path: Path, labelled: LabelledMatrix) -> Selection | Ints:
+def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | Ints:
     if ROW_ID not in frame:
         msg = f"{path} has no column {ROW_ID!r} (it has {', '.join(map(str, frame))})"
         raise UserError(msg)
-    rows = _rows_of([str(name) for name in frame[ROW_ID]], path, labelled)
+    rows = _rows_of([str(name) for name in frame[ROW_ID]], path, labels)
     if not {"utility", "winning_column"} <= set(frame):
         return rows
     columns = frame["winning_column"].to_numpy(dtype=np.int64)
-    if columns.max(initial=-1) >= labelled.matrix.n_columns:
+    if columns.max(initial=-1) >= (labels.n_columns or 0):
         msg = f"{path} names winning column {columns.max()}, which the matrix does not have"
         raise UserError(msg)
     return Selection(
@@ -119,7 +116,7 @@ def _of_frame(frame: pd.DataFrame, path: Path, labelled: LabelledMatrix) -> Sele
         winning_columns=columns,
         method="file",
         normalization="none",
-        n_rows=labelled.matrix.n_rows,
+        n_rows=labels.n_rows,
     )
 
 
@@ -135,8 +132,8 @@ def _read_indices(path: Path) -> Ints:
     return np.asarray(values, dtype=np.int64)
 
 
-def _in_range(rows: Ints, path: Path, labelled: LabelledMatrix) -> Ints:
-    outside = rows[(rows < 0) | (rows >= labelled.matrix.n_rows)]
+def _in_range(rows: Ints, path: Path, labels: Labels) -> Ints:
+    outside = rows[(rows < 0) | (rows >= labels.n_rows)]
     if len(outside) or not len(rows):
         what = f"row {outside[0]}, which the matrix does not have" if len(outside) else "no row"
         msg = f"{path} names {what}"
@@ -144,9 +141,8 @@ def _in_range(rows: Ints, path: Path, labelled: LabelledMatrix) -> Ints:
     return rows
 
 
-def _rows_of(names: list[str], path: Path, labelled: LabelledMatrix) -> Ints:
-    matrix = labelled.matrix
-    ids = matrix.row_ids if matrix.row_ids is not None else range(matrix.n_rows)
+def _rows_of(names: list[str], path: Path, labels: Labels) -> Ints:
+    ids = labels.row_ids if labels.row_ids is not None else range(labels.n_rows)
     place = {str(name): row for row, name in enumerate(ids)}
     unknown = [name for name in names if name not in place]
     if unknown or not names:

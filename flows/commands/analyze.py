@@ -78,9 +78,9 @@ def analyze(
         found = analyze_matrix(
             labelled.matrix,
             sets,
-            tasks=labelled.tasks,
-            capabilities=labelled.capabilities,
-            sources=labelled.sources,
+            tasks=labelled.labels.tasks,
+            capabilities=labelled.labels.capabilities,
+            sources=labelled.labels.sources,
             normalization=normalization,
         )
         if len(labelled.checkpoints) > 1:
@@ -107,7 +107,7 @@ def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
         if path.stem in sets:
             msg = f"two selections are called {path.stem!r}: rename one of the files"
             raise UserError(msg)
-        sets[path.stem] = read_selection(path, labelled)
+        sets[path.stem] = read_selection(path, labelled.labels)
     return sets
 
 
@@ -126,9 +126,9 @@ def _make_sets(
             budget,
             method=name,
             normalization=normalization,
-            tasks=labelled.tasks,
-            subtasks=labelled.subtasks,
-            sources=labelled.sources,
+            tasks=labelled.labels.tasks,
+            subtasks=labelled.labels.subtasks,
+            sources=labelled.labels.sources,
             seed=seed,
         )
         for name in methods
@@ -150,14 +150,18 @@ def _add_stability(
         raise UserError(msg)
     count = parse_budget(budget)
     found.tables["stability"] = leave_one_out(
-        labelled.matrix, count, tasks=labelled.tasks, method=method, normalization=normalization
+        labelled.matrix,
+        count,
+        tasks=labelled.labels.tasks,
+        method=method,
+        normalization=normalization,
     )
     if labelled.checkpoints:
         found.tables["checkpoint_stability"] = leave_out_checkpoints(
             labelled.checkpoints,
             labelled.checkpoint_weights,
             count,
-            tasks=labelled.tasks,
+            tasks=labelled.labels.tasks,
             method=method,
             normalization=normalization,
         )

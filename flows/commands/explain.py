@@ -52,9 +52,9 @@ def explain(
         labelled.matrix,
         selection,
         _find(row, labelled, selection),
-        tasks=labelled.tasks,
-        subtasks=labelled.subtasks,
-        sources=labelled.sources,
+        tasks=labelled.labels.tasks,
+        subtasks=labelled.labels.subtasks,
+        sources=labelled.labels.sources,
         seed=int(handle.record()["seed"] or 0),
     )
     validation = data.validation.frame.set_index("row_id")["messages"].to_dict()
@@ -85,7 +85,8 @@ def _open_matrix(handle: Handle, source_of: dict[str, str]) -> LabelledMatrix:
 
     labelled = read_matrix(_only(handle, "*.zarr"))
     ids = labelled.matrix.row_ids or ()
-    return replace(labelled, sources=tuple(source_of[name] for name in ids))
+    labels = replace(labelled.labels, sources=tuple(source_of[name] for name in ids))
+    return replace(labelled, labels=labels)
 
 
 def _open_selection(handle: Handle, labelled: LabelledMatrix) -> Selection:
@@ -94,7 +95,7 @@ def _open_selection(handle: Handle, labelled: LabelledMatrix) -> Selection:
     from bids_core.selection import METHODS, Selection
     from bids_core.selection_files import read_selection
 
-    selection = read_selection(_only(handle, "*.parquet"), labelled)
+    selection = read_selection(_only(handle, "*.parquet"), labelled.labels)
     if not isinstance(selection, Selection):
         msg = f"{handle.key}: the selection does not say what its picks were worth; run it again"
         raise UserError(msg)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bids_core.labels import Labels
     from bids_core.matrix_files import LabelledMatrix
 
 _WIDTH = 120
@@ -20,14 +21,81 @@ _WIDTH = 120
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
     """Read a matrix with the labels that the user gave, on top of those that it brings."""
-    from bids_core.matrix_files import read_matrix, with_labels
+    from dataclasses import replace
+
+    from bids_core.matrix_files import read_matrix
 
     labelled = read_matrix(matrix)
+    return replace(labelled, labels=with_files(labelled.labels, tasks, sources))
+
+
+def with_files(labels: Labels, tasks: Path | None, sources: Path | None) -> Labels:
+    """Add the labels that the user gave."""
     if tasks is not None:
-        labelled = with_labels(labelled, tasks, of="tasks")
+        labels = labels.with_file(tasks, of="tasks")
     if sources is not None:
-        labelled = with_labels(labelled, sources, of="sources")
-    return labelled
+        labels = labels.with_file(sources, of="sources")
+    return labels
+
+
+def open_inputs(
+    *,
+    matrix: Path | None,
+    tasks: Path | None,
+    sources: Path | None,
+    texts: Path | None,
+    validation_texts: Path | None,
+    representations: Path | None,
+    validation_representations: Path | None,
+    perplexities: Path | None,
+) -> tuple[Labels, dict[str, Any]]:
+    """Read what was given of a selection's inputs.
+
+    Returns:
+        Names of rows and columns (the first input that has them names them), and the inputs as
+        `bids_core.selection.select` takes them.
+
+    Raises:
+        UserError: a file can not be read, or nothing was given.
+    """
+    from bids_core.errors import UserError
+    from bids_core.labels import Labels
+    from bids_core.matrix_files import read_matrix
+    from bids_core.signal_files import read_perplexities, read_texts
+
+    inputs: dict[str, Any] = {"attribution": None}
+    rows: list[tuple[int, Any]] = []  # (how many, their names)
+    columns: list[tuple[int, Any]] = []
+    labels = None
+    if matrix is not None:
+        labelled = read_matrix(matrix)
+        inputs["attribution"], labels = labelled.matrix, labelled.labels
+    for name, path, axis in (
+        ("representations", representations, rows),
+        ("validation_representations", validation_representations, columns),
+    ):
+        if path is not None:
+            states = read_matrix(path).matrix
+            inputs[name] = states.values
+            axis.append((states.n_rows, states.row_ids))
+    for name, path, axis in (
+        ("texts", texts, rows),
+        ("validation_texts", validation_texts, columns),
+    ):
+        if path is not None:
+            ids, inputs[name] = read_texts(path)
+            axis.append((len(inputs[name]), ids))
+    if perplexities is not None:
+        inputs["perplexities"] = read_perplexities(perplexities)
+        rows.append((inputs["perplexities"].size, None))
+    if labels is None:
+        if not rows:
+            msg = "nothing to select from: give a MATRIX (or --texts, --representations, ...)"
+            raise UserError(msg)
+        n_rows, row_ids = rows[0]
+        n_columns, validation_ids = columns[0] if columns else (None, None)
+        labels = Labels(n_rows, n_columns, row_ids, validation_ids)
+    return with_files(labels, tasks, sources), inputs
 
 
 def output_console() -> Console:

@@ -11,20 +11,17 @@ import typer
 from bids_core.errors import UserError
 
 if TYPE_CHECKING:
-    from bids_core.matrix_files import LabelledMatrix
+    from bids_core.labels import Labels
     from bids_core.selection import Selection
 
 _SHOWN = 10
 
-MatrixArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="MATRIX",
-        help="Influence of training rows (rows) on validation instances (columns): .npy, .zarr "
-        "(an array, or what the attribution stage wrote), .parquet or .csv (columns are "
-        "validation instances; a column `row_id` names the rows).",
-    ),
-]
+MATRIX_HELP = (
+    "Influence of training rows (rows) on validation instances (columns): .npy, .zarr (an array, "
+    "or what the attribution stage wrote), .parquet or .csv (columns are validation instances; a "
+    "column `row_id` names the rows)."
+)
+MatrixArgument = Annotated[Path, typer.Argument(metavar="MATRIX", help=MATRIX_HELP)]
 TasksOption = Annotated[
     Path | None,
     typer.Option(
@@ -49,14 +46,56 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 
 def select(
-    matrix: MatrixArgument,
     budget: Annotated[
         str, typer.Option(help="How many rows: a count (500) or a fraction of them (0.15).")
     ],
-    method: Annotated[str, typer.Option(help="Selection method.")] = "bids",
+    matrix: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[MATRIX]",
+            help=f"{MATRIX_HELP} Not needed by methods that work on texts, representations or "
+            "perplexities.",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="bids, instance_max, less, task_max, sum, round_robin, round_robin_tasks, quota, "
+            "knn_uniform, optimal_transport, random, random_balanced, full; from texts bm25, dsir; "
+            "from representations rds, rds_plus; from perplexities perplexity, perplexity_low, "
+            "perplexity_high."
+        ),
+    ] = "bids",
     normalization: NormalizationOption = "zscore",
     tasks: TasksOption = None,
     sources: SourcesOption = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Training texts: .txt (one a line), .json, .jsonl, .csv or .parquet with `text`, "
+            "`messages` or `prompt` and `completion`, and perhaps `row_id`.",
+        ),
+    ] = None,
+    validation_texts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Validation texts, in the same forms."),
+    ] = None,
+    representations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Hidden states, a training row each, like MATRIX."),
+    ] = None,
+    validation_representations: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Hidden states, a validation instance each."),
+    ] = None,
+    perplexities: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Perplexity of each training row: .txt, .npy, or a table with `perplexity`.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
     out: Annotated[
         Path | None,
@@ -71,34 +110,43 @@ def select(
     """Select the rows worth training on from an attribution matrix."""
     from bids_core.selection import select as select_rows
     from bids_core.selection_files import check_selection_path, write_selection
-    from flows.commands.matrix_input import open_labelled, showing_warnings
+    from flows.commands.matrix_input import open_inputs, showing_warnings
 
     if out is not None:
         check_selection_path(out)
     count = parse_budget(budget)
-    labelled = open_labelled(matrix, tasks, sources)
+    labels, inputs = open_inputs(
+        matrix=matrix,
+        tasks=tasks,
+        sources=sources,
+        texts=texts,
+        validation_texts=validation_texts,
+        representations=representations,
+        validation_representations=validation_representations,
+        perplexities=perplexities,
+    )
     started = time.perf_counter()
     with showing_warnings():
         selection = select_rows(
-            labelled.matrix,
-            count,
+            budget=count,
             method=method,
             normalization=normalization,
-            tasks=labelled.tasks,
-            subtasks=labelled.subtasks,
-            sources=labelled.sources,
+            tasks=labels.tasks,
+            subtasks=labels.subtasks,
+            sources=labels.sources,
             seed=seed,
+            **inputs,
         )
     seconds = time.perf_counter() - started
     if out is not None:
-        write_selection(out, selection, labelled)
-    facts = _facts(selection, labelled, seconds=seconds, seed=seed, out=out)
+        write_selection(out, selection, labels)
+    facts = _facts(selection, labels, seconds=seconds, seed=seed, out=out)
     if as_json:
         import json
 
         typer.echo(json.dumps(facts | {"indices": selection.indices.tolist()}))
     else:
-        _show(selection, labelled, facts)
+        _show(selection, labels, facts)
 
 
 def parse_budget(text: str) -> int | float:
@@ -118,21 +166,21 @@ def parse_budget(text: str) -> int | float:
 
 def _facts(
     selection: Selection,
-    labelled: LabelledMatrix,
+    labels: Labels,
     *,
     seconds: float,
     seed: int,
     out: Path | None,
 ) -> dict[str, Any]:
-    frame = selection.to_frame(tasks=labelled.tasks, sources=labelled.sources)
+    frame = selection.to_frame(tasks=labels.tasks, sources=labels.sources)
     return {
         "method": selection.method,
         "normalization": selection.normalization,
-        "rows": labelled.matrix.n_rows,
-        "columns": labelled.matrix.n_columns,
+        "rows": labels.n_rows,
+        "columns": labels.n_columns,
         "selected": len(selection),
         "seed": seed,
-        "left_out": [labelled.matrix.column_name(column) for column in selection.left_out],
+        "left_out": [labels.column_name(column) for column in selection.left_out],
         "picks_per_task": _counts(frame["winning_task"]),
         "picks_per_source": _counts(frame["source"]),
         "seconds": round(seconds, 3),
@@ -144,14 +192,13 @@ def _counts(names: Any) -> dict[str, int]:
     return {str(name): int(count) for name, count in names.value_counts().items()}
 
 
-def _show(selection: Selection, labelled: LabelledMatrix, facts: dict[str, Any]) -> None:
+def _show(selection: Selection, labels: Labels, facts: dict[str, Any]) -> None:
     from flows.commands.matrix_input import output_console
     from flows.console import table
 
     console = output_console()
-    matrix = labelled.matrix
     frame = selection.first(min(_SHOWN, len(selection))).to_frame(
-        matrix.row_ids, labelled.sources, matrix.validation_ids, labelled.tasks
+        labels.row_ids, labels.sources, labels.validation_ids, labels.tasks
     )
     shown = ["rank", "row_id", "source", "utility", "winning_validation", "winning_task"]
     shown = [name for name in shown if not frame[name].isna().all()]

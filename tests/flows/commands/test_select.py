@@ -102,6 +102,32 @@ def test_the_attribution_artifact_brings_its_names(tmp_path, matrix):
     assert set(found["picks_per_task"]) <= set(TASKS)
 
 
+def test_methods_that_need_no_influence_need_no_matrix(tmp_path):
+    pool = [{"row_id": f"p{i}", "text": f"add {i} and {i + 1}"} for i in range(8)]
+    pool += [{"row_id": "py", "messages": [{"role": "user", "content": "write python code"}]}]
+    (tmp_path / "pool.jsonl").write_text("\n".join(json.dumps(row) for row in pool))
+    (tmp_path / "val.txt").write_text("python code\nadd 3\n")
+    (tmp_path / "tasks.txt").write_text("code\nmath\n")
+    given = ["--texts", tmp_path / "pool.jsonl", "--validation-texts", tmp_path / "val.txt",
+             "--tasks", tmp_path / "tasks.txt"]  # fmt: skip
+    out = tmp_path / "picks.txt"
+    found = as_json("select", "--budget", 2, "--method", "bm25", *given, "--out", out)
+    assert out.read_text().startswith("py\n")
+    assert (found["rows"], found["columns"]) == (9, 2)
+    assert len(as_json("select", "--budget", 2, "--method", "dsir", *given)["indices"]) == 2
+    np.save(tmp_path / "h.npy", np.random.default_rng(0).standard_normal((9, 4)))
+    np.save(tmp_path / "v.npy", np.random.default_rng(1).standard_normal((2, 4)))
+    states = ["--representations", tmp_path / "h.npy",
+              "--validation-representations", tmp_path / "v.npy"]  # fmt: skip
+    for method in ("rds", "rds_plus"):
+        found = as_json("select", "--budget", 2, "--method", method, *states,
+                        "--tasks", tmp_path / "tasks.txt")  # fmt: skip
+        assert len(found["indices"]) == 2
+    (tmp_path / "ppl.txt").write_text("3.5\n1.5\n2.5\n")
+    given = ["--perplexities", tmp_path / "ppl.txt", "--method", "perplexity_low"]
+    assert as_json("select", "--budget", 2, *given)["indices"] == [1, 2]
+
+
 def test_tables_are_readable(files):
     result = run("select", files / "a.npy", "--budget", "10%", "--tasks", files / "tasks.txt")
     assert "5 of 50 rows selected with bids (zscore)" in result.stdout
@@ -179,6 +205,9 @@ def test_a_column_that_is_left_out_is_named(files):
         (["pickle.npy", "--budget", "3"], "can not be read as a numpy array"),
         (["broken.parquet", "--budget", "3"], "can not be read as a table"),
         (["text.csv", "--budget", "3"], "column 'b' of"),
+        (["--budget", "3"], "nothing to select from"),
+        (["--budget", "1", "--perplexities", "tasks.txt"], "can not be read as numbers"),
+        (["--budget", "1", "--texts", "bad.jsonl"], "no `text`"),
     ],
 )
 def test_a_mistake_is_one_clear_line(files, monkeypatch, arguments, message):
@@ -187,6 +216,7 @@ def test_a_mistake_is_one_clear_line(files, monkeypatch, arguments, message):
     (files / "broken.npy").write_bytes(b"nothing")
     (files / "broken.parquet").write_bytes(b"nothing")
     (files / "text.csv").write_text("a,b\n1,x\n")
+    (files / "bad.jsonl").write_text('{"x": 1}\n')
     np.save(files / "pickle.npy", np.array([{}, {}]), allow_pickle=True)
     result = run("select", *arguments)
     assert isinstance(result.exception, UserError)

@@ -1,0 +1,160 @@
+"""Names of rows and columns: ids, tasks, subtasks, capabilities, sources; and files of them.
+
+Shapes: N training rows, M validation instances (columns).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+ROW_ID: Final = "row_id"
+VALIDATION_ID: Final = "validation_id"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known about rows and columns; None where nothing is.
+
+    Args:
+        n_rows: number of rows N.
+        n_columns: number of validation instances M; None where there are none.
+        row_ids: N names; without them rows are called by their index.
+        validation_ids: M names; without them columns are called by their index.
+        tasks: M names.
+        subtasks: M names.
+        capabilities: M names.
+        sources: N names.
+    """
+
+    n_rows: int
+    n_columns: int | None = None
+    row_ids: Sequence[str] | None = None
+    validation_ids: Sequence[str] | None = None
+    tasks: tuple[str, ...] | None = None
+    subtasks: tuple[str, ...] | None = None
+    capabilities: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+
+    def column_name(self, column: int) -> str:
+        """Return how messages call a column."""
+        if self.validation_ids is None:
+            return f"column {column}"
+        return f"column {column} ({self.validation_ids[column]!r})"
+
+    def with_file(self, path: Path, *, of: str) -> Labels:
+        """Add the labels of a file.
+
+        Args:
+            path: `.txt`: one name a line, in the order of the columns (rows, for sources).
+                `.json`: a list in that order, or an object that maps the validation (row) id to
+                the name. `.csv` or `.parquet`: a column `validation_id` (`row_id`) and a column
+                `task` (`source`); further columns `subtask` and `capability` are read too. Where
+                nothing has names, ids are the numbers 0, 1, ...
+            of: `tasks` or `sources`.
+
+        Raises:
+            UserError: the file can not be read, or does not fit.
+        """
+        if of == "tasks":
+            known, count, key, what = self.validation_ids, self.n_columns, VALIDATION_ID, "columns"
+        else:
+            known, count, key, what = self.row_ids, self.n_rows, ROW_ID, "rows"
+        if count is None:
+            msg = f"{path}: there are no validation instances that tasks could be named for"
+            raise UserError(msg)
+        ids = [str(place) for place in range(count)] if known is None else list(known)
+        found: dict[str, Any] = {}
+        suffix = path.suffix.lower()
+        if suffix in (".csv", ".parquet"):
+            found = _of_table(path, ids, key=key, of=of)
+        else:
+            listed = read_json(path) if suffix == ".json" else read_lines(path)
+            found[of] = _mapped(listed, ids, path, key) if isinstance(listed, dict) else listed
+        for kind, names in found.items():
+            if len(names) != count:
+                msg = f"{path} has {len(names)} {kind} but the matrix has {count} {what}"
+                raise UserError(msg)
+        changes: dict[str, Any] = {kind: tuple(map(str, names)) for kind, names in found.items()}
+        return replace(self, **changes)
+
+
+def _of_table(path: Path, ids: Sequence[str], *, key: str, of: str) -> dict[str, Any]:
+    frame = read_frame(path)
+    columns = {"tasks": "task", "sources": "source"}
+    for needed in (key, columns[of]):
+        if needed not in frame:
+            msg = f"{path} has no column {needed!r} (it has {', '.join(map(str, frame))})"
+            raise UserError(msg)
+    names = {of: columns[of]}
+    if of == "tasks":
+        names |= {"subtasks": "subtask", "capabilities": "capability"}
+    keys = frame[key].astype(str)
+    return {
+        kind: _mapped(dict(zip(keys, frame[name], strict=True)), ids, path, key)
+        for kind, name in names.items()
+        if name in frame
+    }
+
+
+def _mapped(mapping: dict[str, Any], ids: Sequence[str], path: Path, key: str) -> list[Any]:
+    missing = [name for name in ids if name not in mapping]
+    if missing:
+        msg = f"{path} names no label for {key} {missing[0]!r} ({len(missing)} are missing)"
+        raise UserError(msg)
+    return [mapping[name] for name in ids]
+
+
+def read_json(path: Path) -> Any:
+    """Return the list or object of a JSON file.
+
+    Raises:
+        UserError: it can not be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{path} can not be read as JSON: {error}"
+        raise UserError(msg) from error
+    if not isinstance(value, list | dict):
+        msg = f"{path} must hold a list of names or an object that maps ids to names"
+        raise UserError(msg)
+    return value
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file; blank lines at its end do not count.
+
+    Raises:
+        UserError: it can not be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} can not be read as text: {error}"
+        raise UserError(msg) from error
+    return [line.strip() for line in lines]
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a `.parquet` or `.csv` file.
+
+    Raises:
+        UserError: it is not there or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
+        msg = f"{path} can not be read as a table: {error}"
+        raise UserError(msg) from error
