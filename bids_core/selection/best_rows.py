@@ -247,6 +247,7 @@ def _collect(
         low, high = low.astype(matrix.values.dtype), high.astype(matrix.values.dtype)
     unbounded = bool(np.isinf(high).all())
     index_type, raw_type = _index_type(matrix.n_rows), _raw_type(matrix)
+    column_type = np.uint16 if len(columns) < 1 << 16 else np.int64  # numpy sorts uint16 by radix
     rows, which, raw = [], [], []
     for start, block in matrix.blocks():
         part = np.ascontiguousarray(block if whole else np.take(block, columns, axis=1))
@@ -256,18 +257,16 @@ def _collect(
         flat = np.flatnonzero(mask)
         row, column = np.divmod(flat, len(columns))
         rows.append((row + start).astype(index_type))
-        which.append(column.astype(np.int32))
+        which.append(column.astype(column_type))
         raw.append(part.ravel()[flat].astype(raw_type))
-    column = np.concatenate(which)
-    order = np.argsort(column, kind="stable")
-    ends = np.cumsum(np.bincount(column, minlength=len(columns)))[:-1]
-    return list(
-        zip(
-            np.split(np.concatenate(rows)[order], ends),
-            np.split(np.concatenate(raw)[order], ends),
-            strict=True,
-        )
-    )
+    of_column = np.concatenate(which)
+    which.clear()  # with many ties these are as large as the matrix
+    order = np.argsort(of_column, kind="stable")
+    ends = np.cumsum(np.bincount(of_column, minlength=len(columns)))[:-1]
+    all_rows = np.concatenate(rows)[order]
+    rows.clear()
+    all_raw = np.concatenate(raw)[order]
+    return list(zip(np.split(all_rows, ends), np.split(all_raw, ends), strict=True))
 
 
 def _index_type(n_rows: int) -> type[np.signedinteger[Any]]:

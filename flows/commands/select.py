@@ -52,7 +52,7 @@ def select(
     matrix: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[MATRIX]",
+            metavar="MATRIX",
             help=f"{MATRIX_HELP} Not needed by methods that work on texts, representations or "
             "perplexities.",
         ),
