@@ -16,6 +16,7 @@ import argparse
 import copy
 import json
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,7 @@ def losses(model: torch.nn.Module, examples: list[TokenizedExample]) -> np.ndarr
 def estimates(base, pool, validation, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Return each estimator's [N, M] matrix, from the checkpoints of one warmup on the pool."""
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}  # type: ignore[type-arg]
+    others: dict[str, list[np.ndarray]] = {}  # type: ignore[type-arg]
     weights: list[float] = []
     model = adapted(base, args.rank)
     projector = make_projector("none", n_trainable(model), 1, 0)
@@ -147,13 +149,21 @@ def estimates(base, pool, validation, args):  # type: ignore[no-untyped-def]  # 
         metric = FisherMetric.of_rows(
             [small["t"]], dim=args.dim, n_rows=len(pool), damping=args.damping
         )
-        both = [metric.whiten(rows, row_ids=["?"] * len(rows)) for rows in small.values()]
-        found.setdefault(f"fisher, sjlt {args.dim}", []).append((both[0], both[1]))
+        whitened = {n: metric.whiten(rows, row_ids=["?"] * len(rows)) for n, rows in small.items()}
+        found.setdefault(f"fisher, sjlt {args.dim}", []).append((whitened["t"], whitened["v"]))
         curvature = Ekfac.fit(model, pool, damping=args.damping, tokens_per_batch=4096)
         both = [take("ekfac", e, curvature=curvature) for e in (pool, validation)]
         found.setdefault("ekfac", []).append((both[0], both[1]))
         small_adam = take("adam", pool, to=sketch, moments=moments)
         found.setdefault(f"adam less_code, sjlt {args.dim}", []).append((small_adam, small["v"]))
+        if find_spec("dattri_llm") is not None:
+            import peers
+
+            for kind in ("less", "tracin", "ekfac"):
+                matrix = peers.score(
+                    kind, model, pool, validation, optimizer=optimizer, damping=args.damping
+                )
+                others.setdefault(f"dattri-llm {kind}", []).append(matrix)
         model.train()
 
     fine_tune(model, pool, epochs=args.epochs, lr=args.lr, seed=0, on_epoch=checkpoint)
@@ -162,6 +172,11 @@ def estimates(base, pool, validation, args):  # type: ignore[no-untyped-def]  # 
         name: influence(np.stack([t for t, _ in pairs]), np.stack([v for _, v in pairs]), share)
         for name, pairs in found.items()
     }
+    for name in ("sgd (TracIn)", "ekfac"):
+        products = [t @ v.T for t, v in found[name]]
+        matrices[f"{name}, inner products"] = np.tensordot(share, np.stack(products), 1)
+    for name, parts in others.items():
+        matrices[name] = np.tensordot(share, np.stack(parts), 1)
     same = np.array([[a.input_ids[0] == b.input_ids[0] for b in validation] for a in pool])
     rng = np.random.default_rng(0)
     matrices["same task (0 or 1)"] = same + 1e-9 * rng.standard_normal(same.shape)
