@@ -7,9 +7,11 @@ Shapes: see the tables.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import pandas as pd
@@ -142,11 +144,12 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
         pairs = tables["along_picks"][["set", "kind"]].drop_duplicates()
         for name, kind in pairs.itertuples(index=False):
             made[f"{kind}_{name}"] = along_picks(tables["along_picks"], set_name=name, kind=kind)
-    optional: dict[str, Any] = {
+    optional: dict[str, Callable[[pd.DataFrame], Figure]] = {
         "utility": utility_curves,
         "overlap": overlap_curves,
-        "stability": left_out,
     }
+    for what in ("task", "instance", "checkpoint"):
+        optional[f"without_{what}"] = partial(left_out, what=what)
     made |= {name: make(tables[name]) for name, make in optional.items() if name in tables}
     made["columns"] = column_histograms(tables["histograms"], tables["columns"])
     return made

@@ -19,6 +19,7 @@ from flows.commands.select import (
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pandas as pd
 
     from bids_core.diagnostics.analysis import Analysis
     from bids_core.matrix_files import LabelledMatrix
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Picks = Selection | npt.NDArray[np.int64]
 
 _LARGE = ("histograms", "utility")
+_LEFT_OUT = ("task", "instance", "checkpoint")
 
 
 def analyze(
@@ -51,13 +53,21 @@ def analyze(
     ] = None,
     normalization: NormalizationOption = "zscore",
     seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
-    stability: Annotated[
-        bool,
+    leave_out: Annotated[
+        list[str] | None,
         typer.Option(
-            help="Also select with each task (and checkpoint, where the matrix has them) left out, "
-            "with --budget and the first --method."
+            metavar="task|instance|checkpoint",
+            help="Also select with each of these left out in turn, with --budget and the first "
+            "--method; may be given several times.",
         ),
-    ] = False,
+    ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Training texts, as for `bids select`: looks for near-duplicates among the picks.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write analysis.json, the tables as Parquet and plots."),
@@ -67,35 +77,43 @@ def analyze(
     """Show which tasks a pool and selections from it influence, and whether to trust them."""
     from bids_core.diagnostics.analysis import analyze as analyze_matrix
     from bids_core.diagnostics.stability import checkpoint_agreement
+    from bids_core.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled, showing_warnings
+    from flows.commands.show_analysis import show_analysis
 
     labelled = open_labelled(matrix, tasks, sources)
     methods = method or ["bids"]
+    _check_leave_out(leave_out or [], budget, labelled)
     with showing_warnings():
         sets = _read_sets(selection or [], labelled)
         if budget is not None:
-            sets |= _make_sets(labelled, parse_budget(budget), methods, normalization, seed)
+            made = _make_sets(labelled, parse_budget(budget), methods, normalization, seed)
+            _refuse_same_names(sets, made)
+            sets |= made
         found = analyze_matrix(
             labelled.matrix,
             sets,
             tasks=labelled.labels.tasks,
             capabilities=labelled.labels.capabilities,
             sources=labelled.labels.sources,
+            texts=None if texts is None else read_texts(texts)[1],
             normalization=normalization,
         )
         if len(labelled.checkpoints) > 1:
             found.tables["checkpoint_agreement"] = checkpoint_agreement(labelled.checkpoints)
-        if stability:
-            _add_stability(found, labelled, budget, methods[0], normalization)
+        for what in leave_out or []:
+            found.tables[f"without_{what}"] = _left_out(
+                what, labelled, parse_budget(budget or ""), methods[0], normalization
+            )
     if out is not None:
         _write(found, out)
     if as_json:
         import json
 
-        leave_out = () if out is None else _LARGE
-        typer.echo(json.dumps(found.to_dict(leave_out=leave_out), allow_nan=False))
+        large = () if out is None else _LARGE
+        typer.echo(json.dumps(found.to_dict(leave_out=large), allow_nan=False))
     else:
-        _show(found)
+        show_analysis(found)
 
 
 def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
@@ -135,36 +153,52 @@ def _make_sets(
     }
 
 
-def _add_stability(
-    found: Analysis,
-    labelled: LabelledMatrix,
-    budget: str | None,
-    method: str,
-    normalization: str,
-) -> None:
-    from bids_core.diagnostics.stability import leave_one_out, leave_out_checkpoints
+def _refuse_same_names(sets: dict[str, Picks], made: dict[str, Picks]) -> None:
     from bids_core.errors import UserError
 
-    if budget is None:
-        msg = "--stability needs --budget: how many rows to select each time"
+    for name in sets.keys() & made.keys():
+        msg = (
+            f"a selection from a file and one of --method are both called {name!r}: rename the file"
+        )
         raise UserError(msg)
-    count = parse_budget(budget)
-    found.tables["stability"] = leave_one_out(
-        labelled.matrix,
-        count,
-        tasks=labelled.labels.tasks,
-        method=method,
-        normalization=normalization,
-    )
-    if labelled.checkpoints:
-        found.tables["checkpoint_stability"] = leave_out_checkpoints(
+
+
+def _check_leave_out(kinds: list[str], budget: str | None, labelled: LabelledMatrix) -> None:
+    from bids_core.errors import UserError
+
+    for kind in kinds:
+        if kind not in _LEFT_OUT:
+            msg = f"--leave-out {kind}: choose one of {', '.join(_LEFT_OUT)}"
+            raise UserError(msg)
+        if budget is None:
+            msg = "--leave-out needs --budget: how many rows to select each time"
+            raise UserError(msg)
+        if kind == "checkpoint" and len(labelled.checkpoints) < 2:
+            msg = (
+                "--leave-out checkpoint: the matrix does not keep its checkpoints; only a Zarr "
+                "group with checkpoint_0, checkpoint_1, ... does"
+            )
+            raise UserError(msg)
+
+
+def _left_out(
+    what: str, labelled: LabelledMatrix, budget: int | float, method: str, normalization: str
+) -> pd.DataFrame:
+    from bids_core.diagnostics.stability import leave_one_out, leave_out_checkpoints
+
+    tasks = labelled.labels.tasks
+    if what == "checkpoint":
+        return leave_out_checkpoints(
             labelled.checkpoints,
             labelled.checkpoint_weights,
-            count,
-            tasks=labelled.labels.tasks,
+            budget,
+            tasks=tasks,
             method=method,
             normalization=normalization,
         )
+    return leave_one_out(
+        labelled.matrix, budget, by=what, tasks=tasks, method=method, normalization=normalization
+    )
 
 
 def _write(found: Analysis, folder: Path) -> None:
@@ -177,48 +211,3 @@ def _write(found: Analysis, folder: Path) -> None:
     except OSError as error:
         msg = f"{folder} can not be written: {error}"
         raise UserError(msg) from error
-
-
-def _show(found: Analysis) -> None:
-    from flows.commands.matrix_input import output_console
-    from flows.console import table
-
-    console = output_console()
-    facts, tables = found.facts, found.tables
-    scale = facts["normalization"]
-    merged = tables["aid_tasks"].merge(tables["thi"], on=["set", "task"])
-    for name, size in facts["sets"].items():
-        rows = merged[merged["set"] == name].drop(columns="set").itertuples(index=False)
-        heads = ["task", "instances", "AID", f"AID ({scale})", "THI, task mean", "THI, instance"]
-        console.print(table(f"{name} ({size:,} rows)", heads, [list(row) for row in rows]))
-        imbalance = facts["imbalance"][name]
-        if imbalance == imbalance:
-            console.print(
-                f"mean difference of AID ({scale}) between tasks: {imbalance:.3f}", highlight=False
-            )
-        console.print()
-    for name, title in {
-        "overlap": "Overlap of selections",
-        "stability": "Selection with one task left out",
-        "checkpoint_agreement": "Agreement of checkpoints on the influence",
-        "checkpoint_stability": "Selection with one checkpoint left out",
-    }.items():
-        if name in tables:
-            frame = tables[name]
-            if name == "overlap":  # the table has smaller budgets too
-                frame = frame[~frame.duplicated(["first", "second"], keep="last")]
-            heads = [str(column).replace("_", " ") for column in frame]
-            rows = frame.itertuples(index=False)
-            console.print(table(title, heads, [list(row) for row in rows]))
-            console.print()
-    doubtful = tables["columns"][tables["columns"]["doubtful"] != ""]
-    if len(doubtful):
-        heads = ["validation_id", "task", "skewness", "excess_kurtosis", "bimodality", "doubtful"]
-        rows = doubtful[heads].head(20).itertuples(index=False)
-        console.print(
-            table(
-                f"Columns on which a z-score is doubtful ({len(doubtful)} of {facts['columns']})",
-                heads,
-                [list(row) for row in rows],
-            )
-        )

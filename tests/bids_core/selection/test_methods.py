@@ -252,6 +252,30 @@ def test_budgets_are_nested_for_every_method(method, seed):
     assert part.winning_columns.max() < 6
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks",
+     "quota", "knn_uniform", "optimal_transport"],
+)  # fmt: skip
+def test_permuting_the_rows_permutes_the_picks_of_every_method(method):
+    values = draw(5, tied=False)
+    order = np.random.default_rng(6).permutation(30)
+    found = select(values[order], 20, method=method, tasks=TASKS)
+    assert order[found.indices].tolist() == (
+        select(values, 20, method=method, tasks=TASKS).indices.tolist()
+    )
+
+
+def test_the_configuration_offers_methods_that_there_are():
+    from typing import get_args
+
+    from bids_core.config import Normalization, SelectionMethod
+    from bids_core.normalization import NORMALIZATIONS
+
+    assert set(get_args(SelectionMethod)) <= set(METHODS)
+    assert set(get_args(Normalization)) == set(NORMALIZATIONS)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_matrix_on_disk_gives_the_same(tmp_path, method):
     import zarr

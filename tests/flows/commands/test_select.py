@@ -137,26 +137,32 @@ def test_tables_are_readable(files):
 
 
 def test_analyze_selects_compares_and_writes(files):
-    out = files / "analysis"
+    out, texts = files / "analysis", files / "texts.txt"
+    texts.write_text("\n".join(["the same text for every row of it"] * 50))
     found = as_json(
         "analyze", files / "a.npy", "--tasks", files / "tasks.txt", "--budget", "0.2",
-        "--method", "bids", "--method", "random", "--stability", "--out", out,
+        "--method", "bids", "--method", "random", "--leave-out", "task", "--leave-out", "instance",
+        "--texts", texts, "--out", out,
     )  # fmt: skip
     assert set(found["sets"]) == {"pool", "bids", "random"}
-    assert len(found["tables"]["stability"]) == 3
+    assert len(found["tables"]["without_task"]) == 3
+    assert len(found["tables"]["without_instance"]) == 4
+    assert len(found["tables"]["near_duplicates"]) == 90
     assert {path.name for path in out.iterdir()} >= {
         "analysis.json", "plots.html", "aid_tasks.parquet", "overlap.parquet", "utility.parquet",
     }  # fmt: skip
     assert json.loads((out / "analysis.json").read_text())["sets"]["bids"] == 10
-    result = run("analyze", files / "a.npy", "--budget", 5, "--tasks", files / "tasks.txt")
-    assert "mean difference of AID (zscore) between tasks" in result.stdout
+    result = run("analyze", files / "a.npy", "--budget", 5, "--tasks", files / "tasks.txt",
+                 "--leave-out", "instance")  # fmt: skip
+    for title in ("Mean difference of AID (zscore)", "along the pick order", "left out", "Picks"):
+        assert title in result.stdout
 
 
 def test_analyze_compares_checkpoints_where_the_matrix_keeps_them(tmp_path, matrix):
     folder = write_attribution(tmp_path / "m.zarr", matrix, checkpoints=2)
-    found = as_json("analyze", folder, "--budget", 5, "--stability")["tables"]
+    found = as_json("analyze", folder, "--budget", 5, "--leave-out", "checkpoint")["tables"]
     assert found["checkpoint_agreement"][0]["correlation"] == pytest.approx(1)
-    assert [line["share_kept"] for line in found["checkpoint_stability"]] == [1, 1]
+    assert [line["share_kept"] for line in found["without_checkpoint"]] == [1, 1]
 
 
 def write_attribution(folder, matrix, checkpoints=1):
@@ -238,3 +244,30 @@ def test_importing_the_commands_is_light():
         "sys.exit(', '.join(heavy) or 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--leave-out", "task"], "needs --budget"),
+        (["--leave-out", "row", "--budget", "3"], "choose one of task, instance, checkpoint"),
+        (["--leave-out", "checkpoint", "--budget", "3"], "does not keep its checkpoints"),
+        (["--selection", "bids.txt", "--budget", "3"], "both called 'bids'"),
+        (["--selection", "gone.txt"], "can not be read"),
+        (["--selection", "other.txt"], "row '99', which the matrix does not have"),
+    ],
+)
+def test_a_mistake_in_an_analysis_is_one_clear_line(files, monkeypatch, arguments, message):
+    monkeypatch.chdir(files)
+    (files / "bids.txt").write_text("1\n2\n")
+    (files / "other.txt").write_text("99\n")
+    result = run("analyze", "a.npy", *arguments)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+
+
+def test_the_help_names_every_method():
+    from bids_core.selection import METHODS
+
+    text = " ".join(run("select", "--help").stdout.replace("│", " ").split())
+    assert all(f" {name}" in text for name in METHODS)
