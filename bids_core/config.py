@@ -111,8 +111,9 @@ class TestTask(SourceConfig):
     """Name of the task."""
     capability: Name
     """Capability that the task belongs to."""
-    metric: Literal["exact_match", "multiple_choice"] = "exact_match"
-    """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices."""
+    metric: Literal["exact_match", "multiple_choice", "answer_loss"] = "exact_match"
+    """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices;
+    `answer_loss`: only the loss of the reference answer, where answers can not be compared."""
     answer_pattern: str | None = None
     """Regular expression whose last match (group 1, if there is one) is the answer, in the
     reference and in the generation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -57,7 +58,10 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
         )
         result.scores.to_parquet(draft.path / SCORES, index=False)
         result.samples.to_parquet(draft.path / SAMPLES, index=False)
-        draft.summary |= {"macro_average": macro_average(result.scores)}
+        averages = macro_average(result.scores)
+        draft.summary["macro_average"] = {
+            name: value if math.isfinite(value) else None for name, value in averages.items()
+        }  # None: no task has a score, only answer losses
 
     store = ArtifactStore(config.store)
     return run_stage(store, stage, compute, label=f"evaluation {method}")

@@ -8,6 +8,6 @@ come out).
 
 from __future__ import annotations
 
-from bids_core.evaluation.scores import Evaluation, evaluate, macro_average
+from bids_core.evaluation.scores import ANSWER_LOSS, Evaluation, evaluate, macro_average
 
-__all__ = ["Evaluation", "evaluate", "macro_average"]
+__all__ = ["ANSWER_LOSS", "Evaluation", "evaluate", "macro_average"]

@@ -213,7 +213,9 @@ def _last_only(example: TokenizedExample) -> TokenizedExample:
 
 
 def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None) -> None:
-    if task.metric == "multiple_choice":
+    if task.metric == "answer_loss":
+        needed = row.example.n_tokens
+    elif task.metric == "multiple_choice":
         needed = max(example.n_tokens for example in row.choice_examples)
     else:
         needed = len(row.prompt) + task.max_new_tokens

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bids_core.progress import Progress
 
 
+ANSWER_LOSS: Final = "answer_loss"
+"""Metric of a task that has no score, only the held-out answer loss."""
 _PROMPT_SHOWN: Final = 1000
 """Characters of a prompt that the samples keep."""
 
@@ -40,6 +42,7 @@ class Evaluation:
         scores: one row a task: task, capability, metric, n, score and stderr (lm-eval's), majority
             (score of always answering the most frequent reference answer), answer_loss (mean over
             examples of the mean token cross-entropy over the completion, nats), answer_loss_stderr.
+            Score, stderr and majority are NaN where the metric is `answer_loss`.
         samples: one row a test example: row_id, task, prompt (shortened), reference, prediction
             (None where the answer pattern matched nothing), generation (the whole text; None for
             multiple choice), correct, answer_loss.
@@ -89,9 +92,9 @@ def evaluate(
         results, losses = _forward(
             causal, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
         )
-    samples = [_samples(rows[name], name, results[name], losses[name]) for name in rows]
+    samples = [_samples(rows[name], name, results.get(name), losses[name]) for name in rows]
     scores = [
-        _score(task, rows[task.task], results[task.task], losses[task.task]) for task in tasks
+        _score(task, rows[task.task], results.get(task.task), losses[task.task]) for task in tasks
     ]
     return Evaluation(pd.DataFrame(scores), pd.concat(samples, ignore_index=True))
 
@@ -110,18 +113,23 @@ def _forward(
     from bids_core.evaluation.likelihood import answer_losses
 
     everything = [row for group in rows.values() for row in group]
-    remaining = [row for row in everything if not row.scored_anyway]
-    requests = sum(max(1, len(row.choices)) for row in everything)
+    answered = [task for task in tasks if task.metric != ANSWER_LOSS]
+    asked = [row for task in answered for row in rows[task.task]]
+    brought = {row.row_id for row in asked if row.scored_anyway}
+    remaining = [row for row in everything if row.row_id not in brought]
+    requests = sum(max(1, len(row.choices)) for row in asked)
     progress = _Steps(report, requests + len(remaining))
-    results = run_tasks(
-        model,
-        tokenizer,
-        tasks,
-        rows,
-        stop_ids=stop_tokens(everything, tokenizer, _configured_stops(model)),
-        tokens_per_batch=tokens_per_batch,
-        on_progress=progress.step,
-    )
+    results: dict[str, TaskResult] = {}
+    if answered:
+        results = run_tasks(
+            model,
+            tokenizer,
+            answered,
+            {task.task: rows[task.task] for task in answered},
+            stop_ids=stop_tokens(asked, tokenizer, _configured_stops(model)),
+            tokens_per_batch=tokens_per_batch,
+            on_progress=progress.step,
+        )
     separate = answer_losses(
         model,
         [row.example for row in remaining],
@@ -129,15 +137,10 @@ def _forward(
         on_progress=progress.step,
     )
     known = {row.row_id: loss for row, loss in zip(remaining, separate, strict=True)}
-    losses = {
-        name: np.array(
-            [
-                known.get(row.row_id, -scored.log_likelihood / scored.n_tokens)
-                for row, scored in zip(group, results[name].references, strict=True)
-            ]
-        )
-        for name, group in rows.items()
-    }
+    for name, result in results.items():
+        for row, scored in zip(rows[name], result.references, strict=True):
+            known.setdefault(row.row_id, -scored.log_likelihood / scored.n_tokens)
+    losses = {name: np.array([known[row.row_id] for row in group]) for name, group in rows.items()}
     return results, losses
 
 
@@ -167,7 +170,7 @@ def _configured_stops(model: PreTrainedModel) -> list[int]:
 def _samples(
     rows: Sequence[EvaluationRow],
     name: str,
-    result: TaskResult,
+    result: TaskResult | None,
     losses: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
     return pd.DataFrame(
@@ -176,9 +179,9 @@ def _samples(
             "task": name,
             "prompt": [_shortened(row.prompt_text) for row in rows],
             "reference": [row.reference for row in rows],
-            "prediction": result.predictions,
-            "generation": result.generations,
-            "correct": result.correct,
+            "prediction": result.predictions if result else None,
+            "generation": result.generations if result else None,
+            "correct": pd.array(result.correct if result else [None] * len(rows), "boolean"),
             "answer_loss": losses,
         }
     )
@@ -191,7 +194,7 @@ def _shortened(text: str) -> str:
 def _score(
     task: TestTask,
     rows: Sequence[EvaluationRow],
-    result: TaskResult,
+    result: TaskResult | None,
     losses: npt.NDArray[np.float64],
 ) -> dict[str, Any]:
     several = len(rows) > 1  # a single row has no standard error
@@ -200,9 +203,9 @@ def _score(
         "capability": task.capability,
         "metric": task.metric,
         "n": len(rows),
-        "score": result.score,
-        "stderr": result.stderr,
-        "majority": majority_score([row.reference for row in rows]),
+        "score": result.score if result else np.nan,
+        "stderr": result.stderr if result else np.nan,
+        "majority": majority_score([row.reference for row in rows]) if result else np.nan,
         "answer_loss": float(losses.mean()),
         "answer_loss_stderr": float(losses.std(ddof=1) / len(rows) ** 0.5) if several else np.nan,
     }
@@ -228,11 +231,13 @@ def macro_average(scores: pd.DataFrame) -> dict[str, float]:
     """Average task scores with equal weights.
 
     Args:
-        scores: frame with columns capability and score, one row a task.
+        scores: frame with columns capability, metric and score, one row a task.
 
     Returns:
         ``task``: mean over tasks (the papers' macro average); ``capability``: mean over
-        capabilities of the mean over their tasks.
+        capabilities of the mean over their tasks. Tasks that only have an answer loss are left out;
+        NaN if no task has a score.
     """
-    by_capability = scores.groupby("capability")["score"].mean()
-    return {"task": float(scores["score"].mean()), "capability": float(by_capability.mean())}
+    scored = scores[scores["metric"] != ANSWER_LOSS]
+    by_capability = scored.groupby("capability")["score"].mean()
+    return {"task": float(scored["score"].mean()), "capability": float(by_capability.mean())}

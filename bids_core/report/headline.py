@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bids_core.evaluation import macro_average
+from bids_core.evaluation import ANSWER_LOSS, macro_average
 from bids_core.report.inputs import ZERO_SHOT
 from bids_core.report.names import method_label, number, percent
 
@@ -62,20 +62,26 @@ def standings(scores: pd.DataFrame) -> list[Standing]:
     found = []
     for method, frame in scores.groupby("method", sort=False):
         averages = macro_average(frame)
+        scored = with_score(frame)
         variances = [
             plus_four_variance(float(score), int(n))
-            for score, n in zip(frame["score"], frame["n"], strict=True)
+            for score, n in zip(scored["score"], scored["n"], strict=True)
         ]
         found.append(
             Standing(
                 str(method),
                 averages["task"],
                 averages["capability"],
-                math.sqrt(sum(variances)) / len(frame),
+                math.sqrt(sum(variances)) / max(1, len(scored)),
                 float(frame["answer_loss"].mean()),
             )
         )
     return sorted(found, key=lambda standing: -standing.by_task)
+
+
+def with_score(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of tasks that are scored, not only measured by their answer loss."""
+    return scores[scores["metric"] != ANSWER_LOSS]
 
 
 def plus_four_variance(score: float, n: int) -> float:
@@ -122,13 +128,16 @@ def sentences(scores: pd.DataFrame, main_method: str) -> list[str]:
         msg = f"there are no scores of {main_method!r}, only of {[s.method for s in ranking]}"
         raise ValueError(msg)
     rivals = [s for s in ranking if s.method not in (main_method, ZERO_SHOT)]
-    found = [
-        _verdict(main, rivals, scores),
-        _against_random(main, rivals),
-        _against_zero_shot(main, ranking),
-        _majority(main, scores),
-        _loss(ranking),
-    ]
+    scored = with_score(scores)
+    found = [_loss(ranking)]
+    if not scored.empty:
+        found = [
+            _verdict(main, rivals, scored),
+            _against_random(main, rivals),
+            _against_zero_shot(main, ranking),
+            _majority(main, scored),
+            *found,
+        ]
     if rivals:
         found.append("Each method was trained once; other seeds would give other numbers.")
     return [sentence for sentence in found if sentence]
@@ -204,8 +213,6 @@ def _majority(main: Standing, scores: pd.DataFrame) -> str:
 
 def _loss(ranking: list[Standing]) -> str:
     trained = [s for s in ranking if s.method != ZERO_SHOT]
-    if len(trained) < 2:
-        return ""
     by_loss = sorted(trained, key=lambda standing: standing.answer_loss)
     listed = ", ".join(f"{method_label(s.method)} {number(s.answer_loss)}" for s in by_loss)
     return f"Held-out answer loss, lower is better: {listed}."

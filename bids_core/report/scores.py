@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.report.figures import Dot, DotRow, dot_plot
-from bids_core.report.headline import Z95, Standing, sentences, standings, wilson_interval
+from bids_core.report.headline import (
+    Z95,
+    Standing,
+    sentences,
+    standings,
+    wilson_interval,
+    with_score,
+)
 from bids_core.report.inputs import ZERO_SHOT
 from bids_core.report.names import method_colour, method_label, number, percent
 
@@ -26,6 +33,7 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     found_sentences = sentences(scores, inputs.main_method)
     methods = _order({standing.method for standing in ranking}, inputs.main_method)
     tasks = list(dict.fromkeys(scores["task"]))
+    scored = list(dict.fromkeys(with_score(scores)["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
         "verdict": found_sentences[0],
@@ -34,17 +42,19 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
             for m in methods
         ],
-        "rows": [_row([found.get((task, m)) for m in methods], of="score") for task in tasks],
+        "rows": [_row([found.get((task, m)) for m in methods], of="score") for task in scored],
         "losses": [_row([found.get((task, m)) for m in methods], of="loss") for task in tasks],
-        "macro": _macro(ranking, methods),
+        "macro": _macro(ranking, methods) if scored else [],
         "macro_loss": _best_low(_pick(ranking, m).answer_loss for m in methods),
-        "board": dot_plot(
+        "board": scored
+        and dot_plot(
             [DotRow("macro average", [_board_dot(_pick(ranking, m)) for m in methods])],
             label="Macro average of each method with its 95% interval",
             axis="macro average over tasks",
         ),
-        "figure": dot_plot(
-            [_dot_row(task, [found.get((task, m)) for m in methods]) for task in tasks],
+        "figure": scored
+        and dot_plot(
+            [_dot_row(task, [found.get((task, m)) for m in methods]) for task in scored],
             label="Score of each method on each task, with 95% intervals",
             axis="score (share of test rows answered correctly)",
         ),

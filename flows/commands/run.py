@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -13,6 +14,8 @@ from bids_core.config_file import load_config
 from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from rich.console import Console
 
@@ -153,10 +156,7 @@ def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
     rows: list[list[object]] = []
     for task in dict.fromkeys(scores["task"]):
         first = cells[task, methods[0]]
-        shown = [
-            f"{cell['score']:.3f}  ({cell['answer_loss']:.2f})"
-            for cell in (cells[task, method] for method in methods)
-        ]
+        shown = [_score(cells[task, method]) for method in methods]
         rows.append([task, first["metric"], first["n"], first["majority"], *shown])
     averages = {m: macro_average(scores[scores["method"] == m])["task"] for m in methods}
     rows.append(["macro average", None, None, None, *[f"{averages[m]:.3f}" for m in methods]])
@@ -165,3 +165,10 @@ def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
     console.print()
     console.print(headline(scores, main))
     console.print()
+
+
+def _score(cell: Mapping[Any, Any]) -> str:
+    """Return score and answer loss; a dash where a task has no score."""
+    score = cell["score"]
+    shown = "-" if math.isnan(score) else f"{score:.3f}"
+    return f"{shown}  ({cell['answer_loss']:.2f})"

@@ -220,9 +220,30 @@ def test_bad_rows_are_found_before_any_forward_pass(model, tokenizer, split, mak
 
 def test_macro_averages():
     scores = pd.DataFrame(
-        {"capability": ["math", "math", "logic"], "score": [0.2, 0.4, 0.9], "task": list("abc")}
+        {
+            "capability": ["math", "math", "logic", "coding"],
+            "score": [0.2, 0.4, 0.9, np.nan],
+            "metric": ["exact_match"] * 3 + ["answer_loss"],
+            "task": list("abcd"),
+        }
     )
     assert macro_average(scores) == {
         "task": pytest.approx(0.5),
         "capability": pytest.approx((0.3 + 0.9) / 2),
     }
+
+
+def test_a_task_may_have_an_answer_loss_and_no_score(model, tokenizer, split, make_task):
+    both = [make_task(max_new_tokens=6), make_task("quiz", metric="multiple_choice")]
+    alone = [make_task(metric="answer_loss"), make_task("quiz", metric="answer_loss")]
+    mixed = run(model, tokenizer, split, [alone[0], both[1]])
+    scored, losses = run(model, tokenizer, split, both), run(model, tokenizer, split, alone)
+    for found in (mixed, losses):
+        assert found.samples["answer_loss"].tolist() == pytest.approx(
+            scored.samples["answer_loss"].tolist(), rel=1e-4
+        )
+    assert mixed.scores["score"].isna().tolist() == [True, False]
+    assert mixed.scores["majority"].isna().tolist() == [True, False]
+    assert mixed.samples["correct"].isna().sum() == len(SUMS)
+    assert mixed.scores["score"][1] == scored.scores["score"][1]
+    assert np.isnan(macro_average(losses.scores)["task"])

@@ -90,7 +90,15 @@ def test_capabilities_weigh_the_same_however_many_tasks_they_have():
     rows = [("a", "math", 0.0), ("b", "math", 0.2), ("c", "logic", 0.9)]
     scores = pd.DataFrame(
         [
-            {"method": "bids", "task": t, "capability": c, "n": 9, "score": s, "answer_loss": 1.0}
+            {
+                "method": "bids",
+                "task": t,
+                "capability": c,
+                "n": 9,
+                "score": s,
+                "answer_loss": 1.0,
+                "metric": "exact_match",
+            }
             for t, c, s in rows
         ]
     )
@@ -103,3 +111,15 @@ def test_wilson_interval_solves_its_equation(right, n):
     share = right / n
     for end in wilson_interval(share, n):
         assert (share - end) ** 2 == pytest.approx(Z95**2 * end * (1 - end) / n, abs=1e-9)
+
+
+def test_tasks_without_a_score_count_in_the_loss_alone(make_scores):
+    scores = make_scores(n=1000, bids=(0.9, 0.9), less=(0.1, 0.1))
+    is_quiz = scores["task"] == "quiz"
+    scores.loc[is_quiz, "metric"] = "answer_loss"
+    scores.loc[is_quiz, ["score", "stderr", "majority"]] = math.nan
+    text = headline(scores, "bids")
+    assert text.startswith("BIDS has the highest macro average over 1 task (1,000 test rows): 90")
+    assert "answer loss, lower is better: BIDS 1.100, LESS 1.900." in text
+    scores["metric"] = "answer_loss"
+    assert headline(scores, "bids").startswith("Held-out answer loss, lower is better: BIDS 1.100")

@@ -203,3 +203,15 @@ def test_a_long_run_stays_small(inputs):
     html = build_report(big)
     assert len(html) < 1_500_000
     assert "The first 200 of 500" in Page(html).words
+
+
+@pytest.mark.parametrize("tasks", [["quiz"], ["quiz", "sums"]])
+def test_tasks_without_a_score_are_among_the_losses(full_inputs, tasks):
+    scores = full_inputs.scores.copy()
+    chosen = scores["task"].isin(tasks)
+    scores.loc[chosen, "metric"] = "answer_loss"
+    scores.loc[chosen, ["score", "stderr", "majority"]] = float("nan")
+    page = build_report(replace(full_inputs, scores=scores))
+    assert "nan" not in page.lower().replace("finance", "")
+    assert ("Share of test rows answered correctly" in page) is (len(tasks) == 1)
+    assert "Held-out answer loss" in page
