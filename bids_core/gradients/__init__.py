@@ -2,12 +2,13 @@
 
 In reading order: `parameters` (what is trainable and where it lies), `loss`, `capture` and `plan`
 (how a batched backward pass gives each example's gradient), `engine`, `optimizer_update` (Adam),
-`hashing` and `projection`, `features` (a shard's work), `store` (Zarr). `ekfac` (before the
-projection) and `fisher` (after it) measure gradients in the curvature of the loss.
+`hashing` and `projection`, `extraction` and `features` (a shard's work), `store` (Zarr). `ekfac`
+(before the projection) and `fisher` (after it) measure gradients in the curvature of the loss.
 """
 
 from bids_core.gradients.ekfac import Ekfac
 from bids_core.gradients.engine import per_example_gradients, stream_gradients
+from bids_core.gradients.extraction import validation_feature
 from bids_core.gradients.features import Features, compute_features
 from bids_core.gradients.fisher import FisherMetric
 from bids_core.gradients.optimizer_update import adam_update
@@ -28,5 +29,6 @@ __all__ = [
     "open_store",
     "per_example_gradients",
     "stream_gradients",
+    "validation_feature",
     "write_shard",
 ]

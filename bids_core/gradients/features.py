@@ -14,9 +14,12 @@ import torch
 
 from bids_core.data.batches import collate, token_budget_batches
 from bids_core.errors import DataError, NonFiniteError
-from bids_core.gradients.engine import stream_gradients
-from bids_core.gradients.optimizer_update import AdamMode, AdamTerms
-from bids_core.gradients.parameters import Slot, trainable_slots
+from bids_core.gradients.extraction import (
+    Extractor,
+    FeatureKind,
+    GradientExtractor,
+    RepresentationExtractor,
+)
 from bids_core.progress import Progress, silent
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
@@ -26,12 +29,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bids_core.gradients.ekfac import Ekfac
+    from bids_core.gradients.optimizer_update import AdamMode
     from bids_core.gradients.projection import Projector
     from bids_core.moments import AdamMoments
 
 logger = logging.getLogger(__name__)
-
-FeatureKind = Literal["adam", "sgd", "sign", "ekfac"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def compute_features(
     examples: Sequence[TokenizedExample],
     *,
     feature: FeatureKind,
-    projector: Projector,
+    projector: Projector | None = None,
     moments: AdamMoments | None = None,
     adam_mode: AdamMode = "less_code",
     curvature: Ekfac | None = None,
@@ -83,9 +85,9 @@ def compute_features(
     Args:
         model: causal language model with trainable (LoRA) parameters.
         examples: tokenized examples, each with a completion token.
-        feature: `adam` (LESS, training side), `sgd` (plain gradient), `sign`, or `ekfac` (plain
-            gradient in the Fisher metric, for both sides).
-        projector: random projection of D coordinates.
+        feature: `adam` (LESS, training side), `sgd` (plain gradient), `sign`, `ekfac` (plain
+            gradient in the Fisher metric), `rds` or `rds_plus` (hidden states).
+        projector: random projection of D coordinates; not needed for hidden states.
         moments: state of the optimizer that ran; needed for `adam`.
         adam_mode: `less_code` or `paper`.
         curvature: the fitted Fisher matrix; needed for `ekfac`.
@@ -104,13 +106,20 @@ def compute_features(
     """
     _require_completions(examples)
     started = time.perf_counter()
-    sink = _FeatureSink(model, projector, feature, moments, adam_mode, curvature)
-    values = torch.empty(len(examples), projector.dim)
+    extract: Extractor
+    if feature == "rds" or feature == "rds_plus":
+        extract = RepresentationExtractor(model, feature)
+    elif projector is None:
+        msg = f"the {feature} feature needs a projector"
+        raise ValueError(msg)
+    else:
+        extract = GradientExtractor(model, projector, feature, moments, adam_mode, curvature)
+    values = torch.empty(len(examples), extract.width)
     losses = torch.empty(len(examples))
     done = 0
     lengths = [example.n_tokens for example in examples]
     for rows in token_budget_batches(lengths, tokens_per_batch):
-        _fill(model, sink, examples, rows, pad_token_id, values, losses)
+        _fill(extract, examples, rows, pad_token_id, values, losses)
         if on_nonfinite == "error":
             _require_finite(values, losses, examples, rows)
         done += len(rows)
@@ -124,7 +133,7 @@ def compute_features(
         losses=losses,
         row_ids=[examples[i].row_id for i in kept],
         nonfinite_row_ids=[examples[i].row_id for i in (~finite).nonzero().flatten().tolist()],
-        eps_dominated_share=sink.eps_dominated_share,
+        eps_dominated_share=extract.eps_dominated_share,
         n_tokens=sum(lengths),
         seconds=time.perf_counter() - started,
     )
@@ -161,8 +170,7 @@ def _require_finite(
 
 
 def _fill(
-    model: nn.Module,
-    sink: _FeatureSink,
+    extract: Extractor,
     examples: Sequence[TokenizedExample],
     rows: list[int],
     pad_token_id: int,
@@ -172,97 +180,21 @@ def _fill(
     """Compute a batch; halve it when memory runs out."""
     batch = collate([examples[row] for row in rows], pad_token_id=pad_token_id)
     try:
-        losses[rows] = stream_gradients(model, batch, sink).float().cpu()
-        values[rows] = sink.features_BP.cpu()
-        sink.end()
+        losses_B, values_BP = extract(batch)
+        losses[rows], values[rows] = losses_B.cpu(), values_BP.cpu()
         return
-    except (torch.OutOfMemoryError, MemoryError):
-        if len(rows) == 1:
+    except (RuntimeError, MemoryError) as error:
+        if len(rows) == 1 or not _is_out_of_memory(error):
             raise
         logger.warning("out of memory with %d examples in a batch; trying half", len(rows))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
-        _fill(model, sink, examples, half, pad_token_id, values, losses)
+        _fill(extract, examples, half, pad_token_id, values, losses)
 
 
-class _FeatureSink:
-    """Turns gradients into features and projects them as they come, parameter by parameter."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        projector: Projector,
-        feature: FeatureKind,
-        moments: AdamMoments | None,
-        adam_mode: AdamMode,
-        curvature: Ekfac | None,
-    ) -> None:
-        slots = trainable_slots(model)
-        total = sum(slot.numel for slot in slots)
-        if projector.n_parameters != total:
-            msg = f"the projector is for {projector.n_parameters} parameters, the model has {total}"
-            raise ValueError(msg)
-        if feature == "adam" and moments is None:
-            msg = "the adam feature needs the moments of the optimizer that ran"
-            raise ValueError(msg)
-        if feature == "ekfac" and curvature is None:
-            msg = "the ekfac feature needs a fitted curvature (Ekfac.fit)"
-            raise ValueError(msg)
-        self._curvature = curvature
-        self._projector = projector
-        self._feature = feature
-        self._terms = _terms(slots, moments, adam_mode) if feature == "adam" and moments else {}
-        self._n_dominated = self._n_counted = 0
-        self._batch = (0, 0)
-        self._n_rows = 0
-        self._out_BP: torch.Tensor | None = None
-
-    def begin(self, batch_size: int) -> None:
-        """Start a batch."""
-        self._n_rows, self._out_BP, self._batch = batch_size, None, (0, 0)
-
-    def take(self, slot: Slot, grads_Bd: torch.Tensor) -> None:
-        """Add one parameter's part of the feature."""
-        if self._out_BP is None:
-            device = grads_Bd.device
-            self._out_BP = torch.zeros(self._n_rows, self._projector.dim, device=device)
-        if self._feature == "adam":
-            grads_Bd, n_dominated = self._terms[slot.name].update_(grads_Bd)
-            self._batch = (self._batch[0] + n_dominated, self._batch[1] + slot.numel)
-        elif self._feature == "sign":
-            finite = torch.isfinite(grads_Bd).all(1, keepdim=True)
-            grads_Bd = torch.where(finite, grads_Bd.sign(), torch.nan)
-        elif self._feature == "ekfac" and self._curvature is not None:
-            grads_Bd = self._curvature.whiten(slot, grads_Bd)
-        piece = grads_Bd.to(self._out_BP.device)
-        self._projector.add_(self._out_BP, piece, offset=slot.offset)
-
-    def end(self) -> None:
-        """Count a finished batch."""
-        self._n_dominated += self._batch[0]
-        self._n_counted += self._batch[1]
-
-    @property
-    def features_BP(self) -> torch.Tensor:
-        """[B, P] float32 of the batch."""
-        assert self._out_BP is not None  # noqa: S101 - take() ran for every parameter
-        return self._out_BP
-
-    @property
-    def eps_dominated_share(self) -> float | None:
-        """Share of denominators that are mostly eps."""
-        return self._n_dominated / self._n_counted if self._n_counted else None
-
-
-def _terms(slots: list[Slot], moments: AdamMoments, mode: AdamMode) -> dict[str, AdamTerms]:
-    m_D, v_D = moments.flat([slot.name for slot in slots])
-    terms = {}
-    for slot in slots:
-        part = slice(slot.offset, slot.offset + slot.numel)
-        device = slot.parameter.device
-        terms[slot.name] = AdamTerms(
-            m_D[part].to(device), v_D[part].to(device),
-            betas=moments.betas, eps=moments.eps, step=moments.step, mode=mode,
-        )  # fmt: skip
-    return terms
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory from other runtime errors; torch's CPU allocator has no own class."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
+        error
+    )

@@ -11,7 +11,7 @@ from bids_core.errors import ArtifactError, DataError, NonFiniteError
 from bids_core.gradients import (
     adam_update,
     compute_features,
-    features,
+    extraction,
     make_projector,
     n_trainable,
     per_example_gradients,
@@ -134,21 +134,29 @@ def test_nonfinite_rows_are_named_or_rejected(setting, monkeypatch):
         assert len(got.values) == len(got.norms) == len(got.losses) == len(got.row_ids)
 
 
-def test_running_out_of_memory_halves_the_batch(setting, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_running_out_of_memory_halves_the_batch(setting, monkeypatch, error):
     model, examples, _, _ = setting
     projector = make_projector("sjlt", n_trainable(model), 64, 0)
     settings = {"feature": "sgd", "projector": projector, "tokens_per_batch": 1000}
     expected = compute_features(model, examples, **settings)
-    real, sizes = features.stream_gradients, []
+    real, sizes = extraction.stream_gradients, []
 
     def small_memory(model, batch, sink):
         sizes.append(len(batch["labels"]))
         losses = real(model, batch, sink)
         if len(batch["labels"]) > 2:
-            raise torch.OutOfMemoryError
+            raise error
         return losses
 
-    monkeypatch.setattr(features, "stream_gradients", small_memory)
+    monkeypatch.setattr(extraction, "stream_gradients", small_memory)
     got = compute_features(model, examples, **settings)
     assert max(sizes) > 2 >= min(sizes)
     torch.testing.assert_close(got.values, expected.values, rtol=1e-4, atol=1e-6)
@@ -187,3 +195,26 @@ def test_progress_reaches_the_total(setting):
     )  # fmt: skip
     assert seen[-1] == (len(examples), len(examples))
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("kind", ["rds", "rds_plus"])
+def test_representations_are_pooled_hidden_states(kind, setting):
+    model, examples, _, _ = setting
+    got = compute_features(model, examples, feature=kind, tokens_per_batch=64)
+    plain = compute_features(
+        model, examples, feature="sgd", projector=make_projector("sjlt", n_trainable(model), 8, 0)
+    )
+    torch.testing.assert_close(got.losses, plain.losses, rtol=1e-5, atol=1e-6)
+    model.eval()
+    for example, value in zip(examples, got.values, strict=True):
+        ids = torch.from_numpy(example.input_ids.astype("int64"))[None]
+        hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
+        weights = torch.arange(1.0, len(hidden) + 1)
+        mean = (hidden * weights[:, None]).sum(0) / weights.sum()
+        expected = hidden[-1] if kind == "rds" else mean
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_validation_features():
+    pairs = {k: extraction.validation_feature(k) for k in ("adam", "sgd", "sign", "ekfac", "rds")}
+    assert pairs == {"adam": "sgd", "sgd": "sgd", "sign": "sgd", "ekfac": "ekfac", "rds": "rds"}
