@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 import yaml
@@ -62,3 +63,19 @@ def prefect_server():
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture
+def bids(monkeypatch, capsys):
+    """Run the command line in this process; returns (exit status, stdout, stderr)."""
+
+    from flows import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bids", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run

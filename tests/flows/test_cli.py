@@ -8,22 +8,6 @@ import sys
 
 import pytest
 
-from flows import cli
-
-
-@pytest.fixture
-def bids(monkeypatch, capsys):
-    """Run the command line in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bids", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
-
 
 def test_help_imports_nothing_heavy():
     code = (
