@@ -13,7 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
-from bids_core.gradients import compute_features, make_projector, write_shard
+from bids_core.gradients import (
+    compute_features,
+    make_projector,
+    validation_feature,
+    write_shard,
+)
 from bids_core.modeling import load_adapter, load_tokenizer
 from bids_core.moments import AdamMoments
 from bids_core.warmup import CHECKPOINT
@@ -85,10 +90,11 @@ def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Sha
     def compute(draft: Draft, progress: Progress) -> None:
         section = config.gradients
         model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
+        kind = section.train_feature
         features = compute_features(
             model,
             split.examples()[shard.start : shard.stop],
-            feature=section.train_feature if shard.split == "train" else "sgd",
+            feature=kind if shard.split == "train" else validation_feature(kind),
             projector=projector,
             moments=moments,
             adam_mode=section.adam_mode,

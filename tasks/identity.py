@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bids_core.gradients.extraction import validation_feature
 from bids_core.modeling import choose_device, choose_dtype, resolve_model
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def warmup_identity(config: RunConfig) -> dict[str, Any]:
 def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
     """Return what identifies gradient features, besides checkpoint and rows."""
     section = config.gradients
-    feature = section.train_feature if split == "train" else "sgd"
+    train = section.train_feature
+    feature = train if split == "train" else validation_feature(train)
     return {
         "feature": feature,
         "adam_mode": section.adam_mode if feature == "adam" else None,
