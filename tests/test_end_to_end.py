@@ -30,9 +30,10 @@ def command(folder, *arguments):
 def test_the_demo_in_small_runs_and_is_cached(tmp_path):
     data = tmp_path / "data"
     command(tmp_path, ROOT / "examples/demo/make_data.py", data)
+    command(tmp_path, ROOT / "examples/make_mmlu.py", data / "mmlu.jsonl")
     config = tmp_path / "config.yaml"
     config.write_text((ROOT / "examples/demo/config.yaml").read_text())
-    small = ["pool.0.limit=24", "pool.0.sample_seed=0", "selection.budget=6"]
+    small = ["pool.0.limit=20", "pool.0.sample_seed=0", "pool.1.limit=4", "selection.budget=6"]
     small += [f"{split}.{i}.limit=2" for split in ("validation", "test") for i in range(TASKS)]
     options = [part for override in small for part in ("--set", override)]
 

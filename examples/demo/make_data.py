@@ -1,25 +1,21 @@
-"""Write the demo's data: procedural tasks from reasoning-gym, and MMLU text from lm-eval's wheel.
+"""Write the demo's procedural tasks, from reasoning-gym.
 
     python examples/demo/make_data.py examples/demo/data
 
-Six tasks of five capabilities. The pool is unbalanced on purpose, as real pools are: 150 rows of
-the commonest task, 30 of the rarest. Pool, validation and test rows are disjoint.
+With the MMLU questions (examples/make_mmlu.py), six tasks of five capabilities. The pool is
+unbalanced on purpose, as real pools are: 150 rows of the commonest task, 30 of the rarest. Pool,
+validation and test rows are disjoint.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import reasoning_gym
-import yaml
 
 N_VALIDATION = 8
 N_TEST = 24
@@ -41,7 +37,6 @@ TASKS = (
     Task("family_relationships", 50, {"max_family_size": 6}),
     Task("base_conversion", 30, {"max_base": 10, "max_value": 200}),
 )
-N_POOL_MMLU = 30
 
 
 def procedural_rows(task: Task) -> list[dict[str, str]]:
@@ -58,23 +53,6 @@ def procedural_rows(task: Task) -> list[dict[str, str]]:
     return list(rows.values())[:needed]
 
 
-def mmlu_rows() -> Iterator[dict[str, str]]:
-    """Yield MMLU's development questions, five a subject, with the letter of the answer."""
-    folder = files("lm_eval").joinpath("tasks/mmlu/flan_cot_fewshot")
-    for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if not path.name.endswith(".yaml"):
-            continue
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for sample in content.get("fewshot_config", {}).get("samples", []):
-            answer = re.search(r"answer is \(?([A-D])\)?", sample["target"])
-            if answer and len(sample["question"]) < 320:  # short ones: this is a small machine
-                yield {
-                    "prompt": f"{sample['question']}\nAnswer with the letter only.",
-                    "completion": answer[1],
-                    "subject": content["dataset_name"],
-                }
-
-
 def write(path: Path, rows: list[dict[str, str]]) -> None:
     """Write rows as JSONL."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,15 +62,12 @@ def write(path: Path, rows: list[dict[str, str]]) -> None:
 
 def main(folder: Path) -> None:
     """Write pool/, validation/ and test/, a file a task."""
-    tables = {task.name: (task.n_pool, procedural_rows(task)) for task in TASKS}
-    mmlu = list(mmlu_rows())
-    random.Random(0).shuffle(mmlu)  # noqa: S311 - a seeded order, not a secret
-    tables["mmlu"] = (N_POOL_MMLU, mmlu)
-    for name, (n_pool, rows) in tables.items():
-        ends = (n_pool, n_pool + N_VALIDATION, n_pool + N_VALIDATION + N_TEST)
-        write(folder / "pool" / f"{name}.jsonl", rows[: ends[0]])
-        write(folder / "validation" / f"{name}.jsonl", rows[ends[0] : ends[1]])
-        write(folder / "test" / f"{name}.jsonl", rows[ends[1] : ends[2]])
+    for task in TASKS:
+        rows = procedural_rows(task)
+        test = task.n_pool + N_VALIDATION
+        write(folder / "pool" / f"{task.name}.jsonl", rows[: task.n_pool])
+        write(folder / "validation" / f"{task.name}.jsonl", rows[task.n_pool : test])
+        write(folder / "test" / f"{task.name}.jsonl", rows[test : test + N_TEST])
     print(f"Wrote the demo's data to {folder}")
 
 
