@@ -1,23 +1,22 @@
-"""Write MMLU validation and test rows from the text inside lm-eval's wheel.
+"""Write MMLU questions with their answers, from the text inside lm-eval's wheel.
 
-    python examples/real_data/make_mmlu.py examples/real_data/data
+    python examples/make_mmlu.py data/mmlu.jsonl [--max-characters 320]
 
-They are MMLU's development questions, five a subject; the test split itself is not in the wheel.
+They are MMLU's development questions, five a subject, in a seeded order; the test split itself is
+not in the wheel. A configuration cuts them into parts with `start` and `limit`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import re
-import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
-
-N_VALIDATION = 40
 
 
 def questions() -> Iterator[dict[str, str]]:
@@ -37,17 +36,19 @@ def questions() -> Iterator[dict[str, str]]:
                 }
 
 
-def main(folder: Path) -> None:
-    """Write mmlu_validation.jsonl and mmlu_test.jsonl."""
-    rows = list(questions())
+def main() -> None:
+    """Write the questions as JSONL."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--max-characters", type=int, default=10_000, help="of a prompt")
+    options = parser.parse_args()
+    rows = [row for row in questions() if len(row["prompt"]) <= options.max_characters]
     random.Random(0).shuffle(rows)  # noqa: S311 - a seeded order, not a secret
-    folder.mkdir(parents=True, exist_ok=True)
-    parts = {"validation": rows[:N_VALIDATION], "test": rows[N_VALIDATION:]}
-    for name, part in parts.items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
-        (folder / f"mmlu_{name}.jsonl").write_text(text, encoding="utf-8")
-        print(f"{len(part)} {name} rows")
+    options.path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    options.path.write_text(text, encoding="utf-8")
+    print(f"Wrote {len(rows)} questions to {options.path}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
