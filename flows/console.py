@@ -92,7 +92,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         numeric = any(isinstance(row[index], int | float) for row in content)
         made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in content:
-        made.add_row(*[_shown(value) for value in row])
+        made.add_row(*[Text(_shown(value)) for value in row])  # texts of data are never markup
     return Group(Text(title, style="bold"), made)
 
 

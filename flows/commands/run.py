@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from flows.select_data import Stage
     from tasks.run_folder import RunResult
 
+_SOURCES = 12
+_FIRST_PICKS = 5
+_TEXT_SHOWN = 60
 STAGES = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
 
 
@@ -98,6 +101,7 @@ def print_result(result: RunResult) -> None:
         _print_data(console, result)
     if result.selections:
         _print_selected(console, result)
+        _print_first_picks(console, result)
     if result.scores:
         from tasks.evaluation import read_scores
 
@@ -130,18 +134,47 @@ def _print_data(console: Console, result: RunResult) -> None:
 
 def _print_selected(console: Console, result: RunResult) -> None:
     from flows.console import table
+    from tasks.prepare import load_prepared
     from tasks.selection import read_selection
 
-    counts = {
+    if result.data is None:
+        return
+    counts = {"pool": load_prepared(result.data).train.frame["source"].value_counts()} | {
         name: read_selection(handle)["source"].value_counts()
         for name, handle in result.selections.items()
     }
-    sources = sorted({source for count in counts.values() for source in count.index})
+    shown, rest = list(counts["pool"].index[:_SOURCES]), list(counts["pool"].index[_SOURCES:])
+    groups = [(source, [source]) for source in shown]
+    if rest:
+        groups.append((f"{len(rest)} other sources", rest))
+    groups.append(("total", shown + rest))
     rows = [
-        [source, *[int(count.get(source, 0)) for count in counts.values()]] for source in sources
+        [name, *[int(count.reindex(sources).sum()) for count in counts.values()]]
+        for name, sources in groups
     ]
-    rows.append(["total", *[int(count.sum()) for count in counts.values()]])
     console.print(table("Selected examples by source", ["source", *counts], rows))
+    console.print()
+
+
+def _print_first_picks(console: Console, result: RunResult) -> None:
+    from bids_core.data import from_json, prompt_messages
+    from flows.console import table
+    from tasks.prepare import load_prepared
+    from tasks.selection import read_selection
+
+    if result.data is None:
+        return
+    method, handle = next(iter(result.selections.items()))
+    picks = read_selection(handle).head(_FIRST_PICKS)
+    frame = load_prepared(result.data).train.frame
+    messages = dict(zip(frame["row_id"], frame["messages"], strict=True))
+    rows = []
+    for pick in picks.to_dict(orient="records"):
+        text = " ".join(prompt_messages(from_json(messages[pick["row_id"]]))[-1].content.split())
+        shown = text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN]}..."
+        rows.append([pick["rank"], pick["source"], shown, pick["winning_task"]])
+    title = f"First picks of {method}"
+    console.print(table(title, ["rank", "source", "prompt", "picked for"], rows))
     console.print()
 
 
