@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,17 @@ def make_moments(model: torch.nn.Module) -> AdamMoments:
     return AdamMoments(first, second, (0.9, 0.999), 1e-8, 10)
 
 
+def stepped_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Return an AdamW that has state, for peers that read it there; no weight moves."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.grad = 1e-4 * torch.randn_like(parameter)
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=0.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return optimizer
+
+
 def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget: int,
                dim: int, chosen: list[str]) -> dict[str, Contender]:  # fmt: skip
     """Return what is timed, the baseline first."""
@@ -102,6 +114,13 @@ def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget:
         "LESS loop adam + rademacher": lambda: less_loop(model, examples, moments, rademacher),
         "batch of one, no projection": lambda: single_loop(model, examples),
     }
+    if find_spec("dattri_llm") is not None:
+        import peers
+
+        optimizer = stepped_optimizer(model)
+        every["dattri-llm adam, no projection"] = lambda: (
+            peers.adam_features(model, batches, optimizer) and None
+        )
     return {n: run for n, run in every.items() if not chosen or any(c in n for c in chosen)}
 
 

@@ -13,6 +13,7 @@ import torch
 
 from bids_core.data.batches import collate
 from bids_core.gradients.parameters import trainable_slots
+from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,3 +73,38 @@ def score(
         found = attributor.attribute(Rows(pool), Rows(validation), hook_config=config, **extra)
         _, matrix = found.agnostic_matrix()
     return np.asarray(matrix, dtype=np.float64)
+
+
+def example_mean_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Sum over the batch of each example's mean completion loss, whatever the lengths."""
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"],
+                   use_cache=False).logits[:, :-1]  # fmt: skip
+    labels = batch["labels"][:, 1:]
+    tokens = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), labels, reduction="none"
+    )
+    total: torch.Tensor = (tokens.sum(1) / (labels != IGNORED_LABEL).sum(1)).sum()
+    return total
+
+
+def adam_features(
+    model: torch.nn.Module,
+    batches: Sequence[dict[str, torch.Tensor]],
+    optimizer: torch.optim.Optimizer,
+) -> list[dict[str, torch.Tensor]]:
+    """Return dattri-llm's Adam features of each batch, by layer, not projected."""
+    import dattri_llm as d
+
+    layers = {slot.name.removesuffix(".weight") for slot in trainable_slots(model)}
+    config = d.HookManagerConfig(hook_types=dict.fromkeys(sorted(layers), "linear_io"))
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for batch in batches:
+            rows = [{k: v[i] for k, v in batch.items()} for i in range(len(batch["labels"]))]
+            args = d.AttributionArguments(output_dir=folder)
+            with d.GradientStreamer(
+                model, rows, args, batch_size=len(rows), loss_fn=example_mean_losses,
+                optimizer=optimizer, precondition=True, config=config,
+            ) as streamer:  # fmt: skip
+                found += [dict(block.materialize().data) for _, block, _ in streamer]
+    return found
