@@ -20,6 +20,7 @@ from rich.console import Console
 from bids_core.errors import BidsError
 from flows.commands.analyze import analyze
 from flows.commands.check import check
+from flows.commands.explain import explain
 from flows.commands.init import init
 from flows.commands.report import report
 from flows.commands.run import run
@@ -40,6 +41,7 @@ app.command()(run)
 app.command()(report)
 app.command()(select)
 app.command()(analyze)
+app.command()(explain)
 app.add_typer(store, name="store")
 
 

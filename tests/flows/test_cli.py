@@ -21,7 +21,7 @@ def test_help_imports_nothing_heavy():
 def test_help_names_every_command(bids):
     status, out, _ = bids("--help")
     assert status == 0
-    for command in ("init", "check", "run", "select", "analyze", "report", "store"):
+    for command in ("init", "check", "run", "select", "analyze", "explain", "report", "store"):
         assert command in out
 
 
