@@ -155,10 +155,13 @@ def as_matrix(
     """
     values = attribution.values if isinstance(attribution, Matrix) else _as_array(attribution)
     if isinstance(attribution, Matrix):
-        row_ids = row_ids if row_ids is not None else attribution.row_ids
-        validation_ids = (
-            validation_ids if validation_ids is not None else attribution.validation_ids
-        )
+        known = attribution.row_ids, attribution.validation_ids
+    elif hasattr(attribution, "columns") and hasattr(attribution, "index"):  # a pandas frame
+        known = [str(n) for n in attribution.index], [str(n) for n in attribution.columns]
+    else:
+        known = None, None
+    row_ids = known[0] if row_ids is None else row_ids
+    validation_ids = known[1] if validation_ids is None else validation_ids
     shape = tuple(int(length) for length in values.shape)
     if len(shape) != 2 or 0 in shape:
         msg = (

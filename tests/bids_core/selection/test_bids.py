@@ -36,6 +36,12 @@ def kinds_of_matrix(kind, n_rows, n_columns, seed):
         return rng.standard_t(0.5, (n_rows, n_columns))
     if kind == "far from zero":  # rounding makes neighbours tie
         return (1e15 + rng.integers(0, 40, (n_rows, n_columns))) * 0.1
+    if kind == "tiny beside large":  # differences vanish when a mean is subtracted
+        normal *= 1e-17
+        for column in range(n_columns):
+            low, high = rng.permutation(max(2, n_rows))[:2] % n_rows
+            normal[low, column], normal[high, column] = -1, 1
+        return normal
     if kind == "one direction":
         return np.outer(rng.standard_normal(n_rows), np.ones(n_columns))
     if kind == "opposed":
@@ -51,7 +57,7 @@ def kinds_of_matrix(kind, n_rows, n_columns, seed):
 
 KINDS = (
     "random", "tied", "binary", "duplicated rows", "duplicated columns", "permuted columns",
-    "constant columns", "heavy tails", "far from zero", "one direction", "opposed", "float32",
+    "constant columns", "heavy tails", "far from zero", "tiny beside large", "one direction", "opposed", "float32",
     "float16", "integers",
 )  # fmt: skip
 
