@@ -57,8 +57,8 @@ def kinds_of_matrix(kind, n_rows, n_columns, seed):
 
 KINDS = (
     "random", "tied", "binary", "duplicated rows", "duplicated columns", "permuted columns",
-    "constant columns", "heavy tails", "far from zero", "tiny beside large", "one direction", "opposed", "float32",
-    "float16", "integers",
+    "constant columns", "heavy tails", "far from zero", "tiny beside large", "one direction",
+    "opposed", "float32", "float16", "integers",
 )  # fmt: skip
 
 matrices = st.builds(
