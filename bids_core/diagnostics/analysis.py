@@ -27,7 +27,7 @@ from bids_core.diagnostics.picks import along_picks, labels_at, near_duplicates,
 from bids_core.diagnostics.picks import utility_curve as curve_of
 from bids_core.errors import MatrixError
 from bids_core.matrix import Matrix, MatrixLike, as_matrix
-from bids_core.normalization import ColumnWarning, normalize
+from bids_core.normalization import ColumnWarning, prepare
 from bids_core.selection import Selection
 from bids_core.selection.request import checked_names
 
@@ -182,15 +182,15 @@ def _labels(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)
-        normalized = normalize(matrix, normalization)
-    usable = np.flatnonzero(np.isfinite(normalized[0]))
-    scaled = Matrix(np.ascontiguousarray(normalized[:, usable]))
+        prepared, scale = prepare(matrix, normalization)
+    usable = np.flatnonzero(scale.usable)
     kept = tuple(tasks[column] for column in usable)
     order = list(dict.fromkeys(kept))
     found: dict[str, dict[str, list[str | None]]] = {}
     for name, picks in selections.items():
         rows = _indices(picks)
-        top = highest_task(rows_of(scaled, rows), kept)
+        picked = scale.apply(rows_of(prepared, rows).values)
+        top = highest_task(Matrix(np.take(picked, usable, axis=1)), kept)
         kinds: dict[str, list[str | None]] = {"top_task": [order[place] for place in top]}
         if isinstance(picks, Selection) and (picks.winning_columns >= 0).any():
             winners = picks.winning_columns.tolist()
