@@ -71,6 +71,7 @@ class Capture:
         flat_is_batch: names of modules whose two-dimensional inputs are the batch's tokens in
             order (see `plan`); such inputs anywhere else are refused.
         observe: sees the layers' inputs and output gradients, if given.
+        loss_scale: what the loss was multiplied by, a power of two; divided out again.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Capture:
         head: nn.Module | None,
         flat_is_batch: frozenset[str] = frozenset(),
         observe: Observer | None = None,
+        loss_scale: float = 1.0,
     ) -> None:
         self._observe = observe
+        self._loss_scale = loss_scale
         self.head = head
         self.flat_is_batch = flat_is_batch
         self.flat_seen: set[str] = set()
@@ -140,6 +143,8 @@ class Capture:
         self._delivered.add(slot)
         assert self._consumer is not None  # noqa: S101 - for the type checker
         sums = self._sums.pop(slot)
+        if self._loss_scale != 1:
+            sums.div_(self._loss_scale)
         self._consumer(slot, sums.reshape(len(sums), slot.numel))
 
     def _deliver_zeros(self) -> None:
@@ -211,7 +216,7 @@ class Capture:
     def _padded(self, values_nH: torch.Tensor) -> torch.Tensor:
         """Spread label positions over [B, most labels of an example, ·], zeros elsewhere."""
         assert self._rows is not None  # noqa: S101 - for the type checker
-        rows = self._rows
+        rows = self._rows.to(values_nH.device)
         padded = values_nH.new_zeros(len(rows.counts), int(rows.counts.max()), values_nH.shape[-1])
         padded[rows.example, rows.rank] = values_nH
         return padded

@@ -173,8 +173,9 @@ class _Covariances:
 
 
 def _eigenvectors(matrix: torch.Tensor) -> torch.Tensor:
-    vectors: torch.Tensor = torch.linalg.eigh(matrix.double())[1]
-    return vectors.float()
+    # on the CPU: not every device has float64, in which small eigenvalues come out right
+    vectors: torch.Tensor = torch.linalg.eigh(matrix.cpu().double())[1]
+    return vectors.float().to(matrix.device)
 
 
 class _Nothing:

@@ -5,7 +5,7 @@ Shapes: B batch, T tokens, D parameters, d coordinates of one parameter.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from bids_core.gradients.capture import Observer
     from bids_core.gradients.parameters import Slot
     from bids_core.gradients.plan import Plan
+
+
+# Keeps a token's gradient above float16's smallest number (6e-8) and far below its largest (65504).
+_HALF_LOSS_SCALE: Final = 1024.0
 
 
 class Sink(Protocol):
@@ -105,13 +109,20 @@ def _run_taps(
     shape = (batch["input_ids"].shape[0], batch["input_ids"].shape[1])
     if not plan.tapped:
         return torch.empty(0)
+    half = any(parameter.dtype == torch.float16 for parameter in model.parameters())
+    scale = _HALF_LOSS_SCALE if half else 1.0
     capture = Capture(
-        model, plan.tapped, head=plan.head, flat_is_batch=plan.flat_is_batch, observe=observe
+        model,
+        plan.tapped,
+        head=plan.head,
+        flat_is_batch=plan.flat_is_batch,
+        observe=observe,
+        loss_scale=scale,
     )
     with frozen(plan.slots), capture.attached(rows, shape, sink.take):
         losses = example_losses(model, batch, rows, head=plan.head)
         if losses.requires_grad:
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            (losses.sum() * scale).backward()  # type: ignore[no-untyped-call]
     return losses.detach()
 
 

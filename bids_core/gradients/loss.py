@@ -65,6 +65,13 @@ class LabelRows:
         rank = torch.arange(len(example), device=example.device) - starts[example]
         return cls(example, position, shifted[example, position], rank, counts)
 
+    def to(self, device: torch.device) -> LabelRows:
+        """Return the same positions on another device (a model may span several)."""
+        if self.example.device == device:
+            return self
+        parts = (self.example, self.position, self.target, self.rank, self.counts)
+        return LabelRows(*(part.to(device) for part in parts))
+
 
 def causal_lm(model: nn.Module) -> nn.Module:
     """Return the Hugging Face model inside a PEFT wrapper, or the model itself."""
@@ -94,10 +101,13 @@ def example_losses(
     """
     inputs = model_inputs(model, batch)
     if head is None:
-        logits = model(**inputs).logits[rows.example, rows.position]
+        logits = model(**inputs).logits
+        rows = rows.to(logits.device)
+        logits = logits[rows.example, rows.position]
     else:
         with _rows_picked_before(head, rows):
             logits = model(**inputs).logits[0]
+        rows = rows.to(logits.device)
     tokens = F.cross_entropy(logits.float(), rows.target, reduction="none")
     sums = tokens.new_zeros(len(rows.counts)).index_add(0, rows.example, tokens)
     return sums / rows.counts
@@ -131,7 +141,8 @@ def _padded_on_the_right(mask_BT: torch.Tensor) -> bool:
 def _rows_picked_before(head: nn.Module, rows: LabelRows) -> Iterator[None]:
     def pick(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         hidden_BTH = args[0]
-        return (hidden_BTH[rows.example, rows.position].unsqueeze(0), *args[1:])
+        here = rows.to(hidden_BTH.device)
+        return (hidden_BTH[here.example, here.position].unsqueeze(0), *args[1:])
 
     handle = head.register_forward_pre_hook(pick)
     try:

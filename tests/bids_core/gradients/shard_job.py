@@ -5,10 +5,10 @@ python shard_job.py STORE [computing|writing|publishing]
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -75,15 +75,31 @@ def run(url, die=None):
     return place.handle("gradients", "f" * 32)
 
 
-if __name__ == "__main__":
-    import torch
-
+def run_and_report(url, die=None):
+    """Run as a program does: the user's errors on one line, exit status 3."""
     from bids_core.errors import BidsError
 
-    torch.set_num_threads(1)
     try:
-        run(sys.argv[1], *sys.argv[2:])
+        run(url, die)
     except (BidsError, OSError) as error:
-        print(f"{type(error).__name__}: {error}")  # noqa: T201
-        sys.exit(3)
-    print(*sorted(str(p) for p in Path(sys.argv[1]).glob("gradients/*")))  # noqa: T201
+        print(f"{type(error).__name__}: {error}")
+        return 3
+    return 0
+
+
+def in_a_fork(url, die):
+    """Return the exit code of a process of its own, forked so that imports are paid for once."""
+    child = os.fork()
+    if child == 0:
+        os._exit(run_and_report(url, die))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    import torch
+    import transformers  # noqa: F401 - before the forks
+
+    torch.set_num_threads(1)
+    if len(sys.argv) == 2:
+        sys.exit(run_and_report(sys.argv[1]))
+    print(json.dumps([in_a_fork(f"{sys.argv[1]}/{die}", die) for die in sys.argv[2:]]))

@@ -200,12 +200,16 @@ def test_the_model_is_left_as_it_was(lora_llama, examples_of):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in lora_llama.modules())
 
 
-def test_bfloat16_base_with_float32_adapters(family_model, with_lora, examples_of, oracle):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_base_with_float32_adapters(
+    dtype, family_model, with_lora, examples_of, oracle
+):
     examples = examples_of()
     exact = oracle(with_lora(family_model("llama")), examples)
-    model = with_lora(family_model("llama").to(torch.bfloat16))
+    model = with_lora(family_model("llama").to(dtype))
     got = per_example_gradients(model, collate(examples, pad_token_id=0))
     assert torch.cosine_similarity(got, exact, dim=1).min() > 0.99
+    assert ((got.norm(dim=1) / exact.norm(dim=1)) - 1).abs().max() < 0.05
 
 
 def test_bfloat16_adapters(family_model, with_lora, examples_of, oracle):

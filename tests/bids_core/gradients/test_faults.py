@@ -17,6 +17,7 @@ from bids_core.artifacts import ArtifactStore
 from bids_core.gradients import open_store
 
 SCRIPT = Path(__file__).with_name("shard_job.py")
+MOMENTS = ("computing", "writing", "publishing")
 _spec = importlib.util.spec_from_file_location("shard_job", SCRIPT)
 shard_job = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(shard_job)
@@ -40,14 +41,21 @@ def start(*arguments, before=()):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("moment", ["computing", "writing", "publishing"])
-def test_a_killed_writer_leaves_nothing_behind(tmp_path, moment, undisturbed):
-    done = start(tmp_path, moment)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    store = ArtifactStore(str(tmp_path))
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Stores whose writers were killed, by the moment they were killed at."""
+    folder = tmp_path_factory.mktemp("killed")
+    done = start(folder, *MOMENTS)
+    assert done.stdout.strip() == str([-signal.SIGKILL] * len(MOMENTS)), done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_writer_leaves_nothing_behind(killed, moment, undisturbed):
+    store = ArtifactStore(str(killed / moment))
     assert store.ls() == []
     assert store.find("gradients", "f" * 32) is None
-    assert contents(shard_job.run(str(tmp_path))) == undisturbed
+    assert contents(shard_job.run(str(killed / moment))) == undisturbed
     assert store.remove_leftovers() == 1
 
 
