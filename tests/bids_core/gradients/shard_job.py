@@ -82,7 +82,7 @@ def run_and_report(url, die=None):
     try:
         run(url, die)
     except (BidsError, OSError) as error:
-        print(f"{type(error).__name__}: {error}")
+        print(f"{type(error).__name__}: {error}")  # noqa: T201
         return 3
     return 0
 
@@ -102,4 +102,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     if len(sys.argv) == 2:
         sys.exit(run_and_report(sys.argv[1]))
-    print(json.dumps([in_a_fork(f"{sys.argv[1]}/{die}", die) for die in sys.argv[2:]]))
+    codes = [in_a_fork(f"{sys.argv[1]}/{die}", die) for die in sys.argv[2:]]
+    print(json.dumps(codes))  # noqa: T201
