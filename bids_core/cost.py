@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _PROBE_TOKENS: Final = 1024
 _FORWARD_SHARE: Final = 1 / 3
 """A forward pass alone against forward and backward with frozen base weights."""
-_BYTES: Final = {"float16": 2, "float32": 4}
+_BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
 @dataclass(frozen=True, slots=True)
