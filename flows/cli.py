@@ -27,6 +27,8 @@ from flows.commands.run import run
 from flows.commands.select import select
 from flows.commands.store import store
 
+_INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
+
 app = typer.Typer(
     name="bids",
     help="Pick the instruction-tuning data worth training on: balanced, influence-based selection.",
@@ -87,9 +89,10 @@ def main() -> None:
         console.print("[bold red]error:[/] ", end="")
         console.print(str(error), markup=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("interrupted; run the same command again to go on where it stopped")
-        sys.exit(130)
+    except SystemExit as leaving:
+        if leaving.code == _INTERRUPTED:
+            console.print("interrupted; run the same command again to go on where it stopped")
+        raise
 
 
 if __name__ == "__main__":
