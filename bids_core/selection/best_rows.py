@@ -6,8 +6,8 @@ lowered and the list is rebuilt; that is rare, and costs one pass over the colum
 
 Shapes: N training rows, M validation instances (columns), L entries of all lists together. Lists
 lie one after the other in flat [L] arrays, each closed by a sentinel: row N, which is never
-selected, with the highest value that a row outside the list could have (-inf if there is none).
-Raw values are kept, and normalised when looked at: an entry takes 12 bytes for a float32 matrix.
+selected, with the highest normalised value that a row outside the list could have (-inf if there
+is none). An entry takes 16 bytes.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class BestRows:
         self._position = np.arange(n_columns)  # of the heads in the flat arrays
         self._last = np.arange(n_columns)  # of the sentinels
         self._rows = np.full(n_columns, n_rows, dtype=_index_type(n_rows))
-        self._raw = np.full(n_columns, -np.inf, dtype=_raw_type(matrix))
+        self._values = np.full(n_columns, -np.inf)  # normalised
         self._jump = np.zeros(n_columns, dtype=np.int32)  # to the next entry of another value
         usable = np.flatnonzero(scale.usable)
         self._lower(usable, self._length[usable])
@@ -67,20 +67,20 @@ class BestRows:
         """Move the heads of some columns on to their next unselected rows."""
         position = self._position[columns]
         rows = self._rows[position]
-        while (busy := self.selected[rows]).any():
+        while np.count_nonzero(busy := self.selected[rows]):
             position += busy
             rows = self._rows[position]
         self._position[columns] = position
         self.head_rows[columns] = rows
-        self.head_values[columns] = self._normalized(position, columns)
-        exhausted = columns[rows == len(self.selected) - 1]
-        if len(exhausted):
-            self._extend(exhausted)
+        self.head_values[columns] = self._values[position]
+        ended = rows == len(self.selected) - 1
+        if np.count_nonzero(ended):
+            self._extend(columns[ended])
 
-    def next_values(self, columns: Ints) -> Floats:
-        """Return the highest value below each head's own, selected rows included."""
-        position = self._position[columns]
-        return self._normalized(position + self._jump[position], columns)
+    def next_value(self, column: int) -> float:
+        """Return the highest value below a head's own, selected rows included."""
+        position = self._position[column]
+        return float(self._values[position + self._jump[position]])
 
     def upcoming(self, count: int) -> Ints:
         """Return up to `count` unselected rows near the heads of the lists, nearest first."""
@@ -99,7 +99,7 @@ class BestRows:
         """
         found: list[int] = []
         position, last = int(self._position[column]), int(self._last[column])
-        while self._normalized(position, column) - mean >= best:
+        while self._values[position] - mean >= best:
             if position == last:  # rows outside the list may tie too
                 self._extend(np.array([column]))
                 return self.tied(column, mean, best)
@@ -108,13 +108,6 @@ class BestRows:
             found.extend(run[~self.selected[run]][:1].tolist())
             position = following
         return np.array(found, dtype=np.int64)
-
-    def _normalized(self, position: Any, columns: Any) -> Floats:
-        values: Floats = np.subtract(
-            self._raw[position], self._scale.center[columns], dtype=np.float64
-        )
-        normalized: Floats = values / self._scale.scale[columns]
-        return normalized
 
     def _extend(self, columns: Ints) -> None:
         """Lengthen the lists of these columns, and of those that will soon run out too."""
@@ -141,31 +134,36 @@ class BestRows:
             if column in added:
                 rows, raw = added.pop(column)
                 rows = np.concatenate([self._rows[part], rows])
-                raw = np.concatenate([self._raw[part], raw])
-                pieces.append(self._sorted(column, rows[free := ~self.selected[rows]], raw[free]))
+                values = np.concatenate([self._values[part], self._normalized(raw, column)])
+                free = ~self.selected[rows]
+                pieces.append(self._sorted(column, rows[free], values[free]))
             else:
                 whole = slice(part.start, part.stop + 1)
-                pieces.append((self._rows[whole], self._raw[whole], self._jump[whole]))
+                pieces.append((self._rows[whole], self._values[whole], self._jump[whole]))
         self._rows = np.concatenate([rows for rows, _, _ in pieces])
-        self._raw = np.concatenate([raw for _, raw, _ in pieces])
+        self._values = np.concatenate([values for _, values, _ in pieces])
         self._jump = np.concatenate([jump for _, _, jump in pieces])
         self._last = np.cumsum([len(rows) for rows, _, _ in pieces]) - 1
         self._position = np.concatenate([[0], self._last[:-1] + 1])
         self.advance(np.flatnonzero(self._scale.usable))
 
+    def _normalized(self, raw: npt.NDArray[Any], column: int) -> Floats:
+        values: Floats = np.subtract(raw, self._scale.center[column], dtype=np.float64)
+        values /= self._scale.scale[column]
+        return values
+
     def _sorted(
-        self, column: int, rows: npt.NDArray[Any], raw: npt.NDArray[Any]
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.int32]]:
+        self, column: int, rows: npt.NDArray[Any], values: Floats
+    ) -> tuple[npt.NDArray[Any], Floats, npt.NDArray[np.int32]]:
         """Return a list in order, with its sentinel and the jumps between its values."""
-        z = np.subtract(raw, self._scale.center[column], dtype=np.float64)
-        z /= self._scale.scale[column]
-        order = np.lexsort((rows, -z))
-        ends = np.append(np.flatnonzero(np.diff(z[order])), len(order) - 1)
+        order = np.lexsort((rows, -values))
+        ends = np.append(np.flatnonzero(np.diff(values[order])), len(order) - 1)
         places = np.arange(len(order))
         jump = ends[np.searchsorted(ends, places)] + 1 - places
+        bound = self._normalized(self._threshold[column : column + 1], column)
         return (
             np.append(rows[order], self._rows.dtype.type(self._matrix.n_rows)),
-            np.append(raw[order], self._raw.dtype.type(self._threshold[column])),
+            np.append(values[order], bound),
             np.append(jump, 0).astype(np.int32),
         )
 

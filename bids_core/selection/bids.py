@@ -68,8 +68,10 @@ def pick_iteratively(
             np.divide(total, step, out=mean)
         np.subtract(best.head_values, mean, out=utility)
         column = int(utility.argmax())
-        highest = utility[column]
-        row = _lowest_row(best, utility, mean, column)
+        highest = float(utility[column])
+        row = int(best.head_rows[column])
+        if _may_tie(best, utility, mean, column):
+            row = _lowest_row(best, utility, mean, highest)
         z_row = scale.apply(reader.row(row))
         if row != best.head_rows[column]:
             column = int(np.argmax(z_row - mean == highest))
@@ -77,19 +79,27 @@ def pick_iteratively(
         picks.columns[step] = column
         total += z_row
         best.selected[row] = True
-        best.advance(np.flatnonzero(best.head_rows == row))
+        best.advance((best.head_rows == row).nonzero()[0])
         if step % _REPORT_EVERY == 0:
             progress(step, budget)
     progress(budget, budget)
     return picks
 
 
-def _lowest_row(best: BestRows, utility: Floats, mean: Floats, column: int) -> int:
-    """Return the lowest row that attains the highest utility, in whichever column."""
+def _may_tie(best: BestRows, utility: Floats, mean: Floats, column: int) -> bool:
+    """Return whether another row may be worth as much as the head of the highest column."""
     highest = utility[column]
+    utility[column] = -np.inf
+    second = utility[utility.argmax()]
+    utility[column] = highest
+    return bool(second == highest or best.next_value(column) - mean[column] == highest)
+
+
+def _lowest_row(best: BestRows, utility: Floats, mean: Floats, highest: float) -> int:
+    """Return the lowest row that attains the highest utility, in whichever column."""
     tied = np.flatnonzero(utility == highest)
     row = int(best.head_rows[tied].min())
-    rounding = tied[best.next_values(tied) - mean[tied] >= highest]
-    for other in rounding:
-        row = min(row, int(best.tied(int(other), float(mean[other]), float(highest)).min()))
+    for column in tied.tolist():
+        if best.next_value(column) - mean[column] == highest:  # differences lost in rounding
+            row = min(row, int(best.tied(column, float(mean[column]), highest).min()))
     return row
