@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from bids_core.errors import MatrixError
 
@@ -115,7 +116,7 @@ def near_duplicates(
     import pandas as pd
 
     bags = [_shingles(text, words) for text in texts]
-    holders: dict[str, list[int]] = {}
+    holders: dict[int, list[int]] = {}
     for place, bag in enumerate(bags):
         for gram in bag:
             holders.setdefault(gram, []).append(place)
@@ -123,7 +124,7 @@ def near_duplicates(
     for places in holders.values():
         if 1 < len(places) <= common:
             candidates.update(combinations(places, 2))
-    identical: dict[frozenset[str], list[int]] = {}
+    identical: dict[frozenset[int], list[int]] = {}
     for place, bag in enumerate(bags):
         identical.setdefault(bag, []).append(place)
     for places in identical.values():  # copies of a template are pairs however common it is
@@ -145,13 +146,12 @@ def labels_at(names: Sequence[str] | None, places: Iterable[int]) -> list[str | 
     return [None if place < 0 else str(names[place]) for place in places]
 
 
-def _shingles(text: str, words: int) -> frozenset[str]:
+def _shingles(text: str, words: int) -> frozenset[int]:
+    """Return 64-bit hashes of the word n-grams: a fraction of the memory of the words."""
     tokens = text.lower().split()
-    if len(tokens) <= words:
-        return frozenset([" ".join(tokens)])
-    return frozenset(
-        " ".join(tokens[start : start + words]) for start in range(len(tokens) - words + 1)
-    )
+    starts = range(max(1, len(tokens) - words + 1))
+    grams = (" ".join(tokens[start : start + words]) for start in starts)
+    return frozenset(xxhash.xxh3_64_intdigest(gram.encode()) for gram in grams)
 
 
 def _budgets(largest: int, points: int) -> Ints:
