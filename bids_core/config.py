@@ -170,14 +170,16 @@ class WarmupConfig(OptimizerConfig):
 class GradientConfig(Section):
     """Per-example gradient features and their random projection."""
 
-    train_feature: Literal["adam", "sgd", "sign", "rds", "rds_plus"] = "adam"
-    """Feature of a training example: Adam update direction (LESS), plain gradient, its sign, or
-    the hidden states (`rds` last token, `rds_plus` weighted mean), then of both sides."""
+    train_feature: Literal["adam", "sgd", "sign", "ekfac", "rds", "rds_plus"] = "adam"
+    """Feature of a training example: Adam update direction (LESS), plain gradient, or its sign;
+    or, for both sides, the gradient in an EK-FAC metric, or hidden states (`rds` last token,
+    `rds_plus` weighted mean)."""
     metric: Literal["cosine", "fisher"] = "cosine"
     """How features are compared: plain cosines, or cosines in the Fisher metric of the training
     features (TRAK's kernel; meant for `sgd`)."""
     damping: float = Field(default=0.1, gt=0.0)
-    """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`)."""
+    """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`,
+    `ekfac`)."""
     adam_mode: Literal["less_code", "paper"] = "less_code"
     """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
     projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"

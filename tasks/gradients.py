@@ -7,6 +7,7 @@ are the same (a grown pool recomputes only its new shards), and no two workers w
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,7 @@ from bids_core.gradients import (
 from bids_core.modeling import load_adapter, load_tokenizer
 from bids_core.moments import AdamMoments
 from bids_core.warmup import CHECKPOINT
+from tasks.curvature import curvature_stage, fitted_curvature
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared, rows_digest
 from tasks.stage import Stage, run_stage, stage_task
@@ -86,11 +88,15 @@ def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Sha
         },
         seed=config.seed,
     )
+    if config.gradients.train_feature == "ekfac":
+        curvature = curvature_stage(config, data, warm, shard.checkpoint).fingerprint
+        stage = replace(stage, inputs={**stage.inputs, "curvature": curvature})
 
     def compute(draft: Draft, progress: Progress) -> None:
         section = config.gradients
         model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
         kind = section.train_feature
+        pad_token_id = load_tokenizer(config.model).pad_token_id
         features = compute_features(
             model,
             split.examples()[shard.start : shard.stop],
@@ -99,7 +105,10 @@ def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Sha
             moments=moments,
             adam_mode=section.adam_mode,
             tokens_per_batch=section.tokens_per_batch,
-            pad_token_id=load_tokenizer(config.model).pad_token_id,
+            pad_token_id=pad_token_id,
+            curvature=fitted_curvature(config, data, warm, shard.checkpoint, model, pad_token_id)
+            if kind == "ekfac"
+            else None,
             on_nonfinite=section.on_nonfinite,
             on_progress=progress,
         )

@@ -53,6 +53,7 @@ def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
         "storage": section.storage,
         "on_nonfinite": section.on_nonfinite,
         "seed": config.seed,
+        **({"damping": section.damping} if feature == "ekfac" else {}),
     }
 
 
