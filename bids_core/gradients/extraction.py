@@ -122,7 +122,7 @@ class GradientExtractor:
         self._feature = feature
         self._terms = _terms(slots, moments, adam_mode) if feature == "adam" and moments else {}
         self._n_dominated = self._n_counted = 0
-        self._batch = (0, 0)
+        self._dominated: list[torch.Tensor] = []
         self._n_rows = 0
         self._out_BP: torch.Tensor | None = None
 
@@ -135,13 +135,13 @@ class GradientExtractor:
         """Return a batch's losses [B] and features [B, P], float32."""
         losses = stream_gradients(self._model, batch, self)
         assert self._out_BP is not None  # noqa: S101 - take() ran for every parameter
-        self._n_dominated += self._batch[0]
-        self._n_counted += self._batch[1]
+        self._n_dominated += sum(int(count) for count in self._dominated)
+        self._n_counted += self._projector.n_parameters if self._dominated else 0
         return losses.float(), self._out_BP
 
     def begin(self, batch_size: int) -> None:
         """Start a batch."""
-        self._n_rows, self._out_BP, self._batch = batch_size, None, (0, 0)
+        self._n_rows, self._out_BP, self._dominated = batch_size, None, []
 
     def take(self, slot: Slot, grads_Bd: torch.Tensor) -> None:
         """Add one parameter's part of the feature."""
@@ -150,7 +150,7 @@ class GradientExtractor:
             self._out_BP = torch.zeros(self._n_rows, self._projector.dim, device=device)
         if self._feature == "adam":
             grads_Bd, n_dominated = self._terms[slot.name].update_(grads_Bd)
-            self._batch = (self._batch[0] + n_dominated, self._batch[1] + slot.numel)
+            self._dominated.append(n_dominated)
         elif self._feature == "sign":
             finite = torch.isfinite(grads_Bd).all(1, keepdim=True)
             grads_Bd = torch.where(finite, grads_Bd.sign(), torch.nan)

@@ -88,16 +88,17 @@ class AdamTerms:
         inverse_BD = self._inverse_root(self._denominator(grads_BD))
         return torch.add(self._m_D, grads_BD, alpha=self._grad_scale).mul_(inverse_BD)
 
-    def update_(self, grads_BD: torch.Tensor) -> tuple[torch.Tensor, int]:
+    def update_(self, grads_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Replace float32 gradients by their update direction.
 
         Returns:
             The changed `grads_BD`, and how many entries of its first row have a denominator that
-            is mostly eps: v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper`.
+            is mostly eps: v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper` (a tensor,
+            so that the device need not be waited for).
         """
         v_BD = self._denominator(grads_BD)
         limit = 2 * self._eps if self.mode == "less_code" else self._eps**2
-        n_dominated = int((v_BD[0] < limit).sum())
+        n_dominated = (v_BD[0] < limit).sum()
         torch.add(self._m_D, grads_BD, alpha=self._grad_scale, out=grads_BD)
         return grads_BD.mul_(self._inverse_root(v_BD)), n_dominated
 
