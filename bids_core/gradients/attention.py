@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# On a CPU in bfloat16 torch 2.13's fused kernel, forward and backward, takes 4.4, 1.3 and 0.6
-# times as long as plain matrix products at 128, 256 and 500 tokens (9 heads of 64, one thread).
-_PLAIN_UP_TO: Final = 256
+# On a CPU in bfloat16 torch 2.13's fused kernel, forward and backward, takes 4.4, 1.1, 1.3 and 0.6
+# times as long as plain matrix products at 128, 192, 256 and 500 tokens (9 heads of 64, one
+# thread); and plain attention keeps T numbers a token and head, so it is for short ones alone.
+_PLAIN_UP_TO: Final = 128
 
 
 @contextmanager
