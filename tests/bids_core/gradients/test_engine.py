@@ -210,6 +210,7 @@ def test_half_precision_base_with_float32_adapters(
     got = per_example_gradients(model, collate(examples, pad_token_id=0))
     assert torch.cosine_similarity(got, exact, dim=1).min() > 0.99
     assert ((got.norm(dim=1) / exact.norm(dim=1)) - 1).abs().max() < 0.05
+    assert model.config._attn_implementation == "sdpa", "the attention kernel was not put back"
 
 
 def test_bfloat16_adapters(family_model, with_lora, examples_of, oracle):
