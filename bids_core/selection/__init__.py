@@ -91,12 +91,54 @@ def select(
         raise unknown("method", method, list(METHODS))
     if normalization not in NORMALIZATIONS:
         raise unknown("normalization", normalization, NORMALIZATIONS)
+    request = _request(
+        attribution, budget, method=method, normalization=normalization, tasks=tasks,
+        subtasks=subtasks, sources=sources, row_ids=row_ids, validation_ids=validation_ids,
+        texts=texts, validation_texts=validation_texts, representations=representations,
+        validation_representations=validation_representations, perplexities=perplexities,
+        seed=seed, progress=progress,
+    )  # fmt: skip
+    if request.attribution is not None and not METHODS[method].normalized:
+        # Refuses entries that are not finite, as the methods with a normalisation do.
+        prepare(request.attribution, "none")
+    picks = METHODS[method].run(request)
+    return Selection(
+        indices=picks.rows,
+        utilities=picks.utilities,
+        winning_columns=picks.columns,
+        method=method,
+        normalization=normalization if METHODS[method].normalized else "none",
+        n_rows=request.n_rows,
+        left_out=picks.left_out,
+    )
+
+
+def _request(
+    attribution: MatrixLike | None,
+    budget: int | float,
+    *,
+    method: str,
+    normalization: str,
+    tasks: Iterable[str] | None,
+    subtasks: Iterable[str] | None,
+    sources: Iterable[str] | None,
+    row_ids: Sequence[str] | None,
+    validation_ids: Sequence[str] | None,
+    texts: Sequence[str] | None,
+    validation_texts: Sequence[str] | None,
+    representations: MatrixLike | None,
+    validation_representations: MatrixLike | None,
+    perplexities: npt.ArrayLike | None,
+    seed: int,
+    progress: Progress,
+) -> Request:
+    """Check that the inputs of `select` fit together."""
     matrix = None
     if attribution is not None:
         matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
-    train = None if representations is None else as_matrix(representations)
-    validation = (
-        None if validation_representations is None else as_matrix(validation_representations)
+    train, validation = (
+        None if states is None else as_matrix(states)
+        for states in (representations, validation_representations)
     )
     losses = _checked_perplexities(perplexities)
     n_rows = _agreed_length(
@@ -115,36 +157,23 @@ def select(
     if n_rows is None:
         msg = f"method {method!r} was given nothing to select from: pass an attribution matrix"
         raise MatrixError(msg)
-    request = Request(
+    columns, rows = "validation instances", "training rows"
+    return Request(
         method=method,
         n_rows=n_rows,
         budget=resolve_budget(budget, n_rows),
         attribution=matrix,
         normalization=normalization,
-        tasks=checked_names(tasks, n_columns, "tasks", "validation instances"),
-        subtasks=checked_names(subtasks, n_columns, "subtasks", "validation instances"),
-        sources=checked_names(sources, n_rows, "sources", "training rows"),
-        texts=checked_names(texts, n_rows, "texts", "training rows"),
-        validation_texts=checked_names(
-            validation_texts, n_columns, "validation texts", "validation instances"
-        ),
+        tasks=checked_names(tasks, n_columns, "tasks", columns),
+        subtasks=checked_names(subtasks, n_columns, "subtasks", columns),
+        sources=checked_names(sources, n_rows, "sources", rows),
+        texts=checked_names(texts, n_rows, "texts", rows),
+        validation_texts=checked_names(validation_texts, n_columns, "validation texts", columns),
         representations=train,
         validation_representations=validation,
         perplexities=losses,
         seed=seed,
         progress=progress,
-    )
-    if matrix is not None and not METHODS[method].normalized:
-        prepare(matrix, "none")  # refuses entries that are not finite, as `normalized` methods do
-    picks = METHODS[method].run(request)
-    return Selection(
-        indices=picks.rows,
-        utilities=picks.utilities,
-        winning_columns=picks.columns,
-        method=method,
-        normalization=normalization if METHODS[method].normalized else "none",
-        n_rows=n_rows,
-        left_out=picks.left_out,
     )
 
 
