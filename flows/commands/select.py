@@ -12,6 +12,7 @@ from bids_core.errors import UserError
 
 if TYPE_CHECKING:
     from bids_core.labels import Labels
+    from bids_core.matrix import Matrix
     from bids_core.selection import Selection
 
 _SHOWN = 10
@@ -137,16 +138,29 @@ def select(
             seed=seed,
             **inputs,
         )
-    seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
+        doubtful = _doubtful(inputs["attribution"], selection)
     if out is not None:
         write_selection(out, selection, labels)
     facts = _facts(selection, labels, seconds=seconds, seed=seed, out=out)
+    facts["doubtful"] = doubtful
     if as_json:
         import json
 
         typer.echo(json.dumps(facts | {"indices": selection.indices.tolist()}))
     else:
         _show(selection, labels, facts)
+
+
+def _doubtful(matrix: Matrix | None, selection: Selection) -> list[str]:
+    """Warn of columns that a z-score is doubtful for, where one was used; return their names."""
+    if matrix is None or selection.normalization != "zscore" or not matrix.resident:
+        return []
+    from bids_core.diagnostics.columns import column_shapes
+
+    shapes = column_shapes(matrix)
+    names = shapes.loc[~shapes["doubtful"].isin(["", "constant"]), "validation_id"]
+    return [str(name) for name in names]
 
 
 def parse_budget(text: str) -> int | float:

@@ -266,6 +266,19 @@ def test_a_mistake_in_an_analysis_is_one_clear_line(files, monkeypatch, argument
     assert message in str(result.exception)
 
 
+def test_columns_that_a_z_score_is_doubtful_for_are_named(files):
+    values = np.random.default_rng(0).standard_normal((500, 3))
+    values[:, 1] = values[:, 1] ** 5
+    np.save(files / "skewed.npy", values)
+    result = run("select", files / "skewed.npy", "--budget", 3, "--json")
+    assert json.loads(result.stdout)["doubtful"] == ["1"]
+    assert "z-scores are doubtful for 1 of 3 columns: column 1 heavy-tailed" in (
+        " ".join(result.stderr.split()).replace("skewed, ", "")
+    )
+    result = run("select", files / "skewed.npy", "--budget", 3, "--normalization", "rank", "--json")
+    assert json.loads(result.stdout)["doubtful"] == []
+
+
 def test_the_help_names_every_method():
     from bids_core.selection import METHODS
 
