@@ -22,6 +22,7 @@ from transformers import (
 
 from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
+from bids_core.gradients.attention import fast_attention
 from bids_core.gradients.loss import LabelRows, example_losses, output_head
 from bids_core.progress import silent
 
@@ -153,7 +154,8 @@ class _LabelTrainer(Trainer):
     ) -> torch.Tensor:
         """Return the summed token loss of a micro-batch, divided by the step's tokens."""
         rows = LabelRows.of(inputs["labels"])
-        losses = example_losses(model, inputs, rows, head=output_head(model))
+        with fast_attention(model, inputs["input_ids"].shape[1]):
+            losses = example_losses(model, inputs, rows, head=output_head(model))
         total = rows.counts.sum() if num_items_in_batch is None else num_items_in_batch
         return (losses * rows.counts).sum() / total
 

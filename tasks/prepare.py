@@ -48,6 +48,7 @@ def prepare_data(config: RunConfig) -> Handle:
             "train": rows_digest(data.train.frame),
             "validation": rows_digest(data.validation.frame),
             "test": rows_digest(data.test.frame),
+            "sources": hashlib.sha256("\n".join(data.train.frame["source"]).encode()).hexdigest(),
         }
 
     return run_stage(ArtifactStore(config.store), stage, compute, label="prepare", unit="rows")

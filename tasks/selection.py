@@ -38,7 +38,10 @@ def run_selection(
             "normalization": section.normalization,
             "seed": config.seed if method in RANDOM_METHODS else None,
         },
-        inputs={"attribution": matrix.fingerprint},
+        inputs={
+            "attribution": matrix.fingerprint,
+            "sources": data.summary()["digests"]["sources"],
+        },
         seed=config.seed,
     )
 

@@ -177,8 +177,10 @@ def _against_random(main: Standing, rivals: list[Standing]) -> str:
     if random is None or random == rivals[0]:
         return ""
     gap = difference(main, random)
-    side = "above" if gap.value >= 0 else "below"
-    shown = gap if gap.value >= 0 else difference(random, main)
+    if gap.value == 0:
+        return "It is level with random selection."
+    side = "above" if gap.value > 0 else "below"
+    shown = gap if gap.value > 0 else difference(random, main)
     noise = "within noise" if gap.is_noise else "more than noise"
     return f"It is {side} random selection by {_points(shown)}, {noise}."
 
