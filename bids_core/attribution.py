@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-_BLOCK_BYTES: Final = 64 << 20  # float32 train rows held at once
+_BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as a float16 chunk has
 _NAMES: Final = ("validation_ids", "tasks", "capabilities", "subtasks")
 
 

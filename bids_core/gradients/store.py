@@ -41,7 +41,7 @@ Floats = npt.NDArray[np.float32]
 
 GRADIENTS: Final = "projected_gradients"
 _LOST_INT8: Final = -128
-_CHUNK_BYTES: Final = 32 << 20  # large enough to read at the disk's speed, small enough to hold
+_CHUNK_BYTES: Final = 8 << 20  # below what malloc gives back to the system after every read
 
 
 def write_shard(
