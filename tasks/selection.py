@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pandas as pd
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig, SelectionMethod
+from bids_core.normalization import ColumnWarning
 from bids_core.selection import select
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared
@@ -17,6 +20,8 @@ from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 VERSION: Final = 1
 SELECTION: Final = "selection.parquet"
@@ -49,18 +54,23 @@ def run_selection(
         attribution = open_attribution(matrix.path() / MATRIX)
         frame = load_prepared(data).train.frame.set_index("row_id")
         sources = frame.loc[list(attribution.row_ids), "source"].tolist()
-        selection = select(
-            attribution.matrix,
-            section.budget,
-            method=method,
-            normalization=section.normalization,
-            tasks=attribution.tasks,
-            subtasks=attribution.subtasks,
-            sources=sources,
-            row_ids=attribution.row_ids,
-            validation_ids=attribution.validation_ids,
-            seed=config.seed,
-        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ColumnWarning)
+            selection = select(
+                attribution.matrix,
+                section.budget,
+                method=method,
+                normalization=section.normalization,
+                tasks=attribution.tasks,
+                subtasks=attribution.subtasks,
+                sources=sources,
+                row_ids=attribution.row_ids,
+                validation_ids=attribution.validation_ids,
+                seed=config.seed,
+            )
+        draft.summary["warnings"] = [str(warning.message) for warning in caught]
+        for message in draft.summary["warnings"]:
+            logger.warning("%s", message)
         picks = selection.to_frame(
             row_ids=attribution.row_ids,
             sources=sources,
