@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import statistics
 import tempfile
 import time
@@ -83,7 +82,14 @@ def _child(run, folder, sizes, cpu, send) -> None:  # type: ignore[no-untyped-de
         started = clock()
         run(folder, Path(out), *sizes)
         seconds = clock() - started
-    send.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+    send.send((seconds, _peak_gib()))
+
+
+def _peak_gib() -> float:
+    """Return this program's peak memory; `ru_maxrss` would include the parent's before exec."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) / 2**20
 
 
 def main() -> None:
