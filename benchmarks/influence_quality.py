@@ -154,8 +154,10 @@ def estimates(base, pool, validation, args):  # type: ignore[no-untyped-def]  # 
         curvature = Ekfac.fit(model, pool, damping=args.damping, tokens_per_batch=4096)
         both = [take("ekfac", e, curvature=curvature) for e in (pool, validation)]
         found.setdefault("ekfac", []).append((both[0], both[1]))
-        small_adam = take("adam", pool, to=sketch, moments=moments)
-        found.setdefault(f"adam less_code, sjlt {args.dim}", []).append((small_adam, small["v"]))
+        for kind in ("sjlt", "srht", "rademacher"):
+            to = make_projector(kind, n_trainable(model), args.dim, 0)
+            pair = take("adam", pool, to=to, moments=moments), take("sgd", validation, to=to)
+            found.setdefault(f"adam less_code, {kind} {args.dim}", []).append(pair)
         if find_spec("dattri_llm") is not None:
             import peers
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,7 +24,14 @@ from reasoning_gym import create_dataset
 from transformers import AutoTokenizer
 
 from bids_core.data.batches import collate
-from bids_core.gradients import adam_update, make_projector, per_example_gradients
+from bids_core.gradients import (
+    Features,
+    adam_update,
+    make_projector,
+    open_store,
+    per_example_gradients,
+    write_shard,
+)
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
 TASKS = ["chain_sum", "gcd", "number_sorting", "letter_counting", "base_conversion", "syllogism"]
@@ -126,6 +134,27 @@ def errors(kind: str, x_ND: torch.Tensor, y_MD: torch.Tensor, dim: int, seeds: i
     }  # fmt: skip
 
 
+def storage_errors(x_ND: torch.Tensor, y_MD: torch.Tensor, dim: int) -> list[dict]:  # type: ignore[type-arg]
+    """Return what storing the projected unit rows in a smaller dtype does to the cosines."""
+    projector = make_projector("sjlt", x_ND.shape[1], dim, 0)
+    sides = [projector.project(rows) for rows in (x_ND, y_MD)]
+    unit = [torch.nn.functional.normalize(side, dim=1).numpy() for side in sides]
+    found = []
+    for storage in ("float32", "float16", "int8"):
+        with tempfile.TemporaryDirectory() as folder:
+            read = []
+            for name, side in zip("tv", sides, strict=True):
+                ids = [f"{name}{i}" for i in range(len(side))]
+                norms = side.norm(dim=1)
+                features = Features(side, norms, torch.zeros(len(side)), ids, [], None, 0, 0.0)
+                write_shard(Path(folder) / name, features, storage=storage)
+                read.append(open_store([Path(folder) / name]).rows(0, len(side)))
+        error = read[0] @ read[1].T - unit[0] @ unit[1].T
+        found.append({"storage": storage, "dim": dim, "rmse": float(np.sqrt((error**2).mean())),
+                      "largest": float(np.abs(error).max())})  # fmt: skip
+    return found
+
+
 def milliseconds(kind: str, rows: torch.Tensor, dim: int) -> float:
     """Return processor milliseconds an example, the projector's own set-up left out."""
     batch = rows[:8].clone()
@@ -169,6 +198,10 @@ def main() -> None:
             spread = f"{row['variance_ratio']:.3f} +- {row['variance_ratio_se']:.3f}"
             print(f"{kind:12s}{dim:6d}{row['cosine_rmse']:13.5f}{spread:>21s}"
                   f"{row['ms_per_example']:12.1f}", flush=True)  # fmt: skip
+    print(f"{'storage':12s}{'P':>6s}{'cosine rmse':>13s}{'largest error':>15s}")
+    for row in storage_errors(x_ND, y_MD, max(args.dims)):
+        results.append(row)
+        print(f"{row['storage']:12s}{row['dim']:6d}{row['rmse']:13.1e}{row['largest']:15.1e}")
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
 
