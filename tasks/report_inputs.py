@@ -58,6 +58,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         scores=read_scores(result.scores) if result.scores else None,
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
+        analysis="analysis.html",
     )
 
 

@@ -15,9 +15,10 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
+from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig
 from bids_core.report import build_report
-from tasks.attribution import CheckpointGradients
+from tasks.attribution import MATRIX, CheckpointGradients
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.prepare import load_prepared
 from tasks.progress import current
@@ -106,6 +107,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         ]
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
     if result.selections:
+        _write_analysis(config, result, folder)
         _replace(folder / "report.html", build_report(collect(config, result)))
     _replace(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
     return result
@@ -135,6 +137,32 @@ def _write_selected(config: RunConfig, data: PreparedData, result: RunResult, fo
     target = folder / "selected"
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
+
+
+def _write_analysis(config: RunConfig, result: RunResult, folder: Path) -> None:
+    """Write the analysis of the matrix and of all selections: tables, and a page of figures."""
+    from bids_core.diagnostics.analysis import analyze
+    from bids_core.diagnostics.plots import write_page
+
+    if result.data is None or result.matrix is None:
+        return
+    attribution = open_attribution(result.matrix.path() / MATRIX)
+    frame = load_prepared(result.data).train.frame.set_index("row_id").loc[attribution.row_ids]
+    place = {row_id: index for index, row_id in enumerate(attribution.row_ids)}
+    analysis = analyze(
+        attribution.values(),
+        {
+            method: [place[row_id] for row_id in read_selection(handle)["row_id"]]
+            for method, handle in result.selections.items()
+        },
+        tasks=attribution.tasks,
+        capabilities=attribution.capabilities,
+        sources=frame["source"].tolist(),
+        texts=frame["messages"].tolist(),
+        normalization=config.selection.normalization,
+    )
+    analysis.write(folder / "analysis")
+    write_page(analysis, folder / "analysis.html")
 
 
 def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:

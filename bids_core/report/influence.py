@@ -73,6 +73,7 @@ def influence_section(inputs: ReportInputs) -> dict[str, Any]:
         ),
         "task_columns": list(dict.fromkeys(usable_tasks)),
         "balance": _balance(found.normalised, usable_tasks),
+        "analysis": inputs.analysis,
         "binned": len(tasks) > _MOST_BARS,
         "left_out": [inputs.validation_ids[column] for column in left_out],
         "frequencies": _frequencies(inputs, sets),

@@ -49,6 +49,7 @@ class ReportInputs:
             where nothing was evaluated.
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
+        analysis: relative address of the page with further figures; None where there is none.
     """
 
     name: str
@@ -71,3 +72,4 @@ class ReportInputs:
     scores: pd.DataFrame | None = None
     timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    analysis: str | None = None

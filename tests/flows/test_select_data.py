@@ -60,7 +60,10 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     assert set(scores["method"]) == {"zero_shot", "bids", "less", "random"}
     assert np.isfinite(scores["answer_loss"]).all()
     assert (folder / "rejects.jsonl").read_text() == ""
+    assert pd.read_parquet(folder / "analysis" / "columns.parquet").shape[0] == 9
+    assert "plotly" in (folder / "analysis.html").read_text(encoding="utf-8").lower()
     page = (folder / "report.html").read_text(encoding="utf-8")
+    assert 'href="analysis.html"' in page
     assert picks["row_id"][0] in page
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["timings"]["warmup"]["cached"] is False
