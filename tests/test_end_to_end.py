@@ -19,14 +19,14 @@ def command(folder, *arguments):
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=280,
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
 @pytest.mark.real_model
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_demo_in_small_runs_and_is_cached(tmp_path):
     data = tmp_path / "data"
     command(tmp_path, ROOT / "examples/demo/make_data.py", data)
