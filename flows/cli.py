@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -28,6 +29,7 @@ from flows.commands.select import select
 from flows.commands.store import store
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
+_TERMINATED = 143  # 128 + SIGTERM
 
 app = typer.Typer(
     name="bids",
@@ -81,6 +83,8 @@ def options(
 def main() -> None:
     """Run the command line; turns errors into one line and an exit status."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    # leave through Python, so that the temporary Prefect server is stopped too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         app(standalone_mode=True)
     except BidsError as error:
