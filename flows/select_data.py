@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from prefect import flow
 
 from bids_core.config import RunConfig
-from bids_core.errors import ConfigError
+from flows.budget import planned_picks
 from tasks.attribution import CheckpointGradients, run_attribution
 from tasks.evaluation import ZERO_SHOT, run_evaluation
 from tasks.finetune import run_finetune
@@ -39,7 +39,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
 
     data = prepare_data(config)
     result = result.with_stage(data=data)
-    _check_budget(config, data)
+    planned_picks(config.selection.budget, len(load_prepared(data).train))
     if until == "prepare":
         return gather_run(config, result)
 
@@ -96,15 +96,3 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
         }
         parts.append(CheckpointGradients(**shards))
     return tuple(parts)
-
-
-def _check_budget(config: RunConfig, data: Handle) -> None:
-    """Refuse a budget beyond the pool before anything costly starts."""
-    n_pool = len(load_prepared(data).train)
-    budget = config.selection.budget
-    if isinstance(budget, int) and budget > n_pool:
-        msg = (
-            f"selection.budget: {budget} examples, but the pool has {n_pool} usable rows; "
-            "lower the budget or add data"
-        )
-        raise ConfigError(msg)

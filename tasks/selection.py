@@ -13,7 +13,7 @@ from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.normalization import ColumnWarning
-from bids_core.selection import select
+from bids_core.selection import METHODS, select
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 VERSION: Final = 1
 SELECTION: Final = "selection.parquet"
-RANDOM_METHODS: Final = frozenset({"random", "random_balanced"})
 
 
 @stage_task("selection", task_run_name="selection {method}")
@@ -41,7 +40,7 @@ def run_selection(
             "method": method,
             "budget": section.budget,
             "normalization": section.normalization,
-            "seed": config.seed if method in RANDOM_METHODS else None,
+            "seed": config.seed if METHODS[method].seeded else None,
         },
         inputs={
             "attribution": matrix.fingerprint,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.config_file import load_config
-from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +35,7 @@ def check(
 
     from bids_core.data import prepare
     from bids_core.modeling import load_tokenizer
+    from flows.budget import planned_picks
     from flows.console import ConsoleReporter, error_console
 
     reporter = ConsoleReporter(error_console())
@@ -44,7 +44,7 @@ def check(
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
-    budget = _budget_rows(settings, len(data.train))
+    budget = planned_picks(settings.selection.budget, len(data.train))
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
@@ -58,17 +58,6 @@ def check(
         typer.echo(json.dumps(summary, indent=1))
     else:
         _print(settings, data, budget, costs, speed)
-
-
-def _budget_rows(config: RunConfig, n_pool: int) -> int:
-    budget = config.selection.budget
-    if isinstance(budget, int) and budget > n_pool:
-        msg = (
-            f"selection.budget: {budget} examples, but the pool has {n_pool} usable rows; "
-            "lower the budget or add data"
-        )
-        raise ConfigError(msg)
-    return budget if isinstance(budget, int) else max(1, int(budget * n_pool))
 
 
 def _measure(

@@ -67,6 +67,7 @@ def test_check_prints_counts_and_json(bids, project):
     [
         (("check", "nothing.yaml"), "bids init"),
         (("check", "bids.yaml", "--set", "selection.budget=99"), "32 usable rows"),
+        (("check", "bids.yaml", "--set", "selection.budget=0.01"), "32 usable rows"),
         (("check", "bids.yaml", "--set", "model.path=/no/model"), "not a folder"),
         (("check", "bids.yaml", "--set", "bugdet=1"), "unknown key"),
         (("run", "bids.yaml", "--until", "dinner"), "choose one of"),

@@ -119,6 +119,7 @@ def test_until_stops_there(project, stage):
     ("override", "error", "words"),
     [
         ("selection.budget=500", ConfigError, "32 usable rows"),
+        ("selection.budget=0.01", ConfigError, "32 usable rows"),
         ("pool.0.path=none/*.jsonl", DataError, "none"),
     ],
 )
