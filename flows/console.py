@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from tasks.progress import describe, duration
+from bids_core.progress import duration
+from tasks.progress import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

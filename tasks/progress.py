@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from bids_core.progress import duration
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,16 +58,6 @@ def describe(done: int, total: int, unit: str, seconds: float) -> str:
     rate = done / max(seconds, 1e-9)
     left = (total - done) / rate if rate else 0.0
     return f"{done}/{total} {unit}, {rate:.1f}/s, {duration(left)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a span of time in words: `46 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 _reporter: Reporter = LogReporter()

@@ -90,8 +90,8 @@ def _print(
     costs: list[StageCost],
     speed: Speed | None,
 ) -> None:
+    from bids_core.progress import duration
     from flows.console import output_console, table
-    from tasks.progress import duration
 
     console = output_console()
     _print_data(console, data)

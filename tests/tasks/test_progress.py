@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.progress import describe, duration
+from bids_core.progress import duration
+from tasks.progress import describe
 
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.4, "0 s"), (46, "46 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
+    [(0.4, "0.4 s"), (46, "46 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")],
 )
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words

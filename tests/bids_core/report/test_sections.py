@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import (
@@ -13,7 +14,7 @@ from bids_core.report.influence import (
     mean_task_difference,
     task_means,
 )
-from bids_core.report.names import duration, number, percent
+from bids_core.report.names import number, percent
 from bids_core.report.picks import conversation, cut, picks_section
 
 
