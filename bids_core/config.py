@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SelectionMethod = Literal[
     "bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
-    "knn_uniform", "optimal_transport", "random", "random_balanced", "full",
+    "knn_uniform", "optimal_transport", "random", "random_balanced", "full", "bm25", "dsir", "rds",
+    "rds_plus", "perplexity", "perplexity_low", "perplexity_high",
 ]  # fmt: skip
 Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
@@ -174,9 +176,11 @@ class GradientConfig(Section):
     """Feature of a training example: Adam update direction (LESS), plain gradient, or its sign;
     or, for both sides, the gradient in an EK-FAC metric, or hidden states (`rds` last token,
     `rds_plus` weighted mean)."""
-    metric: Literal["cosine", "fisher"] = "cosine"
-    """How features are compared: plain cosines, or cosines in the Fisher metric of the training
-    features (TRAK's kernel; meant for `sgd`)."""
+    metric: Literal["cosine", "dot", "fisher"] = "cosine"
+    """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
+    Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""
+    keep_checkpoints: bool = True
+    """Keep each checkpoint's own influence beside the weighted sum, to see whether they agree."""
     damping: float = Field(default=0.1, gt=0.0)
     """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`,
     `ekfac`)."""
@@ -215,6 +219,18 @@ class SelectionConfig(Section):
         return tuple(dict.fromkeys((self.method, *self.compare)))
 
 
+class AnalysisConfig(Section):
+    """What is looked into beside the selections."""
+
+    leave_out: tuple[Literal["checkpoint", "task", "instance"], ...] = (
+        "checkpoint",
+        "task",
+        "instance",
+    )
+    """Select again with each checkpoint, task or validation instance left out, to see how much the
+    main method's picks hang on it."""
+
+
 class FinetuneConfig(OptimizerConfig):
     """The training on the selected subset."""
 
@@ -231,6 +247,55 @@ class EvaluationConfig(Section):
     """Padded tokens in one evaluation batch."""
     zero_shot: bool = True
     """Evaluate the base model without training too."""
+
+
+class StageTimeouts(Section):
+    """Longest time of each stage, in seconds; null: no limit. A stage that takes longer fails."""
+
+    prepare: Seconds | None = None
+    """Reading and tokenizing."""
+    warmup: Seconds | None = None
+    """Warmup training."""
+    gradients: Seconds | None = None
+    """One shard of gradients."""
+    attribution: Seconds | None = None
+    """The attribution matrix."""
+    selection: Seconds | None = None
+    """The picks of one method."""
+    finetune: Seconds | None = None
+    """One fine-tuning."""
+    evaluation: Seconds | None = None
+    """The evaluation of one model."""
+
+
+class ExecutionConfig(Section):
+    """Where the work is done and when it is given up; nothing here can change a result."""
+
+    gradients: Literal["inline", "deployment"] = "inline"
+    """Gradient shards: computed by this run itself, or handed to the workers of a deployment."""
+    training: Literal["inline", "deployment"] = "inline"
+    """Warmup, fine-tunes and evaluations: done by this run, or handed to workers side by side."""
+    deployment: str = Field(default="gradient-shards/gpu", pattern=r"^[^/]+/[^/]+$")
+    """Deployment (`flow/name`) that computes groups of gradient shards."""
+    training_deployment: str = Field(default="gpu-stage/gpu", pattern=r"^[^/]+/[^/]+$")
+    """Deployment (`flow/name`) that trains and evaluates."""
+    group_seconds: Seconds = 300.0
+    """Work that one flow run of a worker gets: shards are grouped up to about this long, by their
+    measured speed. Starting a flow run costs about 10 s."""
+    parallel: PositiveInt | None = None
+    """Flow runs of workers in flight at once; null: the work pool's concurrency limit, or twice
+    the workers that are online."""
+    attempts: PositiveInt = 4
+    """How often a group is handed out when its worker is lost, crashes or fails in passing."""
+    poll_seconds: Seconds = 5.0
+    """Seconds between looks at the flow runs of the workers."""
+    lost_after: Seconds = 120.0
+    """A worker that gives no sign of life for this long is lost: its work is handed out again."""
+    timeouts: StageTimeouts = StageTimeouts()
+    """Longest time of each stage."""
+    report_url: str | None = None
+    """Address under which the folder `output_dir` is served (`https://files.example/runs`), for
+    links to reports in the Prefect UI; null: the link is the file's own."""
 
 
 class RunConfig(Section):
@@ -262,10 +327,14 @@ class RunConfig(Section):
     """Gradient features."""
     selection: SelectionConfig = SelectionConfig()
     """Selection."""
+    analysis: AnalysisConfig = AnalysisConfig()
+    """Analysis of the selections."""
     finetune: FinetuneConfig = FinetuneConfig()
     """Fine-tuning on the subset."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Where the work is done; inline on this machine, or spread over a pool of workers."""
 
     @model_validator(mode="after")
     def _capability_of_a_task_is_one(self) -> RunConfig:
