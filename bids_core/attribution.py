@@ -1,7 +1,7 @@
 """Influence of every training example on every validation instance.
 
 A_ij = sum_c w_c cos(train_ci, validation_cj): LESS definition 3.1, with w_c the mean learning rate
-of the checkpoint's epoch.
+of the checkpoint's epoch. With dot products in place of cosines it is TracIn's form.
 
 Shapes: N train, M validation, C checkpoints, P projected, b rows of a block.
 """
@@ -83,6 +83,7 @@ def stream_influence(
     attributes: Mapping[str, Any] | None = None,
     keep_checkpoints: bool = False,
     metrics: Sequence[FisherMetric] | None = None,
+    dot: bool = False,
     on_progress: Progress = silent,
 ) -> None:
     """Compute the attribution matrix from gradient stores, a block of train rows at a time.
@@ -98,9 +99,10 @@ def stream_influence(
         capabilities: capability of each validation row.
         subtasks: subtask of each validation row, None where it has none.
         attributes: what else to write down, JSON-serialisable.
-        keep_checkpoints: also write `per_checkpoint` [C, N, M], the cosines before weighting.
+        keep_checkpoints: also write `checkpoint_0`, ..., [N, M] each, before weighting.
         metrics: one a checkpoint, to take cosines in the Fisher metric (TRAK's kernel) instead of
             the plain one.
+        dot: take dot products of the projected features instead of cosines (TracIn).
         on_progress: told how many train rows are done.
 
     Raises:
@@ -120,12 +122,21 @@ def stream_influence(
     if metrics is not None and len(metrics) != len(weights):
         msg = f"{len(metrics)} metrics for {len(weights)} checkpoints"
         raise MatrixError(msg)
+    if metrics and dot:
+        msg = "a Fisher metric gives cosines: choose it or dot products, not both"
+        raise MatrixError(msg)
     validation_CMP = [store.rows(0, store.n_rows) for store in validation_stores]
     if metrics:
         ids = validation_stores[0].row_ids
         validation_CMP = [
             metric.whiten(rows, row_ids=ids)
             for metric, rows in zip(metrics, validation_CMP, strict=True)
+        ]
+    norms_CN = [store.norms for store in train_stores] if dot else []
+    if dot:
+        validation_CMP = [
+            rows * store.norms[:, None]
+            for rows, store in zip(validation_CMP, validation_stores, strict=True)
         ]
     labels = {
         "validation_ids": validation_stores[0].row_ids,
@@ -150,6 +161,8 @@ def stream_influence(
             ids = train_stores[0].row_ids[start:stop]
             rows_bP = metrics[checkpoint].whiten(rows_bP, row_ids=ids)
         cosines_bM = rows_bP @ validation_CMP[checkpoint].T
+        if dot:
+            cosines_bM *= norms_CN[checkpoint][start:stop, None]
         if parts:
             parts[checkpoint][start:stop] = cosines_bM
         if checkpoint == 0:

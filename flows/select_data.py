@@ -12,16 +12,25 @@ from prefect import flow
 
 from bids_core.config import RunConfig
 from flows.budget import planned_picks
+from tasks.analysis import run_analysis
 from tasks.attribution import CheckpointGradients, run_attribution
 from tasks.evaluation import ZERO_SHOT, run_evaluation
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards, run_gradient_shard
 from tasks.prepare import load_prepared, prepare_data
+from tasks.representations import (
+    Representations,
+    poolings,
+    release_base,
+    run_representation_shard,
+)
 from tasks.run_folder import RunResult, gather_run
 from tasks.selection import run_selection
 from tasks.warmup import run_warmup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bids_core.artifacts import Handle
 
 Stage = Literal["prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report"]
@@ -59,8 +68,10 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
         return gather_run(config, result)
 
     methods = config.selection.methods
-    selections = {method: run_selection(config, data, matrix, method) for method in methods}
-    result = result.with_stage(selections=selections)
+    states = all_representations(config, data, methods)
+    selections = {method: run_selection(config, data, matrix, method, states) for method in methods}
+    analysis = run_analysis(config, data, matrix, selections)
+    result = result.with_stage(selections=selections, analysis=analysis)
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 
@@ -96,3 +107,27 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
         }
         parts.append(CheckpointGradients(**shards))
     return tuple(parts)
+
+
+def all_representations(
+    config: RunConfig, data: Handle, methods: Sequence[str]
+) -> dict[str, Representations]:
+    """Compute the hidden states that some methods select by; nothing if none does."""
+    prepared = load_prepared(data)
+    found: dict[str, Representations] = {}
+    for pooling in poolings(methods):
+        shards = {
+            split: tuple(
+                run_representation_shard(config, data, pooling, shard)
+                for shard in plan_shards(
+                    getattr(prepared, split).frame,
+                    split=split,
+                    checkpoint=0,
+                    rows=config.gradients.rows_per_shard,
+                )
+            )
+            for split in ("train", "validation")
+        }
+        found[pooling] = Representations(**shards)
+    release_base()
+    return found

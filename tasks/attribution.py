@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -9,16 +10,22 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.attribution import stream_influence
 from bids_core.config import RunConfig
-from bids_core.gradients import FisherMetric, open_store
+from bids_core.errors import DataError
+from bids_core.gradients import FisherMetric, align, open_store
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from bids_core.gradients import GradientStore
     from bids_core.progress import Progress
 
-VERSION: Final = 1
+logger = logging.getLogger(__name__)
+
+VERSION: Final = 2
 MATRIX: Final = "attribution.zarr"
 
 
@@ -59,32 +66,75 @@ def run_attribution(
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
-        validation = load_prepared(data).validation.frame
         weights = warm.summary()["checkpoint_weights"]
         section = config.gradients
-        train = [open_store([h.path() / FEATURES for h in part.train]) for part in gradients]
+        train, rejected = align([_open(part.train) for part in gradients])
+        held_out, lost = align([_open(part.validation) for part in gradients])
+        validation = _kept(load_prepared(data).validation.frame, held_out[0].row_ids)
+        rejected = _rejected(gradients, "train", rejected)
+        lost = _rejected(gradients, "validation", lost)
         fisher = section.metric == "fisher"
         stream_influence(
             train,
-            [open_store([h.path() / FEATURES for h in part.validation]) for part in gradients],
+            held_out,
             weights,
             draft.path / MATRIX,
             tasks=validation["task"].tolist(),
             capabilities=validation["capability"].tolist(),
             subtasks=validation["subtask"].tolist(),
+            keep_checkpoints=section.keep_checkpoints and len(train) > 1,
             metrics=[FisherMetric.fit(store, damping=section.damping) for store in train]
             if fisher
             else None,
+            dot=section.metric == "dot",
             on_progress=progress,
         )
-        draft.summary["checkpoint_weights"] = weights
+        draft.summary |= {
+            "checkpoint_weights": weights,
+            "nonfinite_row_ids": rejected,
+            "nonfinite_validation_ids": lost,
+        }
+        for what, row_ids in (("pool rows", rejected), ("validation instances", lost)):
+            if row_ids:
+                logger.warning(
+                    "%d %s have no finite gradient at some checkpoint and are left out: %s",
+                    len(row_ids), what, ", ".join(row_ids[:10]),
+                )  # fmt: skip
 
     return run_stage(ArtifactStore(config.store), stage, compute, label="attribution", unit="rows")
 
 
+def _open(shards: tuple[Handle, ...]) -> GradientStore:
+    return open_store([shard.path() / FEATURES for shard in shards])
+
+
+def _rejected(
+    gradients: tuple[CheckpointGradients, ...], split: str, misaligned: list[str]
+) -> list[str]:
+    """Return the rows that some checkpoint has no feature of, each once."""
+    shards = [shard for part in gradients for shard in getattr(part, split)]
+    listed = [row_id for shard in shards for row_id in shard.summary()["nonfinite_row_ids"]]
+    return list(dict.fromkeys(listed + misaligned))
+
+
+def _kept(frame: pd.DataFrame, row_ids: list[str]) -> pd.DataFrame:
+    """Return the validation rows that have features.
+
+    Raises:
+        DataError: a task has none left.
+    """
+    kept = frame.set_index("row_id").loc[row_ids]
+    lost = [task for task in frame["task"].unique() if task not in set(kept["task"])]
+    if lost:
+        msg = (
+            f"no validation instance of task {lost[0]!r} has a finite gradient at every "
+            "checkpoint; look at the warmup loss, or use model.dtype float32"
+        )
+        raise DataError(msg)
+    return kept
+
+
 def _metric_identity(config: RunConfig) -> dict[str, Any]:
-    """Return what the metric adds to the stage's identity: nothing for plain cosines."""
     section = config.gradients
-    if section.metric == "cosine":
-        return {}
-    return {"metric": section.metric, "damping": section.damping}
+    damping = {"damping": section.damping} if section.metric == "fisher" else {}
+    return {"metric": section.metric, "keep_checkpoints": section.keep_checkpoints, **damping}

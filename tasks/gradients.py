@@ -10,6 +10,7 @@ import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
@@ -30,6 +31,7 @@ from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from bids_core.progress import Progress
 
@@ -119,10 +121,20 @@ def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Sha
             "nonfinite_row_ids": features.nonfinite_row_ids,
             "eps_dominated_share": features.eps_dominated_share,
             "mean_loss": float(features.losses.mean()),
+            "norm_quantiles": _quantiles(features.norms),
             "compute_seconds": features.seconds,
         }
 
     return run_stage(ArtifactStore(config.store), stage, compute, label=shard.label)
+
+
+def _quantiles(norms: torch.Tensor) -> dict[str, float]:
+    """Return quantiles of the features' lengths, by name; none for a shard without rows."""
+    if not len(norms):
+        return {}
+    levels = (0.01, 0.5, 0.99)
+    found = np.quantile(norms.numpy(), levels)
+    return {f"{level:g}": float(value) for level, value in zip(levels, found, strict=True)}
 
 
 class _Loaded:

@@ -72,6 +72,15 @@ def rows_digest(frame: pd.DataFrame) -> str:
     return digest.hexdigest()[:32]
 
 
+def texts_digest(data: Handle) -> str:
+    """Return a digest of the texts of pool and validation, which `rows_digest` leaves out."""
+    prepared = load_prepared(data)
+    digest = hashlib.sha256()
+    for text in prepared.train.texts() + prepared.validation.texts():
+        digest.update(len(text).to_bytes(8, "little") + text.encode())
+    return digest.hexdigest()[:32]
+
+
 def _tokenizer_digest(config: RunConfig) -> str:
     """Return a digest of the files that decide about tokens and template, weights excluded."""
     folder = resolve_model(config.model).folder

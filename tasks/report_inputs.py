@@ -7,7 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bids_core.attribution import open_attribution
+from bids_core.records import Reject
 from bids_core.report import ReportInputs
+from tasks.analysis import PAGE, read_table
 from tasks.attribution import MATRIX
 from tasks.evaluation import read_scores
 from tasks.prepare import load_prepared
@@ -16,6 +18,9 @@ from tasks.selection import read_selection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import pandas as pd
+
+    from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
     from tasks.run_folder import RunResult
@@ -51,15 +56,47 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         tasks=list(attribution.tasks),
         capabilities=list(attribution.capabilities),
         selections=selections,
-        rejects=[asdict(reject) for reject in data.rejects],
+        rejects=[asdict(reject) for reject in all_rejects(data, result.matrix)],
         warmup=result.warm.summary(),
         gradients=[shard.summary() for shard in shards],
         conversations=_conversations(data, picked),
         scores=read_scores(result.scores) if result.scores else None,
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
-        analysis="analysis.html",
+        analysis=None if result.analysis is None else PAGE,
+        stability={} if result.analysis is None else stability_tables(result.analysis),
     )
+
+
+def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
+    """Return the rows left out so far: those of `prepare`, and those without a finite gradient."""
+    found = list(data.rejects)
+    if matrix is None:
+        return found
+    summary = matrix.summary()
+    for split, name in (
+        ("train", "nonfinite_row_ids"),
+        ("validation", "nonfinite_validation_ids"),
+    ):
+        frame = getattr(data, split).frame.set_index("row_id")
+        for row_id in summary[name]:
+            row = frame.loc[row_id]
+            detail = (
+                "its loss or gradient is NaN or infinite at some checkpoint; look at the row and "
+                "at the warmup loss, or use model.dtype float32"
+            )
+            found.append(
+                Reject(row["location"], "nonfinite-gradient", detail, split, row["source"], row_id)
+            )
+    return found
+
+
+def stability_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
+    """Return the tables of an analysis that say how firm the picks are, those that apply."""
+    names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
+             "near_duplicates")  # fmt: skip
+    tables = {name: read_table(analysis, name) for name in names}
+    return {name: table for name, table in tables.items() if table is not None}
 
 
 def stage_timings(

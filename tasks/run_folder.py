@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,14 +16,14 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
-from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig
 from bids_core.report import build_report
-from tasks.attribution import MATRIX, CheckpointGradients
+from tasks.analysis import PAGE, TABLES
+from tasks.attribution import CheckpointGradients
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.prepare import load_prepared
 from tasks.progress import current
-from tasks.report_inputs import collect, stage_timings
+from tasks.report_inputs import all_rejects, collect, stage_timings
 from tasks.selection import read_selection
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class RunResult(BaseModel):
     """Attribution matrix."""
     selections: dict[str, Handle] = {}
     """Picks by method."""
+    analysis: Handle | None = None
+    """Analysis of the selections."""
     tuned: dict[str, Handle] = {}
     """Adapters by method."""
     scores: dict[str, Handle] = {}
@@ -77,6 +80,8 @@ class RunResult(BaseModel):
             ("evaluation", self.scores),
         ):
             named |= {f"{stage} {method}": handle for method, handle in handles.items()}
+            if stage == "selection" and self.analysis is not None:
+                named["analysis"] = self.analysis
         return named
 
 
@@ -96,7 +101,8 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
     result = result.with_stage(folder=folder)
     if result.data is not None:
         data = load_prepared(result.data)
-        shutil.copy(result.data.path() / "rejects.jsonl", folder / "rejects.jsonl")
+        lines = (json.dumps(asdict(reject)) for reject in all_rejects(data, result.matrix))
+        _replace(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
         if result.selections:
             _write_selected(config, data, result, folder)
     if result.scores:
@@ -106,8 +112,8 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
             for method, handle in result.scores.items()
         ]
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
-    if result.selections:
-        _write_analysis(config, result, folder)
+    if result.analysis is not None:
+        _write_analysis(result.analysis, folder)
         _replace(folder / "report.html", build_report(collect(config, result)))
     _replace(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
     return result
@@ -139,30 +145,13 @@ def _write_selected(config: RunConfig, data: PreparedData, result: RunResult, fo
     aside.rename(target)
 
 
-def _write_analysis(config: RunConfig, result: RunResult, folder: Path) -> None:
-    """Write the analysis of the matrix and of all selections: tables, and a page of figures."""
-    from bids_core.diagnostics.analysis import analyze
-    from bids_core.diagnostics.plots import write_page
-
-    if result.data is None or result.matrix is None:
-        return
-    attribution = open_attribution(result.matrix.path() / MATRIX)
-    frame = load_prepared(result.data).train.frame.set_index("row_id").loc[attribution.row_ids]
-    place = {row_id: index for index, row_id in enumerate(attribution.row_ids)}
-    analysis = analyze(
-        attribution.values(),
-        {
-            method: [place[row_id] for row_id in read_selection(handle)["row_id"]]
-            for method, handle in result.selections.items()
-        },
-        tasks=attribution.tasks,
-        capabilities=attribution.capabilities,
-        sources=frame["source"].tolist(),
-        texts=frame["messages"].tolist(),
-        normalization=config.selection.normalization,
-    )
-    analysis.write(folder / "analysis")
-    write_page(analysis, folder / "analysis.html")
+def _write_analysis(analysis: Handle, folder: Path) -> None:
+    """Copy the tables and the page of figures."""
+    aside = folder / f".analysis-{uuid.uuid4().hex}"
+    shutil.copytree(analysis.path() / TABLES, aside)
+    shutil.rmtree(folder / TABLES, ignore_errors=True)
+    aside.rename(folder / TABLES)
+    _replace(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
 
 
 def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:

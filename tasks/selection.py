@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -16,6 +17,7 @@ from bids_core.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared
+from tasks.representations import Representations, signal_identity, signals
 from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
@@ -29,9 +31,21 @@ SELECTION: Final = "selection.parquet"
 
 @stage_task("selection", task_run_name="selection {method}")
 def run_selection(
-    config: RunConfig, data: Handle, matrix: Handle, method: SelectionMethod
+    config: RunConfig,
+    data: Handle,
+    matrix: Handle,
+    method: SelectionMethod,
+    representations: Mapping[str, Representations] | None = None,
 ) -> Handle:
-    """Select the budget's worth of rows with one method."""
+    """Select the budget's worth of rows with one method.
+
+    Args:
+        config: the run.
+        data: the prepared data.
+        matrix: the attribution matrix.
+        method: the method.
+        representations: by pooling, for the methods that need them (`tasks.representations`).
+    """
     section = config.selection
     stage = Stage(
         "selection",
@@ -45,13 +59,15 @@ def run_selection(
         inputs={
             "attribution": matrix.fingerprint,
             "sources": data.summary()["digests"]["sources"],
+            **signal_identity(method, data, representations or {}),
         },
         seed=config.seed,
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
         attribution = open_attribution(matrix.path() / MATRIX)
-        frame = load_prepared(data).train.frame.set_index("row_id")
+        prepared = load_prepared(data)
+        frame = prepared.train.frame.set_index("row_id")
         sources = frame.loc[list(attribution.row_ids), "source"].tolist()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ColumnWarning)
@@ -66,6 +82,7 @@ def run_selection(
                 row_ids=attribution.row_ids,
                 validation_ids=attribution.validation_ids,
                 seed=config.seed,
+                **signals(method, prepared, representations or {}, attribution.row_ids),
             )
         draft.summary["warnings"] = [str(warning.message) for warning in caught]
         for message in draft.summary["warnings"]:

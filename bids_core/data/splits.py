@@ -67,6 +67,13 @@ class Split:
         columns = (self.frame[name] for name in ("row_id", "input_ids", "labels"))
         return [TokenizedExample(*values) for values in zip(*columns, strict=True)]
 
+    def texts(self) -> list[str]:
+        """Return what each row says: its messages' contents, a line break between them."""
+        return [
+            "\n".join(str(turn["content"]) for turn in json.loads(messages))
+            for messages in self.frame["messages"]
+        ]
+
     def without(self, row_ids: set[str]) -> Split:
         """Return the split without some rows."""
         kept = self.frame[~self.frame["row_id"].isin(list(row_ids))]

@@ -79,6 +79,8 @@ def analyze(
     sources: Sequence[str] | None = None,
     texts: Sequence[str] | None = None,
     normalization: str = "zscore",
+    row_ids: Sequence[str] | None = None,
+    validation_ids: Sequence[str] | None = None,
 ) -> Analysis:
     """Analyse a pool and selections from it.
 
@@ -90,6 +92,8 @@ def analyze(
         sources: N source names.
         texts: N texts, to look for near-duplicates among the picks.
         normalization: as it was used for the selection.
+        row_ids: N names of the rows, for the tables.
+        validation_ids: M names of the validation instances, for the tables.
 
     Returns:
         Tables and facts; see `Analysis`.
@@ -97,7 +101,7 @@ def analyze(
     Raises:
         MatrixError: the matrix or something given with it can not be used.
     """
-    matrix = as_matrix(attribution)
+    matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
     named = dict(selections or {})
     if POOL in named:
         msg = f"a selection can not be called {POOL!r}: that is the name of the whole pool"

@@ -6,6 +6,7 @@ In reading order: `parameters` (what is trainable and where it lies), `loss`, `c
 (before the projection) and `fisher` (after it) measure gradients in the curvature of the loss.
 """
 
+from bids_core.gradients.aligned import align
 from bids_core.gradients.ekfac import Ekfac
 from bids_core.gradients.engine import per_example_gradients, stream_gradients
 from bids_core.gradients.extraction import validation_feature
@@ -23,6 +24,7 @@ __all__ = [
     "GradientStore",
     "Projector",
     "adam_update",
+    "align",
     "compute_features",
     "make_projector",
     "n_trainable",

@@ -270,6 +270,25 @@ class GradientStore:
         return len(self.row_ids)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(N, P): with `dtype`, `chunks` and slices, the rows can be read like a Zarr array."""
+        return self.n_rows, self.dim
+
+    @property
+    def dtype(self) -> np.dtype[np.float32]:
+        """Of the rows that are returned, whatever they are stored as."""
+        return np.dtype(np.float32)
+
+    @property
+    def chunks(self) -> tuple[int, int]:
+        """Rows that are well read together, and P."""
+        return max(1, _CHUNK_BYTES // (4 * self.dim)), self.dim
+
+    def __getitem__(self, rows: slice) -> Floats:
+        start, stop, _ = rows.indices(self.n_rows)
+        return self.rows(start, stop)
+
+    @property
     def norms(self) -> Floats:
         """[N] float32, lengths of the projected features."""
         return np.concatenate([shard.column("norms") for shard in self.shards])

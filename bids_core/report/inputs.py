@@ -50,6 +50,9 @@ class ReportInputs:
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
         analysis: relative address of the page with further figures; None where there is none.
+        stability: frames of `bids_core.diagnostics.stability` by name: checkpoint_agreement,
+            without_checkpoint, without_task, without_instance; and near_duplicates of
+            `bids_core.diagnostics.picks` with a column `set`. Those that apply.
     """
 
     name: str
@@ -73,3 +76,4 @@ class ReportInputs:
     timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     analysis: str | None = None
+    stability: Mapping[str, pd.DataFrame] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from bids_core.report.influence import influence_section
 from bids_core.report.names import method_label, percent
 from bids_core.report.picks import SHOWN, picks_section
 from bids_core.report.scores import scores_section
+from bids_core.report.stability import stability_section
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
@@ -48,6 +49,7 @@ def build_report(inputs: ReportInputs) -> str:
         scores=scores_section(inputs),
         influence=influence_section(inputs),
         picks=picks_section(inputs),
+        stability=stability_section(inputs),
         shown=SHOWN,
         warmup=warmup_section(inputs),
         gradients=gradients_section(inputs),

@@ -12,6 +12,8 @@ is none). An entry takes 16 bytes.
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -51,7 +53,7 @@ class BestRows:
         """[M] best unselected row of each column; N where there is none."""
         self.head_values = np.full(n_columns, -np.inf)
         """[M] its normalised value; -inf where there is none."""
-        self._matrix, self._scale = matrix, scale
+        self.matrix, self.scale = matrix, scale
         self._sample = _sample(matrix)
         self._length = np.full(n_columns, max(_SHORTEST, expected))
         self._threshold: Floats = np.full(n_columns, np.inf)
@@ -62,6 +64,28 @@ class BestRows:
         self._jump = np.zeros(n_columns, dtype=np.int32)  # to the next entry of another value
         usable = np.flatnonzero(scale.usable)
         self._lower(usable, self._length[usable])
+
+    def without(self, columns: Ints) -> BestRows:
+        """Return a fresh start of the same lists in which some columns take no part.
+
+        Must be called before any row is marked as selected. The lists are shared, not copied: they
+        are replaced when one is lengthened, never changed.
+
+        Args:
+            columns: columns to leave out.
+        """
+        other = copy.copy(self)
+        for name in ("selected", "head_rows", "head_values", "_length", "_threshold", "_position",
+                     "_last"):  # fmt: skip
+            setattr(other, name, getattr(self, name).copy())
+        usable = self.scale.usable.copy()
+        usable[columns] = False
+        other.scale = replace(self.scale, usable=usable)
+        other.head_rows[columns] = self.matrix.n_rows
+        other.head_values[columns] = -np.inf
+        other._position[columns] = other._last[columns]
+        other._threshold[columns] = np.inf
+        return other
 
     def advance(self, columns: Ints) -> None:
         """Move the heads of some columns on to their next unselected rows."""
@@ -116,7 +140,7 @@ class BestRows:
         soon = np.flatnonzero(open_ended & (2 * left < self._length))
         wanted = np.union1d(columns[open_ended[columns]], soon)
         if len(wanted):
-            self._length[wanted] = np.minimum(_GROWTH * self._length[wanted], self._matrix.n_rows)
+            self._length[wanted] = np.minimum(_GROWTH * self._length[wanted], self.matrix.n_rows)
             self._lower(wanted, self._length[wanted])
 
     def _lower(self, columns: Ints, lengths: Ints) -> None:
@@ -125,11 +149,11 @@ class BestRows:
         What lies before a head was selected, and is dropped.
         """
         old = self._threshold[columns]
-        new = _thresholds(self._sample[:, columns], lengths, self._matrix.n_rows, below=old)
+        new = _thresholds(self._sample[:, columns], lengths, self.matrix.n_rows, below=old)
         self._threshold[columns] = new
-        added = dict(zip(columns.tolist(), _collect(self._matrix, columns, new, old), strict=True))
+        added = dict(zip(columns.tolist(), _collect(self.matrix, columns, new, old), strict=True))
         pieces = []
-        for column in range(self._matrix.n_columns):
+        for column in range(self.matrix.n_columns):
             part = slice(int(self._position[column]), int(self._last[column]))
             if column in added:
                 rows, raw = added.pop(column)
@@ -145,11 +169,11 @@ class BestRows:
         self._jump = np.concatenate([jump for _, _, jump in pieces])
         self._last = np.cumsum([len(rows) for rows, _, _ in pieces]) - 1
         self._position = np.concatenate([[0], self._last[:-1] + 1])
-        self.advance(np.flatnonzero(self._scale.usable))
+        self.advance(np.flatnonzero(self.scale.usable))
 
     def _normalized(self, raw: npt.NDArray[Any], column: int) -> Floats:
-        values: Floats = np.subtract(raw, self._scale.center[column], dtype=np.float64)
-        values /= self._scale.scale[column]
+        values: Floats = np.subtract(raw, self.scale.center[column], dtype=np.float64)
+        values /= self.scale.scale[column]
         return values
 
     def _sorted(
@@ -162,7 +186,7 @@ class BestRows:
         jump = ends[np.searchsorted(ends, places)] + 1 - places
         bound = self._normalized(self._threshold[column : column + 1], column)
         return (
-            np.append(rows[order], self._rows.dtype.type(self._matrix.n_rows)),
+            np.append(rows[order], self._rows.dtype.type(self.matrix.n_rows)),
             np.append(values[order], bound),
             np.append(jump, 0).astype(np.int32),
         )

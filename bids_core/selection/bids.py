@@ -51,7 +51,17 @@ def pick_iteratively(
 
     Source: BIDS, algorithm 1.
     """
-    best = BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
+    return pick_from(first_lists(matrix, scale, budget), budget, progress=progress)
+
+
+def first_lists(matrix: Matrix, scale: ColumnScale, budget: int) -> BestRows:
+    """Return the lists of best rows that picking starts from; long enough for most columns."""
+    return BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
+
+
+def pick_from(best: BestRows, budget: int, *, progress: Progress = silent) -> Picks:
+    """Return what `pick_iteratively` does, from lists that are at hand; they are used up."""
+    matrix, scale = best.matrix, best.scale
     reader = RowReader(matrix, best)
     picks = Picks(
         rows=np.empty(budget, np.int64),

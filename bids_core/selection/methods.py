@@ -6,7 +6,7 @@ Shapes: see `bids_core.selection.request`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from bids_core.normalization import prepare
 from bids_core.selection import scoring, signals, transport, turns
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bids_core.selection.result import Picks
 
 
+Needs = Literal["influence", "nothing", "texts", "rds", "rds_plus", "perplexities"]
+"""What a method works on: `rds` and `rds_plus` are representations, pooled in that way."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One selection method.
@@ -28,12 +32,14 @@ class Method:
         what: one line for people.
         normalized: whether it uses `normalization`; the others are defined on raw influence.
         seeded: whether the seed changes its result.
+        needs: what it works on.
     """
 
     run: Callable[[Request], Picks]
     what: str
     normalized: bool = False
     seeded: bool = False
+    needs: Needs = "influence"
 
 
 def _bids(request: Request) -> Picks:
@@ -56,19 +62,21 @@ METHODS: Final[dict[str, Method]] = {
     "optimal_transport": Method(
         transport.optimal_transport, "most mass in an unbalanced transport plan"
     ),
-    "random": Method(scoring.random, "uniformly at random", seeded=True),
-    "random_balanced": Method(turns.random_balanced, "at random, sources in turn", seeded=True),
-    "full": Method(scoring.full, "the whole pool, whatever the budget"),
-    "bm25": Method(signals.bm25, "highest BM25 against validation texts (needs texts)"),
-    "dsir": Method(signals.dsir, "n-gram importance resampling (needs texts)", seeded=True),
-    "rds": Method(signals.rds, "closest last-token states (needs representations)"),
-    "rds_plus": Method(
-        signals.rds_plus, "instances take turns by mean states (needs representations)"
+    "random": Method(scoring.random, "uniformly at random", seeded=True, needs="nothing"),
+    "random_balanced": Method(
+        turns.random_balanced, "at random, sources in turn", seeded=True, needs="nothing"
     ),
-    "perplexity": Method(scoring.perplexity("mid"), "middle perplexity (needs perplexities)"),
-    "perplexity_low": Method(scoring.perplexity("low"), "lowest perplexity (needs perplexities)"),
+    "full": Method(scoring.full, "the whole pool, whatever the budget", needs="nothing"),
+    "bm25": Method(signals.bm25, "highest BM25 against validation texts", needs="texts"),
+    "dsir": Method(signals.dsir, "n-gram importance resampling", seeded=True, needs="texts"),
+    "rds": Method(signals.rds, "closest last-token states", needs="rds"),
+    "rds_plus": Method(
+        signals.rds_plus, "instances take turns by weighted mean states", needs="rds_plus"
+    ),
+    "perplexity": Method(scoring.perplexity("mid"), "middle perplexity", needs="perplexities"),
+    "perplexity_low": Method(scoring.perplexity("low"), "lowest perplexity", needs="perplexities"),
     "perplexity_high": Method(
-        scoring.perplexity("high"), "highest perplexity (needs perplexities)"
+        scoring.perplexity("high"), "highest perplexity", needs="perplexities"
     ),
 }
 """Methods by the names that users type."""

@@ -1,0 +1,92 @@
+"""The numbers of the section that says how firm the picks are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.report.names import method_label, number, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from bids_core.report.inputs import ReportInputs
+
+_SHOWN: Final = 10
+"""Validation instances shown, most influential on the picks first."""
+_WEAK: Final = 0.5
+"""Below this mean rank correlation, checkpoints tell different stories."""
+
+
+def stability_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return what the section shows, None where nothing was looked into."""
+    tables = inputs.stability
+    if not tables:
+        return None
+    return {
+        "method": method_label(inputs.main_method),
+        "agreement": _agreement(tables.get("checkpoint_agreement")),
+        "weak": _weak(tables.get("checkpoint_agreement")),
+        "left_out": [
+            _left_out(tables[f"without_{kind}"], kind)
+            for kind in ("checkpoint", "task", "instance")
+            if f"without_{kind}" in tables
+        ],
+        "duplicates": _duplicates(inputs, tables),
+    }
+
+
+def _agreement(table: pd.DataFrame | None) -> list[dict[str, str]]:
+    if table is None:
+        return []
+    return [
+        {
+            "pair": f"{line['first'] + 1} and {line['second'] + 1}",
+            "correlation": number(line["correlation"], 2),
+            "rank_correlation": number(line["rank_correlation"], 2),
+            "top_shared": percent(line["top_shared"], 0),
+        }
+        for line in table.to_dict("records")
+    ]
+
+
+def _weak(table: pd.DataFrame | None) -> bool:
+    return table is not None and bool((table["rank_correlation"] < _WEAK).any())
+
+
+def _left_out(table: pd.DataFrame, kind: str) -> dict[str, Any]:
+    order = table.sort_values("share_kept", kind="stable") if kind == "instance" else table
+    shown = order.head(_SHOWN)
+    return {
+        "kind": kind,
+        "heading": "validation instance" if kind == "instance" else kind,
+        "total": len(table),
+        "shown": len(shown),
+        "lowest": percent(float(table["share_kept"].min()), 0),
+        "median": percent(float(table["share_kept"].median()), 0),
+        "lines": [
+            {
+                # checkpoints are numbered from 0 in the table and from 1 for people
+                "name": str(int(line["left_out"]) + 1)
+                if kind == "checkpoint"
+                else str(line["left_out"]),
+                "kept": f"{int(line['kept']):,}",
+                "share": percent(float(line["share_kept"]), 0),
+            }
+            for line in shown.to_dict("records")
+        ],
+    }
+
+
+def _duplicates(
+    inputs: ReportInputs, tables: Mapping[str, pd.DataFrame]
+) -> list[dict[str, str]] | None:
+    """Return the number of near-duplicate pairs among each selection's picks."""
+    table = tables.get("near_duplicates")
+    if table is None:
+        return None
+    return [
+        {"label": method_label(name), "pairs": f"{int((table['set'] == name).sum()):,}"}
+        for name in inputs.selections
+    ]

@@ -1,0 +1,137 @@
+"""Stage `analysis`: what the pool and the selections influence, and whether to trust the picks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.attribution import open_attribution
+from bids_core.config import RunConfig
+from bids_core.diagnostics.analysis import analyze
+from bids_core.diagnostics.plots import write_page
+from bids_core.diagnostics.stability import (
+    checkpoint_agreement,
+    leave_one_out,
+    leave_out_checkpoints,
+)
+from bids_core.selection import METHODS, NO_COLUMN, Selection
+from tasks.attribution import MATRIX
+from tasks.prepare import load_prepared, texts_digest
+from tasks.selection import read_selection
+from tasks.stage import Stage, run_stage, stage_task
+
+if TYPE_CHECKING:
+    from bids_core.attribution import Attribution
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+TABLES: Final = "analysis"
+PAGE: Final = "analysis.html"
+
+
+@stage_task("analysis")
+def run_analysis(
+    config: RunConfig, data: Handle, matrix: Handle, selections: dict[str, Handle]
+) -> Handle:
+    """Analyse the attribution matrix and all selections; write tables and a page of figures."""
+    section = config.selection
+    stage = Stage(
+        "analysis",
+        VERSION,
+        config={
+            "main": section.method,
+            "budget": section.budget,
+            "normalization": section.normalization,
+            "leave_out": sorted(config.analysis.leave_out),
+        },
+        inputs={
+            "attribution": matrix.fingerprint,
+            "selections": {method: handle.fingerprint for method, handle in selections.items()},
+            "sources": data.summary()["digests"]["sources"],
+            "texts": texts_digest(data),
+        },
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        attribution = open_attribution(matrix.path() / MATRIX)
+        train = load_prepared(data).train
+        texts = dict(zip(train.row_ids, train.texts(), strict=True))
+        sources = dict(zip(train.row_ids, train.frame["source"], strict=True))
+        found = analyze(
+            attribution.matrix,
+            {name: _selection(name, handle, attribution) for name, handle in selections.items()},
+            tasks=attribution.tasks,
+            capabilities=attribution.capabilities,
+            sources=[sources[row_id] for row_id in attribution.row_ids],
+            texts=[texts[row_id] for row_id in attribution.row_ids],
+            normalization=section.normalization,
+            row_ids=attribution.row_ids,
+            validation_ids=attribution.validation_ids,
+        )
+        found.tables.update(_stability(config, attribution, progress))
+        found.write(draft.path / TABLES)
+        write_page(found, draft.path / PAGE)
+
+    return run_stage(ArtifactStore(config.store), stage, compute, label="analysis", unit="picks")
+
+
+def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
+    """Return one table of an analysis, None if it does not apply to that run."""
+    path = handle.path() / TABLES / f"{name}.parquet"
+    return pd.read_parquet(path) if path.exists() else None
+
+
+def _selection(method: str, handle: Handle, attribution: Attribution) -> Selection:
+    picks = read_selection(handle)
+    row_of = {row_id: row for row, row_id in enumerate(attribution.row_ids)}
+    column_of = {name: column for column, name in enumerate(attribution.validation_ids)}
+    winners = [column_of.get(name, NO_COLUMN) for name in picks["winning_validation"]]
+    return Selection(
+        indices=np.array([row_of[row_id] for row_id in picks["row_id"]], dtype=np.int64),
+        utilities=picks["utility"].to_numpy(dtype=np.float64),
+        winning_columns=np.array(winners, dtype=np.int64),
+        method=method,
+        normalization="none",
+        n_rows=len(row_of),
+    )
+
+
+def _stability(
+    config: RunConfig, attribution: Attribution, progress: Progress
+) -> dict[str, pd.DataFrame]:
+    """Return agreement of checkpoints, and the picks with something left out, where it applies."""
+    section, kinds = config.selection, config.analysis.leave_out
+    tables: dict[str, pd.DataFrame] = {}
+    if len(attribution.parts) > 1:
+        tables["checkpoint_agreement"] = checkpoint_agreement(attribution.parts)
+    if METHODS[section.method].needs != "influence":
+        return tables  # there is no influence to leave out
+    if "checkpoint" in kinds and len(attribution.parts) > 1:
+        tables["without_checkpoint"] = leave_out_checkpoints(
+            attribution.parts,
+            attribution.checkpoint_weights,
+            section.budget,
+            tasks=attribution.tasks,
+            method=section.method,
+            normalization=section.normalization,
+        )
+    several = {
+        "task": len(set(attribution.tasks)) > 1,
+        "instance": len(attribution.validation_ids) > 1,
+    }
+    for kind, applies in several.items():
+        if kind in kinds and applies:
+            tables[f"without_{kind}"] = leave_one_out(
+                attribution.matrix,
+                section.budget,
+                by=kind,
+                tasks=attribution.tasks,
+                validation_ids=attribution.validation_ids,
+                method=section.method,
+                normalization=section.normalization,
+                progress=progress,
+            )
+    return tables

@@ -1,0 +1,161 @@
+"""Stage `representations`: hidden states and losses of one shard under the base model.
+
+What `rds`, `rds_plus` and `perplexity` select by. The base model is taken as it is, without the
+warmup's adapter, as those methods are defined; so a grown pool computes its new shards alone.
+"""
+
+from __future__ import annotations
+
+import gc
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.config import ModelConfig, RunConfig
+from bids_core.gradients import compute_features, open_store, write_shard
+from bids_core.matrix import Matrix
+from bids_core.modeling import load_base, load_tokenizer
+from bids_core.selection import METHODS
+from tasks.gradients import FEATURES, Shard
+from tasks.identity import model_identity
+from tasks.prepare import load_prepared, rows_digest, texts_digest
+from tasks.stage import Stage, run_stage, stage_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bids_core.data import PreparedData
+    from bids_core.progress import Progress
+
+VERSION: Final = 1
+Pooling = Literal["rds", "rds_plus"]
+PERPLEXITY_POOLING: Final[Pooling] = "rds"
+"""The pass that perplexities are taken from; the losses of both are the same."""
+
+
+class Representations(BaseModel):
+    """The shards of one pooling, in row order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: tuple[Handle, ...]
+    """Shards of the training pool."""
+    validation: tuple[Handle, ...]
+    """Shards of the validation instances."""
+
+
+def poolings(methods: Iterable[str]) -> list[Pooling]:
+    """Return the poolings that some methods need, each once."""
+    found: dict[Pooling, None] = {}
+    for method in methods:
+        needs = METHODS[method].needs
+        if needs == "perplexities":
+            found[PERPLEXITY_POOLING] = None
+        elif needs == "rds" or needs == "rds_plus":
+            found[needs] = None
+    return list(found)
+
+
+@stage_task("representations", task_run_name="{pooling} {shard.split} {shard.start}-{shard.stop}")
+def run_representation_shard(
+    config: RunConfig, data: Handle, pooling: Pooling, shard: Shard
+) -> Handle:
+    """Compute the pooled hidden states and the losses of one shard."""
+    split = getattr(load_prepared(data), shard.split)
+    frame = split.frame.iloc[shard.start : shard.stop]
+    stage = Stage(
+        "representations",
+        VERSION,
+        config={
+            **model_identity(config),
+            "pooling": pooling,
+            "storage": config.gradients.storage,
+        },
+        inputs={"rows": rows_digest(frame)},
+    )
+
+    def compute(draft: Draft, progress: Progress) -> None:
+        features = compute_features(
+            _base(config.model),
+            split.examples()[shard.start : shard.stop],
+            feature=pooling,
+            tokens_per_batch=config.gradients.tokens_per_batch,
+            pad_token_id=load_tokenizer(config.model).pad_token_id,
+            on_progress=progress,
+        )
+        attributes = {"split": shard.split, "pooling": pooling}
+        write_shard(
+            draft.path / FEATURES,
+            features,
+            storage=config.gradients.storage,
+            attributes=attributes,
+        )
+        draft.summary |= {"split": shard.split, "pooling": pooling, "rows": len(features.row_ids)}
+
+    label = f"representations {pooling} {shard.split} rows {shard.start}-{shard.stop}"
+    return run_stage(ArtifactStore(config.store), stage, compute, label=label)
+
+
+@lru_cache(maxsize=1)
+def _base(model: ModelConfig) -> Any:
+    return load_base(model)
+
+
+def release_base() -> None:
+    """Free the memory of the base model."""
+    _base.cache_clear()
+    gc.collect()
+
+
+def signal_identity(
+    method: str, data: Handle, representations: Mapping[str, Representations]
+) -> dict[str, Any]:
+    """Return what a method's own input adds to the identity of its selection."""
+    needs = METHODS[method].needs
+    if needs == "texts":
+        return {"texts": texts_digest(data)}
+    if needs in ("influence", "nothing"):
+        return {}
+    shards = representations[PERPLEXITY_POOLING if needs == "perplexities" else needs]
+    validation = () if needs == "perplexities" else shards.validation
+    return {"representations": [shard.fingerprint for shard in (*shards.train, *validation)]}
+
+
+def signals(
+    method: str,
+    data: PreparedData,
+    representations: Mapping[str, Representations],
+    row_ids: list[str],
+) -> dict[str, Any]:
+    """Return what a method needs besides influence, as arguments of `select`.
+
+    Args:
+        method: its name.
+        data: the prepared data.
+        representations: by pooling.
+        row_ids: the rows to select from, in order; rows rejected later than `prepare` are missing.
+    """
+    needs = METHODS[method].needs
+    if needs == "texts":
+        texts = dict(zip(data.train.row_ids, data.train.texts(), strict=True))
+        return {
+            "texts": [texts[row_id] for row_id in row_ids],
+            "validation_texts": data.validation.texts(),
+        }
+    if needs in ("influence", "nothing"):
+        return {}
+    shards = representations[PERPLEXITY_POOLING if needs == "perplexities" else needs]
+    train = open_store([shard.path() / FEATURES for shard in shards.train])
+    place = {row_id: row for row, row_id in enumerate(train.row_ids)}
+    rows = [place[row_id] for row_id in row_ids]
+    if needs == "perplexities":
+        return {"perplexities": np.exp(train.losses.astype(np.float64))[rows]}
+    validation = open_store([shard.path() / FEATURES for shard in shards.validation])
+    states = Matrix(train)
+    return {
+        "representations": states if rows == list(range(len(place))) else states.take(rows),
+        "validation_representations": validation.rows(0, validation.n_rows),
+    }
