@@ -6,43 +6,48 @@ can not change the result (device, shard size, paths, names) enters. Checksums a
 not tampering, is what they detect), and are checked whenever an artifact is about to be reused.
 
 The store is a folder or any fsspec URL. Artifacts are always built in a local folder; on a remote
-store the files are uploaded with `record.json` last, and are read through a local cache.
+store the files are uploaded with `record.json` last, and are read through a local cache. Of several
+processes that need an artifact at the same time one computes it (`turn`, see artifact_locks).
 """
 
 from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import shutil
-import subprocess
 import time
 import uuid
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import fsspec
-import xxhash
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.errors import ArtifactError
+from bids_core.artifact_files import (
+    RECORD,
+    describe,
+    file_digest,
+    file_problem,
+    files_of,
+    is_full,
+)
+from bids_core.artifact_files import move_whole as _move_whole
+from bids_core.artifact_locks import FOLDER, ArtifactLock, lock_files
+from bids_core.errors import ArtifactError, ConfigError
+from bids_core.provenance import git_revision, machine, versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
-RECORD: Final = "record.json"
-_READ_BYTES: Final = 1 << 22
-_RECORDED_PACKAGES: Final = (
-    "torch", "transformers", "peft", "tokenizers", "numpy", "zarr", "lm_eval", "prefect",
-)  # fmt: skip
+__all__ = [
+    "RECORD", "ArtifactStore", "Draft", "Handle", "cache_root", "file_digest", "fingerprint",
+]  # fmt: skip
 
 
 def fingerprint(
@@ -62,15 +67,6 @@ def fingerprint(
     spec = {"stage": stage, "version": version, "config": config, "inputs": inputs}
     text = json.dumps(spec, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def file_digest(path: Path) -> str:
-    """Return the xxh3-128 digest of a file's bytes."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class Handle(BaseModel):
@@ -121,7 +117,7 @@ class ArtifactStore:
     """A folder or fsspec URL that holds artifacts."""
 
     def __init__(self, url: str) -> None:
-        self._fs, root = fsspec.core.url_to_fs(url)
+        self._fs, root = _open(url)
         self._local = "file" in _protocols(self._fs)
         self.url = str(Path(root).resolve()) if self._local else url
         self.root = self.url if self._local else root.rstrip("/")
@@ -139,6 +135,10 @@ class ArtifactStore:
         if self._fs.exists(f"{self.root}/{handle.key}"):
             logger.warning("%s is damaged and will be computed again: %s", handle.key, problems[0])
         return None
+
+    def holds(self, handle: Handle) -> bool:
+        """Tell whether an artifact has been published, without checking its bytes."""
+        return bool(self._fs.exists(f"{self.root}/{handle.key}/{RECORD}"))
 
     def open(self, handle: Handle) -> Path:
         """Return the local folder of an artifact (downloaded if the store is remote).
@@ -160,13 +160,52 @@ class ArtifactStore:
             place = self.open(handle)
             record = json.loads((place / RECORD).read_text(encoding="utf-8"))
             files = dict(record["files"])
-        except (ArtifactError, OSError, ValueError, KeyError) as error:
+        except (ArtifactError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
             return [f"{RECORD}: {error}"]
-        return [
-            problem
-            for name, expected in files.items()
-            if (problem := _file_problem(place, name, expected))
-        ]
+        found = [file_problem(place, name, expected) for name, expected in files.items()]
+        problems = [problem for problem in found if problem]
+        if self._local:
+            return problems
+        if problems:  # a bad copy; the next look fetches it anew
+            shutil.rmtree(place, ignore_errors=True)
+        return problems + self._remote_problems(handle, files)
+
+    @contextmanager
+    def turn(self, handle: Handle) -> Iterator[bool]:
+        """Be the only one that computes an artifact within the block; waits for others first.
+
+        Yields:
+            Whether another process was at it: look again before computing.
+        """
+        lock = self._lock(handle)
+        if lock is None:
+            logger.info("%s can not lock: %s may be computed twice at once", self.url, handle.key)
+            yield False
+            return
+        with lock.held() as waited:
+            yield waited
+
+    def sign_of_life(self, handle: Handle) -> bytes | None:
+        """Return bytes that change while a process computes the artifact; None if none does."""
+        lock = self._lock(handle)
+        return None if lock is None else lock.sign_of_life()
+
+    def require_access(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            ConfigError: the store can not be written to.
+        """
+        path = f"{self.root}/.probe-{uuid.uuid4().hex}"
+        try:
+            if self._local:
+                self._fs.makedirs(self.root, exist_ok=True)
+            self._fs.pipe_file(path, b"probe")
+            self._fs.rm_file(path)
+        except Exception as error:  # every file system has error classes of its own
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            msg = f"store: {self.url} can not be written to ({reason}); check address and access"
+            raise ConfigError(msg) from error
 
     @contextmanager
     def create(
@@ -201,15 +240,22 @@ class ArtifactStore:
                 "summary": draft.summary,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "seconds": round(time.time() - started, 3),
-                "versions": _versions(),
-                "git_revision": _git_revision(),
-                "host": {"processor": platform.processor() or platform.machine(),
-                         "cpus": os.cpu_count()},
-                "files": {name: _describe(draft.path / name) for name in _files(draft.path)},
-            }  # fmt: skip
+                "versions": versions(),
+                "git_revision": git_revision(),
+                "host": machine(),
+                "files": {name: describe(draft.path / name) for name in files_of(draft.path)},
+            }
             text = json.dumps(record, indent=1, allow_nan=False)
             (draft.path / RECORD).write_text(text, encoding="utf-8")
             self._publish(draft.path, handle)
+        except Exception as error:
+            if isinstance(error, ArtifactError) or not is_full(error):
+                raise
+            msg = (
+                f"the disk is full: {handle.key} could not be written to {base}; free some space "
+                "and run again"
+            )
+            raise ArtifactError(msg) from error
         finally:
             shutil.rmtree(draft.path, ignore_errors=True)
 
@@ -243,6 +289,13 @@ class ArtifactStore:
             shutil.rmtree(folder)
         return len(left)
 
+    def _lock(self, handle: Handle) -> ArtifactLock | None:
+        files = lock_files(self._fs, local=self._local)
+        if files is None:
+            return None
+        name = f"{handle.stage}-{handle.fingerprint}"
+        return ArtifactLock(files, f"{self.root}/{FOLDER}/{name}")
+
     def _local_place(self, handle: Handle) -> Path:
         if self._local:
             return Path(self.root) / handle.key
@@ -252,11 +305,32 @@ class ArtifactStore:
         if self._local:
             _move_whole(folder, Path(self.root) / handle.key)
             return
-        target = f"{self.root}/{handle.key}"
-        for name in (*_files(folder), RECORD):  # the record last: its presence means whole
+        target, record = f"{self.root}/{handle.key}", json.loads((folder / RECORD).read_text())
+        if self._fs.exists(f"{target}/{RECORD}"):
+            if not self.verify(handle):
+                return  # another process was first
+            self._fs.rm_file(f"{target}/{RECORD}")
+        for name in (*record["files"], RECORD):  # the record last: its presence means whole
             self._fs.makedirs(f"{target}/{name}".rsplit("/", 1)[0], exist_ok=True)
             self._fs.put_file(str(folder / name), f"{target}/{name}")
-        _move_whole(folder, self._local_place(handle))
+        place = self._local_place(handle)
+        shutil.rmtree(place, ignore_errors=True)
+        _move_whole(folder, place)
+
+    def _remote_problems(self, handle: Handle, files: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with an artifact in the remote store, as far as sizes tell."""
+        prefix = f"{self.root}/{handle.key}/"
+        try:
+            found = self._fs.find(prefix, detail=True)
+        except FileNotFoundError:
+            found = {}
+        sizes = {path.partition(f"{handle.key}/")[2]: info["size"] for path, info in found.items()}
+        problems = [f"{RECORD} is not in {self.url}"] if RECORD not in sizes else []
+        for name, expected in files.items():
+            if sizes.get(name) != expected["bytes"]:
+                what = f"has {sizes[name]} bytes" if name in sizes else "is missing"
+                problems.append(f"{name} {what} in {self.url}")
+        return problems
 
     def _download(self, handle: Handle, place: Path) -> None:
         source = f"{self.root}/{handle.key}"
@@ -276,65 +350,15 @@ class ArtifactStore:
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _move_whole(folder: Path, target: Path) -> None:
-    """Rename a finished folder into place; an artifact that is already there and whole stays."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sync(folder)
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it; listings are never cached."""
+    options = {"use_listings_cache": False} if "://" in url else {}
     try:
-        folder.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-        if _is_whole(target):
-            return
-        old = target.parent / f".{target.name}-{uuid.uuid4().hex}"
-        target.rename(old)
-        folder.rename(target)
-        shutil.rmtree(old)
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return not any(_file_problem(folder, name, expected) for name, expected in files.items())
-
-
-def _file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
-    path = folder / name
-    if not path.is_file():
-        return f"{name} is missing"
-    stat = path.stat()
-    if stat.st_size != expected["bytes"]:
-        return f"{name} has {stat.st_size} bytes instead of {expected['bytes']}"
-    if _cached_digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) != expected["xxh3"]:
-        return f"{name} does not match its checksum"
-    return None
-
-
-@lru_cache(maxsize=65536)
-def _cached_digest(path: str, size: int, mtime_ns: int, inode: int) -> str:  # noqa: ARG001 - key
-    return file_digest(Path(path))
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "xxh3": file_digest(path)}
-
-
-def _files(folder: Path) -> list[str]:
-    names = (str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in names if name != RECORD)
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's files to the disk, so that a rename never outlives its bytes."""
-    for name in (*_files(folder), RECORD):
-        descriptor = os.open(folder / name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fs, root = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        msg = f"store: {url} can not be opened: {error}"
+        raise ConfigError(msg) from error
+    return fs, str(root)
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:
@@ -348,30 +372,3 @@ def _cache_folder() -> Path:
 def cache_root() -> Path:
     """Return the folder for downloads and local copies (`BIDS_CACHE`, or `~/.cache/bids`)."""
     return Path(os.environ.get("BIDS_CACHE") or Path.home() / ".cache" / "bids")
-
-
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    installed = {"python": platform.python_version()}
-    for name in ("bids-select", *_RECORDED_PACKAGES):
-        try:
-            installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # an optional package that is not there has no version to record
-    return installed
-
-
-@lru_cache(maxsize=1)
-def _git_revision() -> str | None:
-    """Return the revision of the source tree, with `-dirty`; None for an installed package."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    done = subprocess.run(
-        [git, "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or None

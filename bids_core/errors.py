@@ -40,3 +40,11 @@ class NonFiniteError(BidsError):
 
 class ArtifactError(BidsError):
     """An artifact is missing, incomplete or damaged."""
+
+
+class StageTimeoutError(BidsError):
+    """A stage took longer than the configuration allows."""
+
+
+class WorkerError(BidsError):
+    """Work that was handed to workers did not get done."""

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Literal
 
 from prefect import flow
 
+from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
+from flows.admission import admit
 from flows.budget import planned_picks
+from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
-from tasks.attribution import CheckpointGradients, run_attribution
+from tasks.attribution import run_attribution
 from tasks.evaluation import ZERO_SHOT, run_evaluation
 from tasks.finetune import run_finetune
-from tasks.gradients import plan_shards, run_gradient_shard
+from tasks.gradients import plan_shards
+from tasks.prefect_artifacts import show_run
 from tasks.prepare import load_prepared, prepare_data
 from tasks.representations import (
     Representations,
@@ -25,6 +29,7 @@ from tasks.representations import (
     run_representation_shard,
 )
 from tasks.run_folder import RunResult, gather_run
+from tasks.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.warmup import run_warmup
 
@@ -44,6 +49,15 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
         config: the whole configuration.
         until: last stage to run.
     """
+    admit(config)
+    ArtifactStore(config.store).require_access()
+    with run_logs():
+        result = _stages(config, until)
+        show_run(config, result)
+        return result
+
+
+def _stages(config: RunConfig, until: Stage) -> RunResult:
     result = RunResult(name=config.name, started=datetime.datetime.now(datetime.UTC))
 
     data = prepare_data(config)
@@ -52,7 +66,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     if until == "prepare":
         return gather_run(config, result)
 
-    warm = run_warmup(config, data)
+    (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
     result = result.with_stage(warm=warm)
     if until == "warmup":
         return gather_run(config, result)
@@ -75,38 +89,31 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 
-    tuned = {method: run_finetune(config, data, selections[method], method) for method in methods}
+    calls = [
+        Call(
+            run_finetune,
+            {"data": data, "selection": selections[method], "method": method},
+            f"finetune {method}",
+        )
+        for method in methods
+    ]
+    tuned: dict[str, Handle] = dict(zip(methods, spread_calls(config, calls), strict=True))
     result = result.with_stage(tuned=tuned)
     if until == "finetune" or not config.test:
         return gather_run(config, result)
 
     models: dict[str, Handle | None] = {ZERO_SHOT: None} if config.evaluation.zero_shot else {}
-    scores = {
-        method: run_evaluation(config, data, model, method)
-        for method, model in (models | tuned).items()
-    }
+    models |= tuned
+    calls = [
+        Call(
+            run_evaluation,
+            {"data": data, "tuned": model, "method": method},
+            f"evaluation {method}",
+        )
+        for method, model in models.items()
+    ]
+    scores = dict(zip(models, spread_calls(config, calls), strict=True))
     return gather_run(config, result.with_stage(scores=scores))
-
-
-def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
-    """Compute the features of every shard of both splits at every checkpoint."""
-    prepared = load_prepared(data)
-    parts = []
-    for checkpoint in range(1, config.warmup.epochs + 1):
-        shards = {
-            split: tuple(
-                run_gradient_shard(config, data, warm, shard)
-                for shard in plan_shards(
-                    getattr(prepared, split).frame,
-                    split=split,
-                    checkpoint=checkpoint,
-                    rows=config.gradients.rows_per_shard,
-                )
-            )
-            for split in ("train", "validation")
-        }
-        parts.append(CheckpointGradients(**shards))
-    return tuple(parts)
 
 
 def all_representations(

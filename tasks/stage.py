@@ -3,6 +3,9 @@
 The artifact store is the cache. A task whose artifact is there and whole ends in the Prefect state
 `Cached` without computing; one whose artifact is gone or damaged computes it. So caching works
 across runs, servers and machines that see the same store, and no other record can go stale.
+
+Of several runs that need an artifact at the same time, on whatever machines, one computes it and
+the others wait (`ArtifactStore.turn`). What can pass is tried again (see retries).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, ParamSpec, cast
@@ -18,14 +22,21 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
+from prefect.task_engine import TaskRunTimeoutError
 from prefect.tasks import exponential_backoff
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
-from bids_core.errors import BidsError
+from bids_core.config import RunConfig
+from bids_core.errors import StageTimeoutError
 from bids_core.progress import Progress
 from tasks.progress import current
+from tasks.retries import may_pass, smaller_after_out_of_memory
+
+__all__ = ["Stage", "StageTask", "look", "may_pass", "peak_memory", "run_stage", "stage_task"]
 
 P = ParamSpec("P")
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
 
 _MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
 
@@ -77,11 +88,26 @@ def run_stage(
     """
     started = time.perf_counter()
     found = store.find(stage.name, stage.fingerprint)
-    if found is not None:
-        current().end(label, seconds=time.perf_counter() - started, cached=True)
-        message = f"{found.key} is in the store"
-        return cast("Handle", Completed(name="Cached", message=message, data=found))
-    progress = current().step(label, unit)
+    handle = store.handle(stage.name, stage.fingerprint)
+    if _looking.get():
+        raise _Looked(handle, found=found is not None)
+    if found is None:
+        with store.turn(handle) as waited:
+            if not waited or store.find(stage.name, stage.fingerprint) is None:
+                _compute(store, stage, compute, current().step(label, unit))
+                current().end(label, seconds=time.perf_counter() - started, cached=False)
+                return cast("Handle", Completed(message=f"{handle.key} was computed", data=handle))
+    current().end(label, seconds=time.perf_counter() - started, cached=True)
+    message = f"{handle.key} is in the store"
+    return cast("Handle", Completed(name="Cached", message=message, data=handle))
+
+
+def _compute(
+    store: ArtifactStore,
+    stage: Stage,
+    compute: Callable[[Draft, Progress], None],
+    progress: Progress,
+) -> None:
     _reset_peak_memory()
     with store.create(
         stage.name,
@@ -93,9 +119,31 @@ def run_stage(
     ) as draft:
         compute(draft, progress)
         draft.summary["peak_memory_bytes"] = peak_memory()
-    handle = store.handle(stage.name, stage.fingerprint)
-    current().end(label, seconds=time.perf_counter() - started, cached=False)
-    return cast("Handle", Completed(message=f"{handle.key} was computed", data=handle))
+
+
+class _Looked(BaseException):
+    """Carries the answer of `look` past the stage's own code, which must not mistake it."""
+
+    def __init__(self, handle: Handle, *, found: bool) -> None:
+        super().__init__(handle.key)
+        self.handle = handle
+        self.found = found
+
+
+def look(task: StageTask[P], *args: P.args, **kwargs: P.kwargs) -> tuple[Handle, bool]:
+    """Return the handle that a stage would return, and whether the store holds it whole.
+
+    Nothing is computed; arguments are those of the task.
+    """
+    token = _looking.set(True)
+    try:
+        task.fn(*args, **kwargs)
+    except _Looked as answer:
+        return answer.handle, answer.found
+    finally:
+        _looking.reset(token)
+    msg = f"the task {task.name} does not go through run_stage"
+    raise TypeError(msg)
 
 
 def peak_memory() -> int:
@@ -118,23 +166,30 @@ def _reset_peak_memory() -> None:
             return  # a hardened container: the mark stays that of the whole process
 
 
-def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
-    """Tell Prefect whether a failure can pass: I/O may, a mistake in config or data can not."""
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, BidsError):
-        return False
-    if isinstance(error, RuntimeError):  # torch's out-of-memory error is one
-        return "out of memory" in str(error).lower()
-    return isinstance(error, OSError | TimeoutError | MemoryError)
-
-
 class StageTask(Task[P, Handle]):
     """A Prefect task that returns a handle, whether it computed or found it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task; unwraps the state that says `Cached`."""
-        value = super().__call__(*args, **kwargs)
+        """Run the task within its time limit; unwraps the state that says `Cached`."""
+        limit = self._time_limit(*args, **kwargs)
+        if limit is not None and self.timeout_seconds != limit:
+            return self.with_options(timeout_seconds=limit)(*args, **kwargs)
+        try:
+            value = super().__call__(*args, **kwargs)
+        except TaskRunTimeoutError as error:
+            msg = (
+                f"{self.name} took longer than execution.timeouts.{self.name}, {limit:g} s; "
+                "raise it, or give the stage less work, and run again"
+            )
+            raise StageTimeoutError(msg) from error
         return value.result() if isinstance(value, State) else value
+
+    def _time_limit(self, *args: Any, **kwargs: Any) -> float | None:
+        config = kwargs.get("config", args[0] if args else None)
+        if not isinstance(config, RunConfig):
+            return None
+        limit: float | None = getattr(config.execution.timeouts, self.name, None)
+        return limit
 
 
 def stage_task(
@@ -144,7 +199,7 @@ def stage_task(
 
     def decorate(function: Callable[P, Handle]) -> StageTask[P]:
         return StageTask(
-            function,
+            smaller_after_out_of_memory(function),
             name=name,
             task_run_name=task_run_name,
             retries=3,

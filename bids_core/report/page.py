@@ -42,7 +42,7 @@ def build_report(inputs: ReportInputs) -> str:
     script = environment.get_template("table.js.j2").render()
     page = environment.get_template("page.html.j2").render(
         inputs=inputs,
-        style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own file
+        style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_integrity(script),
         summary=_summary(inputs),
@@ -60,6 +60,11 @@ def build_report(inputs: ReportInputs) -> str:
         citations=CITATIONS,
     )
     return page + "\n"
+
+
+def style_sheet() -> str:
+    """Return the page's style sheet."""
+    return _environment().get_template("style.css.j2").render()
 
 
 @lru_cache(maxsize=1)

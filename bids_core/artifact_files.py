@@ -1,0 +1,103 @@
+"""The files of an artifact on the local disk: checksums, flushing, and moving a folder whole."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import xxhash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RECORD: Final = "record.json"
+_READ_BYTES: Final = 1 << 22
+
+
+def file_digest(path: Path) -> str:
+    """Return the xxh3-128 digest of a file's bytes."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the names of an artifact's files, without its record."""
+    names = (str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in names if name != RECORD)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what the record says of a file."""
+    return {"bytes": path.stat().st_size, "xxh3": file_digest(path)}
+
+
+def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with one file, None if it is what the record says."""
+    path = folder / name
+    if not path.is_file():
+        return f"{name} is missing"
+    stat = path.stat()
+    if stat.st_size != expected["bytes"]:
+        return f"{name} has {stat.st_size} bytes instead of {expected['bytes']}"
+    if _cached_digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino) != expected["xxh3"]:
+        return f"{name} does not match its checksum"
+    return None
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether a folder holds its record and every file that the record names, undamaged."""
+    try:
+        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return not any(file_problem(folder, name, expected) for name, expected in files.items())
+
+
+def move_whole(folder: Path, target: Path) -> None:
+    """Rename a finished folder into place; an artifact that is already there and whole stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sync(folder)
+    try:
+        folder.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        if is_whole(target):
+            return
+        old = target.parent / f".{target.name}-{uuid.uuid4().hex}"
+        target.rename(old)
+        folder.rename(target)
+        shutil.rmtree(old)
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error means that no space is left, whoever raised it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left on device" in str(
+        error
+    )  # safetensors and Arrow have classes of their own
+
+
+def _sync(folder: Path) -> None:
+    """Flush a folder's files to the disk, so that a rename never outlives its bytes."""
+    for name in (*files_of(folder), RECORD):
+        descriptor = os.open(folder / name, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@lru_cache(maxsize=65536)
+def _cached_digest(path: str, size: int, mtime_ns: int, inode: int) -> str:  # noqa: ARG001 - key
+    return file_digest(Path(path))

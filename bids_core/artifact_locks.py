@@ -1,0 +1,273 @@
+"""Turns: who computes an artifact when several processes need it at the same time.
+
+A lock is a small file in the store, `.locks/<stage>-<fingerprint>/<generation>`, made by an
+exclusive create (`O_EXCL` in a folder, `If-None-Match: *` on S3). Its holder rewrites it every few
+seconds. A waiter watches whether the bytes change, by its own clock, so that clocks need not agree;
+bytes that stay the same for `EXPIRY_SECONDS` are those of a holder that is dead, hung or cut off,
+and the next generation may be created, which again only one process can do. A holder that died on
+the waiter's own machine is seen at once.
+
+A lock only saves work. Publishing an artifact is whole-or-nothing whoever does it, so a lock that
+is lost, or a file system that can not create exclusively, costs a second computation and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = ".locks"
+BEAT_SECONDS: Final = 5.0
+EXPIRY_SECONDS: Final = 30.0  # six beats: a stalled disk or a long garbage collection is no death
+_POLL_SECONDS: Final = 1.0
+# file systems of fsspec whose `pipe_file(mode="create")` is one atomic request
+_EXCLUSIVE_CREATE: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
+
+
+class LockFiles(Protocol):
+    """The few file operations that locks are made of."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted; none if it is not there."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes, None if it is not there."""
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it is there; tell whether it was written."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Overwrite a file."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file if it is there."""
+
+
+class LocalFiles:
+    """Locks in a local or shared folder."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted."""
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes."""
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it is there."""
+        while True:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open(path, "xb") as file:
+                    file.write(data)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                continue  # the last holder took its empty folder away meanwhile
+            return True
+
+    def write(self, path: str, data: bytes) -> None:
+        """Overwrite a file."""
+        Path(path).write_bytes(data)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folder that held it if it is empty then."""
+        Path(path).unlink(missing_ok=True)
+        try:
+            Path(path).parent.rmdir()
+        except OSError:
+            return  # others wait in it, or have taken it away
+
+
+class RemoteFiles:
+    """Locks on an fsspec file system."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in a folder, sorted."""
+        try:
+            found = self._fs.ls(folder, detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes."""
+        try:
+            return bytes(self._fs.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it is there."""
+        try:
+            self._fs.pipe_file(path, data, mode="create")
+        except FileExistsError:
+            return False
+        except NotImplementedError:
+            logger.info("%s: the store can not create exclusively; going on unlocked", path)
+        return True
+
+    def write(self, path: str, data: bytes) -> None:
+        """Overwrite a file."""
+        self._fs.pipe_file(path, data)
+
+    def remove(self, path: str) -> None:
+        """Remove a file if it is there."""
+        try:
+            self._fs.rm_file(path)
+        except FileNotFoundError:
+            return
+
+
+def lock_files(fs: Any, *, local: bool) -> LockFiles | None:
+    """Return how to lock on a file system; None if it can not create exclusively."""
+    if local:
+        return LocalFiles()
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    return RemoteFiles(fs) if protocols & _EXCLUSIVE_CREATE else None
+
+
+class ArtifactLock:
+    """The lock of one artifact.
+
+    Args:
+        files: of the store.
+        folder: of this artifact's lock.
+        beat_seconds: between two signs of life of the holder.
+        expiry_seconds: without a sign of life, after which the holder counts as lost.
+    """
+
+    def __init__(
+        self,
+        files: LockFiles,
+        folder: str,
+        *,
+        beat_seconds: float = BEAT_SECONDS,
+        expiry_seconds: float = EXPIRY_SECONDS,
+    ) -> None:
+        self._files = files
+        self._folder = folder
+        self._beat_seconds = beat_seconds
+        self._expiry_seconds = expiry_seconds
+
+    def sign_of_life(self) -> bytes | None:
+        """Return the newest generation's bytes: they change while its holder lives; None: free."""
+        names = self._files.names(self._folder)
+        content = self._files.read(f"{self._folder}/{names[-1]}") if names else None
+        return None if content is None else names[-1].encode() + b" " + content
+
+    @contextmanager
+    def held(self) -> Iterator[bool]:
+        """Hold the lock within the block, waiting for it first.
+
+        Yields:
+            Whether another process held it when we came: it may have done our work.
+        """
+        name, waited = self._acquire()
+        stop = threading.Event()
+        beats = threading.Thread(target=self._beat, args=(name, stop), daemon=True)
+        beats.start()
+        try:
+            yield waited
+        finally:
+            stop.set()
+            beats.join()
+            for older in self._files.names(self._folder):
+                if older <= name:
+                    self._files.remove(f"{self._folder}/{older}")
+
+    def _acquire(self) -> tuple[str, bool]:
+        """Create the next generation as soon as the newest is gone or lost."""
+        seen, since, told = b"", time.monotonic(), False
+        while True:
+            names = self._files.names(self._folder)
+            content = self._files.read(f"{self._folder}/{names[-1]}") if names else None
+            if names and content is not None:
+                sign = names[-1].encode() + content
+                if sign != seen:
+                    seen, since = sign, time.monotonic()
+                silent = time.monotonic() - since
+                if not _died_here(content) and silent < self._expiry_seconds:
+                    if not told:
+                        logger.info("%s is being computed by %s; waiting", self._folder.rsplit(
+                            "/", 1)[-1], _holder(content))  # fmt: skip
+                        told = True
+                    time.sleep(min(_POLL_SECONDS, self._beat_seconds))
+                    continue
+                logger.warning("%s: its holder %s is lost; taking over", self._folder.rsplit(
+                    "/", 1)[-1], _holder(content))  # fmt: skip
+            name = f"{int(names[-1]) + 1 if names else 0:08d}"
+            if self._files.create(f"{self._folder}/{name}", _content(0)):
+                return name, told or bool(names)
+
+    def _beat(self, name: str, stop: threading.Event) -> None:
+        count = 0
+        while not stop.wait(self._beat_seconds):
+            count += 1
+            try:
+                self._files.write(f"{self._folder}/{name}", _content(count))
+            except OSError as error:
+                logger.warning("sign of life for %s not written: %s", self._folder, error)
+
+
+def _content(count: int) -> bytes:
+    started = psutil.Process().create_time()
+    holder = {"node": _node(), "pid": os.getpid(), "started": started, "beat": count}
+    return json.dumps(holder).encode()
+
+
+def _died_here(content: bytes) -> bool:
+    """Tell whether the holder was a process of this machine that is no more."""
+    try:
+        holder = json.loads(content)
+        node, pid, started = holder["node"], int(holder["pid"]), float(holder["started"])
+    except (ValueError, KeyError, TypeError):
+        return False  # caught in the middle of a write; time will tell
+    if node != _node():
+        return False
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() != started or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _holder(content: bytes) -> str:
+    try:
+        holder = json.loads(content)
+        return f"process {holder['pid']} on {str(holder['node']).split('/')[0]}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+@lru_cache(maxsize=1)
+def _node() -> str:
+    """Return what tells one space of process numbers from another: host and container."""
+    namespace = Path("/proc/self/ns/pid")
+    inside = os.readlink(namespace) if namespace.exists() else ""
+    return f"{socket.gethostname()}/{inside}"

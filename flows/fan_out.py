@@ -1,0 +1,300 @@
+"""Handing work to the workers of a deployment, until the store holds all of it.
+
+The store is the truth: work is done when its artifacts are there and whole, whatever a flow run
+says of itself. A flow run that crashed, was cancelled or failed in passing, or whose worker gives
+no sign of life (no new artifact, no change of its artifact's lock, no change of state) is handed
+out again, a bounded number of times. Two parents that hand out the same work get the same flow run
+through its idempotency key; where their groups differ, the locks of the store keep the work single.
+
+A parent that is cancelled or killed by a signal cancels the flow runs that it waits for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStatus
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelling, Crashed
+
+from bids_core import errors
+from bids_core.artifacts import ArtifactStore, Handle
+from bids_core.errors import BidsError, ConfigError, WorkerError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from bids_core.config import ExecutionConfig
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_SLOTS_SECONDS: Final = 30.0  # workers come and go: between two looks at the pool
+_WARN_SECONDS: Final = 60.0
+_RAISED: Final = re.compile(r"exception: (\w+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One artifact that is wanted, and what a worker needs to know to make it."""
+
+    handle: Handle
+    value: Any
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Work for one flow run.
+
+    Args:
+        label: name of the flow run.
+        items: the artifacts that it leaves in the store.
+        parameters: of the flow, made from the items.
+    """
+
+    label: str
+    items: tuple[Item, ...]
+    parameters: Callable[[tuple[Item, ...]], dict[str, Any]]
+
+    def without(self, done: set[str]) -> Parcel:
+        """Return what is left of it."""
+        left = tuple(item for item in self.items if item.handle.key not in done)
+        return Parcel(self.label, left, self.parameters)
+
+
+class Source(Protocol):
+    """Where parcels come from."""
+
+    def next_parcel(self, slots: int) -> Parcel | None:
+        """Return the next parcel, given how many may be in flight; None if there is no more."""
+
+    def done(self, item: Item) -> None:
+        """Hear that an artifact is in the store."""
+
+
+@dataclass
+class _Sent:
+    """A parcel in flight."""
+
+    parcel: Parcel
+    run_id: UUID
+    attempt: int
+    serial: int
+    sign: object = None
+    since: float = field(default_factory=time.monotonic)
+    held: set[str] = field(default_factory=set)
+
+
+def hand_out(
+    source: Source, deployment: str, execution: ExecutionConfig, store: ArtifactStore
+) -> None:
+    """Hand out parcels until the source has no more and all of them are done.
+
+    Args:
+        source: of the parcels.
+        deployment: `flow/name` of the deployment whose flow takes the parcels' parameters.
+        execution: how many at once, how often again, when a worker is lost.
+        store: where the artifacts appear.
+
+    Raises:
+        ConfigError: there is no such deployment.
+        WorkerError: a parcel was handed out as often as allowed, and is not done.
+        BidsError: what a worker says can not pass (a mistake in data or configuration, a NaN).
+    """
+    with get_client(sync_client=True) as client:
+        _Dispatch(client, source, deployment, execution, store).run()
+
+
+class _Dispatch:
+    def __init__(
+        self,
+        client: SyncPrefectClient,
+        source: Source,
+        deployment: str,
+        execution: ExecutionConfig,
+        store: ArtifactStore,
+    ) -> None:
+        self._client = client
+        self._source = source
+        self._name = deployment
+        self._execution = execution
+        self._store = store
+        self._sent: list[_Sent] = []
+        self._slots = 1
+        self._slots_read = self._warned = -float("inf")
+        try:
+            self._pool = client.read_deployment_by_name(deployment).work_pool_name
+        except ObjectNotFound as error:
+            msg = (
+                f"execution: the server has no deployment {deployment}; run `bids deploy`, or set "
+                "execution.gradients and execution.training to inline"
+            )
+            raise ConfigError(msg) from error
+
+    def run(self) -> None:
+        """Send, look and wait until all is done."""
+        try:
+            while True:
+                self._read_slots()
+                while len(self._sent) < self._slots:
+                    parcel = self._source.next_parcel(self._slots)
+                    if parcel is None:
+                        break
+                    self._send(parcel, attempt=1, serial=0)
+                if not self._sent:
+                    return
+                time.sleep(self._execution.poll_seconds)
+                for sent in list(self._sent):
+                    self._look_after(sent)
+        except BaseException:
+            self._cancel_all()
+            raise
+
+    def _read_slots(self) -> None:
+        """Find out how many flow runs may be in flight: one runs and one waits on each worker."""
+        if time.monotonic() - self._slots_read < _SLOTS_SECONDS:
+            return
+        self._slots_read = time.monotonic()
+        if self._execution.parallel is not None or self._pool is None:
+            self._slots = self._execution.parallel or 1
+            return
+        pool, name = None, self._pool
+        pool = _asked(lambda: self._client.read_work_pool(name))
+        workers = _asked(lambda: self._client.read_workers_for_work_pool(name))
+        if pool is None or workers is None:
+            return  # the server is away: as before
+        online = sum(worker.status == WorkerStatus.ONLINE for worker in workers)
+        if not online and time.monotonic() - self._warned > _WARN_SECONDS:
+            self._warned = time.monotonic()
+            logger.warning(
+                "no worker of pool %s is online; start one: prefect worker start --pool %s",
+                name, name,
+            )  # fmt: skip
+        self._slots = 2 * max(1, pool.concurrency_limit or online)
+
+    def _send(self, parcel: Parcel, *, attempt: int, serial: int) -> None:
+        """Start a flow run for a parcel; one that is under way for the same work is taken."""
+        keys = " ".join(sorted(item.handle.key for item in parcel.items))
+        while True:
+            digest = hashlib.sha256(f"{self._name} {serial} {keys}".encode()).hexdigest()
+            run = _asked(lambda key=digest: self._start(parcel, key))  # type: ignore[misc]
+            if run is None:
+                time.sleep(self._execution.poll_seconds)
+            elif run.state is not None and run.state.is_final():
+                serial += 1  # an earlier run of the same work, whose result is gone since
+            else:
+                break
+        logger.info("%s: handed to %s as %s", parcel.label, self._name, run.name)
+        self._sent.append(_Sent(parcel, run.id, attempt, serial))
+
+    def _start(self, parcel: Parcel, key: str) -> FlowRun:
+        run = run_deployment(
+            self._name,
+            parameters=parcel.parameters(parcel.items),
+            flow_run_name=parcel.label,
+            timeout=0,
+            idempotency_key=key,
+        )
+        assert isinstance(run, FlowRun)  # noqa: S101 - a coroutine only in async callers
+        return run
+
+    def _look_after(self, sent: _Sent) -> None:
+        """See how a parcel is doing: done, under way, or to be handed out again."""
+        for item in sent.parcel.items:
+            if item.handle.key not in sent.held and self._store.holds(item.handle):
+                sent.held.add(item.handle.key)
+                self._source.done(item)
+        if len(sent.held) == len(sent.parcel.items) and self._all_whole(sent):
+            self._sent.remove(sent)
+            return
+        run = _asked(lambda: self._client.read_flow_run(sent.run_id))
+        if run is None or run.state is None:
+            return  # the server is away: the worker goes on, and the store shows it
+        if run.state.is_final():
+            self._again(sent, _why(run.state), run.state)
+        elif self._is_lost(sent, run.state):
+            silent = f"no sign of life for {self._execution.lost_after:g} s"
+            _asked(lambda: self._client.set_flow_run_state(
+                sent.run_id, Crashed(message=f"Worker lost: {silent}"), force=True
+            ))  # fmt: skip
+            self._again(sent, silent, None)
+
+    def _all_whole(self, sent: _Sent) -> bool:
+        """Check the bytes of what is there; forget what is damaged, so that it is made again."""
+        for item in sent.parcel.items:
+            if self._store.find(item.handle.stage, item.handle.fingerprint) is None:
+                sent.held.discard(item.handle.key)
+        return len(sent.held) == len(sent.parcel.items)
+
+    def _is_lost(self, sent: _Sent, state: State[Any]) -> bool:
+        if state.type not in (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
+            sent.sign, sent.since = state.id, time.monotonic()  # waits in a queue
+            return False
+        waiting = (item for item in sent.parcel.items if item.handle.key not in sent.held)
+        locks = tuple(self._store.sign_of_life(item.handle) for item in waiting)
+        sign = (state.id, frozenset(sent.held), locks)
+        if sign != sent.sign:
+            sent.sign, sent.since = sign, time.monotonic()
+        return time.monotonic() - sent.since > self._execution.lost_after
+
+    def _again(self, sent: _Sent, why: str, state: State[Any] | None) -> None:
+        """Hand out what is left of a parcel, or give up."""
+        self._sent.remove(sent)
+        error = None if state is None else _raised(state)
+        if error is not None:
+            raise error
+        left = sent.parcel.without(sent.held)
+        if not left.items:
+            return
+        if sent.attempt >= self._execution.attempts:
+            msg = (
+                f"{left.label}: not done after {sent.attempt} attempts of {self._name} ({why}); "
+                f"look at the log of its flow runs, and see that the workers use the same store, "
+                f"{self._store.url}"
+            )
+            raise WorkerError(msg)
+        logger.warning("%s: %s; handing out again", left.label, why)
+        self._send(left, attempt=sent.attempt + 1, serial=sent.serial + 1)
+
+    def _cancel_all(self) -> None:
+        for sent in self._sent:
+            logger.info("%s: cancelling", sent.parcel.label)
+            _asked(lambda one=sent: self._client.set_flow_run_state(one.run_id, Cancelling()))  # type: ignore[misc]
+
+
+def _asked(request: Callable[[], T]) -> T | None:
+    """Ask the server; None if it is away for the moment."""
+    try:
+        return request()
+    except httpx.TransportError as error:
+        logger.warning("the Prefect server does not answer (%s); going on", type(error).__name__)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            raise
+        logger.warning("the Prefect server is in trouble (%s); going on", error)
+    return None
+
+
+def _why(state: State[Any]) -> str:
+    first = (state.message or "").strip().splitlines()[:1]
+    return f"{state.name.lower()}{': ' + first[0] if first else ''}"
+
+
+def _raised(state: State[Any]) -> BidsError | None:
+    """Return the error of ours that a failed flow run ended with: such an error can not pass."""
+    found = _RAISED.search(state.message or "") if state.type == StateType.FAILED else None
+    kind = getattr(errors, found.group(1), None) if found else None
+    if found is None or not (isinstance(kind, type) and issubclass(kind, BidsError)):
+        return None
+    error: BidsError = kind(found.group(2).strip())
+    return error

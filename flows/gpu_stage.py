@@ -1,0 +1,62 @@
+"""What a GPU worker runs besides gradients: one warmup, one fine-tuning or one evaluation."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any, Final, Literal, get_type_hints
+
+from prefect import flow
+from pydantic import TypeAdapter, ValidationError
+
+from bids_core.artifacts import Handle
+from bids_core.config import RunConfig
+from bids_core.errors import ConfigError
+from flows.admission import admit
+from tasks.evaluation import run_evaluation
+from tasks.finetune import run_finetune
+from tasks.run_logs import run_logs
+from tasks.stage import StageTask
+from tasks.warmup import run_warmup
+
+GpuStage = Literal["warmup", "finetune", "evaluation"]
+TASKS: Final[dict[GpuStage, StageTask[Any]]] = {
+    "warmup": run_warmup,
+    "finetune": run_finetune,
+    "evaluation": run_evaluation,
+}
+
+
+@flow(name="gpu-stage", validate_parameters=True, persist_result=False)
+def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> Handle:
+    """Run one stage that trains or evaluates.
+
+    Args:
+        config: the whole configuration of the run that asks.
+        stage: which one.
+        arguments: what the stage's task takes besides the configuration, by name.
+    """
+    checked = _checked(stage, arguments)
+    admit(config, *(value for value in checked.values() if isinstance(value, Handle)))
+    with run_logs():
+        handle: Handle = TASKS[stage](config, **checked)
+        return handle
+
+
+def _checked(stage: GpuStage, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments in the types that the task declares."""
+    function = TASKS[stage].fn
+    hints = get_type_hints(function)
+    wanted = [name for name in signature(function).parameters if name != "config"]
+    unknown = sorted(set(arguments) - set(wanted))
+    if unknown:
+        msg = f"arguments: {stage} takes {', '.join(wanted)}, not {', '.join(unknown)}"
+        raise ConfigError(msg)
+    try:
+        return {
+            name: TypeAdapter(hints[name]).validate_python(value)
+            for name, value in arguments.items()
+        }
+    except ValidationError as error:
+        first = error.errors()[0]
+        msg = f"arguments of {stage}: {first['msg']} (got {first['input']!r})"
+        raise ConfigError(msg) from error

@@ -1,0 +1,50 @@
+"""What a GPU worker runs: a group of gradient shards of one checkpoint.
+
+The parent (see fan_out) groups shards so that a flow run is worth its start. Each shard is an
+artifact of its own, so a group that dies loses at most the shard in hand, and shards that are in
+the store already are not computed again.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from bids_core.artifacts import ArtifactStore, Handle
+from bids_core.config import RunConfig
+from flows.admission import admit
+from tasks.gradients import Shard, run_gradient_shard
+from tasks.run_logs import run_logs
+from tasks.stage import look
+
+
+@flow(name="gradient-shards", validate_parameters=True, persist_result=False)
+def gradient_shards(
+    config: RunConfig, data: Handle, warm: Handle, shards: tuple[Shard, ...]
+) -> tuple[Handle, ...]:
+    """Compute gradient shards.
+
+    Args:
+        config: the whole configuration of the run that asks.
+        data: its prepared data.
+        warm: its warmup checkpoints.
+        shards: what to compute, of one checkpoint.
+    """
+    admit(config, data, warm)
+    with run_logs():
+        return tuple(
+            run_gradient_shard(config, data, warm, shard)
+            for shard in _in_hand_last(config, data, warm, shards)
+        )
+
+
+def _in_hand_last(
+    config: RunConfig, data: Handle, warm: Handle, shards: tuple[Shard, ...]
+) -> list[Shard]:
+    """Put shards that another run has in hand last: they may be done by then."""
+    store = ArtifactStore(config.store)
+
+    def in_hand(shard: Shard) -> bool:
+        handle, found = look(run_gradient_shard, config, data, warm, shard)
+        return not found and store.sign_of_life(handle) is not None
+
+    return sorted(shards, key=in_hand)

@@ -1,0 +1,255 @@
+"""The stages that may be spread over workers: gradient shards, and calls that train or evaluate.
+
+Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a flow
+run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the speed
+measured so far, less towards the end so that all workers end at the same time. Shards themselves
+keep `gradients.rows_per_shard`: their boundaries are part of what they are stored under, and would
+make earlier shards useless if they moved with the speed of the day.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.artifacts import ArtifactStore
+from flows.fan_out import Item, Parcel, hand_out
+from tasks.attribution import CheckpointGradients
+from tasks.gradients import Shard, plan_shards, run_gradient_shard
+from tasks.prefect_artifacts import GradientProgress
+from tasks.prepare import load_prepared
+from tasks.stage import StageTask, look
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bids_core.artifacts import Handle
+    from bids_core.config import RunConfig
+
+logger = logging.getLogger(__name__)
+
+SPLITS: Final = ("train", "validation")
+_LEAST_SECONDS: Final = 30.0  # three times what it costs to start a flow run
+
+
+@dataclass(frozen=True)
+class Call:
+    """A stage's task with its arguments besides the configuration, by name."""
+
+    task: StageTask[Any]
+    arguments: dict[str, Any]
+    label: str
+
+
+def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
+    """Run tasks that train or evaluate: here, or side by side on workers.
+
+    Args:
+        config: `execution.training` says where.
+        calls: independent of each other.
+
+    Returns:
+        Their handles, in order.
+    """
+    if config.execution.training == "inline":
+        return [call.task(config, **call.arguments) for call in calls]
+    store = ArtifactStore(config.store)
+    wanted = portable(config, store)
+    here = _seen_from_here(wanted)
+    looked = [look(call.task, here, **call.arguments) for call in calls]
+    parcels = [
+        Parcel(call.label, (Item(handle, call),), _call_parameters(wanted))
+        for call, (handle, found) in zip(calls, looked, strict=True)
+        if not found
+    ]
+    hand_out(_Queue(parcels), config.execution.training_deployment, config.execution, store)
+    return [handle for handle, _ in looked]
+
+
+def _call_parameters(config: RunConfig) -> Callable[[tuple[Item, ...]], dict[str, Any]]:
+    def parameters(items: tuple[Item, ...]) -> dict[str, Any]:
+        call: Call = items[0].value
+        arguments = {
+            name: value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+            for name, value in call.arguments.items()
+        }
+        return {
+            "config": config.model_dump(mode="json"),
+            "stage": call.task.name,
+            "arguments": arguments,
+        }
+
+    return parameters
+
+
+class _Queue:
+    """Parcels that are ready."""
+
+    def __init__(self, parcels: list[Parcel]) -> None:
+        self._parcels = parcels
+
+    def next_parcel(self, slots: int) -> Parcel | None:  # noqa: ARG002 - each is one call
+        """Return the next parcel."""
+        return self._parcels.pop(0) if self._parcels else None
+
+    def done(self, item: Item) -> None:
+        """Nothing to learn from it."""
+
+
+def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
+    """Compute the features of every shard of both splits at every checkpoint."""
+    plan = _plan(config, data)
+    progress = GradientProgress(sum(shard.stop - shard.start for shard in plan))
+    if config.execution.gradients == "deployment":
+        found = _on_workers(config, data, warm, plan, progress)
+    else:
+        found = {}
+        for shard in plan:
+            with progress.shard(shard):
+                found[shard] = run_gradient_shard(config, data, warm, shard)
+    return tuple(
+        CheckpointGradients(
+            **{
+                split: tuple(
+                    found[shard]
+                    for shard in plan
+                    if (shard.checkpoint, shard.split) == (checkpoint, split)
+                )
+                for split in SPLITS
+            }
+        )
+        for checkpoint in range(1, config.warmup.epochs + 1)
+    )
+
+
+def _plan(config: RunConfig, data: Handle) -> list[Shard]:
+    prepared = load_prepared(data)
+    return [
+        shard
+        for checkpoint in range(1, config.warmup.epochs + 1)
+        for split in SPLITS
+        for shard in plan_shards(
+            getattr(prepared, split).frame,
+            split=split,
+            checkpoint=checkpoint,
+            rows=config.gradients.rows_per_shard,
+        )
+    ]
+
+
+def _on_workers(
+    config: RunConfig,
+    data: Handle,
+    warm: Handle,
+    plan: list[Shard],
+    progress: GradientProgress,
+) -> dict[Shard, Handle]:
+    store = ArtifactStore(config.store)
+    wanted = portable(config, store)
+    here = _seen_from_here(wanted)
+    handles: dict[Shard, Handle] = {}
+    missing: list[Item] = []
+    for shard in plan:
+        handle, found = look(run_gradient_shard, here, data, warm, shard)
+        handles[shard] = handle
+        if found:
+            progress.cached(shard)
+        else:
+            missing.append(Item(handle, shard))
+    groups = ShardGroups(missing, wanted, data, warm, progress)
+    hand_out(groups, config.execution.deployment, config.execution, store)
+    progress.end()
+    return handles
+
+
+class ShardGroups:
+    """Cuts the missing shards into groups as they are asked for, by the speed measured so far."""
+
+    def __init__(
+        self,
+        missing: list[Item],
+        config: RunConfig,
+        data: Handle,
+        warm: Handle,
+        progress: GradientProgress,
+    ) -> None:
+        self._missing = missing
+        self._config = config
+        self._data, self._warm = data, warm
+        self._progress = progress
+        prepared = load_prepared(data)
+        lengths = {split: getattr(prepared, split).frame["input_ids"].map(len) for split in SPLITS}
+        self._tokens = {
+            item.value: int(
+                lengths[item.value.split].iloc[item.value.start : item.value.stop].sum()
+            )
+            for item in missing
+        }
+        summary = warm.summary()
+        self._seconds, self._measured = float(summary["seconds"]), int(summary["tokens"])
+        self._from_warmup = True
+
+    def next_parcel(self, slots: int) -> Parcel | None:
+        """Return as many shards of one checkpoint as make a group."""
+        if not self._missing:
+            return None
+        target = self.target_seconds(slots)
+        first = self._missing[0].value
+        group = [self._missing.pop(0)]
+        seconds = self._expected(first)
+        while self._missing and self._missing[0].value.checkpoint == first.checkpoint:
+            seconds += self._expected(self._missing[0].value)
+            if seconds > target:
+                break
+            group.append(self._missing.pop(0))
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        return Parcel(f"{first.label}{more}", tuple(group), self._parameters)
+
+    def target_seconds(self, slots: int) -> float:
+        """Return how long the next group should take: small until shards have been measured."""
+        most = self._config.execution.group_seconds
+        if self._from_warmup:
+            return min(_LEAST_SECONDS, most)
+        left = sum(self._expected(item.value) for item in self._missing)
+        return min(max(_LEAST_SECONDS, left / max(1, slots)), most)
+
+    def done(self, item: Item) -> None:
+        """Learn the speed from a finished shard."""
+        if self._from_warmup:
+            self._seconds, self._measured, self._from_warmup = 0.0, 0, False
+        self._seconds += float(item.handle.summary()["compute_seconds"])
+        self._measured += self._tokens[item.value]
+        self._progress.computed(item.value)
+
+    def _expected(self, shard: Shard) -> float:
+        return self._tokens[shard] * self._seconds / max(1, self._measured)
+
+    def _parameters(self, items: tuple[Item, ...]) -> dict[str, Any]:
+        return {
+            "config": self._config.model_dump(mode="json"),
+            "data": self._data.model_dump(mode="json"),
+            "warm": self._warm.model_dump(mode="json"),
+            "shards": [item.value.model_dump(mode="json") for item in items],
+        }
+
+
+def portable(config: RunConfig, store: ArtifactStore) -> RunConfig:
+    """Return a configuration that means the same on another machine.
+
+    The store is named by its whole address; `model.dtype: auto` is decided here, once, because
+    workers with other devices would each decide for themselves and never find each other's work.
+    """
+    model = config.model
+    if model.dtype == "auto":
+        from bids_core.modeling import choose_device, choose_dtype
+
+        dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
+        logger.info("model.dtype: auto is %s, as this machine has it; workers follow", dtype)
+        model = model.model_copy(update={"dtype": dtype})
+    return config.model_copy(update={"store": store.url, "model": model})
+
+
+def _seen_from_here(config: RunConfig) -> RunConfig:
+    """Return the configuration without the workers' device, which this machine may lack."""
+    return config.model_copy(update={"model": config.model.model_copy(update={"device": "auto"})})
