@@ -21,6 +21,7 @@ from rich.console import Console
 from bids_core.errors import BidsError
 from flows.commands.analyze import analyze
 from flows.commands.check import check
+from flows.commands.deploy import deploy
 from flows.commands.explain import explain
 from flows.commands.init import init
 from flows.commands.report import report
@@ -46,6 +47,7 @@ app.command()(report)
 app.command()(select)
 app.command()(analyze)
 app.command()(explain)
+app.command()(deploy)
 app.add_typer(store, name="store")
 
 

@@ -1,0 +1,85 @@
+"""The first line of every flow: does this machine take the run?
+
+Cheap, and before anything is read or written: a run that is refused fails within a second, in one
+line that names the key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from bids_core.confinement import Confinement
+from bids_core.errors import UserError
+
+if TYPE_CHECKING:
+    from bids_core.artifacts import Handle
+    from bids_core.config import RunConfig
+
+GPU_REQUEST: Final = "BIDS_GPU_REQUEST"
+_GIB: Final = 1 << 30
+
+
+def admit(config: RunConfig, *handles: Handle) -> None:
+    """Refuse a run whose configuration reaches beyond what this machine allows.
+
+    Args:
+        config: the run.
+        handles: artifacts that the caller names; their store has to be the configuration's.
+
+    Raises:
+        ConfigError: a path outside of `BIDS_ALLOWED_PATHS`, remote code, a handle of another store.
+        UserError: the run asks for more GPUs, or larger ones, than this worker has.
+    """
+    confinement = Confinement.from_environment(os.environ)
+    if confinement is not None:
+        confinement.check(config)
+        for handle in handles:
+            confinement.check_path(handle.store, key=f"store of {handle.stage}")
+    check_gpus(os.environ.get(GPU_REQUEST, ""))
+
+
+def admit_paths(**paths: str | None) -> None:
+    """Refuse paths outside of what this machine allows; the keys name them in the message.
+
+    Raises:
+        ConfigError: a path outside of `BIDS_ALLOWED_PATHS`.
+    """
+    confinement = Confinement.from_environment(os.environ)
+    for key, path in paths.items():
+        if confinement is not None and path is not None:
+            confinement.check_path(path, key=key)
+
+
+def check_gpus(request: str) -> None:
+    """Check that the visible GPUs are as many and as large as the job variables ask for.
+
+    Args:
+        request: `count=2 memory_gib=40`, as the job template writes it; a missing value asks for
+            nothing.
+
+    Raises:
+        UserError: they are not.
+    """
+    asked = {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", request)}
+    count, gib = int(asked.get("count", 0)), asked.get("memory_gib", 0.0)
+    if not count and not gib:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        msg = f"the run asks for {count or 1} GPU(s), and this worker sees none; start it where nvidia-smi lists them"  # noqa: E501
+        raise UserError(msg)
+    memory = [
+        torch.cuda.get_device_properties(index).total_memory / _GIB
+        for index in range(torch.cuda.device_count())
+    ]
+    fitting = [size for size in memory if size >= gib]
+    if len(fitting) < max(count, 1):
+        msg = (
+            f"the run asks for {max(count, 1)} GPU(s) of {gib:g} GiB, and this worker sees "
+            f"{', '.join(f'{size:.0f} GiB' for size in memory)}; change the job variables, or "
+            "CUDA_VISIBLE_DEVICES of the worker"
+        )
+        raise UserError(msg)

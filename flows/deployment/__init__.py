@@ -1,0 +1,1 @@
+"""From the files in `deployments/` to a server: work pools, queues, deployments, automations."""

@@ -1,0 +1,176 @@
+"""Automations: tell people about failures, notice lost runs, run them again.
+
+Only runs that carry the tag `bids` (all runs of our deployments do) are watched, so a server can
+be shared. Each automation is known by its name: an existing one is replaced in place.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from pydantic import SecretStr
+
+from bids_core.errors import UserError
+from flows.deployment.connection import Change
+from flows.deployment.deployments import TAG
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.blocks.core import Block
+    from prefect.client.orchestration import PrefectClient
+    from prefect.events.schemas.automations import Automation
+
+BLOCK: Final = "bids-failures"
+NOTIFY: Final = "bids: notify on failure"
+LOST: Final = "bids: a run without heartbeat has crashed"
+RETRY: Final = "bids: run a crashed run again"
+HEARTBEAT: Final = "prefect.flow-run.heartbeat"
+WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
+ATTEMPTS: Final = 3
+_ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
+_BODY: Final = """{{ flow.name }}: {{ flow_run.name }} ended {{ flow_run.state.name }}
+{{ flow_run.state.message }}
+{{ flow_run|ui_url }}"""
+
+
+async def apply_automations(client: PrefectClient, *, notify: str | None) -> list[Change]:
+    """Create the automations or bring them up to date.
+
+    Args:
+        client: of the server.
+        notify: webhook that is told of failures; None leaves what is there as it is.
+
+    Raises:
+        UserError: the webhook's URL is none.
+    """
+    changes = [await _apply(client, _lost()), await _apply(client, _retry())]
+    if notify is None:
+        found = await client.read_automations_by_name(NOTIFY)
+        note = "" if found else "give --notify URL (or BIDS_NOTIFY_URL) to be told of failures"
+        changes.append(Change("automation", NOTIFY, "unchanged" if found else "skipped", note))
+        return changes
+    block_id = await _notification_block(client, notify)
+    changes.append(Change("notification", BLOCK, "updated", urlsplit(notify).hostname or ""))
+    changes.append(await _apply(client, _notify(block_id)))
+    return changes
+
+
+def _watched(**labels: Any) -> dict[str, Any]:
+    """Return what makes a trigger look at our runs only, each by itself."""
+    return {
+        "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", **labels}),
+        "match_related": ResourceSpecification(
+            {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+        ),
+        "for_each": {"prefect.resource.id"},
+    }
+
+
+def _lost() -> AutomationCore:
+    return AutomationCore(
+        name=LOST,
+        description="A run whose worker or machine is gone would stay Running for ever.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in _ENDS)},
+            within=WITHOUT_HEARTBEAT,
+            threshold=1,
+            **_watched(),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message="no heartbeat: its worker or machine is gone",
+                force=False,
+            )
+        ],
+    )
+
+
+def _retry() -> AutomationCore:
+    attempts = [str(attempt) for attempt in range(1, ATTEMPTS)]
+    return AutomationCore(
+        name=RETRY,
+        description=f"Finished work is in the store. At most {ATTEMPTS} attempts in all.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"prefect.flow-run.Crashed"},
+            **_watched(**{"prefect.run-count": attempts}),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED,
+                name="AwaitingRetry",
+                message="run again after a crash",
+                force=False,
+            )
+        ],
+    )
+
+
+def _notify(block_id: UUID) -> AutomationCore:
+    return AutomationCore(
+        name=NOTIFY,
+        description="Tells the webhook about every run that failed or crashed.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
+            **_watched(),
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=block_id,
+                subject="{{ flow_run.name }} {{ flow_run.state.name }}",
+                body=_BODY,
+            )
+        ],
+    )
+
+
+async def _apply(client: PrefectClient, wanted: AutomationCore) -> Change:
+    found = await client.read_automations_by_name(wanted.name)
+    if not found:
+        await client.create_automation(wanted)
+        return Change("automation", wanted.name, "created")
+    kept = wanted.model_copy(update={"enabled": found[0].enabled})
+    if _content(found[0]) == _content(kept):
+        return Change("automation", wanted.name, "unchanged")
+    await client.update_automation(found[0].id, kept)
+    return Change("automation", wanted.name, "updated")
+
+
+def _content(automation: AutomationCore | Automation) -> dict[str, Any]:
+    core = AutomationCore.model_validate(automation.model_dump(exclude={"id"}))
+    return core.model_dump(mode="json", exclude={"trigger": {"id"}})
+
+
+async def _notification_block(client: PrefectClient, url: str) -> UUID:
+    """Save the webhook as a block; its URL is a secret there, as it lets anyone post."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        msg = "--notify: not an http(s) URL of a webhook (the value is not shown, it is a secret)"
+        raise UserError(msg)
+    block: Block
+    if parts.hostname == "hooks.slack.com":
+        block = SlackWebhook(url=SecretStr(url))
+    else:
+        block = CustomWebhookNotificationBlock.model_validate(
+            {
+                "name": BLOCK,
+                "url": "{{ webhook }}",
+                "json_data": {"subject": "{{subject}}", "text": "{{body}}"},
+                "secrets": {"webhook": url},
+            }
+        )
+    saved: UUID = await block.save(BLOCK, overwrite=True, client=client)
+    return saved
