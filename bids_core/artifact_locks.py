@@ -252,7 +252,7 @@ def _died_here(content: bytes) -> bool:
         return False
     try:
         process = psutil.Process(pid)
-        return process.create_time() != started or process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.create_time() != started or process.status() == "zombie")
     except psutil.NoSuchProcess:
         return True
 

@@ -287,7 +287,7 @@ def _asked(request: Callable[[], T]) -> T | None:
 
 def _why(state: State[Any]) -> str:
     first = (state.message or "").strip().splitlines()[:1]
-    return f"{state.name.lower()}{': ' + first[0] if first else ''}"
+    return f"{(state.name or state.type.value).lower()}{': ' + first[0] if first else ''}"
 
 
 def _raised(state: State[Any]) -> BidsError | None:
