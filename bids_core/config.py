@@ -212,6 +212,8 @@ class SelectionConfig(Section):
     """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
+    seed: int | None = None
+    """Seed of the methods that draw at random; null: the run's."""
 
     @property
     def methods(self) -> tuple[SelectionMethod, ...]:
@@ -238,6 +240,24 @@ class FinetuneConfig(OptimizerConfig):
     """Passes over the selected subset."""
     enabled: bool = True
     """Switch off to stop after the selection."""
+    kind: Literal["lora", "full"] = "lora"
+    """Train adapters, or all weights."""
+    model: ModelConfig | None = None
+    """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
+    and chat template; null: the model that the gradients were taken of."""
+    lora: LoraConfig | None = None
+    """Adapters of the fine-tuning; null: those of the warmup."""
+    seed: int | None = None
+    """Seed of adapters, order and dropout; null: the run's."""
+    packing: bool = False
+    """Put several examples into one row, none of which sees another (needs attention `sdpa` or
+    `eager`): less padding where lengths differ much."""
+    save: Literal["adapter", "merged"] = "adapter"
+    """Keep the adapter, or a whole model with the adapter merged in."""
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where loss curves go as well, through transformers' integrations."""
+    checkpoint_seconds: Seconds = 600.0
+    """A training that is killed goes on from a checkpoint at most about this old."""
 
 
 class EvaluationConfig(Section):
@@ -247,6 +267,20 @@ class EvaluationConfig(Section):
     """Padded tokens in one evaluation batch."""
     zero_shot: bool = True
     """Evaluate the base model without training too."""
+
+
+class OutputConfig(Section):
+    """Where the selected data goes besides the run folder."""
+
+    push_to_hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """Data set on the Hugging Face hub (`org/name`) that gets the main method's picks and their
+    card; log in first (`hf auth login`, or HF_TOKEN)."""
+    private: bool = True
+    """Whether that data set is private."""
+    wandb_project: str | None = None
+    """Project on Weights & Biases that gets the picks of all methods as an artifact."""
+    mlflow_experiment: str | None = None
+    """MLflow experiment that gets the picks of all methods (MLFLOW_TRACKING_URI says where)."""
 
 
 class StageTimeouts(Section):
@@ -333,6 +367,8 @@ class RunConfig(Section):
     """Fine-tuning on the subset."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
+    output: OutputConfig = OutputConfig()
+    """Where the selected data goes besides the run folder."""
     execution: ExecutionConfig = ExecutionConfig()
     """Where the work is done; inline on this machine, or spread over a pool of workers."""
 

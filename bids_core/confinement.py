@@ -21,7 +21,7 @@ from bids_core.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bids_core.config import RunConfig
+    from bids_core.config import ModelConfig, RunConfig
 
 ALLOWED_PATHS: Final = "BIDS_ALLOWED_PATHS"
 ALLOW_REMOTE_CODE: Final = "BIDS_ALLOW_REMOTE_CODE"
@@ -64,12 +64,14 @@ class Confinement:
         Raises:
             ConfigError: one line that names the key, the value and what is allowed.
         """
-        if config.model.trust_remote_code and not self.remote_code:
-            msg = (
-                "model.trust_remote_code: this machine runs no code of model repositories; use a "
-                f"model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on the worker"
-            )
-            raise ConfigError(msg)
+        for key, model in _models(config):
+            if model.trust_remote_code and not self.remote_code:
+                msg = (
+                    f"{key}.trust_remote_code: this machine runs no code of model repositories; use"
+                    f" a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on the"
+                    " worker"
+                )
+                raise ConfigError(msg)
         for key, value in paths_of(config):
             self.check_path(value, key=key, read_whole=key.startswith(_SPLITS))
 
@@ -114,15 +116,23 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
     """
     yield "store", config.store
     yield "output_dir", str(config.output_dir / config.name)
-    model = config.model.path
-    if not model.startswith(PREFIX) and (_looks_local(model) or Path(model).exists()):
-        yield "model.path", model
-    if config.model.chat_template is not None:
-        yield "model.chat_template", config.model.chat_template
+    for key, model in _models(config):
+        if not model.path.startswith(PREFIX) and (
+            _looks_local(model.path) or Path(model.path).exists()
+        ):
+            yield f"{key}.path", model.path
+        if model.chat_template is not None:
+            yield f"{key}.chat_template", model.chat_template
     for split in _SPLITS:
         for index, source in enumerate(getattr(config, split)):
             if not source.path.startswith(HUB_PREFIX):
                 yield f"{split}.{index}.path", source.path
+
+
+def _models(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:
+    yield "model", config.model
+    if config.finetune.model is not None:
+        yield "finetune.model", config.finetune.model
 
 
 def _looks_local(path: str) -> bool:

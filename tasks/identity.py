@@ -5,8 +5,9 @@ Device, batch and shard sizes, paths and names are left out on purpose.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.config import FinetuneConfig, OptimizerConfig
 from bids_core.gradients.extraction import validation_feature
 from bids_core.modeling import choose_device, choose_dtype, resolve_model
 
@@ -57,11 +58,38 @@ def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
     }
 
 
+def training_config(config: RunConfig) -> RunConfig:
+    """Return the configuration as fine-tuning and evaluation see it: their model and adapters."""
+    section = config.finetune
+    changes = {"model": section.model or config.model, "lora": section.lora or config.lora}
+    return config.model_copy(update=changes)
+
+
+def finetune_seed(config: RunConfig) -> int:
+    """Return the seed of a fine-tuning."""
+    return config.seed if config.finetune.seed is None else config.finetune.seed
+
+
+def selection_seed(config: RunConfig) -> int:
+    """Return the seed of the selection methods that draw at random."""
+    return config.seed if config.selection.seed is None else config.selection.seed
+
+
+_ALWAYS: Final = frozenset(OptimizerConfig.model_fields) - {"tokens_per_batch"}
+_OPTIONS: Final = ("kind", "packing", "save")
+"""Options of the fine-tuning that enter its identity where they are not the default, so that
+artifacts made before there were options are still found."""
+
+
 def finetune_identity(config: RunConfig) -> dict[str, Any]:
     """Return what identifies a fine-tuning, besides its rows."""
+    config = training_config(config)
+    section = config.finetune.model_dump(mode="json")
+    defaults = {name: FinetuneConfig.model_fields[name].default for name in _OPTIONS}
+    options = {name: section[name] for name in _OPTIONS if section[name] != defaults[name]}
     return {
         **model_identity(config),
-        "lora": sliced(config.lora, without=set()),
-        "finetune": sliced(config.finetune, without={"tokens_per_batch", "enabled"}),
-        "seed": config.seed,
+        "lora": sliced(config.lora, without=set()) if config.finetune.kind == "lora" else None,
+        "finetune": {name: section[name] for name in _ALWAYS} | options,
+        "seed": finetune_seed(config),
     }

@@ -16,6 +16,7 @@ from bids_core.config import RunConfig, SelectionMethod
 from bids_core.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
 from tasks.attribution import MATRIX
+from tasks.identity import selection_seed
 from tasks.prepare import load_prepared
 from tasks.representations import Representations, signal_identity, signals
 from tasks.stage import Stage, run_stage, stage_task
@@ -54,14 +55,14 @@ def run_selection(
             "method": method,
             "budget": section.budget,
             "normalization": section.normalization,
-            "seed": config.seed if METHODS[method].seeded else None,
+            "seed": selection_seed(config) if METHODS[method].seeded else None,
         },
         inputs={
             "attribution": matrix.fingerprint,
             "sources": data.summary()["digests"]["sources"],
             **signal_identity(method, data, representations or {}),
         },
-        seed=config.seed,
+        seed=selection_seed(config),
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
@@ -81,7 +82,7 @@ def run_selection(
                 sources=sources,
                 row_ids=attribution.row_ids,
                 validation_ids=attribution.validation_ids,
-                seed=config.seed,
+                seed=selection_seed(config),
                 **signals(method, prepared, representations or {}, attribution.row_ids),
             )
         draft.summary["warnings"] = [str(warning.message) for warning in caught]

@@ -1,0 +1,135 @@
+"""Is the selection any good? Methods x budgets x seeds, on one warmup and one gradient store.
+
+Every cell is fine-tuned and evaluated on its own; one that fails is named, the others finish. The
+store keeps what is done: the same comparison again does only what is missing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from bids_core.artifacts import ArtifactStore
+from bids_core.config import Fraction, PositiveInt, RunConfig, SelectionMethod
+from bids_core.errors import ConfigError
+from flows.admission import admit
+from flows.budget import planned_picks
+from flows.select_data import all_representations
+from flows.spread import Call, all_gradients, spread_calls
+from tasks.attribution import run_attribution
+from tasks.cells import Cell, plan_cells
+from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
+from tasks.evaluation import ZERO_SHOT, run_evaluation
+from tasks.finetune import run_finetune
+from tasks.identity import training_config
+from tasks.prepare import load_prepared, prepare_data
+from tasks.run_logs import run_logs
+from tasks.selection import run_selection
+from tasks.warmup import run_warmup
+
+if TYPE_CHECKING:
+    from bids_core.artifacts import Handle
+    from tasks.representations import Representations
+
+logger = logging.getLogger(__name__)
+
+Budget = PositiveInt | Fraction
+
+
+@flow(name="compare-methods", flow_run_name="{config.name}", validate_parameters=True)
+def compare_methods(
+    config: RunConfig,
+    methods: Annotated[tuple[SelectionMethod, ...], Field(min_length=1)] = (
+        "bids",
+        "less",
+        "random",
+    ),
+    budgets: Annotated[tuple[Budget, ...], Field(min_length=1)] = (0.05, 0.15),
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2),
+) -> ComparisonResult:
+    """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
+
+    Args:
+        config: the whole configuration; `selection.method` is the main method if it takes part.
+        methods: what to compare.
+        budgets: counts or fractions of the pool; 1.0 is the whole pool.
+        seeds: of the fine-tuning (order, adapters, dropout) and of random draws.
+
+    Raises:
+        CellsFailedError: some cells failed; the others are in its result and in the run folder.
+    """
+    admit(config)
+    ArtifactStore(config.store).require_access()
+    if not config.test:
+        msg = "test: a comparison needs held-out rows; add tasks with their files under `test`"
+        raise ConfigError(msg)
+    started = datetime.datetime.now(datetime.UTC)
+    with run_logs():
+        data = prepare_data(config)
+        n_pool = len(load_prepared(data).train)
+        for budget in budgets:
+            planned_picks(budget, n_pool)
+        plan = plan_cells(
+            methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
+        )
+        shared = _Shared(config, data, [cell.method for cell in plan if cell.method != ZERO_SHOT])
+        cells = tuple(_finish(cell, config, shared) for cell in plan)
+        result = gather_comparison(
+            config,
+            ComparisonResult(
+                name=config.name,
+                started=started,
+                data=data,
+                warm=shared.warm,
+                gradients=shared.gradients,
+                matrix=shared.matrix,
+                cells=cells,
+            ),
+        )
+    if any(cell.failed for cell in cells):
+        raise CellsFailedError(result)
+    return result
+
+
+class _Shared:
+    """What all cells rest on, computed once."""
+
+    def __init__(self, config: RunConfig, data: Handle, methods: list[str]) -> None:
+        self.data = data
+        (self.warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+        self.gradients = all_gradients(config, data, self.warm)
+        self.matrix = run_attribution(config, data, self.warm, self.gradients)
+        self.states: dict[str, Representations] = all_representations(
+            config, data, list(dict.fromkeys(methods))
+        )
+        transfer = config.finetune.model is not None
+        self.target = prepare_data(training_config(config)) if transfer else data
+
+
+def _finish(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
+    """Bring a cell to its scores, or to the error that it fails with."""
+    config = cell.configure(config)
+    stage = "selection"
+    try:
+        if cell.seed is not None:
+            picks = run_selection(config, shared.data, shared.matrix, cell.method, shared.states)
+            cell = cell.known(selection=picks)
+            stage = "finetune"
+            arguments = {"data": shared.target, "selection": picks, "method": cell.method}
+            (tuned,) = spread_calls(
+                config, [Call(run_finetune, arguments, f"finetune {cell.label}")]
+            )
+            cell = cell.known(tuned=tuned)
+        stage = "evaluation"
+        arguments = {"data": shared.target, "tuned": cell.tuned, "method": cell.method}
+        call = Call(run_evaluation, arguments, f"evaluation {cell.label}")
+        (scores,) = spread_calls(config, [call])
+        return cell.known(scores=scores)
+    except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
+        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        logger.warning("%s failed in %s: %s", cell.label, stage, reason)
+        return cell.known(failed=f"{stage}: {reason}")
