@@ -12,7 +12,7 @@ from bids_core.config import RunConfig
 from bids_core.evaluation import evaluate, macro_average
 from bids_core.modeling import load_adapter, load_base, load_tokenizer
 from tasks.finetune import ADAPTER
-from tasks.identity import model_identity
+from tasks.identity import model_identity, training_config
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task
 
@@ -28,7 +28,11 @@ _TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_ne
 
 @stage_task("evaluation", task_run_name="evaluation {method}")
 def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Handle:
-    """Evaluate a fine-tuned model, or the base model if `tuned` is None."""
+    """Evaluate a fine-tuned model, or the base model if `tuned` is None.
+
+    `data` is tokenized for the model that is evaluated (`finetune.model`, or the run's).
+    """
+    config = training_config(config)
     stage = Stage(
         "evaluation",
         VERSION,

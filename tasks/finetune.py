@@ -10,7 +10,7 @@ from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.finetune import finetune
 from bids_core.modeling import add_lora, load_base, load_tokenizer
-from tasks.identity import finetune_identity
+from tasks.identity import finetune_identity, finetune_seed, training_config
 from tasks.prepare import load_prepared, rows_digest
 from tasks.selection import read_selection
 from tasks.stage import Stage, run_stage, stage_task
@@ -26,7 +26,11 @@ ADAPTER: Final = "adapter"
 def run_finetune(
     config: RunConfig, data: Handle, selection: Handle, method: SelectionMethod
 ) -> Handle:
-    """Train fresh adapters on the selected rows (in pool order: a set has one fingerprint)."""
+    """Train fresh adapters on the selected rows (in pool order: a set has one fingerprint).
+
+    `data` is tokenized for the model that is trained (`finetune.model`, or the run's).
+    """
+    config, seed = training_config(config), finetune_seed(config)
     train = load_prepared(data).train
     chosen = set(read_selection(selection)["row_id"])
     mask = train.frame["row_id"].isin(chosen)
@@ -35,19 +39,19 @@ def run_finetune(
         VERSION,
         config=finetune_identity(config),
         inputs={"rows": rows_digest(train.frame[mask])},
-        seed=config.seed,
+        seed=seed,
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
         tokenizer = load_tokenizer(config.model)
-        model = add_lora(load_base(config.model), config.lora, seed=config.seed)
+        model = add_lora(load_base(config.model), config.lora, seed=seed)
         with tempfile.TemporaryDirectory() as scratch:
             draft.summary |= finetune(
                 model,
                 [example for example in train.examples() if example.row_id in chosen],
                 config.finetune,
                 pad_token_id=tokenizer.pad_token_id,
-                seed=config.seed,
+                seed=seed,
                 folder=draft.path / ADAPTER,
                 scratch=Path(scratch),
                 on_progress=progress,
