@@ -220,7 +220,8 @@ def disk(arguments: argparse.Namespace) -> dict[str, Any]:
         "extrapolated_seconds": float(seconds[-1] * scale),
         "extrapolated_peak_bytes": float(np.polyval(peak_line, FULL_DISK_ROWS)),
         "target_peak_bytes": 8 << 30,
-        "note": "measured at the sizes of `curve`; the full size is an extrapolation",
+        "note": "measured at the sizes of `curve`"
+        + ("" if rows[-1] >= FULL_DISK_ROWS else "; the full size is an extrapolation"),
     }
 
 

@@ -5,6 +5,7 @@ Shapes: N training rows, M validation instances, G buckets of hashed n-grams.
 
 from __future__ import annotations
 
+import logging
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -46,6 +47,7 @@ def bm25_scores(texts: Sequence[str], validation_texts: Sequence[str]) -> npt.ND
     """
     import bm25s
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
     corpus = bm25s.tokenize(list(texts), show_progress=False)
     if not corpus.vocab:
         msg = "no training text holds a word: BM25 has nothing to compare"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,6 +19,7 @@ from bids_core.diagnostics.stability import (
     leave_one_out,
     leave_out_checkpoints,
 )
+from bids_core.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared, texts_digest
@@ -26,6 +29,8 @@ from tasks.stage import Stage, run_stage, stage_task
 if TYPE_CHECKING:
     from bids_core.attribution import Attribution
     from bids_core.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 VERSION: Final = 1
 TABLES: Final = "analysis"
@@ -60,17 +65,23 @@ def run_analysis(
         train = load_prepared(data).train
         texts = dict(zip(train.row_ids, train.texts(), strict=True))
         sources = dict(zip(train.row_ids, train.frame["source"], strict=True))
-        found = analyze(
-            attribution.matrix,
-            {name: _selection(name, handle, attribution) for name, handle in selections.items()},
-            tasks=attribution.tasks,
-            capabilities=attribution.capabilities,
-            sources=[sources[row_id] for row_id in attribution.row_ids],
-            texts=[texts[row_id] for row_id in attribution.row_ids],
-            normalization=section.normalization,
-            row_ids=attribution.row_ids,
-            validation_ids=attribution.validation_ids,
-        )
+        picks = {name: _selection(name, handle, attribution) for name, handle in selections.items()}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ColumnWarning)
+            found = analyze(
+                attribution.matrix,
+                picks,
+                tasks=attribution.tasks,
+                capabilities=attribution.capabilities,
+                sources=[sources[row_id] for row_id in attribution.row_ids],
+                texts=[texts[row_id] for row_id in attribution.row_ids],
+                normalization=section.normalization,
+                row_ids=attribution.row_ids,
+                validation_ids=attribution.validation_ids,
+            )
+        draft.summary["warnings"] = [str(warning.message) for warning in caught]
+        for message in draft.summary["warnings"]:
+            logger.warning("%s", message)
         found.tables.update(_stability(config, attribution, progress))
         found.write(draft.path / TABLES)
         write_page(found, draft.path / PAGE)

@@ -181,9 +181,10 @@ def _labels(
 ) -> dict[str, dict[str, list[str | None]]]:
     """Return, per selection, the labels of its picks: winning task and capability, source, ...
 
-    `top_task` is the task with the pick's highest normalised mean influence; unlike
-    `winning_task` every method has it.
+    `top_task` is the task with the pick's highest normalised mean influence, `top_capability` that
+    task's; unlike the winning ones every method has them.
     """
+    area_of = dict(zip(tasks, capabilities or (), strict=False))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)
         prepared, scale = prepare(matrix, normalization)
@@ -196,6 +197,8 @@ def _labels(
         picked = scale.apply(rows_of(prepared, rows).values)
         top = highest_task(Matrix(np.take(picked, usable, axis=1)), kept)
         kinds: dict[str, list[str | None]] = {"top_task": [order[place] for place in top]}
+        if area_of:
+            kinds["top_capability"] = [area_of[order[place]] for place in top]
         if isinstance(picks, Selection) and (picks.winning_columns >= 0).any():
             winners = picks.winning_columns.tolist()
             kinds["winning_task"] = labels_at(tasks, winners)

@@ -183,8 +183,17 @@ def aid_imbalance(table: pd.DataFrame, *, value: str = "normalized_aid") -> floa
 
     Source: BIDS (arXiv 2501.12147), which reports 0.204 for LESS and 0.108 for BIDS.
     """
-    means = table.groupby("task", sort=False)[value].mean().dropna().to_numpy()
-    if len(means) < 2:
+    return mean_difference(table.groupby("task", sort=False)[value].mean().dropna())
+
+
+def mean_difference(means: npt.ArrayLike) -> float:
+    """Return the mean absolute difference between values, over all pairs; NaN for fewer than two.
+
+    Args:
+        means: [K], one value a task.
+    """
+    values = np.asarray(means, dtype=np.float64)
+    if len(values) < 2:
         return float("nan")
-    differences = np.abs(means[:, None] - means)
-    return float(differences.sum() / (len(means) * (len(means) - 1)))
+    differences = np.abs(values[:, None] - values)
+    return float(differences.sum() / (len(values) * (len(values) - 1)))

@@ -7,6 +7,7 @@ Shapes: see the tables.
 
 from __future__ import annotations
 
+import html
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -157,18 +158,26 @@ def figures(analysis: Analysis) -> dict[str, Figure]:
 
 def write_page(analysis: Analysis, path: Path) -> None:
     """Write all figures into one HTML file that needs nothing from the network."""
+    made = figures(analysis)
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs="inline" if place == 0 else False)
-        for place, figure in enumerate(figures(analysis).values())
+        f"<section id='{html.escape(name)}'>"
+        + figure.to_html(full_html=False, include_plotlyjs="inline" if place == 0 else False)
+        + "</section>"
+        for place, (name, figure) in enumerate(made.items())
     ]
+    links = " · ".join(
+        f"<a href='#{html.escape(name)}'>{html.escape(str(figure.layout.title.text))}</a>"
+        for name, figure in made.items()
+    )
     facts = analysis.facts
     head = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Analysis</title>"
-        "<style>body{font-family:sans-serif;max-width:70rem;margin:2rem auto}</style></head>"
+        "<style>body{font-family:sans-serif;max-width:70rem;margin:2rem auto}nav{line-height:1.8}</style></head>"
     )
     title = (
         f"<h1>Analysis of a selection</h1><p>{facts['rows']:,} training rows, {facts['columns']:,} "
         f"validation instances, {len(facts['doubtful'])} of them doubtful for a z-score.</p>"
+        f"<nav>{links}</nav>"
     )
     path.write_text(f"{head}<body>{title}{''.join(parts)}</body></html>", encoding="utf-8")
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from bids_core.diagnostics import average_influence_distribution, task_highest_influence
+from bids_core.diagnostics.influence import mean_difference
 from bids_core.matrix import as_matrix
 from bids_core.normalization import ColumnWarning, prepare
 from bids_core.report.figures import Panel, instance_panels
@@ -159,12 +159,6 @@ def task_means(values: npt.NDArray[np.float64], tasks: Sequence[str]) -> dict[st
     }
 
 
-def mean_task_difference(means: Mapping[str, float]) -> float:
-    """Return the mean absolute difference between the tasks' values, over all pairs; 0 for one."""
-    gaps = [abs(a - b) for a, b in combinations(means.values(), 2)]
-    return float(np.mean(gaps)) if gaps else 0.0
-
-
 def _balance(
     normalised: Mapping[str, npt.NDArray[np.float64]], tasks: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -175,7 +169,7 @@ def _balance(
             "colour": method_colour(name),
             "cells": [number(mean, 2) for mean in of_task.values()],
             "mean": number(float(np.mean(list(of_task.values()))), 2),
-            "gap": number(mean_task_difference(of_task), 2),
+            "gap": number(mean_difference(list(of_task.values())), 2),
         }
         for name, of_task in means.items()
     ]

@@ -51,8 +51,9 @@ class ReportInputs:
         versions: package -> version.
         analysis: relative address of the page with further figures; None where there is none.
         stability: frames of `bids_core.diagnostics.stability` by name: checkpoint_agreement,
-            without_checkpoint, without_task, without_instance; and near_duplicates of
-            `bids_core.diagnostics.picks` with a column `set`. Those that apply.
+            without_checkpoint, without_task, without_instance; near_duplicates of
+            `bids_core.diagnostics.picks` with a column `set`; columns of
+            `bids_core.diagnostics.columns`. Those that apply.
     """
 
     name: str

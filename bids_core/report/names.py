@@ -22,6 +22,10 @@ _LABELS: Final = {
     "instance_max": "instance-max",
     "random": "random",
     "full": "full pool",
+    "bm25": "BM25",
+    "dsir": "DSIR",
+    "rds": "RDS",
+    "rds_plus": "RDS+",
     POOL: "pool",
     ZERO_SHOT: "zero-shot",
 }

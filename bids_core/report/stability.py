@@ -34,7 +34,26 @@ def stability_section(inputs: ReportInputs) -> dict[str, Any] | None:
             if f"without_{kind}" in tables
         ],
         "duplicates": _duplicates(inputs, tables),
+        "doubtful": _doubtful(tables.get("columns")),
+        "columns": len(tables.get("columns", ())),
     }
+
+
+def _doubtful(table: pd.DataFrame | None) -> list[dict[str, str]]:
+    """Return the columns whose shape makes a z-score doubtful."""
+    if table is None:
+        return []
+    found = table[~table["doubtful"].isin(["", "constant"])]
+    return [
+        {
+            "name": str(line["validation_id"]),
+            "why": str(line["doubtful"]),
+            "skewness": number(line["skewness"], 2),
+            "kurtosis": number(line["excess_kurtosis"], 2),
+            "bimodality": number(line["bimodality"], 2),
+        }
+        for line in found.to_dict("records")
+    ]
 
 
 def _agreement(table: pd.DataFrame | None) -> list[dict[str, str]]:

@@ -43,8 +43,8 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     result, first = run(project)
     assert first.cached == {}
     assert first.computed == {"prepare": 1, "warmup": 1, "gradients": 12, "attribution": 1,
-                              "selection": 3, "finetune": 3, "evaluation": 4,
-                              "report": 1}  # fmt: skip
+                              "selection": 3, "analysis": 1, "finetune": 3,
+                              "evaluation": 4, "report": 1}  # fmt: skip
     folder = project / "runs" / "tiny"
     assert result.folder == folder
 
@@ -64,6 +64,10 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     assert "plotly" in (folder / "analysis.html").read_text(encoding="utf-8").lower()
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert 'href="analysis.html"' in page
+    assert "How firm are the picks?" in page
+    agreement = pd.read_parquet(folder / "analysis" / "checkpoint_agreement.parquet")
+    assert agreement[["first", "second"]].to_numpy().tolist() == [[0, 1]]
+    assert len(pd.read_parquet(folder / "analysis" / "without_instance.parquet")) == 9
     assert picks["row_id"][0] in page
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["timings"]["warmup"]["cached"] is False
@@ -74,7 +78,7 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     assert json.loads((folder / "manifest.json").read_text())["timings"]["warmup"]["cached"]
 
     _, budget = run(project, "selection.budget=4")
-    assert set(budget.computed) == {"selection", "finetune", "evaluation", "report"}
+    assert set(budget.computed) == {"selection", "analysis", "finetune", "evaluation", "report"}
     assert budget.computed["evaluation"] == 3  # the base model's scores do not change
     smaller = pd.read_parquet(folder / "ranking.parquet")
     assert smaller["row_id"].tolist() == picks["row_id"].tolist()[:4]

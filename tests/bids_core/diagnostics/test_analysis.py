@@ -79,10 +79,12 @@ def test_thi_adds_up_to_the_sets(analysis):
 
 def test_pick_order_tables_know_what_each_method_can_say(analysis):
     kinds = analysis.tables["along_picks"].groupby("set")["kind"].unique()
-    assert set(kinds["bids"]) == {"top_task", "winning_task", "winning_capability", "source"}
-    assert set(kinds["random"]) == set(kinds["mine"]) == {"top_task", "source"}
+    assert set(kinds["bids"]) == {"top_task", "top_capability", "winning_task",
+                                  "winning_capability", "source"}  # fmt: skip
+    everyone = {"top_task", "top_capability", "source"}
+    assert set(kinds["random"]) == set(kinds["mine"]) == everyone
     last = analysis.tables["along_picks"].query("set == 'bids' and picks == 30")
-    assert last.groupby("kind")["share"].sum().tolist() == pytest.approx([1.0] * 4)
+    assert last.groupby("kind")["share"].sum().tolist() == pytest.approx([1.0] * 5)
     assert set(analysis.tables["utility"]["set"]) == {"bids", "less"}
 
 

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from itertools import combinations
 
@@ -5,17 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_core.diagnostics.influence import mean_difference
 from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import (
     distributions,
     influence_section,
-    mean_task_difference,
     task_means,
 )
 from bids_core.report.names import number, percent
 from bids_core.report.picks import conversation, cut, picks_section
+from bids_core.report.stability import stability_section
 
 
 def sets_of(inputs):
@@ -50,8 +52,8 @@ def test_difference_between_tasks_is_the_mean_over_pairs():
     means = task_means(np.array([1.0, 3.0, 5.0, 10.0]), ["a", "a", "b", "c"])
     assert means == {"a": 2.0, "b": 5.0, "c": 10.0}
     pairs = [abs(x - y) for x, y in combinations(means.values(), 2)]
-    assert mean_task_difference(means) == pytest.approx(sum(pairs) / 3)
-    assert mean_task_difference({"a": 1.0}) == 0.0
+    assert mean_difference(list(means.values())) == pytest.approx(sum(pairs) / 3)
+    assert math.isnan(mean_difference([1.0]))
 
 
 def test_frequencies_add_up(inputs):
@@ -152,3 +154,32 @@ def test_missing_names_of_pandas_are_none(inputs):
         section = picks_section(replace(inputs, selections={"random": frame}, main_method="random"))
         assert not section["has_winners"]
         assert section["by_task"] is None
+
+
+def test_firmness_shows_what_was_looked_into(inputs):
+    assert stability_section(inputs) is None
+    tables = {
+        "checkpoint_agreement": pd.DataFrame(
+            {"first": [0], "second": [1], "correlation": [0.9], "rank_correlation": [0.4],
+             "top_shared": [0.62]}
+        ),
+        "without_instance": pd.DataFrame(
+            {"left_out": [f"v{i}" for i in range(30)], "columns": 1, "kept": range(30),
+             "share_kept": np.arange(30) / 30, "jaccard": 0.5}
+        ),
+        "near_duplicates": pd.DataFrame({"set": ["bids", "bids"], "first": [1, 2]}),
+    }  # fmt: skip
+    section = stability_section(replace(inputs, stability=tables))
+    assert section["weak"]
+    assert section["agreement"][0]["pair"] == "1 and 2"
+    (table,) = section["left_out"]
+    assert (table["total"], table["shown"], table["lowest"]) == (30, 10, "0%")
+    assert [line["name"] for line in table["lines"]] == [f"v{i}" for i in range(10)]
+    assert section["duplicates"][0]["pairs"] == "2"
+
+
+def test_checkpoints_are_numbered_from_one_for_people(inputs):
+    table = pd.DataFrame({"left_out": [0, 1], "weight": 0.5, "kept": 7, "share_kept": 0.7})
+    section = stability_section(replace(inputs, stability={"without_checkpoint": table}))
+    assert [line["name"] for line in section["left_out"][0]["lines"]] == ["1", "2"]
+    assert not section["weak"]
