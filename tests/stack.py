@@ -280,6 +280,9 @@ class Server(Process):
     def post(self, path: str, **body: Any) -> Any:
         """POST to the API; raises on an error status."""
         answer = self.http.post(path, json=body)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # SQLite is busy: as clients do
+            time.sleep(1)
+            answer = self.http.post(path, json=body)
         return answer.raise_for_status().json() if answer.content else None
 
     def deployment(self, name: str) -> dict[str, Any]:
