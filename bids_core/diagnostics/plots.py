@@ -172,7 +172,8 @@ def write_page(analysis: Analysis, path: Path) -> None:
     facts = analysis.facts
     head = (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>Analysis</title>"
-        "<style>body{font-family:sans-serif;max-width:70rem;margin:2rem auto}nav{line-height:1.8}</style></head>"
+        "<style>body{font-family:sans-serif;max-width:70rem;margin:2rem auto}"
+        "nav{line-height:1.8}</style></head>"
     )
     title = (
         f"<h1>Analysis of a selection</h1><p>{facts['rows']:,} training rows, {facts['columns']:,} "
