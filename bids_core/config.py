@@ -39,7 +39,14 @@ class ModelConfig(Section):
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Dtype of the frozen base weights; `auto` takes bfloat16 where the device is fast at it."""
     device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`; can not change the result, only the speed."""
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or `spread` (layers over all GPUs, for a model larger
+    than one); can not change the result, only the speed."""
+    quantization: Literal["none", "4bit"] = "none"
+    """`4bit` keeps the frozen base weights in 4 bits (NF4 with double quantisation, as QLoRA),
+    through bitsandbytes."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a
+    third more time."""
     chat_template: str | None = None
     """File with a Jinja chat template, for a tokenizer that has none."""
     trust_remote_code: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SPREAD: Final = "spread"
+"""`model.device` of a model whose layers lie on several GPUs."""
 _MODEL_FILES: Final = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
 _FAST_BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # x86, x86, Arm
 
@@ -101,7 +104,10 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     import torch
 
-    if name == "auto":
+    if name == SPREAD and not torch.cuda.is_available():
+        msg = "model.device: spread needs GPUs, and there is none on this machine; use auto or cpu"
+        raise ModelError(msg)
+    if name in ("auto", SPREAD):
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -163,27 +169,62 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
 
 
 def load_base(config: ModelConfig) -> PreTrainedModel:
-    """Load the base model onto its device, frozen, in its dtype."""
+    """Load the base model onto its device, frozen, in its dtype or in 4 bits.
+
+    Raises:
+        ModelError: it can not be loaded, or what it needs is not there.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
     folder = resolve_model(config).folder
+    placed = config.device == SPREAD or config.quantization != "none"
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder,
-            dtype=choose_dtype(config.dtype, device),
+            dtype=dtype,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
+            quantization_config=_quantization(config, dtype),
+            device_map=("auto" if config.device == SPREAD else {"": device}) if placed else None,
         )
     except (OSError, ValueError) as error:
         msg = f"model.path: {config.path} can not be loaded: {str(error).splitlines()[0]}"
         raise ModelError(msg) from error
     model.requires_grad_(requires_grad=False)
-    torch.nn.Module.to(model, device)
+    if not placed:
+        torch.nn.Module.to(model, device)
+    if config.activation_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
+
+
+def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
+    """Return QLoRA's settings (arXiv 2305.14314), None for weights that are not quantised.
+
+    Raises:
+        ModelError: bitsandbytes is not installed.
+    """
+    if config.quantization == "none":
+        return None
+    if find_spec("bitsandbytes") is None:
+        msg = (
+            f"model.quantization: {config.quantization} needs bitsandbytes; run "
+            "`pip install bitsandbytes`, or set it to none"
+        )
+        raise ModelError(msg)
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:

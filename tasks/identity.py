@@ -23,11 +23,13 @@ def sliced(section: BaseModel, *, without: set[str]) -> dict[str, Any]:
 
 
 def model_identity(config: RunConfig) -> dict[str, Any]:
-    """Return what identifies the base model: its content and the dtype it is loaded in."""
+    """Return what identifies the base model: its content and how its weights are held."""
+    quantization = config.model.quantization
     device = choose_device(config.model.device)
     return {
         "model": resolve_model(config.model).digest,
         "dtype": str(choose_dtype(config.model.dtype, device)),
+        **({"quantization": quantization} if quantization != "none" else {}),
     }
 
 
