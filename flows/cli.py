@@ -21,6 +21,7 @@ from rich.console import Console
 from bids_core.errors import BidsError
 from flows.commands.analyze import analyze
 from flows.commands.check import check
+from flows.commands.compare import compare
 from flows.commands.deploy import deploy
 from flows.commands.explain import explain
 from flows.commands.init import init
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(init)
 app.command()(check)
 app.command()(run)
+app.command()(compare)
 app.command()(report)
 app.command()(select)
 app.command()(analyze)

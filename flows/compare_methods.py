@@ -119,13 +119,13 @@ def _finish(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
             picks = run_selection(config, shared.data, shared.matrix, cell.method, shared.states)
             cell = cell.known(selection=picks)
             stage = "finetune"
-            arguments = {"data": shared.target, "selection": picks, "method": cell.method}
+            arguments = {"data": shared.target, "selection": picks, "method": cell.label}
             (tuned,) = spread_calls(
                 config, [Call(run_finetune, arguments, f"finetune {cell.label}")]
             )
             cell = cell.known(tuned=tuned)
         stage = "evaluation"
-        arguments = {"data": shared.target, "tuned": cell.tuned, "method": cell.method}
+        arguments = {"data": shared.target, "tuned": cell.tuned, "method": cell.label}
         call = Call(run_evaluation, arguments, f"evaluation {cell.label}")
         (scores,) = spread_calls(config, [call])
         return cell.known(scores=scores)

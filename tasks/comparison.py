@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import datetime
+import json
+import math
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
+import pandas as pd
+from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
+from bids_core.comparison import ComparisonInputs, Results, build_page, compare, conclusions
+from bids_core.config import RunConfig
 from bids_core.errors import BidsError
+from bids_core.selection import METHODS
 from tasks.attribution import CheckpointGradients
 from tasks.cells import Cell
+from tasks.evaluation import SAMPLES, SCORES
+from tasks.prepare import load_prepared
+from tasks.progress import current
+from tasks.run_folder import replace_file
 
-if TYPE_CHECKING:
-    from bids_core.config import RunConfig
+CELLS: Final = "comparison.parquet"
+SAMPLES_TABLE: Final = "comparison_samples.parquet"
+DIFFERENCES: Final = "comparison_differences.parquet"
+SUMMARY: Final = "comparison.json"
+PAGE: Final = "comparison.html"
 
 
 class ComparisonResult(BaseModel):
@@ -58,8 +73,153 @@ class CellsFailedError(BidsError):
         self.result = result
 
 
+@task(name="comparison", persist_result=False)
 def gather_comparison(config: RunConfig, result: ComparisonResult) -> ComparisonResult:
-    """Write the tables, the statistics and the page."""
+    """Write the tables, the statistics and the page of a comparison into the run folder.
+
+    `comparison.parquet` has a row a cell and task, `comparison_samples.parquet` one a cell and test
+    row, `comparison_differences.parquet` the intervals, `comparison.json` all of it in short.
+    """
+    started = time.perf_counter()
     folder = config.output_dir.resolve() / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    return result.known(folder=folder)
+    result = result.known(folder=folder)
+    cells = cell_table(result)
+    cells.to_parquet(folder / CELLS, index=False)
+    samples = sample_table(result)
+    if not samples.empty:
+        samples.to_parquet(folder / SAMPLES_TABLE, index=False)
+        inputs = _inputs(config, result, samples)
+        inputs.comparison.differences.to_parquet(folder / DIFFERENCES, index=False)
+        replace_file(folder / PAGE, build_page(inputs))
+        replace_file(folder / SUMMARY, json.dumps(_summary(config, result, inputs), indent=1))
+    current().end("comparison", seconds=time.perf_counter() - started, cached=False)
+    return result
+
+
+def cell_table(result: ComparisonResult) -> pd.DataFrame:
+    """Return a row a cell and task: scores, costs, and why it failed where it did."""
+    rows: list[dict[str, Any]] = []
+    for cell in result.cells:
+        costs = cell_costs(cell)
+        facts = {
+            "method": cell.method,
+            "budget": None if cell.budget is None else float(cell.budget),
+            "n_rows": cell.n_rows,
+            "seed": cell.seed,
+            "failed": cell.failed,
+            **costs,
+        }
+        if cell.scores is None:
+            rows.append(facts)
+            continue
+        scores = pd.read_parquet(cell.scores.path() / SCORES)
+        found = scores.to_dict(orient="records")
+        rows += [facts | {str(name): value for name, value in row.items()} for row in found]
+    return pd.DataFrame(rows).astype({"seed": "Int64", "failed": "string"})
+
+
+def sample_table(result: ComparisonResult) -> pd.DataFrame:
+    """Return a row a finished cell and test row: what `bids_core.comparison.Results` reads."""
+    parts = []
+    for cell in result.cells:
+        if cell.scores is None:
+            continue
+        samples = pd.read_parquet(cell.scores.path() / SAMPLES)
+        score = samples["score"] if "score" in samples else samples["correct"]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "method": cell.method,
+                    "n_rows": cell.n_rows,
+                    "seed": -1 if cell.seed is None else cell.seed,
+                    "task": samples["task"],
+                    "row_id": samples["row_id"],
+                    "score": score.astype("Float64").to_numpy(dtype="float64", na_value=math.nan),
+                    "answer_loss": samples["answer_loss"],
+                    "prediction": samples["prediction"],
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def cell_costs(cell: Cell) -> dict[str, float]:
+    """Return tokens, seconds and peak memory of a cell, from the records of its artifacts."""
+    found = {"tokens": math.nan, "peak_memory_bytes": math.nan}
+    stages = {"selection": cell.selection, "finetune": cell.tuned, "evaluation": cell.scores}
+    for name, handle in stages.items():
+        record = None if handle is None else handle.record()
+        found[f"{name}_seconds"] = math.nan if record is None else float(record["seconds"])
+        if record is None:
+            continue
+        peak = float(record["summary"].get("peak_memory_bytes") or math.nan)
+        found["peak_memory_bytes"] = max(peak, found["peak_memory_bytes"], key=_or_zero)
+        if name == "finetune":
+            found["tokens"] = float(record["summary"]["tokens"])
+    return found
+
+
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) -> ComparisonInputs:
+    capabilities = {entry.task: entry.capability for entry in config.test}
+    methods = [cell.method for cell in result.cells if cell.seed is not None]
+    main = config.selection.method if config.selection.method in methods else methods[0]
+    return ComparisonInputs(
+        name=config.name,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        model=(config.finetune.model or config.model).path,
+        n_pool=len(load_prepared(result.data).train),
+        comparison=compare(Results.of(samples, capabilities), main),
+        costs=_mean_costs(result),
+        failed=[(cell.label, cell.failed) for cell in result.cells if cell.failed],
+    )
+
+
+def _mean_costs(result: ComparisonResult) -> pd.DataFrame:
+    shared = _shared_seconds(result)
+    rows = [
+        {
+            "method": cell.method,
+            "n_rows": cell.n_rows,
+            **cell_costs(cell),
+            "shared_seconds": shared if _needs_influence(cell.method) else math.nan,
+        }
+        for cell in result.cells
+        if cell.scores is not None
+    ]
+    frame = pd.DataFrame(rows).groupby(["n_rows", "method"], sort=True)
+    peak = frame["peak_memory_bytes"].max()
+    return frame.mean().assign(peak_memory_bytes=peak).reset_index()
+
+
+def _needs_influence(method: str) -> bool:
+    return method in METHODS and METHODS[method].needs == "influence"
+
+
+def _shared_seconds(result: ComparisonResult) -> float:
+    shards = [shard for part in result.gradients for shard in (*part.train, *part.validation)]
+    return sum(float(h.record()["seconds"]) for h in (result.warm, *shards, result.matrix))
+
+
+def _summary(
+    config: RunConfig, result: ComparisonResult, inputs: ComparisonInputs
+) -> dict[str, Any]:
+    comparison = inputs.comparison
+    tables = {
+        "arms": comparison.arms, "differences": comparison.differences,
+        "tasks": comparison.tasks, "costs": inputs.costs,
+    }  # fmt: skip
+    return {
+        "name": config.name,
+        "created": inputs.created,
+        "main_method": comparison.main_method,
+        "conclusions": conclusions(comparison, failed=len(inputs.failed)),
+        **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
+        "failed": [{"cell": name, "reason": reason} for name, reason in inputs.failed],
+        "cells": [cell.model_dump(mode="json") for cell in result.cells],
+        "folder": str(result.folder),
+    }

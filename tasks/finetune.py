@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
-from bids_core.config import RunConfig, SelectionMethod
+from bids_core.config import RunConfig
 from bids_core.finetune import finetune
 from bids_core.modeling import add_lora, load_base, load_tokenizer
 from tasks.identity import finetune_identity, finetune_seed, training_config
@@ -23,9 +23,7 @@ ADAPTER: Final = "adapter"
 
 
 @stage_task("finetune", task_run_name="finetune {method}")
-def run_finetune(
-    config: RunConfig, data: Handle, selection: Handle, method: SelectionMethod
-) -> Handle:
+def run_finetune(config: RunConfig, data: Handle, selection: Handle, method: str) -> Handle:
     """Train fresh adapters on the selected rows (in pool order: a set has one fingerprint).
 
     `data` is tokenized for the model that is trained (`finetune.model`, or the run's).

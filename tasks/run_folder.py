@@ -102,7 +102,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
     if result.data is not None:
         data = load_prepared(result.data)
         lines = (json.dumps(asdict(reject)) for reject in all_rejects(data, result.matrix))
-        _replace(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
+        replace_file(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
         if result.selections:
             _write_selected(config, data, result, folder)
     if result.scores:
@@ -114,8 +114,8 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
     if result.analysis is not None:
         _write_analysis(result.analysis, folder)
-        _replace(folder / "report.html", build_report(collect(config, result)))
-    _replace(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
+        replace_file(folder / "report.html", build_report(collect(config, result)))
+    replace_file(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
     return result
 
 
@@ -151,7 +151,7 @@ def _write_analysis(analysis: Handle, folder: Path) -> None:
     shutil.copytree(analysis.path() / TABLES, aside)
     shutil.rmtree(folder / TABLES, ignore_errors=True)
     aside.rename(folder / TABLES)
-    _replace(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
+    replace_file(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
 
 
 def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
     }
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old or the new one, never half of it."""
     aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     aside.write_text(text, encoding="utf-8")

@@ -50,7 +50,7 @@ def run(
     from flows.console import ConsoleReporter, error_console
 
     console = error_console()
-    _announce(console)
+    announce(console)
     from flows.select_data import select_data
     from tasks.progress import reporting
 
@@ -62,7 +62,7 @@ def run(
         print_result(result)
 
 
-def _announce(console: Console) -> None:
+def announce(console: Console) -> None:
     """Say what is being waited for, and quiet the temporary server."""
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

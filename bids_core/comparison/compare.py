@@ -1,0 +1,188 @@
+"""From the scores of all rows to the tables of a comparison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+
+from bids_core.comparison.bootstrap import DRAWS, holm, paired_intervals
+from bids_core.comparison.ranking import average_ranks, balance, count_wins
+from bids_core.comparison.results import ZERO_SHOT, Arm
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_core.comparison.bootstrap import Interval
+    from bids_core.comparison.results import Results
+
+RANDOM: Final = "random"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Args:
+        main_method: the method that it is about.
+        arms: a row an arm: method, n_rows, n_seeds, macro (average over tasks), low and high (its
+            95% interval), macro_capability, seed_std (standard deviation of `macro` between seeds;
+            NaN with one seed), average_rank (among the trained methods of the same budget), won,
+            tied, lost (pairs of task and seed against random), worst_task, worst_score, spread,
+            least_gain, gain_spread, answer_loss.
+        differences: a row a comparison: method, other, n_rows, other_rows, of (`score`,
+            `capability`: macro average over capabilities, or `loss`: answer loss), value, low,
+            high, p_value, p_holm (adjusted within `family`), family, n_rows_tested, n_seeds.
+        tasks: a row an arm and task: method, n_rows, task, capability, score (NaN where the task
+            has none), answer_loss.
+    """
+
+    main_method: str
+    arms: pd.DataFrame
+    differences: pd.DataFrame
+    tasks: pd.DataFrame
+
+
+def compare(results: Results, main_method: str, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+    """Compute all tables.
+
+    Two families of comparisons are corrected for their number each (Holm): every method against
+    random at each budget, and the main method against every other one at each budget.
+
+    Args:
+        results: of all finished cells.
+        main_method: the method that the comparison is about.
+        draws: bootstrap draws.
+        seed: of the draws.
+    """
+    return Comparison(
+        main_method,
+        _arms(results, draws=draws, seed=seed),
+        _differences(results, main_method, draws=draws, seed=seed),
+        _tasks(results),
+    )
+
+
+def _arms(results: Results, *, draws: int, seed: int) -> pd.DataFrame:
+    ranks: dict[Arm, float] = {}
+    for n_rows in results.budgets():
+        same = {arm.method: results.task_means(arm) for arm in results.arms if arm.n_rows == n_rows}
+        if len(same) == 1:
+            continue
+        ranks |= {Arm(n_rows, method): rank for method, rank in average_ranks(same).items()}
+    base = next((arm for arm in results.arms if arm.method == ZERO_SHOT), None)
+    scored = [arm for arm in results.arms if results.scores[arm]]
+    overall = paired_intervals([results.scores[arm] for arm in scored], draws=draws, seed=seed)
+    intervals = dict(zip(scored, overall, strict=True))
+    rows = []
+    for arm in results.arms:
+        row: dict[str, Any] = {
+            "method": arm.method,
+            "n_rows": arm.n_rows,
+            "n_seeds": len(results.seeds[arm]) if arm.n_rows else 0,
+            "answer_loss": float(np.mean([v.mean() for v in results.losses[arm].values()])),
+        }
+        if arm in intervals:
+            row |= _score_columns(results, arm, base, intervals[arm])
+            row["average_rank"] = ranks.get(arm, math.nan)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _score_columns(
+    results: Results, arm: Arm, base: Arm | None, overall: Interval
+) -> dict[str, Any]:
+    scores = results.scores[arm]
+    means = results.task_means(arm)
+    by_capability = [np.mean([means[name] for name in group]) for group in results.groups()]
+    per_seed = np.mean([values.mean(axis=1) for values in scores.values()], axis=0)
+    found = {
+        "macro": overall.value,
+        "low": overall.low,
+        "high": overall.high,
+        "macro_capability": float(np.mean(by_capability)),
+        "seed_std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan,
+        **asdict(balance(means, None if base is None else results.task_means(base))),
+    }
+    other = Arm(arm.n_rows, RANDOM)
+    if arm != other and other in results.arms:
+        differences = results.differences(arm, other)
+        if _n_seeds(differences):
+            found |= asdict(count_wins(differences))
+    return found
+
+
+def _pairs(results: Results, main: str) -> list[tuple[str, Arm, Arm]]:
+    """Return what is compared: family, first and second arm."""
+    arms = set(results.arms)
+    trained = [arm for arm in results.arms if arm.n_rows]
+    pairs = [
+        (RANDOM, arm, Arm(arm.n_rows, RANDOM))
+        for arm in trained
+        if arm.method != RANDOM and Arm(arm.n_rows, RANDOM) in arms
+    ]
+    for arm in (arm for arm in trained if arm.method == main):
+        others = [o for o in trained if o.method != main and o.n_rows == arm.n_rows]
+        others += [o for o in results.arms if o.method in (ZERO_SHOT, "full")]
+        pairs += [(main, arm, other) for other in others if other != arm]
+    return pairs
+
+
+def _differences(results: Results, main: str, *, draws: int, seed: int) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    measures: list[tuple[str, Sequence[Sequence[str]] | None]] = [("loss", None)]
+    if results.scored_tasks():
+        measures = [("score", None), ("capability", results.groups()), *measures]
+    for of, groups in measures:
+        kind = "loss" if of == "loss" else "score"
+        pairs = [
+            (pair, values)
+            for pair in _pairs(results, main)
+            if _n_seeds(values := results.differences(*pair[1:], of=kind))
+        ]
+        intervals = paired_intervals(
+            [values for _, values in pairs], groups=groups, draws=draws, seed=seed
+        )
+        rows += [
+            {
+                "family": family, "of": of, "method": first.method, "n_rows": first.n_rows,
+                "other": second.method, "other_rows": second.n_rows, "value": found.value,
+                "low": found.low, "high": found.high, "p_value": found.p_value,
+                "n_rows_tested": found.n_rows, "n_seeds": found.n_seeds,
+            }
+            for ((family, first, second), _), found in zip(pairs, intervals, strict=True)
+        ]  # fmt: skip
+    return _adjusted(pd.DataFrame(rows))
+
+
+def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
+    if frame.empty:
+        return frame
+    frame["p_holm"] = np.nan
+    for _, part in frame.groupby(["family", "of"]):
+        frame.loc[part.index, "p_holm"] = holm(part["p_value"].tolist())
+    return frame
+
+
+def _n_seeds(differences: dict[str, Any]) -> int:
+    return min((len(values) for values in differences.values()), default=0)
+
+
+def _tasks(results: Results) -> pd.DataFrame:
+    rows = []
+    for arm in results.arms:
+        for task, capability in results.capabilities.items():
+            score = results.scores[arm].get(task)
+            rows.append(
+                {
+                    "method": arm.method, "n_rows": arm.n_rows, "task": task,
+                    "capability": capability,
+                    "n": results.losses[arm][task].shape[1],
+                    "score": math.nan if score is None else float(score.mean()),
+                    "answer_loss": float(results.losses[arm][task].mean()),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,138 @@
+"""What a comparison rests on: the score of every test row, by method, budget and seed.
+
+Shapes: S seeds, n test rows of a task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+import numpy as np
+
+from bids_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    import pandas as pd
+
+ZERO_SHOT: Final = "zero_shot"
+"""Method name of the base model without training."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Arm:
+    """One method at one budget; zero rows is the base model."""
+
+    n_rows: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows' scores of all arms.
+
+    Args:
+        arms: that have at least one finished seed, small budgets first.
+        capabilities: of each task, in the order of the configuration.
+        seeds: finished seeds of each arm.
+        scores: of each arm and scored task, [S, n], in the order of `seeds` and of the test rows.
+        losses: likewise, the answer loss; of all tasks.
+    """
+
+    arms: tuple[Arm, ...]
+    capabilities: Mapping[str, str]
+    seeds: Mapping[Arm, tuple[int, ...]]
+    scores: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]]
+    losses: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]]
+
+    @classmethod
+    def of(cls, samples: pd.DataFrame, capabilities: Mapping[str, str]) -> Results:
+        """Read a table of samples.
+
+        Args:
+            samples: columns method, n_rows, seed, task, row_id, score (NaN where the task has
+                none) and answer_loss; one row a test row and finished cell.
+            capabilities: of each task.
+
+        Raises:
+            DataError: two cells did not answer the same test rows.
+        """
+        seeds: dict[Arm, tuple[int, ...]] = {}
+        scores: dict[Arm, dict[str, npt.NDArray[np.float64]]] = {}
+        losses: dict[Arm, dict[str, npt.NDArray[np.float64]]] = {}
+        reference: dict[str, list[str]] = {}
+        for key, part in samples.groupby(["n_rows", "method"], sort=True):
+            n_rows, method = cast("tuple[int, str]", key)
+            arm = Arm(int(n_rows), method)
+            seeds[arm] = tuple(sorted({int(seed) for seed in part["seed"]}))
+            scores[arm], losses[arm] = {}, {}
+            for task in capabilities:
+                rows = part[part["task"] == task]
+                table = rows.pivot_table(
+                    index="seed", columns="row_id", values="answer_loss", aggfunc="first"
+                )
+                ids = reference.setdefault(task, list(table.columns))
+                if list(table.columns) != ids or bool(table.isna().to_numpy().any()):
+                    msg = (
+                        f"comparison: {method} at {n_rows} rows did not answer the same test rows "
+                        f"of task {task} as the others; remove its evaluation and run again"
+                    )
+                    raise DataError(msg)
+                losses[arm][task] = table.to_numpy(dtype=np.float64)
+                if rows["score"].notna().all():
+                    scores[arm][task] = rows.pivot_table(
+                        index="seed", columns="row_id", values="score", aggfunc="first"
+                    ).to_numpy(dtype=np.float64)
+        return cls(tuple(sorted(seeds)), dict(capabilities), seeds, scores, losses)
+
+    def budgets(self) -> list[int]:
+        """Return the numbers of training rows, ascending, the base model's zero left out."""
+        return sorted({arm.n_rows for arm in self.arms if arm.n_rows})
+
+    def scored_tasks(self) -> list[str]:
+        """Return the tasks that have a score."""
+        return [name for name in self.capabilities if any(name in s for s in self.scores.values())]
+
+    def groups(self) -> list[list[str]]:
+        """Return the scored tasks of each capability."""
+        found: dict[str, list[str]] = {}
+        for name in self.scored_tasks():
+            found.setdefault(self.capabilities[name], []).append(name)
+        return list(found.values())
+
+    def task_means(self, arm: Arm) -> dict[str, float]:
+        """Return the mean score of each scored task over seeds and rows."""
+        return {name: float(values.mean()) for name, values in self.scores[arm].items()}
+
+    def differences(
+        self, first: Arm, second: Arm, *, of: str = "score"
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return first minus second of each task, [S, n], over the seeds that both finished.
+
+        The base model has no seed: it stands against each seed of the other.
+
+        Args:
+            first: an arm.
+            second: another one.
+            of: `score` or `loss`.
+        """
+        tables = self.scores if of == "score" else self.losses
+        rows = self._common(first, second)
+        return {
+            name: tables[first][name][rows[0]] - tables[second][name][rows[1]]
+            for name in tables[first]
+        }
+
+    def _common(self, first: Arm, second: Arm) -> tuple[list[int], list[int]]:
+        a, b = self.seeds[first], self.seeds[second]
+        if ZERO_SHOT in (first.method, second.method):
+            n = max(len(a), len(b))
+            return (
+                [0] * n if len(a) < n else list(range(n)),
+                [0] * n if len(b) < n else list(range(n)),
+            )
+        shared = [seed for seed in a if seed in b]
+        return [a.index(seed) for seed in shared], [b.index(seed) for seed in shared]

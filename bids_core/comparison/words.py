@@ -1,0 +1,167 @@
+"""What a comparison allows to conclude, and what it does not, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.comparison.compare import RANDOM
+from bids_core.comparison.results import ZERO_SHOT
+from bids_core.report.names import method_label, number
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    import pandas as pd
+
+    from bids_core.comparison.compare import Comparison
+
+LEVEL: Final = 0.05
+"""Adjusted p-values below it are called more than chance."""
+
+
+def conclusions(comparison: Comparison, *, failed: int = 0) -> list[str]:
+    """Return sentences for people; the first one is the verdict.
+
+    Args:
+        comparison: what was found.
+        failed: cells that did not finish.
+    """
+    found = [
+        _verdict(comparison),
+        _loss(comparison),
+        *_others(comparison),
+        _base(comparison),
+        _basis(comparison),
+    ]
+    if failed:
+        cells = "1 cell" if failed == 1 else f"{failed} cells"
+        found.append(f"{cells} failed and are missing here: run again before relying on this.")
+    return [sentence for sentence in found if sentence]
+
+
+def _rows(comparison: Comparison, family: str, of: str = "score") -> pd.DataFrame:
+    frame = comparison.differences
+    if frame.empty:
+        return frame
+    return frame[(frame["family"] == family) & (frame["of"] == of)]
+
+
+def _verdict(comparison: Comparison) -> str:
+    main = comparison.main_method
+    rows = _rows(comparison, RANDOM)
+    if rows.empty:
+        rows = _rows(comparison, RANDOM, "loss")
+        what, better = "answer loss", -1
+    else:
+        what, better = "macro average", 1
+    own = rows if rows.empty else rows[rows["method"] == main]
+    if own.empty:
+        return "There is no random selection to compare with, so nothing here says whether any selection is better than chance; add `random` to the methods."  # noqa: E501
+    better_rows = own[(better * own["value"] > 0) & (own["p_holm"] < LEVEL)]
+    worse_rows = own[(better * own["value"] < 0) & (own["p_holm"] < LEVEL)]
+    listed = "; ".join(_difference(row, what) for row in own.to_dict(orient="records"))
+    label = method_label(main)
+    if len(better_rows) and not len(worse_rows):
+        where = "at every budget" if len(better_rows) == len(own) else "at some budgets"
+        lead = f"{label} is better than random selection {where}, beyond chance"
+    elif len(worse_rows) and not len(better_rows):
+        lead = f"{label} is worse than random selection, beyond chance"
+    elif len(worse_rows):
+        lead = f"{label} is better than random selection at some budgets and worse at others"
+    else:
+        lead = f"No difference between {label} and random selection can be concluded from this"
+    return f"{lead}: {listed}."
+
+
+def _loss(comparison: Comparison) -> str:
+    """Say how the answer loss stands, which moves where scores are stuck."""
+    main = comparison.main_method
+    rows = _rows(comparison, RANDOM, "loss")
+    if rows.empty or _rows(comparison, RANDOM).empty:
+        return ""  # nothing to say, or the verdict says it
+    own = rows[rows["method"] == main].to_dict(orient="records")
+    listed = [
+        f"{number(row['value'])} with {row['n_rows']:,} rows "
+        f"({number(row['low'])} to {number(row['high'])}, p {_p(row['p_holm'])} after Holm)"
+        for row in own
+    ]
+    if not listed:
+        return ""
+    return (
+        f"In answer loss (nats, lower is better) {method_label(main)} differs from random by "
+        f"{'; '.join(listed)}."
+    )
+
+
+def _difference(row: Mapping[Hashable, Any], what: str) -> str:
+    value, low, high, adjusted = (float(row[k]) for k in ("value", "low", "high", "p_holm"))
+    points = what != "answer loss"
+    shown = [number(100 * v, 1) if points else number(v) for v in (value, low, high)]
+    unit = "percentage points" if points else "nats"
+    sign = "+" if value > 0 else ""
+    if low == high:
+        return (
+            f"with {row['n_rows']:,} rows not one of {row['n_rows_tested']:,} test rows was "
+            "answered better or worse, which does not make them equal"
+        )
+    return (
+        f"with {row['n_rows']:,} rows {sign}{shown[0]} {unit} in {what} "
+        f"(95% interval {shown[1]} to {shown[2]}, p {_p(adjusted)} after Holm)"
+    )
+
+
+def _p(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}".rstrip("0") if value < 1 else "1"
+
+
+def _others(comparison: Comparison) -> list[str]:
+    main = comparison.main_method
+    rows = _rows(comparison, main)
+    rows = rows if rows.empty else rows[~rows["other"].isin([RANDOM, ZERO_SHOT])]
+    if rows.empty:
+        return []
+    groups: dict[str, list[str]] = {"ahead of": [], "behind": [], "not told apart from": []}
+    for row in rows.to_dict(orient="records"):
+        sure = row["p_holm"] < LEVEL
+        kind = "not told apart from" if not sure else "ahead of" if row["value"] > 0 else "behind"
+        groups[kind].append(f"{method_label(row['other'])} ({row['other_rows']:,} rows)")
+    parts = [f"{kind} {', '.join(dict.fromkeys(names))}" for kind, names in groups.items() if names]
+    return [f"Against the other methods, {method_label(main)} is {'; '.join(parts)}."]
+
+
+def _base(comparison: Comparison) -> str:
+    main = comparison.main_method
+    rows = _rows(comparison, main)
+    rows = rows if rows.empty else rows[rows["other"] == ZERO_SHOT]
+    if rows.empty:
+        return ""
+    sure = rows[rows["p_holm"] < LEVEL]
+    if sure.empty:
+        return "Training made no difference to the base model beyond chance: a harder test of selection needs training that does."  # noqa: E501
+    if (sure["value"] > 0).all():
+        return f"Training on the {method_label(main)} selection raised the base model's scores."
+    if (sure["value"] < 0).all():
+        return f"Training on the {method_label(main)} selection lowered the base model's scores."
+    return f"Training on the {method_label(main)} selection raised the base model's scores at some budgets and lowered them at others."  # noqa: E501
+
+
+def _basis(comparison: Comparison) -> str:
+    frame = comparison.differences
+    trained = comparison.arms[comparison.arms["n_rows"] > 0]
+    tasks = comparison.tasks.drop_duplicates("task")
+    seeds = int(trained["n_seeds"].min()) if len(trained) else 0
+    corrected = 0 if frame.empty else int(frame.groupby(["family", "of"]).size().max())
+    runs = (
+        "Each method was trained once, so nothing is known of the variation between seeds, which "
+        "can be as large as these differences"
+        if seeds == 1
+        else f"Each was trained with at least {seeds} seeds"
+        + ("; with so few the intervals are somewhat too narrow" if seeds < 5 else "")
+    )
+    return (
+        f"This rests on {int(tasks['n'].sum()):,} test rows of "
+        f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}. {runs}. Intervals are a paired "
+        "bootstrap over test rows and seeds; "
+        f"they speak of these tasks only, and p-values are adjusted for up to {corrected} "
+        "comparisons at a time."
+    )

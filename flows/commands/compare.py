@@ -1,0 +1,193 @@
+"""`bids compare`: methods x budgets x seeds, with intervals and costs; run again to resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
+
+import typer
+
+from bids_core.config import SelectionMethod
+from bids_core.config_file import load_config
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import Console
+
+    from tasks.comparison import ComparisonResult
+
+T = TypeVar("T")
+
+_FILES: Final = (
+    ("comparison.html", "tables and figures: open it in a browser"),
+    ("comparison.parquet", "scores and costs, a row a cell and task"),
+    ("comparison_samples.parquet", "every answer of every cell"),
+    ("comparison_differences.parquet", "differences with intervals and p-values"),
+    ("comparison.json", "all of it in short, for machines"),
+)
+
+
+def compare(
+    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods, comma-separated; default: those of the config, and random."),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Budgets, comma-separated: counts (500) or fractions (0.05); 1.0 is the whole "
+            "pool. Default: the config's."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str, typer.Option(help="Seeds of fine-tuning and random draws, comma-separated.")
+    ] = "0,1,2",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value: finetune.epochs=1. May be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
+
+    Warmup and gradients are computed once. What is done is kept: after an interruption, or when
+    some cells failed (exit status 1), run the same command again.
+    """
+    settings = load_config(config, overrides or [])
+    wanted = (
+        [_method(word) for word in _words(methods, "--methods")]
+        if methods is not None
+        else list(dict.fromkeys((*settings.selection.methods, "random")))
+    )
+    sizes: list[int | float] = (
+        [_budget(word) for word in _words(budgets, "--budgets")]
+        if budgets is not None
+        else [settings.selection.budget]
+    )
+    drawn = [_number(word, int, "--seeds", "a whole number") for word in _words(seeds, "--seeds")]
+
+    from flows.commands.run import announce
+    from flows.compare_methods import compare_methods
+    from flows.console import ConsoleReporter, error_console
+    from tasks.comparison import CellsFailedError
+    from tasks.progress import reporting
+
+    console = error_console()
+    announce(console)
+    failure = None
+    with reporting(ConsoleReporter(console)):
+        try:
+            result = compare_methods(settings, tuple(wanted), tuple(sizes), tuple(drawn))
+        except CellsFailedError as error:
+            failure, result = error, error.result
+    if as_json:
+        typer.echo(json.dumps(_summary(result), indent=1))
+    else:
+        from flows.console import output_console
+
+        print_comparison(output_console(), result)
+    if failure is not None:
+        raise failure
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        msg = f"{option}: nothing given; separate values by commas"
+        raise ConfigError(msg)
+    return words
+
+
+def _method(word: str) -> Any:
+    known: Sequence[str] = get_args(SelectionMethod)
+    if word not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        msg = f"--methods {word}: no such method; {hint}known are {', '.join(known)}"
+        raise ConfigError(msg)
+    return word
+
+
+def _budget(word: str) -> int | float:
+    if word.isdigit():
+        return int(word)
+    value = _number(word, float, "--budgets", "a count (500) or a fraction (0.05)")
+    if not 0 < value <= 1:
+        msg = f"--budgets {word}: a fraction lies in (0, 1]; a count is a whole number (500)"
+        raise ConfigError(msg)
+    return value
+
+
+def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:
+    try:
+        return kind(word)
+    except ValueError as error:
+        msg = f"{option} {word}: not {what}"
+        raise ConfigError(msg) from error
+
+
+def _summary(result: ComparisonResult) -> dict[str, Any]:
+    """Return the written summary; without any finished cell, the cells alone."""
+    from tasks.comparison import SUMMARY
+
+    if result.folder is not None and (path := result.folder / SUMMARY).exists():
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {"name": result.name, "cells": [cell.model_dump(mode="json") for cell in result.cells]}
+
+
+def print_comparison(console: Console, result: ComparisonResult) -> None:
+    """Print the table of arms, the differences to random, and what can be concluded."""
+    from flows.console import table
+
+    summary = _summary(result)
+    console.print()
+    if "arms" in summary:
+        columns = ["method", "rows", "seeds", "macro average", "95% interval", "rank",
+                   "won/tied/lost", "worst task", "spread", "loss"]  # fmt: skip
+        title = f"Comparison ({len(result.cells)} cells)"
+        console.print(table(title, columns, [_arm(arm) for arm in summary["arms"]]))
+        console.print()
+        costs = [_cost(cost) for cost in summary["costs"]]
+        columns = ["method", "rows", "tokens", "fine-tuning", "evaluation", "memory"]
+        console.print(table("Cost of one cell (mean over seeds)", columns, costs))
+        console.print()
+        console.print(" ".join(summary["conclusions"]))
+        console.print()
+    for cell in result.cells:
+        if cell.failed:
+            console.print(f"failed: {cell.label}: {cell.failed}", markup=False)
+    console.print(f"Everything is in [bold]{result.folder}[/]")
+    for name, what in _FILES:
+        if result.folder is not None and (result.folder / name).exists():
+            console.print(f"  {name:31} {what}")
+
+
+def _arm(arm: dict[str, Any]) -> list[object]:
+    interval = won = None
+    if arm.get("macro") is not None:
+        interval = f"{arm['low']:.3f} to {arm['high']:.3f}"
+    if arm.get("won") is not None:
+        won = f"{arm['won']:.0f}/{arm['tied']:.0f}/{arm['lost']:.0f}"
+    return [
+        arm["method"], arm["n_rows"] or None, arm["n_seeds"] or None, arm.get("macro"), interval,
+        arm.get("average_rank"), won, arm.get("worst_task"), arm.get("spread"), arm["answer_loss"],
+    ]  # fmt: skip
+
+
+def _cost(cost: dict[str, Any]) -> list[object]:
+    from bids_core.progress import duration
+
+    times = [cost[f"{stage}_seconds"] for stage in ("finetune", "evaluation")]
+    shown = [None if seconds is None else duration(seconds) for seconds in times]
+    memory = cost["peak_memory_bytes"]
+    tokens = cost["tokens"]
+    return [
+        cost["method"], cost["n_rows"] or None, None if tokens is None else f"{tokens:,.0f}",
+        *shown, None if memory is None else f"{memory / 2**30:.2f} GiB",
+    ]  # fmt: skip
