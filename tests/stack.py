@@ -23,10 +23,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
@@ -43,6 +46,19 @@ def free_port() -> int:
 def missing_programs(*names: str) -> list[str]:
     """Return those of `postgres` and `redis-server` that this machine lacks."""
     return [name for name in names if _program(name) is None]
+
+
+def wait_for(done: Callable[[], Any], what: str, timeout: float = 30.0) -> None:
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: it did not come true.
+    """
+    end = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        time.sleep(0.1)
 
 
 class Process:

@@ -151,7 +151,7 @@ async def _apply(client: PrefectClient, wanted: AutomationCore) -> Change:
 
 def _content(automation: AutomationCore | Automation) -> dict[str, Any]:
     core = AutomationCore.model_validate(automation.model_dump(exclude={"id"}))
-    return core.model_dump(mode="json", exclude={"trigger": {"id"}})
+    return core.model_dump(exclude={"trigger": {"id"}})  # not as JSON: sets have no order there
 
 
 async def _notification_block(client: PrefectClient, url: str) -> UUID:
