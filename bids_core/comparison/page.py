@@ -152,9 +152,7 @@ def _forest(comparison: Comparison, family: str, colours: Mapping[str, str]) -> 
 def _pair(row: Mapping[Any, Any], family: str) -> str:
     if family == RANDOM:
         return f"{method_label(row['method'])}, {row['n_rows']:,} rows"
-    rows = f", {row['n_rows']:,} rows"
-    other = method_label(row["other"])
-    return f"{method_label(row['method'])}{rows}, less {other}"
+    return f"against {method_label(row['other'])}, {row['n_rows']:,} rows"
 
 
 def _difference_mark(row: Mapping[Any, Any], colours: Mapping[str, str]) -> Mark:

@@ -34,8 +34,8 @@ def conclusions(comparison: Comparison, *, failed: int = 0) -> list[str]:
         _basis(comparison),
     ]
     if failed:
-        cells = "1 cell" if failed == 1 else f"{failed} cells"
-        found.append(f"{cells} failed and are missing here: run again before relying on this.")
+        cells = "1 cell failed and is" if failed == 1 else f"{failed} cells failed and are"
+        found.append(f"{cells} missing here: run again before relying on this.")
     return [sentence for sentence in found if sentence]
 
 
