@@ -182,7 +182,7 @@ class ArtifactStore:
             logger.info("%s can not lock: %s may be computed twice at once", self.url, handle.key)
             yield False
             return
-        with lock.held() as waited:
+        with self._saying_full(handle), lock.held() as waited:
             yield waited
 
     def sign_of_life(self, handle: Handle) -> bytes | None:
@@ -224,12 +224,12 @@ class ArtifactStore:
         artifact meanwhile, that one is kept.
         """
         handle = self.handle(stage, fingerprint)
-        base = Path(self.root) if self._local else _cache_folder()
-        draft = Draft(base / ".tmp" / f"{stage}-{fingerprint}-{uuid.uuid4().hex}")
-        draft.path.mkdir(parents=True)
+        draft = Draft(self._scratch() / f"{stage}-{fingerprint}-{uuid.uuid4().hex}")
         started = time.time()
         try:
-            yield draft
+            with self._saying_full(handle):
+                draft.path.mkdir(parents=True)
+                yield draft
             record = {
                 "stage": stage,
                 "fingerprint": fingerprint,
@@ -245,17 +245,10 @@ class ArtifactStore:
                 "host": machine(),
                 "files": {name: describe(draft.path / name) for name in files_of(draft.path)},
             }
-            text = json.dumps(record, indent=1, allow_nan=False)
-            (draft.path / RECORD).write_text(text, encoding="utf-8")
-            self._publish(draft.path, handle)
-        except Exception as error:
-            if isinstance(error, ArtifactError) or not is_full(error):
-                raise
-            msg = (
-                f"the disk is full: {handle.key} could not be written to {base}; free some space "
-                "and run again"
-            )
-            raise ArtifactError(msg) from error
+            with self._saying_full(handle):
+                text = json.dumps(record, indent=1, allow_nan=False)
+                (draft.path / RECORD).write_text(text, encoding="utf-8")
+                self._publish(draft.path, handle)
         finally:
             shutil.rmtree(draft.path, ignore_errors=True)
 
@@ -283,11 +276,29 @@ class ArtifactStore:
 
     def remove_leftovers(self) -> int:
         """Delete what killed runs left half-written; returns how many."""
-        base = (Path(self.root) if self._local else _cache_folder()) / ".tmp"
+        base = self._scratch()
         left = list(base.iterdir()) if base.exists() else []
         for folder in left:
             shutil.rmtree(folder)
         return len(left)
+
+    def _scratch(self) -> Path:
+        """Return the local folder in which artifacts are made."""
+        return (Path(self.root) if self._local else _cache_folder()) / ".tmp"
+
+    @contextmanager
+    def _saying_full(self, handle: Handle) -> Iterator[None]:
+        """Turn every way of saying that no space is left into one message."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, ArtifactError) or not is_full(error):
+                raise
+            msg = (
+                f"the disk is full: {handle.key} could not be written to {self._scratch().parent}; "
+                "free some space and run again"
+            )
+            raise ArtifactError(msg) from error
 
     def _lock(self, handle: Handle) -> ArtifactLock | None:
         files = lock_files(self._fs, local=self._local)

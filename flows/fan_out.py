@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 _SLOTS_SECONDS: Final = 30.0  # workers come and go: between two looks at the pool
 _WARN_SECONDS: Final = 60.0
+_CRASHED_SECONDS: Final = 10.0
 _RAISED: Final = re.compile(r"exception: (\w+): (.*)", re.DOTALL)
 
 
@@ -93,6 +94,7 @@ class _Sent:
     sign: object = None
     since: float = field(default_factory=time.monotonic)
     held: set[str] = field(default_factory=set)
+    crashed_at: float | None = None
 
 
 def hand_out(
@@ -186,7 +188,9 @@ class _Dispatch:
         """Start a flow run for a parcel; one that is under way for the same work is taken."""
         keys = " ".join(sorted(item.handle.key for item in parcel.items))
         while True:
-            digest = hashlib.sha256(f"{self._name} {serial} {keys}".encode()).hexdigest()
+            digest = hashlib.sha256(
+                f"{self._store.url} {self._name} {serial} {keys}".encode()
+            ).hexdigest()
             run = _asked(lambda key=digest: self._start(parcel, key))  # type: ignore[misc]
             if run is None:
                 time.sleep(self._execution.poll_seconds)
@@ -220,14 +224,22 @@ class _Dispatch:
         run = _asked(lambda: self._client.read_flow_run(sent.run_id))
         if run is None or run.state is None:
             return  # the server is away: the worker goes on, and the store shows it
-        if run.state.is_final():
-            self._again(sent, _why(run.state), run.state)
-        elif self._is_lost(sent, run.state):
-            silent = f"no sign of life for {self._execution.lost_after:g} s"
-            _asked(lambda: self._client.set_flow_run_state(
-                sent.run_id, Crashed(message=f"Worker lost: {silent}"), force=True
-            ))  # fmt: skip
-            self._again(sent, silent, None)
+        if not run.state.is_final():
+            sent.crashed_at = None
+            if self._is_lost(sent, run.state):
+                silent = f"no sign of life for {self._execution.lost_after:g} s"
+                logger.warning("%s: %s; its worker counts as lost", sent.parcel.label, silent)
+                lost = Crashed(message=f"Worker lost: {silent}")
+                _asked(lambda: self._client.set_flow_run_state(sent.run_id, lost, force=True))
+        elif run.state.type != StateType.CRASHED or self._stays_crashed(sent):
+            self._again(sent, run.state)
+
+    @staticmethod
+    def _stays_crashed(sent: _Sent) -> bool:
+        """Give an automation of the server time to run a crashed flow run again by itself."""
+        if sent.crashed_at is None:
+            sent.crashed_at = time.monotonic()
+        return time.monotonic() - sent.crashed_at > _CRASHED_SECONDS
 
     def _all_whole(self, sent: _Sent) -> bool:
         """Check the bytes of what is there; forget what is damaged, so that it is made again."""
@@ -247,10 +259,10 @@ class _Dispatch:
             sent.sign, sent.since = sign, time.monotonic()
         return time.monotonic() - sent.since > self._execution.lost_after
 
-    def _again(self, sent: _Sent, why: str, state: State[Any] | None) -> None:
+    def _again(self, sent: _Sent, state: State[Any]) -> None:
         """Hand out what is left of a parcel, or give up."""
         self._sent.remove(sent)
-        error = None if state is None else _raised(state)
+        why, error = _why(state), _raised(state)
         if error is not None:
             raise error
         left = sent.parcel.without(sent.held)

@@ -1,0 +1,79 @@
+"""One cluster for all faults, the undisturbed selection, and a line for each fault."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+from faults import cluster as cluster_module
+
+LINES: list[str] = []
+
+
+@dataclass
+class Outcome:
+    """What a fault test has to say; printed when it ends."""
+
+    fault: str
+    words: str = "not reached"
+    recovered: float | None = None
+    identical: bool | None = None
+
+    def __str__(self) -> str:
+        seconds = "-" if self.recovered is None else f"{self.recovered:.0f}"
+        same = {True: "yes", False: "no", None: "-"}[self.identical]
+        return f"{self.fault} | {self.words} | {seconds} | {same}"
+
+
+@pytest.fixture(scope="session")
+def cluster_model(tmp_path_factory, tokenizer):
+    """Return a random model that is slow enough for its shards to be hit."""
+    from conftest import build_llama
+
+    folder = tmp_path_factory.mktemp("faults-model")
+    build_llama(
+        len(tokenizer), hidden_size=128, intermediate_size=256, num_hidden_layers=4
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    """A server with everything deployed, and a worker of the cpu pool."""
+    with cluster_module.Cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, cluster, cluster_model):
+    """Return the selection of a run that computes everything itself, in peace."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config = cluster_module.write_project(folder, cluster_model, gradients="inline")
+    cluster.server.bids("run", str(folder / "bids.yaml"), "--until", "selection", timeout=600)
+    cluster_module.check_rows(config)
+    return cluster_module.selection(config)
+
+
+@pytest.fixture
+def project(tmp_path, cluster_model):
+    """Return the configuration of a project with an empty store."""
+    return cluster_module.write_project(tmp_path, cluster_model)
+
+
+@pytest.fixture
+def outcome(request):
+    """Collect what happened; the test fills it in."""
+    told = Outcome(request.node.get_closest_marker("fault").args[0])
+    started = time.monotonic()
+    yield told
+    LINES.append(f"{told}   ({time.monotonic() - started:.0f} s in all)")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the table."""
+    if LINES:
+        terminalreporter.write_line("fault | outcome | seconds to recover | selection identical")
+        for line in LINES:
+            terminalreporter.write_line(line)

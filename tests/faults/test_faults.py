@@ -1,0 +1,214 @@
+"""What production does to a run, done to a run: real server, real workers, real signals.
+
+Each fault hits a run in the middle of a gradient shard. Afterwards the run has ended well (or was
+started again where that is what one does), every row has exactly one feature at every checkpoint,
+and the selection is that of the undisturbed run, to the bit.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from faults.cluster import (
+    CHECKPOINTS,
+    POOL,
+    ROWS_PER_SHARD,
+    Proxy,
+    check_rows,
+    in_hand,
+    same_selection,
+    seconds_until_published,
+    shards,
+    wait_for_shards,
+)
+from stack import Worker
+
+SHARDS = CHECKPOINTS * (POOL // ROWS_PER_SHARD + 2)
+pytestmark = pytest.mark.timeout(900)
+slow = pytest.mark.faults
+
+
+def settled(outcome, project, undisturbed, words):
+    """Check rows and selection at the end of a test."""
+    check_rows(project)
+    outcome.identical = same_selection(project, undisturbed)
+    outcome.words = words
+    assert outcome.identical
+
+
+def computed(cluster, runs):
+    """Return the artifacts that runs and their children say they computed."""
+    lines = [
+        line for run in runs
+        for one in (run, *[child["id"] for child in cluster.children(run)])
+        for line in cluster.server.logs(one)
+    ]  # fmt: skip
+    return sorted(line.split("'")[1].split()[0] for line in lines if "was computed" in line)
+
+
+@pytest.mark.fault("corrupted shard")
+def test_a_corrupted_shard_is_computed_again(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a"):
+        cluster.finish(cluster.start(project))
+        handle = next(h for h in shards(project) if h.summary()["rows"] == ROWS_PER_SHARD)
+        chunk = handle.path() / "features.zarr" / "projected_gradients" / "c" / "0" / "0"
+        data = bytearray(chunk.read_bytes())
+        data[1000] ^= 4
+        chunk.write_bytes(data)
+        started = time.monotonic()
+        again = cluster.start(project)
+        cluster.finish(again)
+        outcome.recovered = time.monotonic() - started
+    assert computed(cluster, [again]) == [handle.key]
+    assert not handle.path().joinpath("nothing").exists()
+    assert bytes(data) != chunk.read_bytes()
+    settled(outcome, project, undisturbed, "run again: that shard alone was computed anew")
+
+
+@pytest.mark.fault("flow process killed (kill -9)")
+def test_a_killed_flow_process(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a") as worker:
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        interrupted, started = in_hand(project), time.monotonic()
+        for process in worker.children():
+            process.kill()
+        outcome.recovered = seconds_until_published(project, interrupted, started)
+        cluster.finish(run)
+    settled(
+        outcome, project, undisturbed, "the same run ended well; the shard was handed out again"
+    )
+
+
+@slow
+@pytest.mark.fault("worker killed (kill -9, with its flow process)")
+def test_a_killed_worker(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a") as victim:
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        with cluster.worker("gpu-b"):
+            interrupted, started = in_hand(project), time.monotonic()
+            victim.kill(children=True)
+            outcome.recovered = seconds_until_published(project, interrupted, started)
+            cluster.finish(run)
+    settled(outcome, project, undisturbed, "the same run ended well on the other worker")
+
+
+@slow
+@pytest.mark.fault("server killed for 30 s (kill -9)")
+def test_a_killed_server(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a"):
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        interrupted = in_hand(project)
+        cluster.server.kill()
+        started = time.monotonic()
+        time.sleep(30)
+        cluster.server.start()
+        outcome.recovered = seconds_until_published(project, interrupted, started)
+        cluster.finish(run)
+    settled(outcome, project, undisturbed, "the same run ended well; the shard in hand went on")
+
+
+@slow
+@pytest.mark.fault("worker cut off from the server for 40 s")
+def test_a_cut_connection(cluster, project, undisturbed, outcome):
+    proxy = Proxy(cluster.server.port)
+    url = {"PREFECT_API_URL": f"http://127.0.0.1:{proxy.port}/api"}
+    with cluster.worker("gpu-a", env=url):
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        interrupted, started = in_hand(project), time.monotonic()
+        proxy.cut()
+        outcome.recovered = seconds_until_published(project, interrupted, started)
+        time.sleep(40)
+        proxy.mend()
+        cluster.finish(run)
+    settled(outcome, project, undisturbed, "the same run ended well; the shard in hand went on")
+
+
+@slow
+@pytest.mark.fault("worker hangs (SIGSTOP)")
+def test_a_hanging_worker(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a") as victim:
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        with cluster.worker("gpu-b"):
+            victim.suspend()
+            interrupted, started = in_hand(project), time.monotonic()
+            outcome.recovered = seconds_until_published(project, interrupted, started)
+            cluster.finish(run)
+            victim.resume()  # it wakes up, finds its work done, and may not spoil it
+            time.sleep(10)
+    settled(outcome, project, undisturbed, "the same run ended well on the other worker")
+
+
+@slow
+@pytest.mark.fault("two identical runs at once")
+def test_two_identical_runs_at_once(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a"), cluster.worker("gpu-b"):
+        runs = [cluster.start(project), cluster.start(project)]
+        for run in runs:
+            cluster.finish(run)
+    made = computed(cluster, runs)
+    assert len(made) == len(set(made)), f"computed twice: {made}"
+    assert len([name for name in made if name.startswith("gradients/")]) == SHARDS
+    settled(outcome, project, undisturbed, "both ended well; every artifact was computed once")
+
+
+@slow
+@pytest.mark.fault("disk full")
+def test_a_full_disk(cluster, project, undisturbed, outcome):
+    store = Path(project["store"])
+    store.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(store)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs takes root")
+    try:
+        with cluster.worker("gpu-a"):
+            ended = cluster.server.wait(cluster.start(project), timeout=300)
+            assert ended["state_type"] == "FAILED"
+            assert "the disk is full" in ended["state"]["message"]
+            kept = len(shards(project))
+            assert kept > 0
+            subprocess.run(["mount", "-o", "remount,size=64m", str(store)], check=True)
+            started = time.monotonic()
+            again = cluster.start(project)
+            cluster.finish(again)
+            outcome.recovered = time.monotonic() - started
+        made = [name for name in computed(cluster, [again]) if name.startswith("gradients/")]
+        assert len(made) == SHARDS - kept
+        settled(outcome, project, undisturbed, "stopped, saying so; run again: went on")
+    finally:
+        subprocess.run(["umount", "--lazy", str(store)], check=True)
+
+
+@slow
+@pytest.mark.fault("cancelled from the UI")
+def test_a_cancelled_run(cluster, project, undisturbed, outcome):
+    with cluster.worker("gpu-a") as first, cluster.worker("gpu-b") as second:
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        started = time.monotonic()
+        cluster.server.post(f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+        assert cluster.server.wait(run)["state_type"] == "CANCELLED"
+        workers: tuple[Worker, ...] = (first, second, cluster.pipeline)
+        while any(process.status() != psutil.STATUS_ZOMBIE
+                  for worker in workers for process in worker.children()):  # fmt: skip
+            assert time.monotonic() - started < 30, "work goes on 30 s after the cancel"
+            time.sleep(0.2)
+        stopped = time.monotonic() - started
+        kept = {handle.key for handle in shards(project)}
+        children = cluster.children(run)
+        assert {child["state_type"] for child in children} <= {"CANCELLED", "COMPLETED"}
+        again = cluster.start(project)
+        started = time.monotonic()
+        cluster.finish(again)
+        outcome.recovered = time.monotonic() - started
+    assert not kept & set(computed(cluster, [again]))
+    words = f"all work stopped after {stopped:.0f} s; run again: went on"
+    settled(outcome, project, undisturbed, words)
