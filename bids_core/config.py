@@ -19,6 +19,10 @@ SelectionMethod = Literal[
 Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Budget = (
+    Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
+    | Annotated[int, Field(ge=1, title="count")]
+)
 Seconds = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
@@ -76,7 +80,8 @@ class SourceConfig(Section):
 
     path: str
     """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is taken from
-    the environment. A relative path is relative to the config file."""
+    the environment. A relative path starts at the config file, or, in a run from a server's form,
+    at the worker's folder."""
     name: Name | None = None
     """Name of the source, unique within pool, validation or test; default: the task's name, else
     the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
@@ -215,7 +220,7 @@ class SelectionConfig(Section):
     """Selection method."""
     compare: tuple[SelectionMethod, ...] = ("less", "random")
     """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
-    budget: PositiveInt | Fraction = 0.15
+    budget: Budget = 0.15
     """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
@@ -340,34 +345,37 @@ class ExecutionConfig(Section):
 
 
 class RunConfig(Section):
-    """A whole run: data, model, method and where the results go."""
+    """A whole run: data, model, method and where the results go.
+
+    Fields are in the order of the Prefect UI's form: what has to be filled in comes first.
+    """
 
     name: Name = "run"
     """Name of the run; its folder is `<output_dir>/<name>`."""
-    output_dir: Path = Path("runs")
-    """Where run folders go."""
-    store: str = ".bids"
-    """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
-    seed: int = 0
-    """Seed of sampling, initialisation, dropout, projection and random selection."""
     model: ModelConfig
     """Base model."""
-    lora: LoraConfig = LoraConfig()
-    """Adapters."""
     pool: tuple[SourceConfig, ...] = Field(min_length=1)
     """The training pool: where the examples to choose from are."""
     validation: tuple[ValidationTask, ...] = Field(min_length=1)
     """Validation instances: a few of each thing the model should be good at."""
     test: tuple[TestTask, ...] = ()
     """Held-out test rows for the evaluation."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which rows to keep."""
+    output_dir: Path = Path("runs")
+    """Where run folders go."""
+    store: str = ".bids"
+    """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
+    seed: int = 0
+    """Seed of sampling, initialisation, dropout, projection and random selection."""
     data: DataConfig = DataConfig()
     """Tokenization, rejects and overlap."""
+    lora: LoraConfig = LoraConfig()
+    """Adapters: the parameters whose gradients are taken."""
     warmup: WarmupConfig = WarmupConfig()
-    """Warmup training."""
+    """Warmup: the short training whose checkpoints the gradients are taken at."""
     gradients: GradientConfig = GradientConfig()
     """Gradient features."""
-    selection: SelectionConfig = SelectionConfig()
-    """Selection."""
     analysis: AnalysisConfig = AnalysisConfig()
     """Analysis of the selections."""
     finetune: FinetuneConfig = FinetuneConfig()

@@ -9,9 +9,8 @@ from typing import Final
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
-from pydantic import Field
 
-from bids_core.config import Fraction, Normalization, PositiveInt, Section, SelectionMethod
+from bids_core.config import Budget, Normalization, Section, SelectionMethod
 from flows.admission import admit_paths
 
 _SHOWN: Final = 20
@@ -28,7 +27,7 @@ class MatrixSelection(Section):
     (row ids)."""
     method: SelectionMethod = "bids"
     """How rows are picked."""
-    budget: PositiveInt | Fraction = Field(default=0.15, union_mode="left_to_right")
+    budget: Budget = 0.15
     """Number of rows (an integer), or fraction of them (up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
