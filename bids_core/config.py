@@ -337,6 +337,10 @@ class ExecutionConfig(Section):
     """Seconds between looks at the flow runs of the workers."""
     lost_after: Seconds = 120.0
     """A worker that gives no sign of life for this long is lost: its work is handed out again."""
+    processes: PositiveInt = 1
+    """Processes that the warmup trains in, on the machine that runs it, one a GPU."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """With several processes: each holds the model, or it is sharded over them (FSDP)."""
     timeouts: StageTimeouts = StageTimeouts()
     """Longest time of each stage."""
     report_url: str | None = None

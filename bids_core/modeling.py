@@ -199,7 +199,7 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
     if not placed:
         torch.nn.Module.to(model, device)
     if config.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     return model
 
 

@@ -5,6 +5,7 @@ Source: LESS section 3.1 (5% of the pool, 4 epochs); BIDS section 3 uses the who
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +47,7 @@ def warmup(
     seed: int,
     folder: Path,
     scratch: Path,
+    sharded: bool = False,
     on_progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train on a random subset and write a checkpoint at the end of each epoch.
@@ -58,6 +60,7 @@ def warmup(
         seed: of the subset, the order and dropout.
         folder: gets `checkpoint-1`, `checkpoint-2`, ...: safetensors adapter and Adam moments.
         scratch: for temporary files.
+        sharded: shard the model over the processes that train together (FSDP).
         on_progress: called with (examples seen, examples in all epochs).
 
     Returns:
@@ -76,6 +79,7 @@ def warmup(
         pad_token_id=pad_token_id,
         seed=seed,
         scratch=scratch,
+        sharded=sharded,
         on_epoch_end=lambda epoch, trained, optimizer: save_checkpoint(
             folder / CHECKPOINT.format(epoch + 1), trained, optimizer
         ),
@@ -108,16 +112,24 @@ def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -
 
 
 def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:
-    """Write the adapter (safetensors) and the optimizer's moments, named by parameter."""
-    folder.mkdir(parents=True)
-    model.save_pretrained(str(folder), safe_serialization=True)
-    read_moments(model, optimizer).save(folder)
+    """Write the adapter (safetensors) and the optimizer's moments, named by parameter.
+
+    Where several processes train, all of them must call it: sharded tensors are put together, and
+    the first process writes.
+    """
+    moments = read_moments(model, optimizer)
+    weights = {name: _whole(p) for name, p in model.named_parameters() if p.requires_grad}
+    if is_first_process():
+        folder.mkdir(parents=True)
+        model.save_pretrained(str(folder), safe_serialization=True, state_dict=weights)
+        moments.save(folder)
 
 
 def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMoments:
     """Return the moments of all trainable parameters, with the constants that the optimizer used.
 
     A parameter that never got a gradient has no state in the optimizer: its moments are zero.
+    Sharded state (FSDP) is gathered, parameter by parameter, in the order of their names.
     """
     first: dict[str, torch.Tensor] = {}
     second: dict[str, torch.Tensor] = {}
@@ -127,9 +139,21 @@ def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMome
             continue
         state = optimizer.state.get(parameter, {})
         zero = torch.zeros_like(parameter, dtype=torch.float32)
-        first[name] = state.get("exp_avg", zero).detach().float().cpu()
-        second[name] = state.get("exp_avg_sq", zero).detach().float().cpu()
+        first[name] = _whole(state.get("exp_avg", zero)).float()
+        second[name] = _whole(state.get("exp_avg_sq", zero)).float()
         steps = max(steps, int(state.get("step", 0)))
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]
     return AdamMoments(first, second, (float(beta1), float(beta2)), float(group["eps"]), steps)
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU, put together if it is sharded over processes."""
+    gather = getattr(tensor, "full_tensor", None)
+    found: torch.Tensor = tensor if gather is None else gather()
+    return found.detach().cpu()
+
+
+def is_first_process() -> bool:
+    """Tell whether this process is the one that writes."""
+    return int(os.environ.get("RANK", "0")) == 0

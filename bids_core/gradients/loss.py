@@ -74,7 +74,9 @@ class LabelRows:
 
 
 def causal_lm(model: nn.Module) -> nn.Module:
-    """Return the Hugging Face model inside a PEFT wrapper, or the model itself."""
+    """Return the Hugging Face model inside a PEFT or data-parallel wrapper, or the model itself."""
+    if isinstance(model, torch.nn.parallel.DistributedDataParallel):
+        model = model.module
     inner = getattr(model, "get_base_model", None)
     return inner() if callable(inner) else model
 
