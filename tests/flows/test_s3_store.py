@@ -1,0 +1,109 @@
+"""The store on S3: a real endpoint (moto's server), two machines (two caches), lost objects."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from bids_core.artifacts import ArtifactStore
+from bids_core.config_file import load_config
+from bids_core.errors import ConfigError
+from flows.select_data import select_data
+from tasks.progress import reporting
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"  # noqa: S105 - Amazon's own example
+STORE = "s3://bids-test/stores/one"
+FEW = ["selection.compare=[]", "analysis.leave_out=[]", "evaluation.zero_shot=false"]
+
+
+class Recorder:
+    """Counts what was computed."""
+
+    def __init__(self):
+        self.computed = Counter()
+
+    def step(self, label, unit):
+        return lambda done, total: None
+
+    def end(self, label, *, seconds, cached):
+        if not cached:
+            self.computed[label.split()[0]] += 1
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bids-test")
+    yield client
+    server.stop()
+
+
+def run(project):
+    recorder = Recorder()
+    with reporting(recorder):
+        result = select_data(load_config(project / "bids.yaml", [f"store={STORE}", *FEW]))
+    return result, recorder.computed
+
+
+def objects(s3):
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="bids-test")
+    return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
+def test_a_run_on_s3_is_cached_on_every_machine_and_mends_what_is_lost(
+    project, s3, monkeypatch, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO)
+    result, computed = run(project)
+    assert computed["gradients"] == 12
+    assert not (project / ".bids").exists()
+
+    monkeypatch.setenv("BIDS_CACHE", str(tmp_path / "another machine"))
+    again, computed = run(project)
+    assert computed == {"report": 1}
+    assert again.selections == result.selections
+
+    lost, damaged = result.gradients[0].train[0], result.gradients[1].train[1]
+    prefix = f"stores/one/{lost.key}/"
+    s3.delete_object(Bucket="bids-test", Key=next(k for k in objects(s3) if k.startswith(prefix)))
+    chunk = next(k for k in objects(s3) if damaged.key in k and k.endswith("/c/0/0"))
+    body = bytearray(s3.get_object(Bucket="bids-test", Key=chunk)["Body"].read())
+    body[20] ^= 1
+    s3.put_object(Bucket="bids-test", Key=chunk, Body=bytes(body))
+    monkeypatch.setenv("BIDS_CACHE", str(tmp_path / "a third machine"))
+    mended, computed = run(project)
+    assert computed == {"gradients": 2, "report": 1}
+    assert mended.selections == result.selections
+    assert not ArtifactStore(STORE).verify(lost)
+    assert not ArtifactStore(STORE).verify(damaged)
+
+    assert not [key for key in objects(s3) if ".locks" in key]
+    for key in objects(s3):
+        assert SECRET.encode() not in s3.get_object(Bucket="bids-test", Key=key)["Body"].read()
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(kept) > 100
+    assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in caplog.text
+    assert SECRET not in json.dumps(result.data.record())
+
+
+def test_a_bucket_that_is_not_there_is_one_clear_line(project, s3):
+    with pytest.raises(ConfigError, match="store: s3://no-such-bucket.*can not be written") as told:
+        select_data(load_config(project / "bids.yaml", ["store=s3://no-such-bucket/x"]))
+    assert "\n" not in str(told.value)
