@@ -7,9 +7,9 @@ Unknown keys are refused everywhere; values are frozen after validation.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SelectionMethod = Literal[
     "bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
@@ -125,14 +125,37 @@ class TestTask(SourceConfig):
     """Name of the task."""
     capability: Name
     """Capability that the task belongs to."""
-    metric: Literal["exact_match", "multiple_choice", "answer_loss"] = "exact_match"
+    metric: Literal[
+        "exact_match", "multiple_choice", "generation", "code", "ifeval", "answer_loss"
+    ] = "exact_match"
     """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices;
+    `generation`: generate and let `scorer` judge; `code`: generate and run the row's tests
+    (`evaluation.run_generated_code`); `ifeval`: generate and check the row's instructions;
     `answer_loss`: only the loss of the reference answer, where answers can not be compared."""
     answer_pattern: str | None = None
     """Regular expression whose last match (group 1, if there is one) is the answer, in the
     reference and in the generation."""
+    scorer: str | None = None
+    """Function that judges a generation: `package.module:function`, or `scorers.py:function` with
+    a path relative to the config file. It gets the generation and the row's fields (a dict) and
+    returns a number from 0 to 1."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
     max_new_tokens: PositiveInt = 32
     """Longest generation, in tokens."""
+
+    @model_validator(mode="after")
+    def _scorer_fits_the_metric(self) -> TestTask:
+        if (self.metric == "generation") != (self.scorer is not None):
+            msg = (
+                f"test task {self.task!r}: metric `generation` and `scorer` belong together (metric"
+                f" {self.metric}, scorer {self.scorer}); set both or neither"
+            )
+            raise ValueError(msg)
+        if any(not text for text in self.stop):
+            msg = f"test task {self.task!r}: a blank `stop` text ends every answer; remove it"
+            raise ValueError(msg)
+        return self
 
 
 class DataConfig(Section):
@@ -272,6 +295,12 @@ class FinetuneConfig(OptimizerConfig):
     """A training that is killed goes on from a checkpoint at most about this old."""
 
 
+_MODEL_SECTION: Final = {
+    "pretrained", "tokenizer", "revision", "peft", "delta", "device", "dtype", "backend",
+    "trust_remote_code", "lora_local_path", "enable_lora",
+}  # fmt: skip
+
+
 class EvaluationConfig(Section):
     """Held-out evaluation through lm-eval."""
 
@@ -279,6 +308,39 @@ class EvaluationConfig(Section):
     """Padded tokens in one evaluation batch."""
     zero_shot: bool = True
     """Evaluate the base model without training too."""
+    run_generated_code: bool = False
+    """Run code that the models write (metric `code`, HumanEval, MBPP), in a sandbox: no network, no
+    files, limits on time and memory. Coding tasks are refused without it."""
+    code_seconds: Seconds = 10.0
+    """Longest time that one generated program runs."""
+    suites: tuple[Literal["bids7", "less3"], ...] = ()
+    """Standard benchmarks by name, as lm-eval defines them. bids7: HumanEval, MBPP, BBH, MMLU,
+    GSM-Plus, MATH, IFEval; less3: MMLU 5-shot, TyDiQA 1-shot, BBH 3-shot."""
+    suite_tasks: tuple[str, ...] | None = None
+    """Only these tasks of the suites (`bbh`, `mmlu`, ...); null: all of them."""
+    suite_data: str | None = None
+    """Folder with the suites' data sets, each a clone of its hub repository in a folder of the same
+    name (`cais/mmlu`, `google/IFEval`); what it lacks comes from the hub or its cache."""
+    suite_limit: PositiveInt | None = None
+    """At most this many test rows of each lm-eval task (MMLU has 57 of them); null: all rows."""
+    chat_prompts: bool = True
+    """Put the suites' prompts into the chat template, few-shot examples as turns."""
+    backend: Literal["hf", "vllm"] = "hf"
+    """What runs the suites: transformers, or vLLM where it is installed."""
+    model_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of lm-eval's model class (`max_length: 4096`,
+    `gpu_memory_utilization: 0.8`)."""
+
+    @field_validator("model_args")
+    @classmethod
+    def _model_is_named_elsewhere(
+        cls, values: dict[str, str | int | float | bool]
+    ) -> dict[str, str | int | float | bool]:
+        taken = sorted(values.keys() & _MODEL_SECTION)
+        if taken:
+            msg = f"{taken[0]!r} can not be set here; it follows from the section `model`"
+            raise ValueError(msg)
+        return values
 
 
 class OutputConfig(Section):
@@ -390,6 +452,18 @@ class RunConfig(Section):
     """Where the selected data goes besides the run folder."""
     execution: ExecutionConfig = ExecutionConfig()
     """Where the work is done; inline on this machine, or spread over a pool of workers."""
+
+    @model_validator(mode="after")
+    def _quantised_weights_are_neither_trained_nor_merged(self) -> RunConfig:
+        model = self.finetune.model or self.model
+        if model.quantization != "none":
+            if self.finetune.kind == "full":
+                msg = "finetune.kind: full trains all weights, which quantised ones do not allow"
+                raise ValueError(msg)
+            if self.finetune.save == "merged":
+                msg = "finetune.save: merged needs weights that are not quantised; save the adapter"
+                raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _capability_of_a_task_is_one(self) -> RunConfig:

@@ -102,6 +102,10 @@ def _with_base(content: dict[str, Any], base: Path) -> dict[str, Any]:
         rows = result.get(section)
         if isinstance(rows, list):
             result[section] = [_with_absolute(row, "path", base) for row in rows]
+    if isinstance(result.get("test"), list):
+        result["test"] = [_with_scorer(row, base) for row in result["test"]]
+    if "evaluation" in result:
+        result["evaluation"] = _with_absolute(result["evaluation"], "suite_data", base)
     model = result.get("model")
     if isinstance(model, dict):
         local = isinstance(model.get("path"), str) and (
@@ -110,6 +114,13 @@ def _with_base(content: dict[str, Any], base: Path) -> dict[str, Any]:
         model = _with_absolute(model, "path", base) if local else model
         result["model"] = _with_absolute(model, "chat_template", base)
     return result
+
+
+def _with_scorer(row: Any, base: Path) -> Any:
+    """Make the file of `scorers.py:function` absolute; `package.module:function` stays."""
+    if isinstance(row, dict) and ".py:" in str(row.get("scorer")):
+        return _with_absolute(row, "scorer", base)
+    return row
 
 
 def _with_absolute(row: Any, key: str, base: Path) -> Any:

@@ -72,6 +72,13 @@ class Confinement:
                     " worker"
                 )
                 raise ConfigError(msg)
+        for index, task in enumerate(config.test):
+            if task.scorer is not None and not self.remote_code:
+                msg = (
+                    f"test.{index}.scorer: this machine runs no code that a configuration names "
+                    f"({task.scorer}); have {ALLOW_REMOTE_CODE}=1 set on the worker"
+                )
+                raise ConfigError(msg)
         for key, value in paths_of(config):
             self.check_path(value, key=key, read_whole=key.startswith(_SPLITS))
 
@@ -127,6 +134,11 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
         for index, source in enumerate(getattr(config, split)):
             if not source.path.startswith(HUB_PREFIX):
                 yield f"{split}.{index}.path", source.path
+    for index, task in enumerate(config.test):
+        if task.scorer is not None and ".py:" in task.scorer:
+            yield f"test.{index}.scorer", task.scorer.rpartition(":")[0]
+    if config.evaluation.suite_data is not None:
+        yield "evaluation.suite_data", config.evaluation.suite_data
 
 
 def _models(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:

@@ -37,6 +37,7 @@ class Example:
         capability: capability that the task belongs to, None in the pool.
         subtask: optional finer label within the task.
         choices: answer options of a multiple-choice test row.
+        fields: the row as in the file (JSON), for what judges its answers; test rows only.
     """
 
     row_id: str
@@ -47,6 +48,7 @@ class Example:
     capability: str | None = None
     subtask: str | None = None
     choices: tuple[str, ...] | None = None
+    fields: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

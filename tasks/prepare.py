@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @stage_task("prepare")
@@ -47,7 +47,7 @@ def prepare_data(config: RunConfig) -> Handle:
         draft.summary["digests"] = {
             "train": rows_digest(data.train.frame),
             "validation": rows_digest(data.validation.frame),
-            "test": rows_digest(data.test.frame),
+            "test": test_digest(data.test.frame),
             "sources": hashlib.sha256("\n".join(data.train.frame["source"]).encode()).hexdigest(),
         }
 
@@ -58,6 +58,14 @@ def prepare_data(config: RunConfig) -> Handle:
 def load_prepared(handle: Handle) -> PreparedData:
     """Load a prepared data set; the last two stay in memory."""
     return PreparedData.load(handle.path())
+
+
+def test_digest(frame: pd.DataFrame) -> str:
+    """Return a digest of what the model will see of test rows, and of what judges its answers."""
+    digest = hashlib.sha256(rows_digest(frame).encode())
+    for choices, fields in zip(frame["choices"], frame["fields"], strict=True):
+        digest.update(repr((choices, fields)).encode())
+    return digest.hexdigest()[:32]
 
 
 def rows_digest(frame: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ class Converter:
             capability=self.source.capability,
             subtask=self._optional("subtask", fields),
             choices=choices,
+            fields=_as_json(row) if self.source.split == "test" else None,
         )
 
     def _messages(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> list[Message]:
@@ -148,6 +150,11 @@ def make_converter(source: Source) -> Converter:
         )
         raise ConfigError(msg)
     return converter
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    """Return a row as JSON; what JSON has no word for (a date of a Parquet file) as text."""
+    return json.dumps(row, ensure_ascii=False, default=str)
 
 
 def _plain(value: object) -> object:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TEXT: Final = (
     "row_id", "source", "task", "capability", "subtask", "location", "messages", "choices",
+    "fields",
 )  # fmt: skip
 SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in _TEXT]
@@ -42,6 +43,7 @@ class Split:
     Args:
         frame: columns `row_id`, `source`, `task`, `capability`, `subtask`, `location` (text or
             None), `messages` (JSON list of role and content), `choices` (JSON list or None),
+            `fields` (a test row as in the file, JSON; None elsewhere),
             `input_ids` and `labels` (int32 arrays), `n_tokens`, `n_completion_tokens` (labels that
             are not `IGNORED_LABEL`).
     """
@@ -151,7 +153,7 @@ def _row(example: Example, tokens: TokenizedExample) -> tuple[Any, ...]:
     return (
         example.row_id, example.source, example.task, example.capability, example.subtask,
         example.location, to_json(example.messages),
-        None if choices is None else json.dumps(choices, ensure_ascii=False),
+        None if choices is None else json.dumps(choices, ensure_ascii=False), example.fields,
         tokens.input_ids, tokens.labels, tokens.n_tokens,
         int(np.count_nonzero(tokens.labels != IGNORED_LABEL)),
     )  # fmt: skip

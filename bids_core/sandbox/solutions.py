@@ -39,8 +39,8 @@ def solution_program(answer: str, row: Mapping[str, Any]) -> str:
         code = f"{head}\n{code}" if whole else f"{prompt}{code}"
         return f"{code}\n{_text(row, 'test')}\ncheck({name})\n"
     if "test_list" in row:
-        before = "\n".join([*_lines(row, "test_imports"), str(row.get("test_setup_code") or "")])
-        return f"{before}\n{code}\n" + "\n".join(_lines(row, "test_list")) + "\n"
+        setup = str(row.get("test_setup_code") or "")  # builds on the answer's classes
+        return "\n".join([*_lines(row, "test_imports"), code, setup, *_lines(row, "test_list"), ""])
     return f"{code}\n{_text(row, 'test')}\n"
 
 

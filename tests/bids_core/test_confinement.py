@@ -58,6 +58,21 @@ def test_what_lies_inside_is_taken(inside):
         ({"pool": [{"path": "${PREFECT_API_AUTH_STRING}"}]}, "pool.0.path"),
         ({"model": {"path": "../outside"}}, "model.path"),
         ({"model": {"path": "~/model"}}, "model.path"),
+        ({"evaluation": {"suite_data": "/etc"}}, "evaluation.suite_data"),
+        (
+            {
+                "test": [
+                    {
+                        "task": "a",
+                        "capability": "b",
+                        "path": "/x",
+                        "metric": "generation",
+                        "scorer": "builtins:exec",
+                    }
+                ]
+            },
+            "test.0.scorer",
+        ),
         ({"model": {"path": "a/b", "chat_template": "/etc/shadow"}}, "model.chat_template"),
         ({"test": [{"task": "a", "capability": "b", "path": "~root/x"}]}, "test.0.path"),
         ({"model": {"path": "a/b", "trust_remote_code": True}}, "model.trust_remote_code"),
