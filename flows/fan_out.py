@@ -202,13 +202,22 @@ class _Dispatch:
         self._sent.append(_Sent(parcel, run.id, attempt, serial))
 
     def _start(self, parcel: Parcel, key: str) -> FlowRun:
-        run = run_deployment(
-            self._name,
-            parameters=parcel.parameters(parcel.items),
-            flow_run_name=parcel.label,
-            timeout=0,
-            idempotency_key=key,
-        )
+        try:
+            run = run_deployment(
+                self._name,
+                parameters=parcel.parameters(parcel.items),
+                flow_run_name=parcel.label,
+                timeout=0,
+                idempotency_key=key,
+            )
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != httpx.codes.CONFLICT:
+                raise
+            msg = (
+                f"the deployment {self._name} refuses this run's parameters; was it made by "
+                f"another version? Run `bids deploy` again ({error.response.text.strip()})"
+            )
+            raise ConfigError(msg) from error
         assert isinstance(run, FlowRun)  # noqa: S101 - a coroutine only in async callers
         return run
 

@@ -10,6 +10,7 @@ the others wait (`ArtifactStore.turn`). What can pass is tried again (see retrie
 
 from __future__ import annotations
 
+import copy
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ from bids_core.progress import Progress
 from tasks.progress import current
 from tasks.retries import may_pass, smaller_after_out_of_memory
 
-__all__ = ["Stage", "StageTask", "look", "may_pass", "peak_memory", "run_stage", "stage_task"]
+__all__ = ["Stage", "StageTask", "look", "peak_memory", "run_stage", "stage_task"]
 
 P = ParamSpec("P")
 
@@ -173,7 +174,9 @@ class StageTask(Task[P, Handle]):
         """Run the task within its time limit; unwraps the state that says `Cached`."""
         limit = self._time_limit(*args, **kwargs)
         if limit is not None and self.timeout_seconds != limit:
-            return self.with_options(timeout_seconds=limit)(*args, **kwargs)
+            limited = copy.copy(self)  # with_options would make it a plain Task
+            limited.timeout_seconds = limit
+            return limited(*args, **kwargs)
         try:
             value = super().__call__(*args, **kwargs)
         except TaskRunTimeoutError as error:
