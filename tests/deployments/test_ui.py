@@ -1,0 +1,116 @@
+"""The Prefect UI's form, in a real browser: filled in, refused, mended, started, watched.
+
+Screenshots go to the folder that BIDS_SCREENSHOTS names (docs/images, for those in the docs).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import stack
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install it)"),
+]
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """A page of a headless browser."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        context = browser.new_context(
+            viewport={"width": 1180, "height": 1000}, reduced_motion="reduce"
+        )
+        context.set_default_timeout(30_000)
+        yield context.new_page()
+        browser.close()
+
+
+@pytest.fixture
+def shots(tmp_path):
+    folder = Path(os.environ.get("BIDS_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def field(scope, *labels):
+    """Return the field of the form under nested labels (`Model`, `Path`)."""
+    for label in labels:
+        names = " or ".join(
+            f"normalize-space()='{name}'" for name in (label, f"{label} (Optional)")
+        )
+        scope = scope.locator(
+            "xpath=.//div[contains(@class,'schema-form-property')]"
+            "[./div[contains(@class,'p-label__header')]"
+            f"//span[contains(@class,'schema-form-property__label')][{names}]]"
+        ).first
+    return scope
+
+
+def fill(scope, value, *labels):
+    field(scope, *labels).locator("textarea, input").first.fill(str(value))
+
+
+def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, project, page, shots):
+    folder, config = project
+    deployment = server.deployment("select-data/pipeline")
+    ui = server.url.removesuffix("/api")
+    form_url = f"{ui}/deployments/deployment/{deployment['id']}/run"
+    page.goto(form_url)
+    form = field(page.locator("body"), "config")
+    field(form, "Model").wait_for()
+    fill(form, "from-the-form", "Name")
+    fill(form, config["model"]["path"], "Model", "Path")
+    page.screenshot(path=shots / "ui-form.png")
+
+    # defaults and choices are those of the model
+    assert field(form, "Selection", "Budget").locator("input").input_value() == "0.15"
+    choices = field(form, "Selection", "Normalization")
+    assert choices.get_by_text("zscore").first.is_visible()
+    assert field(form, "Warmup", "Learning Rate").locator("input").input_value() == "0.00002"
+    assert not field(form, "Model", "Trust Remote Code").locator("input").is_checked()
+
+    field(form, "Pool").get_by_role("button", name="Add item").click()
+    fill(form, "pool/*.jsonl", "Pool", "Path")
+    field(form, "Validation").get_by_role("button", name="Add item").click()
+    for label, value in (
+        ("Path", "validation/add.jsonl"), ("Task", "add"), ("Capability", "math"),
+    ):  # fmt: skip
+        fill(form, value, "Validation", label)
+    fill(form, 1.5, "Selection", "Budget")
+    page.get_by_role("button", name="Submit").click()
+    refusal = field(form, "Selection", "Budget").get_by_text("not valid")
+    refusal.scroll_into_view_if_needed()
+    assert refusal.is_visible()
+    page.screenshot(path=shots / "ui-refused.png")
+    assert page.url.endswith("/run")
+
+    fill(form, 0.25, "Selection", "Budget")
+    for epochs in ("Warmup", "Finetune"):
+        fill(form, 1, epochs, "Epochs")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(form_url.removesuffix("/run"))
+    newest = server.post("/flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=1,
+                         deployments={"id": {"any_": [deployment["id"]]}})[0]  # fmt: skip
+    assert newest["parameters"]["config"]["name"] == "from-the-form"
+    with stack.Worker(server, "cpu", folder=folder):
+        page.goto(f"{ui}/runs/flow-run/{newest['id']}")
+        page.get_by_text("Completed").first.wait_for(timeout=240_000)
+        page.wait_for_timeout(1500)
+        page.screenshot(path=shots / "ui-run.png")
+        page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts")).first.click()
+        page.wait_for_timeout(1500)
+        page.screenshot(path=shots / "ui-artifacts.png")
+    assert (folder / "runs" / "from-the-form" / "report.html").exists()
