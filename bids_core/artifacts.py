@@ -252,6 +252,16 @@ class ArtifactStore:
         finally:
             shutil.rmtree(draft.path, ignore_errors=True)
 
+    def scratch(self, handle: Handle) -> Path:
+        """Return a local folder that outlives a killed computation of an artifact, to go on from.
+
+        Who computes the artifact removes it at the end; `remove_leftovers` does too.
+        """
+        base = Path(self.root) if self._local else _cache_folder()
+        folder = base / ".tmp" / f"{handle.stage}-{handle.fingerprint}-resume"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def ls(self) -> list[Handle]:
         """Return a handle of every artifact in the store, damaged ones included."""
         if not self._fs.exists(self.root):

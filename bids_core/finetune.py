@@ -1,26 +1,60 @@
-"""Fine-tuning on a selected subset."""
+"""Fine-tuning on a selected subset: adapters or all weights, kept as adapter or whole model."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
+import torch
+
+from bids_core.errors import ConfigError
+from bids_core.modeling import add_lora, choose_device, choose_dtype, load_adapter, load_base
+from bids_core.packing import require_packable
 from bids_core.progress import silent
 from bids_core.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from peft import PeftModel
+    from transformers import PreTrainedModel, TrainerCallback
 
-    from bids_core.config import FinetuneConfig
+    from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
 
+ADAPTER: Final = "adapter"
+"""Folder of an artifact that holds an adapter."""
+WHOLE: Final = "model"
+"""Folder of an artifact that holds a whole model."""
+
+
+def trainable_model(
+    config: ModelConfig, lora: LoraConfig, settings: FinetuneConfig, *, seed: int
+) -> tuple[PeftModel | PreTrainedModel, torch.dtype | None]:
+    """Load a model to be trained.
+
+    Returns:
+        The base model with fresh adapters and None; or, with `kind: full`, all weights in float32
+        (updates are too small for half precision) and the dtype to compute in.
+
+    Raises:
+        ModelError: it can not be loaded, or no layer has one of the target names.
+    """
+    if settings.kind == "lora":
+        return add_lora(load_base(config), lora, seed=seed), None
+    dtype = choose_dtype(config.dtype, choose_device(config.device))
+    model = load_base(config.model_copy(update={"dtype": "float32"}))
+    model.requires_grad_(requires_grad=True)
+    torch.manual_seed(seed)
+    return model, None if dtype == torch.float32 else dtype
+
 
 def finetune(
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     examples: Sequence[TokenizedExample],
     settings: FinetuneConfig,
     *,
@@ -28,23 +62,34 @@ def finetune(
     seed: int,
     folder: Path,
     scratch: Path,
+    autocast: torch.dtype | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    run_name: str | None = None,
     on_progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train fresh adapters on the selected examples and save them in `folder`.
+    """Train on the selected examples and save what came out.
 
     Args:
-        model: base model with fresh adapters; trained in place.
+        model: from `trainable_model`; trained in place.
         examples: the selected subset.
         settings: epochs, learning rate and so on.
         pad_token_id: token that fills short rows.
         seed: of the order and dropout.
-        folder: gets the adapter (safetensors).
-        scratch: for temporary files.
+        folder: gets `adapter/` or `model/` (safetensors).
+        scratch: for checkpoints; a killed training goes on from what it left there.
+        autocast: dtype to compute and to save in, where the weights are float32.
+        callbacks: further callbacks of the Trainer.
+        run_name: what loss curves are called.
         on_progress: called with (examples seen, examples in all epochs).
 
     Returns:
         Summary: losses, learning rates and epochs of the steps, tokens, seconds, rows.
+
+    Raises:
+        ModelError: packing is asked for, and the model can not keep examples apart.
     """
+    if settings.packing:
+        require_packable(model, examples)
     log = train(
         model,
         examples,
@@ -52,7 +97,87 @@ def finetune(
         pad_token_id=pad_token_id,
         seed=seed,
         scratch=scratch,
+        packing=settings.packing,
+        autocast=autocast,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        callbacks=callbacks,
+        run_name=run_name,
         on_progress=on_progress,
     )
-    model.save_pretrained(str(folder), safe_serialization=True)
+    _save(model, folder, settings, autocast)
     return {**asdict(log), "n_rows": len(examples)}
+
+
+def _save(model: Any, folder: Path, settings: FinetuneConfig, dtype: torch.dtype | None) -> None:
+    if settings.kind == "lora" and settings.save == "adapter":
+        model.save_pretrained(str(folder / ADAPTER), safe_serialization=True)
+        return
+    whole = model.merge_and_unload() if settings.kind == "lora" else model
+    if dtype is not None:
+        whole = whole.to(dtype)
+    whole.save_pretrained(str(folder / WHOLE), safe_serialization=True)
+
+
+def load_tuned(config: ModelConfig, folder: Path) -> PeftModel | PreTrainedModel:
+    """Load what a fine-tuning left in `folder`, for evaluation.
+
+    Args:
+        config: the base model.
+        folder: that holds `adapter/` or `model/`.
+    """
+    if (folder / ADAPTER).is_dir():
+        return load_adapter(config, folder / ADAPTER, trainable=False)
+    changes = {"path": str(folder / WHOLE), "revision": None, "quantization": "none"}
+    return load_base(config.model_copy(update=changes))
+
+
+def saved_in(folder: Path) -> Path:
+    """Return the folder within an artifact that holds the model or adapter."""
+    return folder / ADAPTER if (folder / ADAPTER).is_dir() else folder / WHOLE
+
+
+def require_reporters(names: Sequence[str]) -> None:
+    """Check that the packages which get loss curves are installed.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for name in names:
+        if find_spec(name) is None and not (name == "tensorboard" and find_spec("tensorboardX")):
+            msg = f"finetune.report_to: {name} is not installed; run `pip install {name}`"
+            raise ConfigError(msg)
+
+
+def loss_curves(names: Sequence[str], *, folder: Path) -> list[TrainerCallback]:
+    """Return transformers' callbacks that report loss curves.
+
+    Args:
+        names: of the packages.
+        folder: gets TensorBoard's files; the others have settings of their own in the environment
+            (WANDB_PROJECT, MLFLOW_TRACKING_URI, TRACKIO_PROJECT).
+
+    Raises:
+        ConfigError: a package is not installed.
+    """
+    from transformers.integrations.integration_utils import (
+        TensorBoardCallback,
+        get_reporting_integration_callbacks,
+    )
+
+    require_reporters(names)
+    found: list[TrainerCallback] = []
+    for name in names:
+        if name == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(log_dir=str(folder))
+            found.append(TensorBoardCallback(tb_writer=writer))  # type: ignore[no-untyped-call]
+        else:
+            (kind,) = get_reporting_integration_callbacks([name])  # type: ignore[no-untyped-call]
+            found.append(kind())
+    return found
+
+
+def file_name(label: str) -> str:
+    """Return a label as the name of a file or folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")

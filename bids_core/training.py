@@ -1,4 +1,4 @@
-"""LoRA training through transformers' Trainer: the same tokens and masks as the gradients see.
+"""Training through transformers' Trainer: the same tokens and masks as the gradients see.
 
 AdamW with a linear schedule. The learning rate of every step is written down as it ran, not as it
 was planned: checkpoint weights are measured from it.
@@ -7,6 +7,7 @@ was planned: checkpoint weights are measured from it.
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,17 @@ from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
 from bids_core.gradients.attention import fast_attention
 from bids_core.gradients.loss import LabelRows, example_losses, output_head
+from bids_core.packing import pack, packed_loss
 from bids_core.progress import silent
+from bids_core.resuming import KeptOrder, Resuming, latest_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from peft import PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel
 
     from bids_core.config import OptimizerConfig
     from bids_core.progress import Progress
@@ -57,46 +62,131 @@ class TrainingLog:
 
 
 def train(
-    model: PeftModel,
+    model: PeftModel | PreTrainedModel,
     examples: Sequence[TokenizedExample],
     settings: OptimizerConfig,
     *,
     pad_token_id: int,
     seed: int,
     scratch: Path,
+    sharded: bool = False,
     on_epoch_end: Callable[[int, PeftModel, torch.optim.Optimizer], None] | None = None,
     on_progress: Progress = silent,
+    packing: bool = False,
+    autocast: torch.dtype | None = None,
+    checkpoint_seconds: float | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    run_name: str | None = None,
 ) -> TrainingLog:
-    """Train the adapters of `model` in place.
+    """Train the trainable parameters of `model` in place.
 
     Args:
-        model: base model with trainable adapters, on its device.
+        model: base model with trainable adapters, or all of it trainable, on its device.
         examples: what to train on.
         settings: epochs, learning rate, batch size and the like.
         pad_token_id: token that fills short rows; carries no loss.
         seed: of the order of the examples and of dropout.
-        scratch: folder for the Trainer's own files.
+        scratch: folder for the Trainer's own files, and for checkpoints if there are any.
+        sharded: shard the model over the processes that train together (FSDP).
         on_epoch_end: called with (epoch from 0, model, optimizer) after each epoch's last step.
         on_progress: called with (examples seen, examples in all epochs).
+        packing: lay the examples of a micro-batch end to end instead of padding them.
+        autocast: dtype to compute in, where the weights are float32.
+        checkpoint_seconds: write a checkpoint into `scratch` about this often, and go on from one
+            that a killed training left there; None: neither.
+        callbacks: further callbacks of the Trainer (loss curves).
+        run_name: what loss curves are called.
 
     Raises:
         NonFiniteError: the loss of a step was NaN or infinite.
     """
-    longest = max(example.n_tokens for example in examples)
-    per_step = min(settings.batch_size, len(examples))
-    micro = max(1, min(per_step, settings.tokens_per_batch // longest))
+    sizes = _sizes(examples, settings, packing=packing)
+    arguments = _arguments(
+        model,
+        settings,
+        sizes,
+        seed=seed,
+        scratch=scratch,
+        bf16=autocast == torch.bfloat16,
+        fp16=autocast == torch.float16,
+        run_name=run_name,
+        **_sharding(sharded=sharded),
+    )
+    watch = _Watch(len(examples), settings.epochs, on_epoch_end, on_progress)
+    trainer = _LabelTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=_Rows(examples),
+        data_collator=_Collator(pad_token_id=pad_token_id, packing=packing),
+        callbacks=[watch, *callbacks],
+    )
+    trainer.remove_callback(_printer())
+    checkpoint = None
+    if checkpoint_seconds is not None:
+        trainer.add_callback(Resuming(trainer, watch.log, checkpoint_seconds, sizes.shape))
+        checkpoint = latest_checkpoint(scratch, sizes.shape)
+    if checkpoint is not None:
+        trainer.go_on_from(checkpoint, watch.log)
+    started, before = time.perf_counter(), watch.log.seconds
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    watch.log.seconds = before + time.perf_counter() - started
+    watch.log.tokens = settings.epochs * sum(example.n_tokens for example in examples)
+    return watch.log
+
+
+def world_size() -> int:
+    """Return how many processes train together (1 unless a launcher says otherwise)."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Examples of a micro-batch, micro-batches of a step and process, steps in all."""
+
+    micro: int
+    accumulation: int
+    steps: int
+
+    @property
+    def shape(self) -> list[int]:
+        """What a checkpoint has to have in common with the training that goes on from it."""
+        return [self.micro, self.accumulation, self.steps, world_size()]
+
+
+def _sizes(
+    examples: Sequence[TokenizedExample], settings: OptimizerConfig, *, packing: bool
+) -> _Sizes:
+    """Split an optimizer step over processes, and into micro-batches within the token budget."""
+    lengths = [example.n_tokens for example in examples]
+    each = math.ceil(sum(lengths) / len(lengths)) if packing else max(lengths)
+    world = world_size()
+    per_step = math.ceil(min(settings.batch_size, len(examples)) / world)
+    micro = max(1, min(per_step, settings.tokens_per_batch // each))
     accumulation = math.ceil(per_step / micro)
     micro = math.ceil(per_step / accumulation)
-    steps = math.ceil(math.ceil(len(examples) / micro) / accumulation) * settings.epochs
+    batches = math.ceil(len(examples) / (micro * world))
+    steps = math.ceil(batches / accumulation) * settings.epochs
+    return _Sizes(micro, accumulation, steps)
+
+
+def _arguments(
+    model: nn.Module,
+    settings: OptimizerConfig,
+    sizes: _Sizes,
+    *,
+    seed: int,
+    scratch: Path,
+    **more: Any,
+) -> TrainingArguments:
     device = next(model.parameters()).device
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(scratch),
         num_train_epochs=settings.epochs,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=accumulation,
+        per_device_train_batch_size=sizes.micro,
+        gradient_accumulation_steps=sizes.accumulation,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        warmup_steps=math.ceil(settings.warmup_ratio * sizes.steps),
         weight_decay=settings.weight_decay,
         adam_beta1=settings.beta1,
         adam_beta2=settings.beta2,
@@ -107,31 +197,37 @@ def train(
         length_column_name="length",
         seed=seed,
         save_strategy="no",
+        save_total_limit=1,
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,  # a NaN must show, not be replaced by the mean so far
         report_to=[],
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
-        use_cpu=device.type == "cpu",
+        # weights that are about to be sharded lie on the CPU, whatever they are computed on
+        use_cpu=device.type == "cpu" and not (world_size() > 1 and torch.cuda.is_available()),
         remove_unused_columns=False,
+        **more,
     )
-    watch = _Watch(len(examples), settings.epochs, on_epoch_end, on_progress)
-    trainer = _LabelTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=_Rows(examples),
-        data_collator=lambda rows: collate(
-            [row["example"] for row in rows], pad_token_id=pad_token_id
-        ),
-        callbacks=[watch],
-    )
-    trainer.remove_callback(_printer())
-    started = time.perf_counter()
-    trainer.train()
-    watch.log.seconds = time.perf_counter() - started
-    watch.log.tokens = settings.epochs * sum(example.n_tokens for example in examples)
-    return watch.log
+
+
+def _sharding(*, sharded: bool) -> dict[str, Any]:
+    """Return the Trainer's settings that shard a model over the processes (FSDP2)."""
+    if not sharded:
+        return {}
+    return {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Collator:
+    """Makes a batch of a micro-batch's rows."""
+
+    pad_token_id: int
+    packing: bool
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        examples = [row["example"] for row in rows]
+        return pack(examples) if self.packing else collate(examples, pad_token_id=self.pad_token_id)
 
 
 class _LabelTrainer(Trainer):
@@ -144,6 +240,7 @@ class _LabelTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.model_accepts_loss_kwargs = True  # the loss below divides by num_items_in_batch
+        self.order: KeptOrder | None = None
 
     def compute_loss(
         self,
@@ -153,11 +250,31 @@ class _LabelTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the summed token loss of a micro-batch, divided by the step's tokens."""
-        rows = LabelRows.of(inputs["labels"])
-        with fast_attention(model, inputs["input_ids"].shape[1]):
-            losses = example_losses(model, inputs, rows, head=output_head(model))
-        total = rows.counts.sum() if num_items_in_batch is None else num_items_in_batch
-        return (losses * rows.counts).sum() / total
+        if "segments" in inputs:
+            summed, n_labels = packed_loss(model, inputs)
+        else:
+            rows = LabelRows.of(inputs["labels"])
+            with fast_attention(model, inputs["input_ids"].shape[1]):
+                losses = example_losses(model, inputs, rows, head=output_head(model))
+            summed, n_labels = (losses * rows.counts).sum(), rows.counts.sum()
+        if num_items_in_batch is None:
+            return summed / n_labels
+        # counted over all processes, whose gradients are then averaged
+        scaled: torch.Tensor = summed * self.accelerator.num_processes / num_items_in_batch
+        return scaled
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> KeptOrder:
+        """Return the Trainer's sampler, whose order a resumed training can draw again."""
+        if self.order is None:
+            plain: Any = super()._get_train_sampler(train_dataset)
+            self.order = KeptOrder(plain)
+        return self.order
+
+    def go_on_from(self, checkpoint: Path, log: TrainingLog) -> None:
+        """Take up what a checkpoint says of the order of the examples, and the log so far."""
+        order = self._get_train_sampler()
+        for name, value in order.restore(checkpoint).items():
+            setattr(log, name, value)
 
 
 def _printer() -> type[TrainerCallback]:
@@ -196,6 +313,12 @@ class _Watch(TrainerCallback):  # its methods have the signature that the Traine
         self._epoch = 0
         self._on_epoch_end = on_epoch_end
         self._on_progress = on_progress
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Count epochs from where the training begins."""
+        self._epoch = state.global_step * self._n_epochs // state.max_steps
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -16,6 +16,7 @@ from pydantic import Field
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import Fraction, PositiveInt, RunConfig, SelectionMethod
 from bids_core.errors import ConfigError
+from bids_core.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.select_data import all_representations
@@ -64,6 +65,7 @@ def compare_methods(
     """
     admit(config)
     ArtifactStore(config.store).require_access()
+    require_reporters(config.finetune.report_to)
     if not config.test:
         msg = "test: a comparison needs held-out rows; add tasks with their files under `test`"
         raise ConfigError(msg)

@@ -12,6 +12,7 @@ from prefect import flow
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
+from bids_core.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.spread import Call, all_gradients, spread_calls
@@ -20,6 +21,7 @@ from tasks.attribution import run_attribution
 from tasks.evaluation import ZERO_SHOT, run_evaluation
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards
+from tasks.identity import training_config
 from tasks.prefect_artifacts import show_run
 from tasks.prepare import load_prepared, prepare_data
 from tasks.representations import (
@@ -51,6 +53,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     """
     admit(config)
     ArtifactStore(config.store).require_access()
+    require_reporters(config.finetune.report_to)
     with run_logs():
         result = _stages(config, until)
         show_run(config, result)
@@ -89,10 +92,12 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 
+    transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
+    target = prepare_data(training_config(config)) if transfer else data
     calls = [
         Call(
             run_finetune,
-            {"data": data, "selection": selections[method], "method": method},
+            {"data": target, "selection": selections[method], "method": method},
             f"finetune {method}",
         )
         for method in methods
@@ -107,7 +112,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     calls = [
         Call(
             run_evaluation,
-            {"data": data, "tuned": model, "method": method},
+            {"data": target, "tuned": model, "method": method},
             f"evaluation {method}",
         )
         for method, model in models.items()

@@ -10,8 +10,8 @@ import pandas as pd
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
 from bids_core.evaluation import evaluate, macro_average
-from bids_core.modeling import load_adapter, load_base, load_tokenizer
-from tasks.finetune import ADAPTER
+from bids_core.finetune import load_tuned
+from bids_core.modeling import load_base, load_tokenizer
 from tasks.identity import model_identity, training_config
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task
@@ -47,11 +47,7 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
-        model = (
-            load_base(config.model)
-            if tuned is None
-            else load_adapter(config.model, tuned.path() / ADAPTER, trainable=False)
-        )
+        model = load_base(config.model) if tuned is None else load_tuned(config.model, tuned.path())
         result = evaluate(
             model,
             load_tokenizer(config.model),
