@@ -56,15 +56,15 @@ def model_folder(name: str) -> str:
     return str(bundled_model("smollm2-135m-instruct")) if name == "smollm2" else name
 
 
-def make_examples(count: int, vocabulary: int) -> list[TokenizedExample]:
-    """Return examples of instruction-like length: median 120 tokens, 20 to 512, half completion."""
+def make_examples(count: int, vocabulary: int, prompt_share: float = 0.5) -> list[TokenizedExample]:
+    """Return examples of instruction-like length: median 120 tokens, 20 to 512."""
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(120), 0.6, count), 20, 512).astype(int)
     examples = []
     for index, length in enumerate(lengths):
         ids = rng.integers(10, vocabulary, length).astype(np.int32)
         labels = ids.copy()
-        labels[: length // 2] = IGNORED_LABEL
+        labels[: int(length * prompt_share)] = IGNORED_LABEL
         examples.append(TokenizedExample(str(index), ids, labels))
     return examples
 
@@ -114,14 +114,36 @@ def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget:
         "LESS loop adam + rademacher": lambda: less_loop(model, examples, moments, rademacher),
         "batch of one, no projection": lambda: single_loop(model, examples),
     }
-    if find_spec("dattri_llm") is not None:
-        import peers
-
-        optimizer = stepped_optimizer(model)
-        every["dattri-llm adam, no projection"] = lambda: (
-            peers.adam_features(model, batches, optimizer) and None
-        )
+    every |= peer_contenders(model, examples, plan, batches, dim)
     return {n: run for n, run in every.items() if not chosen or any(c in n for c in chosen)}
+
+
+def peer_contenders(model: torch.nn.Module, examples: list[TokenizedExample],
+                    plan: list[list[int]], batches: list[dict[str, torch.Tensor]],
+                    dim: int) -> dict[str, Contender]:  # fmt: skip
+    """Return other libraries, those that are installed; only dattri-llm has the Adam update."""
+    import peers
+
+    optimizer = stepped_optimizer(model)
+    known: dict[str, tuple[str, Contender]] = {
+        "dattri-llm adam, no projection": (
+            "dattri_llm",
+            lambda: peers.adam_features(model, batches, optimizer) and None,
+        ),
+        "bergson plain, 16 x 16 a layer": (
+            "bergson",
+            lambda: peers.bergson_gradients(model, examples, plan) and None,
+        ),
+        "dattri plain + its projection": (
+            "dattri",
+            lambda: peers.dattri_gradients(model, batches, dim) and None,
+        ),
+        "traker plain + rademacher": (
+            "trak",
+            lambda: peers.traker_gradients(model, batches, dim) and None,
+        ),
+    }
+    return {name: run for name, (module, run) in known.items() if find_spec(module) is not None}
 
 
 def plain_pass(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> None:
@@ -184,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", help="llama, smollm2 or a folder")
     parser.add_argument("--examples", type=int, default=32)
+    parser.add_argument("--prompt-share", type=float, default=0.5, help="tokens without a label")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dim", type=int, default=8192)
     parser.add_argument("--tokens-per-batch", type=int, default=2048)
@@ -198,7 +221,7 @@ def main() -> None:
     results = []
     for name in args.model or ["llama", "smollm2"]:
         model = load_model(name, getattr(torch, args.dtype))
-        examples = make_examples(args.examples, model.config.vocab_size)
+        examples = make_examples(args.examples, model.config.vocab_size, args.prompt_share)
         runs = contenders(model, examples, args.tokens_per_batch, args.dim, args.only)
         measure({k: v for k, v in runs.items() if "bids" in k and "rademacher" not in k}, 1)
         results += show(name, model, examples, measure(runs, args.rounds, clock))

@@ -1,11 +1,14 @@
-"""dattri-llm's estimators on the benchmarks' models and data; needs the `bench` extra.
+"""Other libraries' estimators on the benchmarks' models and data; needs the `bench` extra.
 
-Each function works at the parameters that the model holds now, on examples of equal length.
+dattri-llm has LESS's feature. dattri, bergson and traker have no Adam update: theirs is the plain
+gradient, projected in their own way. Each function works at the parameters that the model holds
+now.
 """
 
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,3 +111,99 @@ def adam_features(
             ) as streamer:  # fmt: skip
                 found += [dict(block.materialize().data) for _, block, _ in streamer]
     return found
+
+
+def dattri_gradients(
+    model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], dim: int
+) -> list[torch.Tensor]:
+    """Return dattri's projected plain gradients of each batch, as its TracIn takes them."""
+    from dattri.func.projection import random_project
+    from dattri.task import AttributionTask
+
+    def loss(params: dict[str, torch.Tensor], data: Any) -> torch.Tensor:
+        ids, labels = data
+        inputs = {"input_ids": ids[None], "use_cache": False}
+        logits = torch.func.functional_call(model, params, (), inputs).logits[0, :-1]
+        return torch.nn.functional.cross_entropy(logits.float(), labels[1:])
+
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    task = AttributionTask(loss_func=loss, model=model, checkpoints=model.state_dict())
+    gradients = task.get_grad_loss_func(in_dims=(None, 0), layer_name=names, ckpt_idx=0)
+    parameters, _ = task.get_param(ckpt_idx=0, layer_name=names)
+    found = []
+    for batch in batches:
+        grads_BD = gradients(parameters, (batch["input_ids"], batch["labels"]))
+        size = len(grads_BD)
+        project = random_project(
+            grads_BD, size, proj_dim=dim, proj_max_batch_size=8, device="cpu", proj_seed=0
+        )
+        found.append(project(grads_BD, ensemble_id=0))
+    return found
+
+
+def traker_gradients(
+    model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], dim: int
+) -> list[torch.Tensor]:
+    """Return traker's projected plain gradients of each batch; it has no CPU kernel but a loop."""
+    from trak.gradient_computers import FunctionalGradientComputer
+    from trak.modelout_functions import AbstractModelOutput
+    from trak.projectors import BasicProjector, ProjectionType
+
+    class Loss(AbstractModelOutput):
+        def __init__(self) -> None:
+            super().__init__()
+
+        @staticmethod
+        def get_output(model: Any, weights: Any, buffers: Any, ids: Any, labels: Any) -> Any:
+            inputs = {"input_ids": ids[None], "use_cache": False}
+            logits = torch.func.functional_call(model, (weights, buffers), (), inputs).logits
+            return torch.nn.functional.cross_entropy(logits[0, :-1].float(), labels[1:])
+
+        def get_out_to_loss_grad(self, *_: Any) -> Any:
+            raise NotImplementedError
+
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    size = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    device = torch.device("cpu")
+    computer = FunctionalGradientComputer(model, Loss(), size, torch.float32, device, names)
+    project = BasicProjector(size, dim, 0, ProjectionType.rademacher, device, block_size=512)
+    found = []
+    for batch in batches:
+        grads = computer.compute_per_sample_grad((batch["input_ids"], batch["labels"]))
+        flat_BD = torch.cat([grads[name].flatten(1).float() for name in names], dim=1)
+        found.append(project.project(flat_BD, model_id=0))
+    return found
+
+
+def bergson_gradients(
+    model: torch.nn.Module,
+    examples: Sequence[TokenizedExample],
+    plan: Sequence[Sequence[int]],
+    *,
+    side: int = 16,
+) -> dict[str, torch.Tensor]:
+    """Return bergson's plain gradients, each layer projected to `side` x `side` from both sides."""
+    from bergson import CollectorComputer, GradientProcessor, InMemoryCollector
+    from bergson.config.config import IndexConfig
+    from datasets import Dataset
+
+    data = Dataset.from_dict(
+        {
+            "input_ids": [example.input_ids.tolist() for example in examples],
+            "labels": [example.labels.tolist() for example in examples],
+            "length": [example.n_tokens for example in examples],
+        }
+    )
+    layers = {slot.name.removesuffix(".weight") for slot in trainable_slots(model)}
+    with tempfile.TemporaryDirectory() as folder:
+        config = IndexConfig(run_path=f"{folder}/run")
+        Path(f"{folder}/run.part").mkdir()
+        collector = InMemoryCollector(
+            model=model, data=data, cfg=config, target_modules=layers,
+            processor=GradientProcessor(projection_dim=side),
+        )  # fmt: skip
+        batches = [list(rows) for rows in plan]
+        CollectorComputer(
+            model, data, collector=collector, batches=batches, cfg=config
+        ).run_with_collector_hooks()
+    return dict(collector.gradients)
