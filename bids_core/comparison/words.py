@@ -99,7 +99,7 @@ def _difference(row: Mapping[Hashable, Any], what: str) -> str:
     shown = [number(100 * v, 1) if points else number(v) for v in (value, low, high)]
     unit = "percentage points" if points else "nats"
     sign = "+" if value > 0 else ""
-    if low == high:
+    if value == low == high == 0:
         return (
             f"with {row['n_rows']:,} rows not one of {row['n_rows_tested']:,} test rows was "
             "answered better or worse, which does not make them equal"

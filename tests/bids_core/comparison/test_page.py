@@ -1,0 +1,51 @@
+"""The page: whole, escaped, without script or network."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from bids_core.comparison import ComparisonInputs, Results, build_page, compare
+
+
+def inputs(n_rows=(10, 20)):
+    generator = np.random.default_rng(0)
+    rows = [
+        (method, budget, seed, task, f"{task}{i}", float(generator.random() < 0.5), 1.0)
+        for method in ("bids", "<b>less</b>", "random", "sum", "quota")
+        for budget in n_rows
+        for seed in range(2)
+        for task in ("add & sub", "min")
+        for i in range(6)
+    ]
+    columns = ["method", "n_rows", "seed", "task", "row_id", "score", "answer_loss"]
+    samples = pd.DataFrame(rows, columns=columns)
+    found = compare(Results.of(samples, {"add & sub": "math", "min": "logic"}), "bids", draws=200)
+    costs = found.arms[["method", "n_rows"]].assign(
+        tokens=1e4, selection_seconds=0.1, finetune_seconds=10.0, evaluation_seconds=2.0,
+        shared_seconds=np.nan, peak_memory_bytes=1e9,
+    )  # fmt: skip
+    return ComparisonInputs(
+        name="<script>alert(1)</script>", created="2026-01-01T00:00:00+00:00", model="m",
+        n_pool=100, comparison=found, costs=costs, failed=[("less 20", "finetune: <i>no</i>")],
+    )  # fmt: skip
+
+
+def test_the_page_is_whole_and_escaped():
+    page = build_page(inputs())
+    assert "<script" not in page
+    assert "<b>less" not in page
+    assert "<i>no" not in page
+    assert "add &amp; sub" in page
+    assert not re.search(r"https?://(?!www\.w3\.org)", page)
+    for part in ("summary", "methods", "differences", "tasks", "costs", "how"):
+        assert f'id="{part}"' in page
+    assert "Missing here:" in page
+    assert page.count("<svg") == 3
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_one_budget_has_no_line_and_still_a_page():
+    assert 'class="curve"' not in build_page(inputs(n_rows=(10,))).partition("<main>")[2]
