@@ -22,8 +22,8 @@ from bids_core.selection import select
 from flows.deployment.connection import check_server, resources
 from flows.deployment.deployments import flow_name, read_entries
 
-DEPLOYMENTS = {"select-data/pipeline", "select-matrix/selection", "gradient-shards/gpu",
-               "gpu-stage/gpu"}  # fmt: skip
+DEPLOYMENTS = {"select-data/pipeline", "select-matrix/selection", "compare-methods/comparison",
+               "gradient-shards/gpu", "gpu-stage/gpu"}  # fmt: skip
 
 
 def snapshot(server):

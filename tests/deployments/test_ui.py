@@ -98,8 +98,9 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     assert page.url.endswith("/run")
 
     fill(form, 0.25, "Selection", "Budget")
-    for epochs in ("Warmup", "Finetune"):
-        fill(form, 1, epochs, "Epochs")
+    for section in ("Warmup", "Finetune"):
+        fill(form, 1, section, "Epochs")
+        fill(form, 4, section, "Batch Size")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url(form_url.removesuffix("/run"))
     newest = server.post("/flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=1,
@@ -107,10 +108,13 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     assert newest["parameters"]["config"]["name"] == "from-the-form"
     with stack.Worker(server, "cpu", folder=folder):
         page.goto(f"{ui}/runs/flow-run/{newest['id']}")
-        page.get_by_text("Completed").first.wait_for(timeout=240_000)
+        ended = server.wait(newest["id"])
+        assert ended["state_type"] == "COMPLETED", server.logs(newest["id"])
+        heading = page.locator(".page-heading, header").first
+        heading.get_by_text("Completed").wait_for()
         page.wait_for_timeout(1500)
         page.screenshot(path=shots / "ui-run.png")
-        page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts")).first.click()
-        page.wait_for_timeout(1500)
+        page.get_by_text("Artifacts", exact=True).first.click()
+        page.wait_for_timeout(2500)
         page.screenshot(path=shots / "ui-artifacts.png")
     assert (folder / "runs" / "from-the-form" / "report.html").exists()
