@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test faults lint bench clean
 
 setup: $(STAMP)  ## a virtual environment with the tested versions
 
@@ -25,6 +25,9 @@ examples/demo/data/.written: examples/demo/make_data.py examples/make_mmlu.py | 
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest
+
+faults: setup  ## kills servers and workers in the middle of runs; a line for each fault; 15 minutes
+	$(BIN)/python -m pytest tests/faults -m 'faults or not faults'
 
 lint: setup  ## style, types, import contracts
 	$(BIN)/ruff format --check .

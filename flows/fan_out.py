@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 _SLOTS_SECONDS: Final = 30.0  # workers come and go: between two looks at the pool
 _WARN_SECONDS: Final = 60.0
-_CRASHED_SECONDS: Final = 10.0
+_START_SECONDS: Final = 120.0  # a process that starts shows nothing until its first shard
 _RAISED: Final = re.compile(r"exception: (\w+): (.*)", re.DOTALL)
 
 
@@ -94,7 +94,6 @@ class _Sent:
     sign: object = None
     since: float = field(default_factory=time.monotonic)
     held: set[str] = field(default_factory=set)
-    crashed_at: float | None = None
 
 
 def hand_out(
@@ -233,22 +232,12 @@ class _Dispatch:
         run = _asked(lambda: self._client.read_flow_run(sent.run_id))
         if run is None or run.state is None:
             return  # the server is away: the worker goes on, and the store shows it
-        if not run.state.is_final():
-            sent.crashed_at = None
-            if self._is_lost(sent, run.state):
-                silent = f"no sign of life for {self._execution.lost_after:g} s"
-                logger.warning("%s: %s; its worker counts as lost", sent.parcel.label, silent)
-                lost = Crashed(message=f"Worker lost: {silent}")
-                _asked(lambda: self._client.set_flow_run_state(sent.run_id, lost, force=True))
-        elif run.state.type != StateType.CRASHED or self._stays_crashed(sent):
+        if run.state.is_final():
             self._again(sent, run.state)
-
-    @staticmethod
-    def _stays_crashed(sent: _Sent) -> bool:
-        """Give an automation of the server time to run a crashed flow run again by itself."""
-        if sent.crashed_at is None:
-            sent.crashed_at = time.monotonic()
-        return time.monotonic() - sent.crashed_at > _CRASHED_SECONDS
+        elif self._is_lost(sent, run.state):
+            lost = Crashed(message="its worker gave no sign of life and counts as lost")
+            _asked(lambda: self._client.set_flow_run_state(sent.run_id, lost, force=True))
+            self._again(sent, lost)
 
     def _all_whole(self, sent: _Sent) -> bool:
         """Check the bytes of what is there; forget what is damaged, so that it is made again."""
@@ -266,7 +255,9 @@ class _Dispatch:
         sign = (state.id, frozenset(sent.held), locks)
         if sign != sent.sign:
             sent.sign, sent.since = sign, time.monotonic()
-        return time.monotonic() - sent.since > self._execution.lost_after
+        shown = bool(sent.held) or any(locks)
+        allowed = self._execution.lost_after + (0.0 if shown else _START_SECONDS)
+        return time.monotonic() - sent.since > allowed
 
     def _again(self, sent: _Sent, state: State[Any]) -> None:
         """Hand out what is left of a parcel, or give up."""

@@ -35,6 +35,8 @@ RETRY: Final = "bids: run a crashed run again"
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
 ATTEMPTS: Final = 3
+# what these hand to workers (gradient-shards, gpu-stage), they hand out again themselves
+PARENTS: Final = ("select-data", "select-matrix", "compare-methods")
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
 _BODY: Final = """{{ flow.name }}: {{ flow_run.name }} ended {{ flow_run.state.name }}
 {{ flow_run.state.message }}
@@ -63,13 +65,16 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
     return changes
 
 
-def _watched(**labels: Any) -> dict[str, Any]:
-    """Return what makes a trigger look at our runs only, each by itself."""
+def _watched(*, flows: tuple[str, ...] = (), **labels: Any) -> dict[str, Any]:
+    """Return what makes a trigger look at our runs only (of some flows), each by itself."""
+    related: list[dict[str, str | list[str]]] = [
+        {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+    ]
+    if flows:
+        related.append({"prefect.resource.name": list(flows), "prefect.resource.role": "flow"})
     return {
         "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", **labels}),
-        "match_related": ResourceSpecification(
-            {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
-        ),
+        "match_related": [ResourceSpecification(resource) for resource in related],
         "for_each": {"prefect.resource.id"},
     }
 
@@ -105,7 +110,7 @@ def _retry() -> AutomationCore:
         trigger=EventTrigger(
             posture=Posture.Reactive,
             expect={"prefect.flow-run.Crashed"},
-            **_watched(**{"prefect.run-count": attempts}),
+            **_watched(flows=PARENTS, **{"prefect.run-count": attempts}),
         ),
         actions=[
             ChangeFlowRunState(
