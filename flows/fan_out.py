@@ -235,7 +235,7 @@ class _Dispatch:
         if run.state.is_final():
             self._again(sent, run.state)
         elif self._is_lost(sent, run.state):
-            lost = Crashed(message="its worker gave no sign of life and counts as lost")
+            lost: State[Any] = Crashed(message="its worker gave no sign of life and counts as lost")
             _asked(lambda: self._client.set_flow_run_state(sent.run_id, lost, force=True))
             self._again(sent, lost)
 
