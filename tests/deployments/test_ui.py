@@ -73,6 +73,7 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     field(form, "Model").wait_for()
     fill(form, "from-the-form", "Name")
     fill(form, config["model"]["path"], "Model", "Path")
+    page.wait_for_timeout(500)
     page.screenshot(path=shots / "ui-form.png")
 
     # defaults and choices are those of the model
@@ -112,9 +113,8 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
         assert ended["state_type"] == "COMPLETED", server.logs(newest["id"])
         heading = page.locator(".page-heading, header").first
         heading.get_by_text("Completed").wait_for()
-        page.wait_for_timeout(1500)
+        page.get_by_text("Artifacts", exact=True).last.click()
+        page.get_by_text("from-the-form-picks").first.wait_for()
+        page.wait_for_timeout(1500)  # the graph of stages draws itself
         page.screenshot(path=shots / "ui-run.png")
-        page.get_by_text("Artifacts", exact=True).first.click()
-        page.wait_for_timeout(2500)
-        page.screenshot(path=shots / "ui-artifacts.png")
     assert (folder / "runs" / "from-the-form" / "report.html").exists()
