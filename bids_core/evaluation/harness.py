@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bids_core.config import TestTask
+    from bids_core.evaluation.judges import Judge
     from bids_core.evaluation.likelihood import Scored
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
@@ -40,7 +41,8 @@ class TaskResult:
     Args:
         score: mean of the row scores.
         stderr: its standard error; NaN for a single row.
-        correct: whether the row was answered as the reference.
+        more: other metrics of the task, by lm-eval's names.
+        row_scores: score of each row, from 0 to 1.
         predictions: the answer; None where the answer pattern matched nothing.
         generations: the whole generated text; None for multiple choice.
         references: score of the reference answer.
@@ -48,7 +50,8 @@ class TaskResult:
 
     score: float
     stderr: float
-    correct: list[bool]
+    more: dict[str, float]
+    row_scores: list[float]
     predictions: list[str | None]
     generations: list[str | None]
     references: list[Scored]
@@ -63,6 +66,7 @@ def run_tasks(
     stop_ids: Sequence[int],
     tokens_per_batch: int,
     on_progress: Progress,
+    judges: Mapping[str, Judge] | None = None,
 ) -> dict[str, TaskResult]:
     """Run lm-eval's evaluator over all tasks at once.
 
@@ -74,12 +78,16 @@ def run_tasks(
         stop_ids: token ids that end an answer.
         tokens_per_batch: padded tokens of one forward pass.
         on_progress: called at the pace of each kind of request with (requests done, all).
+        judges: what scores generations, by task; those without one are compared.
 
     Returns:
         The result of each task, by name.
     """
     with offline_and_quiet():
-        row_tasks = {task.task: RowTask(task, rows[task.task]) for task in tasks}
+        row_tasks = {
+            task.task: RowTask(task, rows[task.task], (judges or {}).get(task.task))
+            for task in tasks
+        }
         wrapped = RowModel(
             model,
             tokenizer,
@@ -106,7 +114,10 @@ def _result(task: RowTask, results: Mapping[str, Any], model: RowModel) -> TaskR
     return TaskResult(
         score=float(found[f"{metric},none"]),
         stderr=float("nan") if stderr == "N/A" else float(stderr),  # N/A for a single row
-        correct=[sample[metric] == 1.0 for sample in samples],
+        more={
+            other: float(found[f"{other},none"]) for other in task.aggregation() if other != metric
+        },
+        row_scores=[float(sample[metric]) for sample in samples],
         predictions=[
             task.predicted(sample["doc"], answer)
             for sample, answer in zip(samples, answers, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lm_eval.models.huggingface import HFLM
 
 from bids_core.evaluation.choices import choice_log_likelihoods
-from bids_core.evaluation.generation import generate
+from bids_core.evaluation.generation import StopTexts, cut_at, generate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,14 +90,18 @@ class RowModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
             max_new_tokens=[int(request.args[1]["max_gen_toks"]) for request in requests],
             stop_ids=self._stop_ids,
             tokens_per_batch=self._tokens_per_batch,
+            stop_texts=StopTexts([request.args[1]["until"] for request in requests], self._decode),
             on_progress=self._on_progress,
         )
         texts = []
         for request, row, answer in zip(requests, rows, answers, strict=True):
             self.references[request.task_name, request.doc["index"]] = answer.reference
-            text = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+            text = cut_at(self._decode(answer.tokens), request.args[1]["until"])
             texts.append(text.lstrip().removeprefix(row.opening))
         return texts
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _row(self, request: Instance) -> EvaluationRow:
         row: EvaluationRow = self._rows[request.task_name][request.doc["index"]]

@@ -5,7 +5,7 @@ This module imports lm-eval (3.4 s); import it where it is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from lm_eval.api.instance import Instance
@@ -13,14 +13,30 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import Task, TaskConfig
 
 from bids_core.evaluation.answers import compile_pattern, extract_answer
+from bids_core.evaluation.judges import MAIN_METRIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bids_core.config import TestTask
+    from bids_core.evaluation.judges import Judge
     from bids_core.evaluation.rows import EvaluationRow
 
 Documents = list[dict[str, Any]]
+
+
+def instruction_share(rows: Sequence[Sequence[bool]]) -> float:
+    """Return the share of instructions followed, over the instructions of all rows."""
+    return float(np.mean([followed for row in rows for followed in row]))
+
+
+IFEVAL_METRICS: Final = {
+    "prompt_level_strict_acc": mean,
+    "inst_level_strict_acc": instruction_share,
+    "prompt_level_loose_acc": mean,
+    "inst_level_loose_acc": instruction_share,
+}
+"""IFEval's metrics (the main one first), and how rows add up to them."""
 
 
 class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
@@ -29,14 +45,20 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
     Args:
         task: name, metric and answer pattern.
         rows: the documents.
+        judge: what scores a generation; None for multiple choice.
     """
 
     VERSION = 1
 
-    def __init__(self, task: TestTask, rows: Sequence[EvaluationRow]) -> None:
+    def __init__(
+        self, task: TestTask, rows: Sequence[EvaluationRow], judge: Judge | None = None
+    ) -> None:
         is_choice = task.metric == "multiple_choice"
         self.OUTPUT_TYPE = "multiple_choice" if is_choice else "generate_until"
-        self.metric = "acc" if is_choice else "exact_match"
+        self.metric = MAIN_METRIC[task.metric]
+        self._metrics = list(IFEVAL_METRICS) if task.metric == "ifeval" else [self.metric]
+        self._rows = rows
+        self._judge = judge
         self._pattern = compile_pattern(task)
         self._documents = [_document(index, row) for index, row in enumerate(rows)]
         super().__init__()
@@ -46,7 +68,11 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
             num_fewshot=0,
             generation_kwargs=None
             if is_choice
-            else {"until": [], "max_gen_toks": task.max_new_tokens, "do_sample": False},
+            else {
+                "until": list(task.stop),
+                "max_gen_toks": task.max_new_tokens,
+                "do_sample": False,
+            },
         )
 
     def download(self, *_: object, **__: object) -> None:
@@ -97,8 +123,10 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
             for position, pair in enumerate(arguments)
         ]
 
-    def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, float]:
+    def process_results(self, doc: Mapping[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """Score one row."""
+        if self._judge is not None:
+            return self._judge(self._rows[doc["index"]], results[0])
         return {self.metric: float(self.predicted(doc, results) == doc["reference"])}
 
     def predicted(self, doc: Mapping[str, Any], results: Sequence[Any]) -> str | None:
@@ -110,11 +138,11 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
 
     def aggregation(self) -> dict[str, Any]:
         """Return how row scores become a task score."""
-        return {self.metric: mean}
+        return {name: IFEVAL_METRICS.get(name, mean) for name in self._metrics}
 
     def higher_is_better(self) -> dict[str, bool]:
         """Say that a higher score is better."""
-        return {self.metric: True}
+        return dict.fromkeys(self._metrics, True)
 
 
 def _document(index: int, row: EvaluationRow) -> dict[str, Any]:

@@ -10,7 +10,7 @@ first forward pass.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
+from bids_core.evaluation.judges import JUDGED
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ class EvaluationRow:
         prompt_text: the same, as text.
         opening: what the chat template writes between the prompt and the answer (the blank
             `<think>` block of some), nearly always nothing.
-        reference: the answer to compare with.
+        reference: the answer to compare with; blank for a judged row that has none.
         choices: answer options (multiple choice), else empty.
         choice_examples: the tokens of each option after the prompt; labels on the option alone.
+        fields: the row as in the file.
     """
 
     location: str
@@ -62,6 +64,7 @@ class EvaluationRow:
     reference: str
     choices: tuple[str, ...] = ()
     choice_examples: tuple[TokenizedExample, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
 
     @property
     def row_id(self) -> str:
@@ -118,8 +121,14 @@ def _row(
     location = str(record["location"])
     messages = from_json(record["messages"])
     text = completion_text(messages)
+    fields = json.loads(record["fields"]) if isinstance(record.get("fields"), str) else {}
     if not text.strip() or not (example.labels != IGNORED_LABEL).any():
-        msg = f"{location}: test task {task.task!r}: there is no reference answer; add one"
+        if task.metric in JUDGED:
+            return _without_reference(example, location, fields, tokenizer)
+        msg = (
+            f"{location}: test task {task.task!r}: there is no reference answer, which metric "
+            f"{task.metric} needs; add one, or use metric generation, code or ifeval"
+        )
         raise DataError(msg)
     start, end = last_completion(example.labels)
     before, found, _ = _decode(tokenizer, example.input_ids[start:end]).partition(text.strip())
@@ -131,10 +140,32 @@ def _row(
         prompt_text=_decode(tokenizer, example.input_ids[:start]),
         opening=before.lstrip() if found else "",
         reference=text.strip(),
+        fields=fields,
     )
+    if task.metric in JUDGED:
+        return row
     if task.metric == "multiple_choice":
         return _with_choices(row, record.get("choices"), messages, tokenizer)
     return replace(row, reference=_reference(text, pattern, task, location))
+
+
+def _without_reference(
+    example: TokenizedExample,
+    location: str,
+    fields: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+) -> EvaluationRow:
+    """Make a row that is all prompt."""
+    return EvaluationRow(
+        location=location,
+        example=example,
+        last=example,
+        prompt=tuple(example.input_ids.tolist()),
+        prompt_text=_decode(tokenizer, example.input_ids),
+        opening="",
+        reference="",
+        fields=fields,
+    )
 
 
 def last_completion(labels: npt.NDArray[np.int32]) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -11,11 +13,12 @@ import pandas as pd
 
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import majority_score
-from bids_core.evaluation.rows import rows_of_task, stop_tokens
+from bids_core.evaluation.plan import plan_tasks
+from bids_core.evaluation.rows import stop_tokens
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
     from peft import PeftModel
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
     from bids_core.config import TestTask
     from bids_core.data import Split
     from bids_core.evaluation.harness import TaskResult
+    from bids_core.evaluation.plan import Plan
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
+    from bids_core.sandbox import Limits
 
 
 ANSWER_LOSS: Final = "answer_loss"
@@ -42,10 +47,13 @@ class Evaluation:
         scores: one row a task: task, capability, metric, n, score and stderr (lm-eval's), majority
             (score of always answering the most frequent reference answer), answer_loss (mean over
             examples of the mean token cross-entropy over the completion, nats), answer_loss_stderr.
-            Score, stderr and majority are NaN where the metric is `answer_loss`.
-        samples: one row a test example: row_id, task, prompt (shortened), reference, prediction
-            (None where the answer pattern matched nothing), generation (the whole text; None for
-            multiple choice), correct, answer_loss.
+            Score and stderr are NaN where the metric is `answer_loss`, the losses where no row has
+            a reference answer, majority in both cases. `more`: other metrics of the task, as JSON;
+            None if it has none.
+        samples: one row a test example: row_id, task, prompt (shortened), reference (blank if it
+            has none), prediction (None where the answer pattern matched nothing), generation (the
+            whole text; None for multiple choice), score (from 0 to 1), correct (it is 1),
+            answer_loss.
     """
 
     scores: pd.DataFrame
@@ -59,6 +67,7 @@ def evaluate(
     tasks: Sequence[TestTask],
     *,
     tokens_per_batch: int,
+    code_limits: Limits | None = None,
     on_progress: Progress = silent,
 ) -> Evaluation:
     """Evaluate a model through lm-eval on our own test rows, without the network.
@@ -72,25 +81,26 @@ def evaluate(
         split: the test split.
         tasks: what to score, and how.
         tokens_per_batch: padded tokens of one forward pass.
+        code_limits: what a generated program may use; None: generated code is not run.
         on_progress: called with (done, all), counted in generations, choices, and rows whose
             answer loss takes a pass of its own (earlier turns, truncated answers).
 
     Raises:
-        DataError: there is nothing to evaluate, or a row can not be scored; before any forward
-            pass.
-        ConfigError: an answer pattern is not a regular expression.
+        DataError: there is nothing to evaluate, or a row can not be scored, before any forward
+            pass; or a scorer fails on an answer.
+        ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
+            may not be run.
     """
     if split.frame.empty or not tasks:
         msg = "there are no test rows to evaluate on; add tasks with rows under `test`"
         raise DataError(msg)
     causal = cast("PreTrainedModel", model)  # a model with adapters is called like its base
     longest = getattr(causal.config, "max_position_embeddings", None)
-    rows = {
-        task.task: rows_of_task(split, task, tokenizer, max_positions=longest) for task in tasks
-    }
-    with _evaluation_mode(causal, tokenizer):
+    plan = plan_tasks(split, tokenizer, tasks, max_positions=longest, code_limits=code_limits)
+    rows = plan.rows
+    with evaluation_mode(causal, tokenizer):
         results, losses = _forward(
-            causal, tokenizer, rows, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
+            causal, tokenizer, plan, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
         )
     samples = [_samples(rows[name], name, results.get(name), losses[name]) for name in rows]
     scores = [
@@ -102,7 +112,7 @@ def evaluate(
 def _forward(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Mapping[str, list[EvaluationRow]],
+    plan: Plan,
     tasks: Sequence[TestTask],
     *,
     tokens_per_batch: int,
@@ -112,6 +122,7 @@ def _forward(
     from bids_core.evaluation.harness import run_tasks
     from bids_core.evaluation.likelihood import answer_losses
 
+    rows = plan.rows
     everything = [row for group in rows.values() for row in group]
     answered = [task for task in tasks if task.metric != ANSWER_LOSS]
     asked = [row for task in answered for row in rows[task.task]]
@@ -129,6 +140,7 @@ def _forward(
             stop_ids=stop_tokens(asked, tokenizer, _configured_stops(model)),
             tokens_per_batch=tokens_per_batch,
             on_progress=progress.step,
+            judges=plan.judges,
         )
     separate = answer_losses(
         model,
@@ -139,7 +151,8 @@ def _forward(
     known = {row.row_id: loss for row, loss in zip(remaining, separate, strict=True)}
     for name, result in results.items():
         for row, scored in zip(rows[name], result.references, strict=True):
-            known.setdefault(row.row_id, -scored.log_likelihood / scored.n_tokens)
+            n_tokens = scored.n_tokens or math.nan  # a row without a reference has no loss
+            known.setdefault(row.row_id, -scored.log_likelihood / n_tokens)
     losses = {name: np.array([known[row.row_id] for row in group]) for name, group in rows.items()}
     return results, losses
 
@@ -181,7 +194,11 @@ def _samples(
             "reference": [row.reference for row in rows],
             "prediction": result.predictions if result else None,
             "generation": result.generations if result else None,
-            "correct": pd.array(result.correct if result else [None] * len(rows), "boolean"),
+            "score": result.row_scores if result else np.nan,
+            "correct": pd.array(
+                [score == 1.0 for score in result.row_scores] if result else [None] * len(rows),
+                "boolean",
+            ),
             "answer_loss": losses,
         }
     )
@@ -197,7 +214,9 @@ def _score(
     result: TaskResult | None,
     losses: npt.NDArray[np.float64],
 ) -> dict[str, Any]:
-    several = len(rows) > 1  # a single row has no standard error
+    known = losses[~np.isnan(losses)]
+    several = len(known) > 1  # a single row has no standard error
+    references = [row.reference for row in rows]
     return {
         "task": task.task,
         "capability": task.capability,
@@ -205,14 +224,15 @@ def _score(
         "n": len(rows),
         "score": result.score if result else np.nan,
         "stderr": result.stderr if result else np.nan,
-        "majority": majority_score([row.reference for row in rows]) if result else np.nan,
-        "answer_loss": float(losses.mean()),
-        "answer_loss_stderr": float(losses.std(ddof=1) / len(rows) ** 0.5) if several else np.nan,
+        "majority": majority_score(references) if result and all(references) else np.nan,
+        "answer_loss": float(known.mean()) if len(known) else np.nan,
+        "answer_loss_stderr": float(known.std(ddof=1) / len(known) ** 0.5) if several else np.nan,
+        "more": json.dumps(result.more) if result and result.more else None,
     }
 
 
 @contextlib.contextmanager
-def _evaluation_mode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+def evaluation_mode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
     """Switch dropout off, and put back afterwards what lm-eval's model may set."""
     was_training = {module for module in model.modules() if module.training}
     padding_side, pad_token = tokenizer.padding_side, tokenizer.pad_token

@@ -36,7 +36,7 @@ def test_frames(model, tokenizer, split, tasks):
     scores = found.scores.set_index("task")
     assert list(found.scores.columns) == [
         "task", "capability", "metric", "n", "score", "stderr", "majority", "answer_loss",
-        "answer_loss_stderr",
+        "answer_loss_stderr", "more",
     ]  # fmt: skip
     assert scores["n"].to_dict() == {"sums": 6, "quiz": 5}
     assert scores.loc["quiz", "majority"] == pytest.approx(0.6)

@@ -1,0 +1,60 @@
+"""What can be known of an evaluation before there is a model: rows, judges, the sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bids_core.evaluation.judges import make_judge
+from bids_core.evaluation.rows import rows_of_task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from bids_core.config import TestTask
+    from bids_core.data import Split
+    from bids_core.evaluation.judges import Judge
+    from bids_core.evaluation.rows import EvaluationRow
+    from bids_core.sandbox import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What some tasks are made of.
+
+    Args:
+        rows: test rows of each task.
+        judges: what scores the generations of each task that generates.
+    """
+
+    rows: dict[str, list[EvaluationRow]]
+    judges: dict[str, Judge]
+
+
+def plan_tasks(
+    split: Split,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[TestTask],
+    *,
+    max_positions: int | None,
+    code_limits: Limits | None,
+) -> Plan:
+    """Make the rows, import the scorers and try them, build the sandbox; see `evaluate`.
+
+    Raises:
+        DataError: a row can not be scored, or a scorer fails on the first reference answer.
+        ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
+            may not be run.
+    """
+    rows = {
+        task.task: rows_of_task(split, task, tokenizer, max_positions=max_positions)
+        for task in tasks
+    }
+    judges = {
+        task.task: make_judge(task, rows[task.task], code_limits=code_limits)
+        for task in tasks
+        if task.metric not in {"multiple_choice", "answer_loss"}
+    }
+    return Plan(rows, judges)
