@@ -6,6 +6,7 @@ was planned: checkpoint weights are measured from it.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from bids_core.config import OptimizerConfig
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -352,7 +355,12 @@ class _Watch(TrainerCallback):  # its methods have the signature that the Traine
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hand the model and the optimizer over, and count the epoch."""
+        """Hand the model and the optimizer over, tell the epoch's loss, and count the epoch."""
+        epochs = zip(self.log.losses, self.log.epochs, strict=False)  # a last loss may come later
+        losses = [loss for loss, epoch in epochs if epoch == self._epoch]
+        if losses:
+            mean = sum(losses) / len(losses)
+            logger.info("epoch %d of %d: loss %.4f", self._epoch + 1, self._n_epochs, mean)
         if self._on_epoch_end is not None:
             self._on_epoch_end(self._epoch, kwargs["model"], kwargs["optimizer"])
         self._epoch += 1
