@@ -126,11 +126,11 @@ def _retry() -> AutomationCore:
 def _notify(block_id: UUID) -> AutomationCore:
     return AutomationCore(
         name=NOTIFY,
-        description="Tells the webhook about every run that failed or crashed.",
+        description="Tells the webhook about every run that failed or crashed, not about parts of one.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            **_watched(),
+            **_watched(flows=PARENTS),
         ),
         actions=[
             SendNotification(

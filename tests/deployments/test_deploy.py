@@ -184,7 +184,9 @@ def test_a_wrong_name_is_refused_with_the_right_ones():
 
 
 def test_the_nightly_example_is_a_valid_configuration():
-    entries = {flow_name(entry): entry for entry in read_entries()}
+    listed = read_entries()
+    entries = {flow_name(entry): entry for entry in listed}
+    assert len(entries) == len(listed)
     assert set(entries) >= DEPLOYMENTS
     nightly = entries["select-data/pipeline"]["schedules"][0]
     assert nightly["active"] is False
