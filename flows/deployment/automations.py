@@ -126,7 +126,7 @@ def _retry() -> AutomationCore:
 def _notify(block_id: UUID) -> AutomationCore:
     return AutomationCore(
         name=NOTIFY,
-        description="Tells the webhook about every run that failed or crashed, not about parts of one.",
+        description="Tells the webhook about runs that failed or crashed, not about parts of runs.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
