@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test faults lint bench clean
+.PHONY: setup demo test faults lint stack bench clean
 
 setup: $(STAMP)  ## a virtual environment with the tested versions
 
@@ -34,6 +34,9 @@ lint: setup  ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+stack: setup  ## the stack of docker/compose.yaml without containers: PostgreSQL, Redis, auth, two workers
+	BIDS_TEST_STACK=1 $(BIN)/python -m pytest tests/deployments/test_native_stack.py
 
 bench: setup  ## benchmarks, one after the other; prints ratios
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done

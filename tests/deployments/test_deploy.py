@@ -110,6 +110,7 @@ def test_again_changes_nothing_but_what_was_asked_for(second_deploy):
     assert after == before
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.server
 def test_runs_end_completed_on_one_worker_of_each_pool(server, second_deploy, project, webhook):
     folder, config = project

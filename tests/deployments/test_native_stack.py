@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def compose_environment():
     bool(stack.missing_programs("postgres", "redis-server")),
     reason="PostgreSQL and Redis are not installed (apt-get install postgresql redis-server)",
 )
+@pytest.mark.skipif(
+    not os.environ.get("BIDS_TEST_STACK"), reason="takes minutes: `make stack` runs it"
+)
+@pytest.mark.timeout(900)
 @pytest.mark.server
 def test_the_split_stack_with_auth_completes_a_run(tmp_path, project):
     pytest.importorskip("prefect_redis", reason="prefect-redis is not installed: .[server]")

@@ -17,6 +17,7 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.server,
     pytest.mark.browser,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install it)"),
 ]
 
