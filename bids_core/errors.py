@@ -48,3 +48,7 @@ class StageTimeoutError(BidsError):
 
 class WorkerError(BidsError):
     """Work that was handed to workers did not get done."""
+
+
+class PublishError(BidsError):
+    """Selected data could not be sent where the configuration asks for."""

@@ -13,6 +13,7 @@ from prefect import flow
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
 from bids_core.finetune import require_reporters
+from bids_core.publishing import require_publishers
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.spread import Call, all_gradients, spread_calls
@@ -54,6 +55,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     admit(config)
     ArtifactStore(config.store).require_access()
     require_reporters(config.finetune.report_to)
+    require_publishers(config.output)
     with run_logs():
         result = _stages(config, until)
         show_run(config, result)

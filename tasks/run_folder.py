@@ -9,7 +9,7 @@ import time
 import uuid
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pandas as pd
 from prefect import task
@@ -24,10 +24,8 @@ from tasks.evaluation import SAMPLES, read_scores
 from tasks.prepare import load_prepared
 from tasks.progress import current
 from tasks.report_inputs import all_rejects, collect, stage_timings
+from tasks.selected_data import publish, write_selected
 from tasks.selection import read_selection
-
-if TYPE_CHECKING:
-    from bids_core.data import PreparedData
 
 MANIFEST: Final = "manifest.json"
 
@@ -90,6 +88,8 @@ def gather_run(config: RunConfig, result: RunResult) -> RunResult:
     """Write the run folder."""
     started = time.perf_counter()
     result = write_run_folder(config, result)
+    if result.selections and result.folder is not None:
+        publish(config, result.selections, result.folder)
     current().end("report", seconds=time.perf_counter() - started, cached=False)
     return result
 
@@ -104,7 +104,9 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         lines = (json.dumps(asdict(reject)) for reject in all_rejects(data, result.matrix))
         replace_file(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
         if result.selections:
-            _write_selected(config, data, result, folder)
+            write_selected(config, data, result.selections, folder)
+            main = read_selection(result.selections[config.selection.method])
+            main.to_parquet(folder / "ranking.parquet", index=False)
     if result.scores:
         read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)
         samples = [
@@ -117,32 +119,6 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         replace_file(folder / "report.html", build_report(collect(config, result)))
     replace_file(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
     return result
-
-
-def _write_selected(config: RunConfig, data: PreparedData, result: RunResult, folder: Path) -> None:
-    """Write every method's picks as JSONL, and the main one's as a `datasets` folder too."""
-    from datasets import Dataset
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    frame = data.train.frame
-    messages = dict(zip(frame["row_id"], frame["messages"], strict=True))
-    aside = folder / f".selected-{uuid.uuid4().hex}"
-    aside.mkdir()
-    for method, handle in result.selections.items():
-        picks = read_selection(handle)
-        rows = [
-            {"messages": json.loads(messages[pick["row_id"]]), **pick}
-            for pick in picks[["row_id", "source", "rank"]].to_dict(orient="records")
-        ]
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
-        (aside / f"{method}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        if method == config.selection.method:
-            picks.to_parquet(folder / "ranking.parquet", index=False)
-            Dataset.from_list(rows).save_to_disk(str(aside / "dataset"))
-    target = folder / "selected"
-    shutil.rmtree(target, ignore_errors=True)
-    aside.rename(target)
 
 
 def _write_analysis(analysis: Handle, folder: Path) -> None:

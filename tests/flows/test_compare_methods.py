@@ -78,7 +78,7 @@ def test_a_comparison_and_the_same_one_again(project):
 
     _, again = run(project)
     assert again.computed == {"comparison": 1}
-    single, recorder = select(project, "selection.budget=8", "selection.compare=[]")
+    single, recorder = select(project, "selection.budget=0.25", "selection.compare=[]")
     assert recorder.computed == {"analysis": 1, "report": 1}  # a single run finds the cells' work
     assert single.tuned["bids"] == cells["bids", 8, 0].tuned
 
