@@ -238,7 +238,7 @@ class ArtifactStore:
                 "inputs": dict(inputs),
                 "seed": seed,
                 "summary": draft.summary,
-                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
                 "seconds": round(time.time() - started, 3),
                 "versions": versions(),
                 "git_revision": git_revision(),

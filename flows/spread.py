@@ -100,7 +100,7 @@ class _Queue:
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
     """Compute the features of every shard of both splits at every checkpoint."""
     plan = _plan(config, data)
-    progress = GradientProgress(sum(shard.stop - shard.start for shard in plan))
+    progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
     else:

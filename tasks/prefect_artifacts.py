@@ -56,10 +56,12 @@ class GradientProgress:
     """Examples done, of all shards of all checkpoints, as a progress artifact.
 
     Args:
+        config: of the run.
         total: examples, counted once a checkpoint.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, config: RunConfig, total: int) -> None:
+        self._key = _key(config, "gradients")
         self._total = total
         self._cached = self._computed = self._within = 0
         self._seen: set[Shard] = set()
@@ -97,6 +99,9 @@ class GradientProgress:
         done = self._computed + self._within
         seconds = time.monotonic() - self._started
         text = describe(done, self._total - self._cached, "examples", seconds)
+        if self._cached + self._computed == self._total:
+            rate = done / max(seconds, 1e-9)
+            text = f"{done} examples in {duration(seconds)}, {rate:.1f}/s"
         return f"{text}; {self._cached} were in the store" if self._cached else text
 
     def _new_rows(self, shard: Shard) -> int:
@@ -120,9 +125,7 @@ class GradientProgress:
 
     def _publish(self, percent: float) -> None:
         if self._artifact is None:
-            made: Any = create_progress_artifact(
-                percent, key="gradients-progress", description=self.words()
-            )
+            made: Any = create_progress_artifact(percent, key=self._key, description=self.words())
             self._artifact = made
         else:
             update_progress_artifact(self._artifact, percent, description=self.words())
@@ -213,17 +216,28 @@ def _summary(config: RunConfig, result: RunResult) -> str:
 
 
 def _picks(result: RunResult, method: str) -> list[dict[str, Any]]:
-    picks = read_selection(result.selections[method]).head(_PICKS_SHOWN)
+    picks = read_selection(result.selections[method]).head(_PICKS_SHOWN).round(3)
     texts: dict[str, str] = {}
     if result.data is not None:
         frame = load_prepared(result.data).train.frame
         texts = dict(zip(frame["row_id"], frame["messages"], strict=True))
     rows: list[dict[str, Any]] = json.loads(picks.to_json(orient="records"))
-    for row in rows:
-        messages = json.loads(texts.get(row["row_id"], "[]"))
-        asked = [message["content"] for message in messages if message["role"] == "user"]
-        row["prompt"] = " ".join(asked[-1].split())[:_TEXT_SHOWN] if asked else ""
-    return rows
+    return [
+        {
+            "rank": row["rank"],
+            "source": row["source"],
+            "prompt": _prompt(texts.get(row["row_id"], "[]")),
+            "picked for": row.get("winning_validation") or "",
+            "utility": row["utility"],
+            "row id": row["row_id"],
+        }
+        for row in rows
+    ]
+
+
+def _prompt(messages: str) -> str:
+    asked = [message["content"] for message in json.loads(messages) if message["role"] == "user"]
+    return " ".join(asked[-1].split())[:_TEXT_SHOWN] if asked else ""
 
 
 def _image(config: RunConfig, name: str, svg: str) -> Any:

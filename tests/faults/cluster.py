@@ -20,9 +20,15 @@ import yaml
 from stack import Server, Worker, free_port
 
 from bids_core.artifacts import ArtifactStore
+from bids_core.config import RunConfig
 from bids_core.gradients import open_store
+from tasks.attribution import CheckpointGradients, run_attribution
+from tasks.gradients import plan_shards, run_gradient_shard
+from tasks.prepare import load_prepared, prepare_data
+from tasks.selection import read_selection, run_selection
+from tasks.warmup import run_warmup
 
-CHECKPOINTS, POOL, ROWS_PER_SHARD = 2, 96, 16
+CHECKPOINTS, POOL, ROWS_PER_SHARD = 2, 64, 16
 TASKS = {"sums": "math", "words": "language"}
 
 
@@ -168,6 +174,30 @@ def same_selection(config: dict, undisturbed: pd.DataFrame) -> bool:
     found = selection(config)
     numbers = np.array_equal(found["utility"], undisturbed["utility"])
     return numbers and found["row_id"].tolist() == undisturbed["row_id"].tolist()
+
+
+def select_in_peace(config: RunConfig) -> pd.DataFrame:
+    """Return the picks of a run whose stages are called one after the other, without Prefect."""
+    data = prepare_data.fn(config).data
+    warm = run_warmup.fn(config, data).data
+    prepared = load_prepared(data)
+    gradients = tuple(
+        CheckpointGradients(
+            **{
+                split: tuple(
+                    run_gradient_shard.fn(config, data, warm, shard).data
+                    for shard in plan_shards(
+                        getattr(prepared, split).frame,
+                        split=split, checkpoint=checkpoint, rows=config.gradients.rows_per_shard,
+                    )
+                )
+                for split in ("train", "validation")
+            }
+        )
+        for checkpoint in range(1, CHECKPOINTS + 1)
+    )  # fmt: skip
+    matrix = run_attribution.fn(config, data, warm, gradients).data
+    return read_selection(run_selection.fn(config, data, matrix, "bids", {}).data)
 
 
 def fresh(folder: Path) -> Path:

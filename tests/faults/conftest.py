@@ -6,7 +6,10 @@ import time
 from dataclasses import dataclass
 
 import pytest
+import torch
 from faults import cluster as cluster_module
+
+from bids_core.config import RunConfig
 
 LINES: list[str] = []
 
@@ -47,13 +50,15 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, cluster, cluster_model):
-    """Return the selection of a run that computes everything itself, in peace."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    config = cluster_module.write_project(folder, cluster_model, gradients="inline")
-    cluster.server.bids("run", str(folder / "bids.yaml"), "--until", "selection", timeout=600)
-    cluster_module.check_rows(config)
-    return cluster_module.selection(config)
+def undisturbed(tmp_path_factory, cluster_model):
+    """Return the selection of a run in peace: the stages one after the other, in one process."""
+    config = cluster_module.write_project(tmp_path_factory.mktemp("undisturbed"), cluster_model)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have it
+    try:
+        return cluster_module.select_in_peace(RunConfig.model_validate(config))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture

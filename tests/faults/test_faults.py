@@ -24,6 +24,7 @@ from faults.cluster import (
     seconds_until_published,
     shards,
     wait_for_shards,
+    write_project,
 )
 from stack import Worker
 
@@ -50,38 +51,47 @@ def computed(cluster, runs):
     return sorted(line.split("'")[1].split()[0] for line in lines if "was computed" in line)
 
 
-@pytest.mark.fault("corrupted shard")
-def test_a_corrupted_shard_is_computed_again(cluster, project, undisturbed, outcome):
-    with cluster.worker("gpu-a"):
-        cluster.finish(cluster.start(project))
-        handle = next(h for h in shards(project) if h.summary()["rows"] == ROWS_PER_SHARD)
-        chunk = handle.path() / "features.zarr" / "projected_gradients" / "c" / "0" / "0"
-        data = bytearray(chunk.read_bytes())
-        data[1000] ^= 4
-        chunk.write_bytes(data)
-        started = time.monotonic()
-        again = cluster.start(project)
-        cluster.finish(again)
-        outcome.recovered = time.monotonic() - started
-    assert computed(cluster, [again]) == [handle.key]
-    assert not handle.path().joinpath("nothing").exists()
-    assert bytes(data) != chunk.read_bytes()
-    settled(outcome, project, undisturbed, "run again: that shard alone was computed anew")
-
-
-@pytest.mark.fault("flow process killed (kill -9)")
-def test_a_killed_flow_process(cluster, project, undisturbed, outcome):
+@pytest.fixture(scope="module")
+def after_a_kill(cluster, tmp_path_factory, cluster_model):
+    """Kill the flow process of a worker in the middle of a shard; the project, and the seconds."""
+    project = write_project(tmp_path_factory.mktemp("killed"), cluster_model)
     with cluster.worker("gpu-a") as worker:
         run = cluster.start(project)
         wait_for_shards(project, 2)
         interrupted, started = in_hand(project), time.monotonic()
         for process in worker.children():
             process.kill()
-        outcome.recovered = seconds_until_published(project, interrupted, started)
+        seconds = seconds_until_published(project, interrupted, started)
         cluster.finish(run)
+    return project, seconds
+
+
+@pytest.mark.server
+@pytest.mark.fault("flow process killed (kill -9)")
+def test_a_killed_flow_process(after_a_kill, undisturbed, outcome):
+    project, outcome.recovered = after_a_kill
     settled(
-        outcome, project, undisturbed, "the same run ended well; the shard was handed out again"
+        outcome, project, undisturbed, "same run ended well; its shards were handed out again"
     )
+
+
+@pytest.mark.server
+@pytest.mark.fault("corrupted shard")
+def test_a_corrupted_shard_is_computed_again(cluster, after_a_kill, undisturbed, outcome):
+    project, _ = after_a_kill
+    handle = next(h for h in shards(project) if h.summary()["rows"] == ROWS_PER_SHARD)
+    chunk = handle.path() / "features.zarr" / "projected_gradients" / "c" / "0" / "0"
+    data = bytearray(chunk.read_bytes())
+    data[1000] ^= 4
+    chunk.write_bytes(data)
+    with cluster.worker("gpu-a"):
+        started = time.monotonic()
+        again = cluster.start(project)
+        cluster.finish(again)
+        outcome.recovered = time.monotonic() - started
+    assert computed(cluster, [again]) == [handle.key]
+    assert bytes(data) != chunk.read_bytes()
+    settled(outcome, project, undisturbed, "run again: that shard alone was computed anew")
 
 
 @slow
