@@ -6,7 +6,7 @@ Nothing here runs unless the configuration's `output` section asks for it.
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from bids_core.errors import ConfigError, PublishError
 
@@ -55,7 +55,8 @@ def push_to_hub(
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=endpoint)
-    transport = HfHubHTTPError.__mro__[1]  # the error class of the HTTP client that the hub uses
+    # the error class of the HTTP client that the hub's library uses, whichever that is
+    transport = cast("type[Exception]", HfHubHTTPError.__mro__[1])
     try:
         url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
         api.upload_folder(
