@@ -66,8 +66,11 @@ def compare_methods(
     admit(config)
     ArtifactStore(config.store).require_access()
     require_reporters(config.finetune.report_to)
-    if not config.test:
-        msg = "test: a comparison needs held-out rows; add tasks with their files under `test`"
+    if not config.test and not config.evaluation.suites:
+        msg = (
+            "test: a comparison needs held-out rows; add tasks with their files under `test`, or "
+            "benchmarks under `evaluation.suites`"
+        )
         raise ConfigError(msg)
     started = datetime.datetime.now(datetime.UTC)
     with run_logs():

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 from prefect import task
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import Handle
 from bids_core.comparison import ComparisonInputs, Results, build_page, compare, conclusions
 from bids_core.config import RunConfig
-from bids_core.errors import BidsError
+from bids_core.errors import ArtifactError, BidsError
 from bids_core.selection import METHODS
 from tasks.attribution import CheckpointGradients
 from tasks.cells import Cell
@@ -24,6 +24,10 @@ from tasks.evaluation import SAMPLES, SCORES
 from tasks.prepare import load_prepared
 from tasks.progress import current
 from tasks.run_folder import replace_file
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 CELLS: Final = "comparison.parquet"
 SAMPLES_TABLE: Final = "comparison_samples.parquet"
@@ -126,7 +130,7 @@ def sample_table(result: ComparisonResult) -> pd.DataFrame:
         if cell.scores is None:
             continue
         samples = pd.read_parquet(cell.scores.path() / SAMPLES)
-        score = samples["score"] if "score" in samples else samples["correct"]
+        reported = pd.read_parquet(cell.scores.path() / SCORES).set_index("task")["score"]
         parts.append(
             pd.DataFrame(
                 {
@@ -135,13 +139,43 @@ def sample_table(result: ComparisonResult) -> pd.DataFrame:
                     "seed": -1 if cell.seed is None else cell.seed,
                     "task": samples["task"],
                     "row_id": samples["row_id"],
-                    "score": score.astype("Float64").to_numpy(dtype="float64", na_value=math.nan),
+                    "score": row_scores(samples, reported),
                     "answer_loss": samples["answer_loss"],
                     "prediction": samples["prediction"],
                 }
             )
         )
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray[np.float64]:
+    """Return the score of each row, weighted so that a task's plain mean is what it reports.
+
+    Some tasks of the suites (BBH) report the mean over their parts, not over their rows.
+
+    Args:
+        samples: of an evaluation.
+        reported: score of each task.
+
+    Raises:
+        ArtifactError: the rows do not add up to what the task reports.
+    """
+    column = samples["score"] if "score" in samples else samples["correct"]
+    scores: npt.NDArray[np.float64] = (
+        column.astype("Float64").to_numpy(dtype="float64", na_value=math.nan).copy()
+    )
+    for name, score in reported.items():
+        rows = (samples["task"] == name).to_numpy()
+        if math.isnan(score) or math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
+            continue
+        parts = samples.loc[rows, "part"] if "part" in samples else pd.Series("", index=[0])
+        sizes = parts.map(parts.value_counts()).to_numpy(dtype="float64")
+        if len(sizes) == rows.sum():
+            scores[rows] *= rows.sum() / (sizes * parts.nunique())
+        if not math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
+            msg = f"task {name}: its rows do not add up to its score, {score:g}; evaluate it again"
+            raise ArtifactError(msg)
+    return scores
 
 
 def cell_costs(cell: Cell) -> dict[str, float]:
@@ -165,7 +199,8 @@ def _or_zero(value: float) -> float:
 
 
 def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) -> ComparisonInputs:
-    capabilities = {entry.task: entry.capability for entry in config.test}
+    scored = cell_table(result).dropna(subset=["task"]).drop_duplicates("task")
+    capabilities = dict(zip(scored["task"], scored["capability"], strict=True))
     methods = [cell.method for cell in result.cells if cell.seed is not None]
     main = config.selection.method if config.selection.method in methods else methods[0]
     return ComparisonInputs(

@@ -83,7 +83,7 @@ def _arms(results: Results, *, draws: int, seed: int) -> pd.DataFrame:
             "method": arm.method,
             "n_rows": arm.n_rows,
             "n_seeds": len(results.seeds[arm]) if arm.n_rows else 0,
-            "answer_loss": float(np.mean([v.mean() for v in results.losses[arm].values()])),
+            "answer_loss": _mean([float(v.mean()) for v in results.losses[arm].values()]),
         }
         if arm in intervals:
             row |= _score_columns(results, arm, base, intervals[arm])
@@ -167,6 +167,10 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
 def _n_seeds(differences: dict[str, Any]) -> int:
     return min((len(values) for values in differences.values()), default=0)
 
@@ -175,14 +179,14 @@ def _tasks(results: Results) -> pd.DataFrame:
     rows = []
     for arm in results.arms:
         for task, capability in results.capabilities.items():
-            score = results.scores[arm].get(task)
+            score, loss = results.scores[arm].get(task), results.losses[arm].get(task)
             rows.append(
                 {
                     "method": arm.method, "n_rows": arm.n_rows, "task": task,
                     "capability": capability,
-                    "n": results.losses[arm][task].shape[1],
+                    "n": results.n_rows(task),
                     "score": math.nan if score is None else float(score.mean()),
-                    "answer_loss": float(results.losses[arm][task].mean()),
+                    "answer_loss": math.nan if loss is None else float(loss.mean()),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

@@ -39,7 +39,7 @@ class Results:
         capabilities: of each task, in the order of the configuration.
         seeds: finished seeds of each arm.
         scores: of each arm and scored task, [S, n], in the order of `seeds` and of the test rows.
-        losses: likewise, the answer loss; of all tasks.
+        losses: likewise, the answer loss, of the tasks that have one.
     """
 
     arms: tuple[Arm, ...]
@@ -53,8 +53,8 @@ class Results:
         """Read a table of samples.
 
         Args:
-            samples: columns method, n_rows, seed, task, row_id, score (NaN where the task has
-                none) and answer_loss; one row a test row and finished cell.
+            samples: columns method, n_rows, seed, task, row_id, score and answer_loss (NaN where
+                the task has none); one row a test row and finished cell.
             capabilities: of each task.
 
         Raises:
@@ -71,21 +71,21 @@ class Results:
             scores[arm], losses[arm] = {}, {}
             for task in capabilities:
                 rows = part[part["task"] == task]
-                table = rows.pivot_table(
-                    index="seed", columns="row_id", values="answer_loss", aggfunc="first"
-                )
-                ids = reference.setdefault(task, list(table.columns))
-                if list(table.columns) != ids or bool(table.isna().to_numpy().any()):
-                    msg = (
-                        f"comparison: {method} at {n_rows} rows did not answer the same test rows "
-                        f"of task {task} as the others; remove its evaluation and run again"
+                for name, tables in (("score", scores[arm]), ("answer_loss", losses[arm])):
+                    if not len(rows) or rows[name].isna().any():
+                        continue  # a task may have a score, an answer loss, or both
+                    table = rows.pivot_table(
+                        index="seed", columns="row_id", values=name, aggfunc="first"
                     )
-                    raise DataError(msg)
-                losses[arm][task] = table.to_numpy(dtype=np.float64)
-                if rows["score"].notna().all():
-                    scores[arm][task] = rows.pivot_table(
-                        index="seed", columns="row_id", values="score", aggfunc="first"
-                    ).to_numpy(dtype=np.float64)
+                    ids = reference.setdefault(task, list(table.columns))
+                    if list(table.columns) != ids or bool(table.isna().to_numpy().any()):
+                        msg = (
+                            f"comparison: {method} at {n_rows} rows did not answer the same test "
+                            f"rows of task {task} as the others; remove its evaluation and run "
+                            "again"
+                        )
+                        raise DataError(msg)
+                    tables[task] = table.to_numpy(dtype=np.float64)
         return cls(tuple(sorted(seeds)), dict(capabilities), seeds, scores, losses)
 
     def budgets(self) -> list[int]:
@@ -95,6 +95,11 @@ class Results:
     def scored_tasks(self) -> list[str]:
         """Return the tasks that have a score."""
         return [name for name in self.capabilities if any(name in s for s in self.scores.values())]
+
+    def n_rows(self, task: str) -> int:
+        """Return how many test rows a task has."""
+        tables = [*self.scores.values(), *self.losses.values()]
+        return next((table[task].shape[1] for table in tables if task in table), 0)
 
     def groups(self) -> list[list[str]]:
         """Return the scored tasks of each capability."""

@@ -167,6 +167,10 @@ def test_answer_loss_alone_and_other_rows():
     first = conclusions(found)[0]
     assert first.startswith("No difference")  # one row says nothing, however far apart
     assert "-1.000 nats in answer loss".replace("-", "\N{MINUS SIGN}") in first
+    suite = table.assign(score=1.0, answer_loss=math.nan)  # a benchmark has no answer loss
+    assert set(compare(Results.of(suite, {"a": "x"}), "bids").differences["of"]) == {
+        "score", "capability",
+    }  # fmt: skip
     table.loc[0, "row_id"] = "other"
     with pytest.raises(DataError, match="did not answer the same test rows of task a"):
         Results.of(table, {"a": "x"})
