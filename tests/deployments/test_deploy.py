@@ -85,28 +85,41 @@ def test_one_step_makes_everything(server, first_deploy):
 
 
 @pytest.fixture(scope="module")
-def second_deploy(server, first_deploy, webhook):
-    """State before and after a second `bids deploy`, and what it said."""
+def second_deploy(server, first_deploy, webhook, project):
+    """State before and after a second `bids deploy` with options, and what it said."""
+    folder, _ = project
     deployment = server.deployment("select-data/pipeline")
     path = f"/deployments/{deployment['id']}/schedules/{deployment['schedules'][0]['id']}"
     server.http.patch(path, json={"active": True}).raise_for_status()  # somebody switches it on
     before = snapshot(server)
-    said = server.bids("deploy", "--json", "--notify", webhook[0]).stdout
+    options = ("--notify", webhook[0], "--nightly", str(folder / "bids.yaml"))
+    said = server.bids("deploy", "--json", *options).stdout
     after = snapshot(server)
     server.http.patch(path, json={"active": False}).raise_for_status()
     return before, after, said
 
 
 @pytest.mark.server
-def test_again_changes_nothing_but_what_was_asked_for(second_deploy):
+def test_again_changes_nothing_but_what_was_asked_for(second_deploy, project):
     before, after, said = second_deploy
     changed = [c for c in json.loads(said)["changes"] if c["outcome"] != "unchanged"]
     assert [(c["kind"], c["outcome"]) for c in changed] == [
-        ("notification", "updated"), ("automation", "created")]  # fmt: skip
+        ("deployment", "updated"),
+        ("schedule", "updated"),
+        ("notification", "updated"),
+        ("automation", "created"),
+    ]
     assert "a-secret-path" not in said
     made = [a for a in after["automations"] if a not in before["automations"]]
     assert [a["name"] for a in made] == ["bids: notify on failure"]
     after["automations"] = [a for a in after["automations"] if a not in made]
+    (nightly,) = (d["schedules"][0] for d in after["deployments"] if d["schedules"])
+    assert nightly["active"] is True
+    nightly_config = nightly.pop("parameters")["config"]
+    assert nightly_config["pool"][0]["path"] == str(project[0] / "pool" / "*.jsonl")
+    for deployment in before["deployments"]:
+        for schedule in deployment["schedules"]:
+            del schedule["parameters"]
     assert after == before
 
 
