@@ -93,6 +93,7 @@ class _Sent:
     serial: int
     sign: object = None
     since: float = field(default_factory=time.monotonic)
+    looked: float = -float("inf")
     held: set[str] = field(default_factory=set)
 
 
@@ -250,6 +251,9 @@ class _Dispatch:
         if state.type not in (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
             sent.sign, sent.since = state.id, time.monotonic()  # waits in a queue
             return False
+        if time.monotonic() - sent.looked < self._execution.lost_after / 4:
+            return False  # each look costs a request for each artifact on a remote store
+        sent.looked = time.monotonic()
         waiting = (item for item in sent.parcel.items if item.handle.key not in sent.held)
         locks = tuple(self._store.sign_of_life(item.handle) for item in waiting)
         sign = (state.id, frozenset(sent.held), locks)
