@@ -223,28 +223,29 @@ class _Dispatch:
 
     def _look_after(self, sent: _Sent) -> None:
         """See how a parcel is doing: done, under way, or to be handed out again."""
-        for item in sent.parcel.items:
-            if item.handle.key not in sent.held and self._store.holds(item.handle):
-                sent.held.add(item.handle.key)
-                self._source.done(item)
-        if len(sent.held) == len(sent.parcel.items) and self._all_whole(sent):
+        if self._is_done(sent):
             self._sent.remove(sent)
             return
         run = _asked(lambda: self._client.read_flow_run(sent.run_id))
         if run is None or run.state is None:
             return  # the server is away: the worker goes on, and the store shows it
         if run.state.is_final():
+            self._is_done(sent)  # it may have ended since
             self._again(sent, run.state)
         elif self._is_lost(sent, run.state):
             lost: State[Any] = Crashed(message="its worker gave no sign of life and counts as lost")
             _asked(lambda: self._client.set_flow_run_state(sent.run_id, lost, force=True))
             self._again(sent, lost)
 
-    def _all_whole(self, sent: _Sent) -> bool:
-        """Check the bytes of what is there; forget what is damaged, so that it is made again."""
+    def _is_done(self, sent: _Sent) -> bool:
+        """Note what has appeared in the store, whole; tell whether that is all of it."""
         for item in sent.parcel.items:
-            if self._store.find(item.handle.stage, item.handle.fingerprint) is None:
-                sent.held.discard(item.handle.key)
+            handle = item.handle
+            if handle.key in sent.held or not self._store.holds(handle):
+                continue
+            if self._store.find(handle.stage, handle.fingerprint) is not None:
+                sent.held.add(handle.key)
+                self._source.done(item)
         return len(sent.held) == len(sent.parcel.items)
 
     def _is_lost(self, sent: _Sent, state: State[Any]) -> bool:
