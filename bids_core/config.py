@@ -465,6 +465,11 @@ class RunConfig(Section):
                 raise ValueError(msg)
         return self
 
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether there is anything to evaluate models on."""
+        return bool(self.test or self.evaluation.suites)
+
     @model_validator(mode="after")
     def _capability_of_a_task_is_one(self) -> RunConfig:
         seen: dict[str, str] = {}

@@ -24,7 +24,7 @@ from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
-from tasks.evaluation import ZERO_SHOT, run_evaluation
+from tasks.evaluation import ZERO_SHOT, check_evaluation, run_evaluation
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
@@ -78,6 +78,7 @@ def compare_methods(
         n_pool = len(load_prepared(data).train)
         for budget in budgets:
             planned_picks(budget, n_pool)
+        check_evaluation(config, load_prepared(data))
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )

@@ -19,7 +19,7 @@ from flows.budget import planned_picks
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
-from tasks.evaluation import ZERO_SHOT, run_evaluation
+from tasks.evaluation import ZERO_SHOT, check_evaluation, run_evaluation
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards
 from tasks.identity import training_config
@@ -70,6 +70,8 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     planned_picks(config.selection.budget, len(load_prepared(data).train))
     if until == "prepare":
         return gather_run(config, result)
+    if until == "report" and config.finetune.enabled:
+        check_evaluation(config, load_prepared(data))
 
     (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
     result = result.with_stage(warm=warm)
@@ -106,7 +108,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     ]
     tuned: dict[str, Handle] = dict(zip(methods, spread_calls(config, calls), strict=True))
     result = result.with_stage(tuned=tuned)
-    if until == "finetune" or not config.test:
+    if until == "finetune" or not config.has_evaluation:
         return gather_run(config, result)
 
     models: dict[str, Handle | None] = {ZERO_SHOT: None} if config.evaluation.zero_shot else {}

@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
-from bids_core.config import RunConfig
-from bids_core.evaluation import evaluate, macro_average
+from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
+from bids_core.config import RunConfig, TestTask
+from bids_core.evaluation import Evaluation, evaluate, macro_average
+from bids_core.evaluation.plan import plan_tasks
+from bids_core.evaluation.scorers import load_scorer
 from bids_core.finetune import load_tuned
 from bids_core.modeling import load_base, load_tokenizer
+from bids_core.sandbox import Limits
 from tasks.identity import model_identity, training_config
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task
+from tasks.suites import STAGE as SUITE
+from tasks.suites import VERSION as SUITE_VERSION
+from tasks.suites import cached_part, load_suites, suite_identity, suite_members
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bids_core.data import PreparedData
+    from bids_core.evaluation.suite_loading import LoadedTask
     from bids_core.progress import Progress
 
-VERSION: Final = 1
+VERSION: Final = 2
 SCORES: Final = "scores.parquet"
 SAMPLES: Final = "samples.parquet"
 ZERO_SHOT: Final = "zero_shot"
-_TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_new_tokens"}
+_TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_new_tokens", "stop"}
+
+
+def check_evaluation(config: RunConfig, data: PreparedData) -> None:
+    """Find out, before anything is trained, whether the evaluation will work.
+
+    Args:
+        config: the run.
+        data: its prepared data.
+
+    Raises:
+        ConfigError, DataError, SandboxError: one line for what will not: a scorer, a row, a suite's
+            data set, a package, the sandbox.
+    """
+    if config.test:
+        limits = _code_limits(config)
+        tokenizer = load_tokenizer(config.model)
+        plan_tasks(data.test, tokenizer, config.test, max_positions=None, code_limits=limits)
+    load_suites(config, data)
+    if config.evaluation.suites and config.evaluation.backend == "vllm":
+        from bids_core.evaluation.vllm import require_vllm
+
+        require_vllm()
 
 
 @stage_task("evaluation", task_run_name="evaluation {method}")
@@ -33,12 +69,15 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
     `data` is tokenized for the model that is evaluated (`finetune.model`, or the run's).
     """
     config = training_config(config)
+    prepared = load_prepared(data)
+    suites = load_suites(config, prepared)
     stage = Stage(
         "evaluation",
         VERSION,
         config={
             **model_identity(config),
-            "tasks": [t.model_dump(mode="json", include=_TASK_FIELDS) for t in config.test],
+            "tasks": [_task_identity(config, task) for task in config.test],
+            **suite_identity(config, suites),
         },
         inputs={
             "finetune": tuned.fingerprint if tuned else None,
@@ -47,24 +86,120 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
     )
 
     def compute(draft: Draft, progress: Progress) -> None:
-        model = load_base(config.model) if tuned is None else load_tuned(config.model, tuned.path())
-        result = evaluate(
-            model,
-            load_tokenizer(config.model),
-            load_prepared(data).test,
-            config.test,
-            tokens_per_batch=config.evaluation.tokens_per_batch,
-            on_progress=progress,
+        model = _Model(config, tuned)
+        parts = []
+        if config.test:
+            parts.append(
+                evaluate(
+                    model.weights,
+                    model.tokenizer,
+                    prepared.test,
+                    config.test,
+                    tokens_per_batch=config.evaluation.tokens_per_batch,
+                    code_limits=_code_limits(config),
+                    on_progress=progress,
+                )
+            )
+        parts += [_suite_task(model, task, progress) for task in suites.values()]
+        result = Evaluation(
+            pd.concat([part.scores for part in parts], ignore_index=True),
+            pd.concat([part.samples for part in parts], ignore_index=True),
         )
         result.scores.to_parquet(draft.path / SCORES, index=False)
         result.samples.to_parquet(draft.path / SAMPLES, index=False)
-        averages = macro_average(result.scores)
-        draft.summary["macro_average"] = {
-            name: value if math.isfinite(value) else None for name, value in averages.items()
-        }  # None: no task has a score, only answer losses
+        draft.summary |= _averages(result.scores, config)
 
     store = ArtifactStore(config.store)
     return run_stage(store, stage, compute, label=f"evaluation {method}")
+
+
+@dataclass
+class _Model:
+    """The model that is evaluated, loaded when it is first needed."""
+
+    config: RunConfig
+    tuned: Handle | None
+
+    @cached_property
+    def weights(self) -> PreTrainedModel | PeftModel:
+        if self.tuned is None:
+            return load_base(self.config.model)
+        return load_tuned(self.config.model, self.tuned.path())
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return load_tokenizer(self.config.model)
+
+    @cached_property
+    def vllm(self) -> Any:
+        from bids_core.evaluation.vllm import vllm_model
+
+        folder = self.tuned.path() if self.tuned else None
+        return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
+
+
+def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> Evaluation:
+    """Return the scores of one task of a suite, an artifact of its own."""
+    from bids_core.evaluation.scores import evaluation_mode, stop_ids
+    from bids_core.evaluation.suite_model import SuiteModel
+    from bids_core.evaluation.suite_scores import evaluate_suite_task
+
+    settings, name = model.config.evaluation, loaded.suite_task.name
+
+    def compute() -> Evaluation:
+        if settings.backend == "vllm":
+            return evaluate_suite_task(model.vllm, loaded, chat=settings.chat_prompts)
+        causal = cast("PreTrainedModel", model.weights)
+        with evaluation_mode(causal, model.tokenizer):
+            runner = SuiteModel(
+                causal,
+                model.tokenizer,
+                stop_ids=stop_ids(causal, model.tokenizer),
+                tokens_per_batch=settings.tokens_per_batch,
+                on_progress=progress,
+                **settings.model_args,
+            )
+            return evaluate_suite_task(runner, loaded, chat=settings.chat_prompts)
+
+    config = {**model_identity(model.config), **suite_identity(model.config, {name: loaded})}
+    inputs = {"finetune": model.tuned.fingerprint if model.tuned else None}
+    return cached_part(
+        ArtifactStore(model.config.store),
+        fingerprint(SUITE, version=SUITE_VERSION, config=config, inputs=inputs),
+        config=config,
+        inputs=inputs,
+        compute=compute,
+    )
+
+
+def _task_identity(config: RunConfig, task: TestTask) -> dict[str, Any]:
+    """Return what can change a task's scores, besides model and rows."""
+    identity = task.model_dump(mode="json", include=_TASK_FIELDS)
+    if task.scorer is not None:
+        identity["scorer"] = load_scorer(task).digest
+    if task.metric == "code":
+        identity["seconds"] = config.evaluation.code_seconds
+    if task.metric == "ifeval":
+        identity["lm_eval"] = version("lm-eval")
+    return identity
+
+
+def _code_limits(config: RunConfig) -> Limits | None:
+    settings = config.evaluation
+    return Limits(seconds=settings.code_seconds) if settings.run_generated_code else None
+
+
+def _averages(scores: pd.DataFrame, config: RunConfig) -> dict[str, Any]:
+    """Return the macro averages for the record; None where no task has a score."""
+    averages = {
+        name: value if math.isfinite(value) else None
+        for name, value in macro_average(scores).items()
+    }
+    if not config.evaluation.suites:
+        return {"macro_average": averages}
+    from bids_core.evaluation.suite_scores import suite_averages
+
+    return {"macro_average": averages, "suites": suite_averages(scores, suite_members(config))}
 
 
 def read_scores(evaluations: dict[str, Handle]) -> pd.DataFrame:

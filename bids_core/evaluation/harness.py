@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import datasets.config
 import huggingface_hub.constants
+import lm_eval.api.task
 from lm_eval.evaluator import evaluate as run_harness
 
 from bids_core.evaluation.harness_model import RowModel
 from bids_core.evaluation.harness_task import RowTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -129,6 +130,10 @@ def _result(task: RowTask, results: Mapping[str, Any], model: RowModel) -> TaskR
     )
 
 
+def _no_bar(items: Iterable[Any], **_: object) -> Iterable[Any]:
+    return items
+
+
 @contextlib.contextmanager
 def offline_and_quiet() -> Iterator[None]:
     """Keep lm-eval off the network, and its notes about itself off the screen.
@@ -140,12 +145,15 @@ def offline_and_quiet() -> Iterator[None]:
     level = log.level
     hub = huggingface_hub.constants.HF_HUB_OFFLINE
     data = datasets.config.HF_HUB_OFFLINE
+    bars = lm_eval.api.task.tqdm
     log.setLevel(logging.ERROR)
+    lm_eval.api.task.tqdm = _no_bar
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
         log.setLevel(level)
+        lm_eval.api.task.tqdm = bars
         huggingface_hub.constants.HF_HUB_OFFLINE = hub
         datasets.config.HF_HUB_OFFLINE = data

@@ -172,6 +172,11 @@ class _Steps:
             self._before += total
 
 
+def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Return the token ids that end an answer by the model's and the tokenizer's own word."""
+    return stop_tokens([], tokenizer, _configured_stops(model))
+
+
 def _configured_stops(model: PreTrainedModel) -> list[int]:
     config = getattr(model, "generation_config", None)
     stops = None if config is None else config.eos_token_id
@@ -190,7 +195,7 @@ def _samples(
         {
             "row_id": [row.row_id for row in rows],
             "task": name,
-            "prompt": [_shortened(row.prompt_text) for row in rows],
+            "prompt": [shortened(row.prompt_text) for row in rows],
             "reference": [row.reference for row in rows],
             "prediction": result.predictions if result else None,
             "generation": result.generations if result else None,
@@ -204,7 +209,8 @@ def _samples(
     )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return as much of a prompt as the samples keep."""
     return text if len(text) <= _PROMPT_SHOWN else f"{text[:_PROMPT_SHOWN]}..."
 
 
