@@ -106,14 +106,21 @@ def _with_base(content: dict[str, Any], base: Path) -> dict[str, Any]:
         result["test"] = [_with_scorer(row, base) for row in result["test"]]
     if "evaluation" in result:
         result["evaluation"] = _with_absolute(result["evaluation"], "suite_data", base)
-    model = result.get("model")
-    if isinstance(model, dict):
-        local = isinstance(model.get("path"), str) and (
-            model["path"].startswith(".") or (base / model["path"] / "config.json").is_file()
-        )
-        model = _with_absolute(model, "path", base) if local else model
-        result["model"] = _with_absolute(model, "chat_template", base)
-    return result
+    result["model"] = _with_absolute_model(result.get("model"), base)
+    finetune = result.get("finetune")
+    if isinstance(finetune, dict) and "model" in finetune:
+        result["finetune"] = finetune | {"model": _with_absolute_model(finetune["model"], base)}
+    return {name: value for name, value in result.items() if name in content}
+
+
+def _with_absolute_model(model: Any, base: Path) -> Any:
+    if not isinstance(model, dict):
+        return model
+    local = isinstance(model.get("path"), str) and (
+        model["path"].startswith(".") or (base / model["path"] / "config.json").is_file()
+    )
+    model = _with_absolute(model, "path", base) if local else model
+    return _with_absolute(model, "chat_template", base)
 
 
 def _with_scorer(row: Any, base: Path) -> Any:

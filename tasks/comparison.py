@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
 from prefect import task
 from pydantic import BaseModel, ConfigDict
@@ -26,7 +27,6 @@ from tasks.progress import current
 from tasks.run_folder import replace_file
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
 CELLS: Final = "comparison.parquet"
@@ -161,8 +161,8 @@ def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray
         ArtifactError: the rows do not add up to what the task reports.
     """
     column = samples["score"] if "score" in samples else samples["correct"]
-    scores: npt.NDArray[np.float64] = (
-        column.astype("Float64").to_numpy(dtype="float64", na_value=math.nan).copy()
+    scores = np.array(
+        column.astype("Float64").to_numpy(dtype="float64", na_value=math.nan), dtype=np.float64
     )
     for name, score in reported.items():
         rows = (samples["task"] == name).to_numpy()

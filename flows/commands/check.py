@@ -45,16 +45,22 @@ def check(
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
     budget = planned_picks(settings.selection.budget, len(data.train))
+    if settings.finetune.enabled:
+        from tasks.evaluation import check_evaluation
+
+        check_evaluation(settings, data)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
         costs, speed = _measure(settings, data, tokenizer.pad_token_id, reporter)
     summary = {"budget": budget, "data": data.summary, "overlap": len(data.overlap)}
     if as_json:
+        from bids_core.cost import memory_bytes
+
         summary["cost"] = [
             {"stage": c.stage, "seconds": c.seconds, "disk_bytes": c.disk_bytes} for c in costs
         ]
-        summary["memory_bytes"] = None if speed is None else _memory(speed)
+        summary["memory_bytes"] = None if speed is None else memory_bytes(settings, speed)
         typer.echo(json.dumps(summary, indent=1))
     else:
         _print(settings, data, budget, costs, speed)
@@ -78,11 +84,6 @@ def _measure(
     return estimate(config, data, speed), speed
 
 
-def _memory(speed: Speed) -> int:
-    """Weights, adapters with gradient and two moments, and what Python and torch take."""
-    return speed.model_bytes + 16 * speed.n_trainable + 2**30
-
-
 def _print(
     config: RunConfig,
     data: PreparedData,
@@ -90,6 +91,7 @@ def _print(
     costs: list[StageCost],
     speed: Speed | None,
 ) -> None:
+    from bids_core.cost import memory_bytes
     from bids_core.progress import duration
     from flows.console import output_console, table
 
@@ -106,8 +108,9 @@ def _print(
     rows.append(["total", duration(total), f"{disk / 2**20:.1f} MiB", ""])
     title = f"Estimated cost (measured here: {speed.tokens_per_second:.0f} tokens/s)"
     console.print(table(title, ["stage", "time", "disk", "rests on"], rows))
+    memory = memory_bytes(config, speed) / 2**30
     console.print(
-        f"Memory: about {_memory(speed) / 2**30:.1f} GiB plus the activations of one batch of "
+        f"Memory: about {memory:.1f} GiB plus the activations of one batch of "
         f"{config.gradients.tokens_per_batch} tokens."
     )
 
