@@ -349,7 +349,8 @@ class Worker(Process):
         server: where it gets its runs.
         pool: name of a process pool.
         name: name of the worker; also of its log and of the folder that it works in.
-        limit: most runs at a time.
+        limit: most runs at a time; None for a cpu worker, which can then take back a run that
+            crashed on it (Prefect 3.8.8: with a limit it dies of that).
         queues: work queues to take runs from; all without it.
         env: further variables for it and its runs (`CUDA_VISIBLE_DEVICES`, `BIDS_ROOT`).
         folder: where relative paths of its runs start.
@@ -361,14 +362,15 @@ class Worker(Process):
         pool: str,
         *,
         name: str | None = None,
-        limit: int = 1,
+        limit: int | None = 1,
         queues: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
         name = name or f"worker-{pool}"
         command = _prefect("worker", "start", "--pool", pool, "--type", "process", "--name", name,
-                           "--limit", str(limit), "--install-policy", "never")  # fmt: skip
+                           "--install-policy", "never")  # fmt: skip
+        command += [] if limit is None else ["--limit", str(limit)]
         for queue in queues:
             command += ["--work-queue", queue]
         environment = server.client_env | {"PREFECT_WORKER_QUERY_SECONDS": "1"} | (env or {})

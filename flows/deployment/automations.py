@@ -34,9 +34,14 @@ LOST: Final = "bids: a run without heartbeat has crashed"
 RETRY: Final = "bids: run a crashed run again"
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
+# A worker with --limit holds the place of a run that crashed until it has looked for crash hooks (it
+# loads the flow for that), and dies itself if it gets the run back before (Prefect 3.8.8: "already
+# holding one of this CapacityLimiter's tokens"). Workers of the cpu pool are started without it.
+BEFORE_RETRY: Final = timedelta(seconds=30)
 ATTEMPTS: Final = 3
 # what these hand to workers (gradient-shards, gpu-stage), they hand out again themselves
 PARENTS: Final = ("select-data", "select-matrix", "compare-methods")
+_STARTS: Final = ("AwaitingRetry", "Scheduled", "Pending", "Running", "Retrying")
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
 _BODY: Final = """{{ flow.name }}: {{ flow_run.name }} ended {{ flow_run.state.name }}
 {{ flow_run.state.message }}
@@ -108,8 +113,10 @@ def _retry() -> AutomationCore:
         name=RETRY,
         description=f"Finished work is in the store. At most {ATTEMPTS} attempts in all.",
         trigger=EventTrigger(
-            posture=Posture.Reactive,
-            expect={"prefect.flow-run.Crashed"},
+            posture=Posture.Proactive,
+            after={"prefect.flow-run.Crashed"},
+            expect={f"prefect.flow-run.{state}" for state in _STARTS},
+            within=BEFORE_RETRY,
             **_watched(flows=PARENTS, **{"prefect.run-count": attempts}),
         ),
         actions=[
