@@ -34,8 +34,8 @@ LOST: Final = "bids: a run without heartbeat has crashed"
 RETRY: Final = "bids: run a crashed run again"
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
-# A worker with --limit holds the place of a run that crashed until it has looked for crash hooks (it
-# loads the flow for that), and dies itself if it gets the run back before (Prefect 3.8.8: "already
+# A worker with --limit holds the place of a run that crashed until it has looked for crash hooks
+# (it loads the flow for that), and dies if it gets the run back before (Prefect 3.8.8: "already
 # holding one of this CapacityLimiter's tokens"). Workers of the cpu pool are started without it.
 BEFORE_RETRY: Final = timedelta(seconds=30)
 ATTEMPTS: Final = 3
