@@ -204,7 +204,9 @@ def _against_zero_shot(main: Standing, ranking: list[Standing]) -> str:
 
 
 def _majority(main: Standing, scores: pd.DataFrame) -> str:
-    one = scores[scores["method"] == main.method]
+    one = scores[(scores["method"] == main.method) & scores["majority"].notna()]
+    if one.empty:  # answers that a scorer, tests or checkers judge have no most frequent one
+        return ""
     beaten = int((one["score"] > one["majority"]).sum())
     return (
         "Always giving each task's most frequent answer would have "
@@ -214,7 +216,9 @@ def _majority(main: Standing, scores: pd.DataFrame) -> str:
 
 
 def _loss(ranking: list[Standing]) -> str:
-    trained = [s for s in ranking if s.method != ZERO_SHOT]
+    trained = [s for s in ranking if s.method != ZERO_SHOT and s.answer_loss == s.answer_loss]
+    if not trained:
+        return ""
     by_loss = sorted(trained, key=lambda standing: standing.answer_loss)
     listed = ", ".join(f"{method_label(s.method)} {number(s.answer_loss)}" for s in by_loss)
     return f"Held-out answer loss, lower is better: {listed}."

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from bids_core.report.inputs import ReportInputs
 
-METRICS: Final = {"exact_match": "exact match", "multiple_choice": "multiple choice"}
+METRICS: Final = {
+    "exact_match": "exact match",
+    "multiple_choice": "multiple choice",
+    "generation": "scorer",
+    "code": "tests passed",
+    "ifeval": "instructions followed",
+}
 
 
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -144,7 +150,8 @@ def _board_dot(standing: Standing) -> Dot:
 def _dot_row(task: str, cells: Sequence[Any]) -> DotRow:
     known = [cell for cell in cells if cell is not None]
     dots = [_dot(c.method, float(c.score), wilson_interval(float(c.score), c.n)) for c in known]
-    return DotRow(task, dots, mark=float(known[0].majority))
+    majority = float(known[0].majority)
+    return DotRow(task, dots, mark=None if majority != majority else majority)
 
 
 def _dot(method: str, score: float, interval: tuple[float, float]) -> Dot:

@@ -123,3 +123,15 @@ def test_tasks_without_a_score_count_in_the_loss_alone(make_scores):
     assert "answer loss, lower is better: BIDS 1.100, LESS 1.900." in text
     scores["metric"] = "answer_loss"
     assert headline(scores, "bids").startswith("Held-out answer loss, lower is better: BIDS 1.100")
+
+
+def test_judged_answers_have_no_majority_and_perhaps_no_loss(make_scores):
+    scores = make_scores(bids=(0.52, 0.5), less=(0.5, 0.5))
+    some = scores.copy()
+    some.loc[some["task"] == some["task"].iloc[0], "majority"] = math.nan
+    assert "of 1 task." in headline(some, "bids")
+    scores[["majority", "answer_loss"]] = math.nan
+    text = headline(scores, "bids")
+    assert "most frequent answer" not in text
+    assert "answer loss" not in text
+    assert "nan" not in text
