@@ -295,10 +295,11 @@ class Server(Process):
 
     def post(self, path: str, **body: Any) -> Any:
         """POST to the API; raises on an error status."""
-        answer = self.http.post(path, json=body)
-        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # SQLite is busy: as clients do
-            time.sleep(1)
+        for _ in range(20):
             answer = self.http.post(path, json=body)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)  # SQLite is busy: ask again, as Prefect's own clients do
         return answer.raise_for_status().json() if answer.content else None
 
     def deployment(self, name: str) -> dict[str, Any]:
