@@ -103,6 +103,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         data = load_prepared(result.data)
         lines = (json.dumps(asdict(reject)) for reject in all_rejects(data, result.matrix))
         replace_file(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
+        data.overlap.to_parquet(folder / "overlap.parquet", index=False)
         if result.selections:
             write_selected(config, data, result.selections, folder)
             main = read_selection(result.selections[config.selection.method])

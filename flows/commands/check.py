@@ -11,6 +11,8 @@ import typer
 
 from bids_core.config_file import load_config
 
+_SHOWN = 80
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -143,7 +145,14 @@ def _print_data(console: Console, data: PreparedData) -> None:
     if len(data.overlap):
         console.print(
             f"Overlap: {len(data.overlap)} pairs of rows share text across splits "
-            "(data.overlap: drop removes such pool rows)."
+            "(data.overlap: drop removes such pool rows). The first:"
         )
+        for pair in data.overlap.head(3).to_dict(orient="records"):
+            console.print(
+                f"  {pair['split']} {pair['row_id']} and {pair['other_split']} "
+                f"{pair['other_row_id']} ({pair['kind']}, {pair['share']:.0%}): "
+                f"{pair['shared'][:_SHOWN]}",
+                markup=False,
+            )
     else:
         console.print("Overlap: none found between pool, validation and test.")

@@ -114,6 +114,7 @@ def print_result(result: RunResult) -> None:
         ("ranking.parquet", "rank, utility and winning validation instance of each pick"),
         ("scores.parquet", "scores per task and method"),
         ("rejects.jsonl", "rows that were left out, and why"),
+        ("overlap.parquet", "rows of pool, validation and test that share text"),
         ("manifest.json", "configuration, artifacts, versions"),
     ):
         if result.folder is not None and (result.folder / name).exists():
