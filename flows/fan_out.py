@@ -94,6 +94,8 @@ class _Sent:
     sign: object = None
     since: float = field(default_factory=time.monotonic)
     looked: float = -float("inf")
+    first: object = None
+    working: bool = False
     held: set[str] = field(default_factory=set)
 
 
@@ -257,11 +259,13 @@ class _Dispatch:
         sent.looked = time.monotonic()
         waiting = (item for item in sent.parcel.items if item.handle.key not in sent.held)
         locks = tuple(self._store.sign_of_life(item.handle) for item in waiting)
-        sign = (state.id, frozenset(sent.held), locks)
-        if sign != sent.sign:
-            sent.sign, sent.since = sign, time.monotonic()
-        shown = bool(sent.held) or any(locks)
-        allowed = self._execution.lost_after + (0.0 if shown else _START_SECONDS)
+        work = (frozenset(sent.held), locks)
+        if sent.first is None:
+            sent.first = work  # a lock that is there already may be that of a holder long lost
+        sent.working = sent.working or work != sent.first
+        if (state.id, work) != sent.sign:
+            sent.sign, sent.since = (state.id, work), time.monotonic()
+        allowed = self._execution.lost_after + (0.0 if sent.working else _START_SECONDS)
         return time.monotonic() - sent.since > allowed
 
     def _again(self, sent: _Sent, state: State[Any]) -> None:
