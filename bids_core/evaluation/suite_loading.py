@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -81,7 +81,7 @@ class LoadedTask:
     kept: dict[str, list[int]]
     excluded: dict[str, int]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identify what is asked and how: rows by content, task definitions, versions."""
         digest = hashlib.sha256(f"{VERSION} {version('lm-eval')} {self.metric}".encode())
