@@ -175,7 +175,7 @@ def test_two_identical_runs_at_once(cluster, project, undisturbed, outcome):
 def test_a_full_disk(cluster, project, undisturbed, outcome):
     store = Path(project["store"])
     store.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(store)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(store)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a tmpfs takes root")
     try:
