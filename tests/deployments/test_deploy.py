@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from bids_core.selection import select
 from flows.deployment.connection import check_server, resources
 from flows.deployment.deployments import flow_name, read_entries
 
+pytestmark = pytest.mark.timeout(600)  # for a busy machine; a quiet one takes a fifth
 DEPLOYMENTS = {"select-data/pipeline", "select-matrix/selection", "compare-methods/comparison",
                "gradient-shards/gpu", "gpu-stage/gpu"}  # fmt: skip
 
@@ -123,7 +125,6 @@ def test_again_changes_nothing_but_what_was_asked_for(second_deploy, project):
     assert after == before
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.server
 def test_runs_end_completed_on_one_worker_of_each_pool(server, second_deploy, project, webhook):
     folder, config = project
@@ -137,7 +138,9 @@ def test_runs_end_completed_on_one_worker_of_each_pool(server, second_deploy, pr
             "warmup": config["warmup"] | {"epochs": 1},
             "gradients": config["gradients"] | {"rows_per_shard": 64},
         }
-        main = server.run("select-data/pipeline", {"config": spread, "until": "selection"})
+        options = ("-p", f"config={json.dumps(spread)}", "-p", 'until="selection"')
+        said = server.prefect("deployment", "run", "select-data/pipeline", *options).stdout
+        main = re.search(r"UUID: (\S+)", said)[1]
         picks = server.run(
             "select-matrix/selection",
             {"request": {"matrix": "matrix.npy", "out": "out/picks.parquet", "budget": 9}},
