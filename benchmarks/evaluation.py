@@ -17,14 +17,11 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TQDM_DISABLE", "1")  # lm-eval's bars, before they are imported
 
 import datasets
 from lm_eval.api.task import ConfigurableTask
