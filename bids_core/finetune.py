@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from transformers import TrainerCallback
 
 from bids_core.errors import ConfigError
 from bids_core.modeling import add_lora, choose_device, choose_dtype, load_adapter, load_base
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from peft import PeftModel
-    from transformers import PreTrainedModel, TrainerCallback
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
     from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig
     from bids_core.progress import Progress
@@ -175,9 +176,27 @@ def loss_curves(names: Sequence[str], *, folder: Path) -> list[TrainerCallback]:
         else:
             (kind,) = get_reporting_integration_callbacks([name])  # type: ignore[no-untyped-call]
             found.append(kind())
+        if name == "wandb":
+            found.append(_EndOfWandbRun())
     return found
 
 
 def file_name(label: str) -> str:
     """Return a label as the name of a file or folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")
+
+
+class _EndOfWandbRun(TrainerCallback):
+    """Ends the W&B run with the training: the next method's curves belong to a run of their own."""
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - the Trainer decides on the signature
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """End the run."""
+        import wandb
+
+        wandb.finish()
