@@ -70,9 +70,7 @@ def after_a_kill(cluster, tmp_path_factory, cluster_model):
 @pytest.mark.fault("flow process killed (kill -9)")
 def test_a_killed_flow_process(after_a_kill, undisturbed, outcome):
     project, outcome.recovered = after_a_kill
-    settled(
-        outcome, project, undisturbed, "same run ended well; its shards were handed out again"
-    )
+    settled(outcome, project, undisturbed, "same run ended well; its shards were handed out again")
 
 
 @pytest.mark.server
