@@ -113,7 +113,8 @@ def test_run_report_and_store(bids, project):
     artifacts = json.loads(out)
     assert {entry["state"] for entry in artifacts} == {"whole"}
     assert {entry["artifact"].split("/")[0] for entry in artifacts} == {
-        "prepare", "warmup", "gradients", "attribution", "selection", "finetune", "evaluation",
+        "prepare", "warmup", "gradients", "attribution", "selection", "analysis", "finetune",
+        "evaluation",
     }  # fmt: skip
     assert bids("store", "verify")[0] == 0
 
@@ -130,7 +131,7 @@ def test_run_report_and_store(bids, project):
     assert status == 0
     status, out, _ = bids("store", "gc", "--delete", "--json")
     assert {key.split("/")[0] for key in json.loads(out)["unused"]} == {
-        "selection", "finetune", "evaluation",
+        "selection", "analysis", "finetune", "evaluation",
     }  # fmt: skip
     status, out, _ = bids("store", "ls", "--json")
     assert "finetune" not in {entry["artifact"].split("/")[0] for entry in json.loads(out)}

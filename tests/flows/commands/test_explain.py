@@ -35,6 +35,7 @@ def split(names, sources, tasks, *, text):
                 ],
                 "task": tasks, "capability": tasks, "subtask": [None] * count,
                 "choices": [None] * count,
+                "fields": [None] * count,
                 "n_tokens": [2] * count, "n_completion_tokens": [1] * count,
                 "input_ids": [np.array([1, 2], dtype=np.int32)] * count,
                 "labels": [np.array([-100, 2], dtype=np.int32)] * count,
