@@ -8,7 +8,11 @@ import time
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, LogFilter
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+)
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from bids_core.config_file import load_config
@@ -25,8 +29,9 @@ def test_artifacts_and_logs_of_a_run(project):
     run = state.state_details.flow_run_id
     assert state.is_completed()
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(), limit=100)
-        shown = {one.key: one for one in found if one.flow_run_id == run}
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        found = client.read_artifacts(artifact_filter=of_run, limit=100)
+        shown = {one.key: one for one in found}
         for _ in range(20):  # log lines are sent in the background
             lines = client.read_logs(LogFilter(flow_run_id={"any_": [run]}), limit=200)
             messages = [line.message for line in lines]
