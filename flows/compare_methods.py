@@ -14,7 +14,7 @@ from prefect import flow
 from pydantic import Field
 
 from bids_core.artifacts import ArtifactStore
-from bids_core.config import Fraction, PositiveInt, RunConfig, SelectionMethod
+from bids_core.config import Budget, RunConfig, SelectionMethod
 from bids_core.errors import ConfigError
 from bids_core.finetune import require_reporters
 from flows.admission import admit
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from tasks.representations import Representations
 
 logger = logging.getLogger(__name__)
-
-Budget = PositiveInt | Fraction
 
 
 @flow(name="compare-methods", flow_run_name="{config.name}", validate_parameters=True)

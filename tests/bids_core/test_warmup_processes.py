@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stack import free_port
 
 from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data import PreparedData, Split
@@ -18,7 +19,7 @@ from bids_core.modeling import add_lora, load_base, load_tokenizer
 from bids_core.moments import AdamMoments
 from bids_core.records import Example, Message, TokenizedExample
 from bids_core.warmup import save_checkpoint, warmup
-from bids_core.warmup_processes import _free_port, warmup_in_processes
+from bids_core.warmup_processes import warmup_in_processes
 
 LORA = LoraConfig(r=2, alpha=4, dropout=0.0)
 # One step holds all rows, so that their order, which the processes share out, can not matter.
@@ -97,7 +98,7 @@ def test_moments_of_a_sharded_model_are_gathered_by_name(tiny_model_folder, tmp_
     save_checkpoint(tmp_path / "one", *module.trained(str(tiny_model_folder), sharded=False))
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-         "--master-port", str(_free_port()), job, tiny_model_folder, tmp_path / "two"],
+         "--master-port", str(free_port()), job, tiny_model_folder, tmp_path / "two"],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
