@@ -61,7 +61,23 @@ def field(scope, *labels):
 
 
 def fill(scope, value, *labels):
-    field(scope, *labels).locator("textarea, input").first.fill(str(value))
+    box = field(scope, *labels).locator("textarea, input").first
+    box.fill(str(value))
+    playwright.expect(box).to_have_value(str(value))
+
+
+def settle(page):
+    """Let the form take over what was typed: it waits for the typing to pause.
+
+    The wait is a timer of the page itself, set after the form's own: on a loaded machine they
+    are late together.
+    """
+    page.evaluate("() => new Promise(done => setTimeout(() => requestAnimationFrame(done), 1000))")
+
+
+def submit(page):
+    settle(page)
+    page.get_by_role("button", name="Submit").click()
 
 
 def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, project, page, shots):
@@ -74,7 +90,7 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     field(form, "Model").wait_for()
     fill(form, "from-the-form", "Name")
     fill(form, config["model"]["path"], "Model", "Path")
-    page.wait_for_timeout(500)
+    settle(page)
     page.screenshot(path=shots / "ui-form.png")
 
     # defaults and choices are those of the model
@@ -92,7 +108,7 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     ):  # fmt: skip
         fill(form, value, "Validation", label)
     fill(form, 1.5, "Selection", "Budget")
-    page.get_by_role("button", name="Submit").click()
+    submit(page)
     refusal = field(form, "Selection", "Budget").get_by_text("not valid")
     refusal.scroll_into_view_if_needed()
     assert refusal.is_visible()
@@ -103,7 +119,7 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     for section in ("Warmup", "Finetune"):
         fill(form, 1, section, "Epochs")
         fill(form, 4, section, "Batch Size")
-    page.get_by_role("button", name="Submit").click()
+    submit(page)
     page.wait_for_url(form_url.removesuffix("/run"))
     newest = server.post("/flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=1,
                          deployments={"id": {"any_": [deployment["id"]]}})[0]  # fmt: skip
