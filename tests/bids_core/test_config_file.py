@@ -57,6 +57,8 @@ def test_overrides_reach_any_depth(file):
         ("validation.0.capabilty=x", "did you mean 'capability'"),
         ("selection.budget=1.5", "selection.budget"),
         ("selection.budget=0", "selection.budget"),
+        ("selection.budget=true", "selection.budget: true is a truth value"),
+        ("warmup.learning_rate=true", "warmup.learning_rate: true is a truth value"),
         ("selection.method=bidz", "(got 'bidz')"),
         ("warmup.epochs=two", "warmup.epochs"),
         ("pool=[]", "pool"),

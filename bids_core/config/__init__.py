@@ -1,0 +1,44 @@
+"""The one configuration model: checks a YAML file, fills a form, and feeds every stage.
+
+Each section is the slice that one stage reads, so a stage's fingerprint depends on nothing else.
+Unknown keys are refused everywhere; values are frozen after validation.
+"""
+
+from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
+from bids_core.config.evaluation import EvaluationConfig
+from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
+from bids_core.config.gradients import GradientConfig
+from bids_core.config.model import LoraConfig, ModelConfig
+from bids_core.config.run import RunConfig
+from bids_core.config.section import Budget, Section
+from bids_core.config.selection import (
+    AnalysisConfig,
+    Normalization,
+    SelectionConfig,
+    SelectionMethod,
+)
+from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
+
+__all__ = [
+    "AnalysisConfig",
+    "Budget",
+    "DataConfig",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "FinetuneConfig",
+    "GradientConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "Normalization",
+    "OptimizerConfig",
+    "OutputConfig",
+    "RunConfig",
+    "Section",
+    "SelectionConfig",
+    "SelectionMethod",
+    "SourceConfig",
+    "StageTimeouts",
+    "TestTask",
+    "ValidationTask",
+    "WarmupConfig",
+]

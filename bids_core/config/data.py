@@ -1,0 +1,106 @@
+"""Where rows come from, and how they become tokens."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from bids_core.config.section import Name, PositiveInt, Section
+
+
+class SourceConfig(Section):
+    """One place that rows are read from."""
+
+    path: str
+    """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is taken from
+    the environment. A relative path starts at the config file, or, in a run from a server's form,
+    at the worker's folder."""
+    name: Name | None = None
+    """Name of the source, unique within pool, validation or test; default: the task's name, else
+    the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
+    format: Literal[
+        "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer"
+    ] = "auto"
+    """Shape of a row; `auto` tells by the names of the row's fields."""
+    mapping: dict[str, str] = Field(default_factory=dict)
+    """Where to find `prompt` and `completion` (or `messages`), `system`, `id`, `subtask`,
+    `choices`: a field name, a dotted path (`instances.0.output`), or a Jinja template
+    (`{{ question }}`). `_file` (stem of the file) and `_line` can be used like fields."""
+    records: str | None = None
+    """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
+    split: str | None = None
+    """Split of a hub data set or of a `datasets` folder."""
+    strip_suffix: str | None = None
+    """Text to remove from the end of every completion (`<|endoftext|>`)."""
+    start: int = Field(default=0, ge=0)
+    """Skip this many rows of the source first."""
+    limit: PositiveInt | None = None
+    """Take at most this many usable rows (drawn with `sample_seed`; the first ones without it)."""
+    sample_seed: int | None = None
+    """Draw the `limit` rows at random with this seed."""
+
+
+class ValidationTask(SourceConfig):
+    """Validation instances of one task: what the model should be good at."""
+
+    task: Name
+    """Name of the task."""
+    capability: Name
+    """Capability that the task belongs to (`math`, `coding`, ...)."""
+
+
+class TestTask(SourceConfig):
+    """Held-out rows on which the fine-tuned models are evaluated."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    task: Name
+    """Name of the task."""
+    capability: Name
+    """Capability that the task belongs to."""
+    metric: Literal[
+        "exact_match", "multiple_choice", "generation", "code", "ifeval", "answer_loss"
+    ] = "exact_match"
+    """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices;
+    `generation`: generate and let `scorer` judge; `code`: generate and run the row's tests
+    (`evaluation.run_generated_code`); `ifeval`: generate and check the row's instructions;
+    `answer_loss`: only the loss of the reference answer, where answers can not be compared."""
+    answer_pattern: str | None = None
+    """Regular expression whose last match (group 1, if there is one) is the answer, in the
+    reference and in the generation."""
+    scorer: str | None = None
+    """Function that judges a generation: `package.module:function`, or `scorers.py:function` with
+    a path relative to the config file. It gets the generation and the row's fields (a dict) and
+    returns a number from 0 to 1."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
+    max_new_tokens: PositiveInt = 32
+    """Longest generation, in tokens."""
+
+    @model_validator(mode="after")
+    def _scorer_fits_the_metric(self) -> TestTask:
+        if (self.metric == "generation") != (self.scorer is not None):
+            msg = (
+                f"test task {self.task!r}: metric `generation` and `scorer` belong together (metric"
+                f" {self.metric}, scorer {self.scorer}); set both or neither"
+            )
+            raise ValueError(msg)
+        if any(not text for text in self.stop):
+            msg = f"test task {self.task!r}: a blank `stop` text ends every answer; remove it"
+            raise ValueError(msg)
+        return self
+
+
+class DataConfig(Section):
+    """How rows become tokens, and what is done about overlap."""
+
+    max_length: PositiveInt = 2048
+    """Longest example, in tokens; longer ones are truncated on the right."""
+    duplicate_ids: Literal["reject", "error"] = "reject"
+    """A row id seen before in its source: reject the later row, or stop."""
+    overlap: Literal["warn", "drop"] = "warn"
+    """A pool row that contains a validation or test row: list it, or drop it from the pool."""
+    overlap_ngram: PositiveInt = 13
+    """Words in a row that count as overlap (13, as in GPT-3's contamination study); words that a
+    template repeats in many rows do not count."""

@@ -1,0 +1,56 @@
+"""Held-out evaluation."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field, field_validator
+
+from bids_core.config.section import PositiveInt, Seconds, Section
+
+_MODEL_SECTION: Final = {
+    "pretrained", "tokenizer", "revision", "peft", "delta", "device", "dtype", "backend",
+    "trust_remote_code", "lora_local_path", "enable_lora",
+}  # fmt: skip
+
+
+class EvaluationConfig(Section):
+    """Held-out evaluation through lm-eval."""
+
+    tokens_per_batch: PositiveInt = 4096
+    """Padded tokens in one evaluation batch."""
+    zero_shot: bool = True
+    """Evaluate the base model without training too."""
+    run_generated_code: bool = False
+    """Run code that the models write (metric `code`, HumanEval, MBPP), in a sandbox: no network, no
+    files, limits on time and memory. Coding tasks are refused without it."""
+    code_seconds: Seconds = 10.0
+    """Longest time that one generated program runs."""
+    suites: tuple[Literal["bids7", "less3"], ...] = ()
+    """Standard benchmarks by name, as lm-eval defines them. bids7: HumanEval, MBPP, BBH, MMLU,
+    GSM-Plus, MATH, IFEval; less3: MMLU 5-shot, TyDiQA 1-shot, BBH 3-shot."""
+    suite_tasks: tuple[str, ...] | None = None
+    """Only these tasks of the suites (`bbh`, `mmlu`, ...); null: all of them."""
+    suite_data: str | None = None
+    """Folder with the suites' data sets, each a clone of its hub repository in a folder of the same
+    name (`cais/mmlu`, `google/IFEval`); what it lacks comes from the hub or its cache."""
+    suite_limit: PositiveInt | None = None
+    """At most this many test rows of each lm-eval task (MMLU has 57 of them); null: all rows."""
+    chat_prompts: bool = True
+    """Put the suites' prompts into the chat template, few-shot examples as turns."""
+    backend: Literal["hf", "vllm"] = "hf"
+    """What runs the suites: transformers, or vLLM where it is installed."""
+    model_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Further arguments of lm-eval's model class (`max_length: 4096`,
+    `gpu_memory_utilization: 0.8`)."""
+
+    @field_validator("model_args")
+    @classmethod
+    def _model_is_named_elsewhere(
+        cls, values: dict[str, str | int | float | bool]
+    ) -> dict[str, str | int | float | bool]:
+        taken = sorted(values.keys() & _MODEL_SECTION)
+        if taken:
+            msg = f"{taken[0]!r} can not be set here; it follows from the section `model`"
+            raise ValueError(msg)
+        return values

@@ -1,0 +1,89 @@
+"""A whole run: all sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
+from bids_core.config.evaluation import EvaluationConfig
+from bids_core.config.execution import ExecutionConfig, OutputConfig
+from bids_core.config.gradients import GradientConfig
+from bids_core.config.model import LoraConfig, ModelConfig
+from bids_core.config.section import Name, Section
+from bids_core.config.selection import AnalysisConfig, SelectionConfig
+from bids_core.config.training import FinetuneConfig, WarmupConfig
+
+
+class RunConfig(Section):
+    """A whole run: data, model, method and where the results go.
+
+    Fields are in the order of the Prefect UI's form: what has to be filled in comes first.
+    """
+
+    name: Name = "run"
+    """Name of the run; its folder is `<output_dir>/<name>`."""
+    model: ModelConfig
+    """Base model."""
+    pool: tuple[SourceConfig, ...] = Field(min_length=1)
+    """The training pool: where the examples to choose from are."""
+    validation: tuple[ValidationTask, ...] = Field(min_length=1)
+    """Validation instances: a few of each thing the model should be good at."""
+    test: tuple[TestTask, ...] = ()
+    """Held-out test rows for the evaluation."""
+    selection: SelectionConfig = SelectionConfig()
+    """Which rows to keep."""
+    output_dir: Path = Path("runs")
+    """Where run folders go."""
+    store: str = ".bids"
+    """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
+    seed: int = 0
+    """Seed of sampling, initialisation, dropout, projection and random selection."""
+    data: DataConfig = DataConfig()
+    """Tokenization, rejects and overlap."""
+    lora: LoraConfig = LoraConfig()
+    """Adapters: the parameters whose gradients are taken."""
+    warmup: WarmupConfig = WarmupConfig()
+    """Warmup: the short training whose checkpoints the gradients are taken at."""
+    gradients: GradientConfig = GradientConfig()
+    """Gradient features."""
+    analysis: AnalysisConfig = AnalysisConfig()
+    """Analysis of the selections."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    """Fine-tuning on the subset."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluation."""
+    output: OutputConfig = OutputConfig()
+    """Where the selected data goes besides the run folder."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Where the work is done; inline on this machine, or spread over a pool of workers."""
+
+    @model_validator(mode="after")
+    def _quantised_weights_are_neither_trained_nor_merged(self) -> RunConfig:
+        model = self.finetune.model or self.model
+        if model.quantization != "none":
+            if self.finetune.kind == "full":
+                msg = "finetune.kind: full trains all weights, which quantised ones do not allow"
+                raise ValueError(msg)
+            if self.finetune.save == "merged":
+                msg = "finetune.save: merged needs weights that are not quantised; save the adapter"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def has_evaluation(self) -> bool:
+        """Whether there is anything to evaluate models on."""
+        return bool(self.test or self.evaluation.suites)
+
+    @model_validator(mode="after")
+    def _capability_of_a_task_is_one(self) -> RunConfig:
+        seen: dict[str, str] = {}
+        pairs = [(entry.task, entry.capability) for entry in self.validation]
+        pairs += [(entry.task, entry.capability) for entry in self.test]
+        for task, capability in pairs:
+            known = seen.setdefault(task, capability)
+            if known != capability:
+                msg = f"task {task!r} has two capabilities, {known!r} and {capability!r}"
+                raise ValueError(msg)
+        return self

@@ -1,0 +1,45 @@
+"""What all sections share: strictness, and the types of their fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        word = str(value).lower()
+        msg = f"{word} is a truth value here; give a number or text (text in quotes)"
+        raise ValueError(msg)  # pydantic puts the field's name before it
+    return value
+
+
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Budget = Annotated[
+    Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
+    | Annotated[int, Field(ge=1, title="count")],
+    BeforeValidator(_no_truth_value),
+]
+Seconds = Annotated[float, Field(gt=0.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys refused, truth values not read as 1, values frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_values_where_asked_for(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        return value if kind is bool or bool in get_args(kind) else _no_truth_value(value)

@@ -1,0 +1,69 @@
+"""The two trainings: the warmup, and the fine-tuning on the subset."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bids_core.config.model import LoraConfig, ModelConfig
+from bids_core.config.section import Fraction, PositiveInt, Seconds, Section
+
+
+class OptimizerConfig(Section):
+    """AdamW with a linear schedule."""
+
+    epochs: PositiveInt = 4
+    """Passes over the data."""
+    learning_rate: float = Field(default=2e-5, gt=0.0)
+    """Peak learning rate."""
+    batch_size: PositiveInt = 128
+    """Examples per optimizer step."""
+    warmup_ratio: float = Field(default=0.03, ge=0.0, lt=1.0)
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay."""
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of Adam's first moment."""
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of Adam's second moment."""
+    eps: float = Field(default=1e-8, gt=0.0)
+    """Adam's epsilon."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    """Gradient clipping by global norm; null switches it off."""
+    tokens_per_batch: PositiveInt = 4096
+    """Padded tokens in one forward pass (micro-batch); bounds memory."""
+
+
+class WarmupConfig(OptimizerConfig):
+    """The short LoRA run whose checkpoints the gradients are taken at."""
+
+    fraction: Fraction = 1.0
+    """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
+
+
+class FinetuneConfig(OptimizerConfig):
+    """The training on the selected subset."""
+
+    epochs: PositiveInt = 2
+    """Passes over the selected subset."""
+    enabled: bool = True
+    """Switch off to stop after the selection."""
+    kind: Literal["lora", "full"] = "lora"
+    """Train adapters, or all weights."""
+    model: ModelConfig | None = None
+    """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
+    and chat template; null: the model that the gradients were taken of."""
+    lora: LoraConfig | None = None
+    """Adapters of the fine-tuning; null: those of the warmup."""
+    seed: int | None = None
+    """Seed of adapters, order and dropout; null: the run's."""
+    packing: bool = False
+    """Put several examples into one row, none of which sees another (needs attention `sdpa` or
+    `eager`): less padding where lengths differ much."""
+    save: Literal["adapter", "merged"] = "adapter"
+    """Keep the adapter, or a whole model with the adapter merged in."""
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Where loss curves go as well, through transformers' integrations."""
+    checkpoint_seconds: Seconds = 600.0
+    """A training that is killed goes on from a checkpoint at most about this old."""
