@@ -82,6 +82,9 @@ class Source(Protocol):
     def done(self, item: Item) -> None:
         """Hear that an artifact is in the store."""
 
+    def failed(self, parcel: Parcel, error: BidsError) -> None:
+        """Hear that what is left of a parcel will not be done; raising it stops everything."""
+
 
 @dataclass
 class _Sent:
@@ -114,6 +117,7 @@ def hand_out(
         ConfigError: there is no such deployment.
         WorkerError: a parcel was handed out as often as allowed, and is not done.
         BidsError: what a worker says can not pass (a mistake in data or configuration, a NaN).
+            Both only where the source's `failed` raises them.
     """
     with get_client(sync_client=True) as client:
         _Dispatch(client, source, deployment, execution, store).run()
@@ -272,10 +276,11 @@ class _Dispatch:
         """Hand out what is left of a parcel, or give up."""
         self._sent.remove(sent)
         why, error = _why(state), _raised(state)
-        if error is not None:
-            raise error
         left = sent.parcel.without(sent.held)
         if not left.items:
+            return
+        if error is not None:
+            self._source.failed(left, error)
             return
         if sent.attempt >= self._execution.attempts:
             msg = (
@@ -283,7 +288,8 @@ class _Dispatch:
                 f"look at the log of its flow runs, and see that the workers use the same store, "
                 f"{self._store.url}"
             )
-            raise WorkerError(msg)
+            self._source.failed(left, WorkerError(msg))
+            return
         logger.warning("%s: %s; handing out again", left.label, why)
         self._send(left, attempt=sent.attempt + 1, serial=sent.serial + 1)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
+    from bids_core.errors import BidsError
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,10 @@ class _Queue:
 
     def done(self, item: Item) -> None:
         """Nothing to learn from it."""
+
+    def failed(self, parcel: Parcel, error: BidsError) -> None:  # noqa: ARG002 - it says which
+        """Stop: all of it is wanted."""
+        raise error
 
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
@@ -221,6 +226,10 @@ class ShardGroups:
         self._seconds += float(item.handle.summary()["compute_seconds"])
         self._measured += self._tokens[item.value]
         self._progress.computed(item.value)
+
+    def failed(self, parcel: Parcel, error: BidsError) -> None:  # noqa: ARG002 - it says which
+        """Stop: without all shards there is no matrix."""
+        raise error
 
     def _expected(self, shard: Shard) -> float:
         return self._tokens[shard] * self._seconds / max(1, self._measured)
