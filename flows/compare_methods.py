@@ -1,13 +1,13 @@
 """Is the selection any good? Methods x budgets x seeds, on one warmup and one gradient store.
 
-Every cell is fine-tuned and evaluated on its own; one that fails is named, the others finish. The
-store keeps what is done: the same comparison again does only what is missing.
+Every cell is fine-tuned and evaluated on its own, in this process or side by side on workers; one
+that fails is named, the others finish. The store keeps what is done: the same comparison again does
+only what is missing.
 """
 
 from __future__ import annotations
 
 import datetime
-import logging
 from typing import TYPE_CHECKING, Annotated
 
 from prefect import flow
@@ -19,13 +19,13 @@ from bids_core.errors import ConfigError
 from bids_core.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
+from flows.cell_queue import next_call, spread_cells, with_error, with_result
 from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
-from tasks.evaluation import ZERO_SHOT, check_evaluation, run_evaluation
-from tasks.finetune import run_finetune
+from tasks.evaluation import ZERO_SHOT, check_evaluation
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
 from tasks.run_logs import run_logs
@@ -35,8 +35,6 @@ from tasks.warmup import run_warmup
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from tasks.representations import Representations
-
-logger = logging.getLogger(__name__)
 
 
 @flow(name="compare-methods", flow_run_name="{config.name}", validate_parameters=True)
@@ -81,7 +79,11 @@ def compare_methods(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
         shared = _Shared(config, data, [cell.method for cell in plan if cell.method != ZERO_SHOT])
-        cells = tuple(_finish(cell, config, shared) for cell in plan)
+        if config.execution.training == "inline":
+            cells = tuple(_finish(_pick(cell, config, shared), config, shared) for cell in plan)
+        else:
+            picked = [_pick(cell, config, shared) for cell in plan]
+            cells = spread_cells(config, picked, shared.target)
         result = gather_comparison(
             config,
             ComparisonResult(
@@ -114,26 +116,24 @@ class _Shared:
         self.target = prepare_data(training_config(config)) if transfer else data
 
 
-def _finish(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
-    """Bring a cell to its scores, or to the error that it fails with."""
-    config = cell.configure(config)
-    stage = "selection"
+def _pick(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
+    """Select the rows of a cell."""
+    if cell.seed is None:
+        return cell
+    mine = cell.configure(config)
     try:
-        if cell.seed is not None:
-            picks = run_selection(config, shared.data, shared.matrix, cell.method, shared.states)
-            cell = cell.known(selection=picks)
-            stage = "finetune"
-            arguments = {"data": shared.target, "selection": picks, "method": cell.label}
-            (tuned,) = spread_calls(
-                config, [Call(run_finetune, arguments, f"finetune {cell.label}")]
-            )
-            cell = cell.known(tuned=tuned)
-        stage = "evaluation"
-        arguments = {"data": shared.target, "tuned": cell.tuned, "method": cell.label}
-        call = Call(run_evaluation, arguments, f"evaluation {cell.label}")
-        (scores,) = spread_calls(config, [call])
-        return cell.known(scores=scores)
+        picks = run_selection(mine, shared.data, shared.matrix, cell.method, shared.states)
     except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        logger.warning("%s failed in %s: %s", cell.label, stage, reason)
-        return cell.known(failed=f"{stage}: {reason}")
+        return with_error(cell, "selection", error)
+    return cell.known(selection=picks)
+
+
+def _finish(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
+    """Bring a cell to its scores, or to the error that it fails with, in this process."""
+    mine = cell.configure(config)
+    while (call := next_call(cell, shared.target)) is not None:
+        try:
+            cell = with_result(cell, call, call.task(mine, **call.arguments))
+        except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
+            cell = with_error(cell, call.task.name, error)
+    return cell

@@ -57,15 +57,26 @@ def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
         return [call.task(config, **call.arguments) for call in calls]
     store = ArtifactStore(config.store)
     wanted = portable(config, store)
-    here = _seen_from_here(wanted)
-    looked = [look(call.task, here, **call.arguments) for call in calls]
-    parcels = [
-        Parcel(call.label, (Item(handle, call),), _call_parameters(wanted))
-        for call, (handle, found) in zip(calls, looked, strict=True)
-        if not found
-    ]
-    hand_out(_Queue(parcels), config.execution.training_deployment, config.execution, store)
-    return [handle for handle, _ in looked]
+    made = [call_parcel(wanted, call) for call in calls]
+    queue = _Queue([parcel for _, parcel in made if parcel is not None])
+    hand_out(queue, config.execution.training_deployment, config.execution, store)
+    return [handle for handle, _ in made]
+
+
+def call_parcel(config: RunConfig, call: Call) -> tuple[Handle, Parcel | None]:
+    """Return what a call leaves in the store, and the parcel that a worker makes it from.
+
+    Args:
+        config: as `portable` returns it.
+        call: what to run; the parcel's one item has it as its value.
+
+    Returns:
+        The handle, and None instead of a parcel if the store holds it whole.
+    """
+    handle, found = look(call.task, _seen_from_here(config), **call.arguments)
+    if found:
+        return handle, None
+    return handle, Parcel(call.label, (Item(handle, call),), _call_parameters(config))
 
 
 def _call_parameters(config: RunConfig) -> Callable[[tuple[Item, ...]], dict[str, Any]]:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import CHAT_TEMPLATE, build_llama
 
-import flows.compare_methods as module
+import flows.cell_queue as module
 from bids_core.config_file import load_config
 from bids_core.errors import BidsError, ConfigError
 from flows.compare_methods import compare_methods
@@ -19,6 +19,7 @@ from tasks.cells import plan_cells
 from tasks.comparison import CellsFailedError
 from tasks.progress import reporting
 from tasks.selection import read_selection
+from tasks.stage import stage_task
 
 
 class Recorder:
@@ -93,10 +94,11 @@ def select(project, *overrides):
 def test_failed_cells_are_named_and_only_they_are_done_again(project, monkeypatch, bids):
     true_task = module.run_finetune
 
+    @stage_task("finetune", task_run_name="finetune {method}")
     def flaky(config, data, selection, method):
         if method == "random 4 rows seed 1":
             raise BidsError("the disk went away\nand came back")
-        return true_task(config, data=data, selection=selection, method=method)
+        return true_task.fn(config, data=data, selection=selection, method=method)
 
     monkeypatch.setattr(module, "run_finetune", flaky)
     options = ("--methods", "bids,random", "--budgets", "4", "--seeds", "0,1")
