@@ -19,6 +19,7 @@ from bids_core.errors import ConfigError
 from bids_core.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
+from flows.cancelling import cancellable
 from flows.cell_queue import next_call, spread_cells, with_error, with_result
 from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls
@@ -69,7 +70,7 @@ def compare_methods(
         )
         raise ConfigError(msg)
     started = datetime.datetime.now(datetime.UTC)
-    with run_logs():
+    with cancellable(), run_logs():
         data = prepare_data(config)
         n_pool = len(load_prepared(data).train)
         for budget in budgets:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bids_core.artifacts import Handle
-    from bids_core.config import RunConfig
+    from bids_core.config import ModelConfig, RunConfig
     from bids_core.errors import BidsError
 
 logger = logging.getLogger(__name__)
@@ -257,19 +257,35 @@ class ShardGroups:
 def portable(config: RunConfig, store: ArtifactStore) -> RunConfig:
     """Return a configuration that means the same on another machine.
 
-    The store is named by its whole address; `model.dtype: auto` is decided here, once, because
+    The store is named by its whole address; `dtype: auto` of a model is decided here, once, because
     workers with other devices would each decide for themselves and never find each other's work.
     """
-    model = config.model
-    if model.dtype == "auto":
-        from bids_core.modeling import choose_device, choose_dtype
+    finetune = config.finetune
+    if finetune.model is not None:
+        finetune = finetune.model_copy(update={"model": _with_dtype(finetune.model)})
+    return config.model_copy(
+        update={"store": store.url, "model": _with_dtype(config.model), "finetune": finetune}
+    )
 
-        dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
-        logger.info("model.dtype: auto is %s, as this machine has it; workers follow", dtype)
-        model = model.model_copy(update={"dtype": dtype})
-    return config.model_copy(update={"store": store.url, "model": model})
+
+def _with_dtype(model: ModelConfig) -> ModelConfig:
+    if model.dtype != "auto":
+        return model
+    from bids_core.modeling import choose_device, choose_dtype
+
+    dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
+    logger.info(
+        "dtype: auto of %s is %s, as this machine has it; workers follow", model.path, dtype
+    )
+    return model.model_copy(update={"dtype": dtype})
 
 
 def _seen_from_here(config: RunConfig) -> RunConfig:
-    """Return the configuration without the workers' device, which this machine may lack."""
-    return config.model_copy(update={"model": config.model.model_copy(update={"device": "auto"})})
+    """Return the configuration without the workers' devices, which this machine may lack."""
+    finetune = config.finetune
+    if finetune.model is not None:
+        finetune = finetune.model_copy(
+            update={"model": finetune.model.model_copy(update={"device": "auto"})}
+        )
+    model = config.model.model_copy(update={"device": "auto"})
+    return config.model_copy(update={"model": model, "finetune": finetune})

@@ -1,0 +1,128 @@
+"""The cells of a comparison, side by side on workers: each is fine-tuned, then evaluated.
+
+The evaluation of a cell is ready as soon as its fine-tune is in the store, and goes before further
+fine-tunes: a comparison that is cut short has whole cells. What fails is noted with its cell, and
+the others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from bids_core.artifacts import ArtifactStore
+from flows.fan_out import hand_out
+from flows.spread import Call, call_parcel, portable
+from tasks.evaluation import run_evaluation
+from tasks.finetune import run_finetune
+from tasks.progress import current
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_core.artifacts import Handle
+    from bids_core.config import RunConfig
+    from bids_core.errors import BidsError
+    from flows.fan_out import Item, Parcel
+    from tasks.cells import Cell
+
+logger = logging.getLogger(__name__)
+
+
+def next_call(cell: Cell, target: Handle) -> Call | None:
+    """Return what a cell with its picks needs next; None when it has its scores.
+
+    Args:
+        cell: one method at one budget with one seed.
+        target: prepared data, tokenized for the model that is trained.
+    """
+    if cell.failed or cell.scores is not None:
+        return None
+    if cell.seed is not None and cell.tuned is None:
+        arguments = {"data": target, "selection": cell.selection, "method": cell.label}
+        return Call(run_finetune, arguments, f"finetune {cell.label}")
+    arguments = {"data": target, "tuned": cell.tuned, "method": cell.label}
+    return Call(run_evaluation, arguments, f"evaluation {cell.label}")
+
+
+def with_result(cell: Cell, call: Call, handle: Handle) -> Cell:
+    """Return a cell that knows what one of its calls left in the store."""
+    return cell.known(**{"tuned" if call.task.name == run_finetune.name else "scores": handle})
+
+
+def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
+    """Return a cell that knows where it failed, and say so."""
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    logger.warning("%s failed in %s: %s", cell.label, stage, reason)
+    return cell.known(failed=f"{stage}: {reason}")
+
+
+def spread_cells(config: RunConfig, cells: Sequence[Cell], target: Handle) -> tuple[Cell, ...]:
+    """Bring cells to their scores, or to the errors that they fail with, on workers.
+
+    Args:
+        config: of the comparison; `execution` says how many at once.
+        cells: with their picks.
+        target: prepared data, tokenized for the model that is trained.
+
+    Raises:
+        ConfigError: there is no deployment to hand them to, or it refuses.
+    """
+    store = ArtifactStore(config.store)
+    queue = CellQueue(portable(config, store), cells, target)
+    hand_out(queue, config.execution.training_deployment, config.execution, store)
+    return tuple(queue.cells.values())
+
+
+class CellQueue:
+    """Parcels of cells: one call each, as it gets ready.
+
+    Args:
+        config: as `portable` returns it.
+        cells: with their picks.
+        target: prepared data, tokenized for the model that is trained.
+    """
+
+    def __init__(self, config: RunConfig, cells: Sequence[Cell], target: Handle) -> None:
+        self.cells = {cell.label: cell for cell in cells}
+        self._config, self._target = config, target
+        self._ready = deque(self.cells)
+
+    def next_parcel(self, slots: int) -> Parcel | None:  # noqa: ARG002 - each is one call
+        """Return the next call that is ready and not in the store."""
+        while self._ready:
+            cell = self.cells[self._ready.popleft()]
+            call = next_call(cell, self._target)
+            if call is None:
+                continue
+            try:
+                handle, parcel = call_parcel(cell.configure(self._config), call)
+            except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
+                self.cells[cell.label] = with_error(cell, call.task.name, error)
+                continue
+            if parcel is not None:
+                return parcel
+            self._take(call, handle, cached=True)
+        return None
+
+    def done(self, item: Item) -> None:
+        """Take a result; the cell's next call is ready."""
+        self._take(item.value, item.handle, cached=False)
+
+    def failed(self, parcel: Parcel, error: BidsError) -> None:
+        """Note the error with the cell."""
+        for item in parcel.items:
+            cell = self.cells[_owner(item.value)]
+            self.cells[cell.label] = with_error(cell, item.value.task.name, error)
+
+    def _take(self, call: Call, handle: Handle, *, cached: bool) -> None:
+        seconds = 0.0 if cached else float(handle.record()["seconds"])
+        current().end(call.label, seconds=seconds, cached=cached)
+        label = _owner(call)
+        self.cells[label] = with_result(self.cells[label], call, handle)
+        self._ready.appendleft(label)
+
+
+def _owner(call: Call) -> str:
+    return str(call.arguments["method"])
