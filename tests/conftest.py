@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tiny tensors gain nothing from threads, and wait for one another where servers run beside them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("bids", deadline=None)  # a busy machine is no failure
+settings.load_profile("bids")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
