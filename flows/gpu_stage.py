@@ -12,6 +12,7 @@ from bids_core.artifacts import Handle
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from flows.admission import admit
+from flows.cancelling import cancellable
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
 from tasks.run_logs import run_logs
@@ -37,7 +38,7 @@ def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> 
     """
     checked = _checked(stage, arguments)
     admit(config, *(value for value in checked.values() if isinstance(value, Handle)))
-    with run_logs():
+    with cancellable(), run_logs():
         handle: Handle = TASKS[stage](config, **checked)
         return handle
 

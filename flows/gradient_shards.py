@@ -12,6 +12,7 @@ from prefect import flow
 from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.config import RunConfig
 from flows.admission import admit
+from flows.cancelling import cancellable
 from tasks.gradients import Shard, run_gradient_shard
 from tasks.run_logs import run_logs
 from tasks.stage import look
@@ -30,7 +31,7 @@ def gradient_shards(
         shards: what to compute, of one checkpoint.
     """
     admit(config, data, warm)
-    with run_logs():
+    with cancellable(), run_logs():
         return tuple(
             run_gradient_shard(config, data, warm, shard)
             for shard in _in_hand_last(config, data, warm, shards)

@@ -16,6 +16,7 @@ from bids_core.finetune import require_reporters
 from bids_core.publishing import require_publishers
 from flows.admission import admit
 from flows.budget import planned_picks
+from flows.cancelling import cancellable
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
@@ -56,7 +57,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     ArtifactStore(config.store).require_access()
     require_reporters(config.finetune.report_to)
     require_publishers(config.output)
-    with run_logs():
+    with cancellable(), run_logs():
         result = _stages(config, until)
         show_run(config, result)
         return result

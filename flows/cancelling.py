@@ -1,0 +1,124 @@
+"""A run that was cancelled stops by itself, at once, and says that it has stopped.
+
+Prefect (3.8.8) leaves both to the worker. That is not enough:
+
+- after the server has been away for half a minute, a worker looks no more for runs to cancel;
+- the run's process gone, a worker imports the flow anew to look for hooks, which is seconds of CPU
+  for each run, before the run becomes Cancelled.
+
+So a run of a deployment asks for its own state, and stops when that is Cancelling. It says
+Cancelled as soon as its work has stopped, whoever stopped it.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NoReturn
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import Abort, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS: Final = 5.0
+_AGAIN_SECONDS: Final = 30.0  # what Prefect gives a run to clean up
+_STOPPED: Final = "stopped; started again, it goes on from what is in the store"
+
+
+class RunCancelledError(Abort):
+    """The server calls this run cancelled. Prefect lets it end the process and nothing else."""
+
+
+@contextmanager
+def cancellable() -> Iterator[None]:
+    """Stop what runs inside when this flow run is cancelled on the server.
+
+    Only in runs of deployments, in the main thread: a run from a terminal has Ctrl-C.
+
+    Raises:
+        RunCancelledError: it was cancelled, and the worker did not stop it first.
+    """
+    if deployment.id is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    watch = _Watch(UUID(flow_run.id))
+    before = signal.signal(signal.SIGUSR1, _stop)
+    watch.start()
+    try:
+        yield
+    except (TerminationSignal, RunCancelledError):
+        watch.end()
+        _say_cancelled(watch.run_id)
+        raise
+    finally:
+        watch.end()
+        signal.signal(signal.SIGUSR1, before)
+
+
+class _Watch(threading.Thread):
+    """Looks at the run's state until told to end; interrupts the main thread."""
+
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(name="bids-cancelling", daemon=True)
+        self.run_id = run_id
+        self._ended = threading.Event()
+        self._interrupting = threading.Lock()
+
+    def run(self) -> None:
+        pause = 0.0
+        with get_client(sync_client=True) as client:
+            while not self._ended.wait(pause):
+                pause = POLL_SECONDS
+                try:
+                    cancelled = _is_cancelled(client, self.run_id)
+                except ObjectNotFound:
+                    return  # deleted: there is nothing left to be cancelled
+                except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                    logger.debug("cancelled or not? the server does not say: %s", error)
+                    continue
+                if cancelled:
+                    self._interrupt()
+                    pause = _AGAIN_SECONDS
+
+    def end(self) -> None:
+        """Interrupt no more."""
+        with self._interrupting:
+            self._ended.set()
+
+    def _interrupt(self) -> None:
+        main = threading.main_thread().ident
+        with self._interrupting:
+            if not self._ended.is_set() and main is not None:
+                signal.pthread_kill(main, signal.SIGUSR1)
+
+
+def _stop(*_: object) -> NoReturn:
+    msg = "cancelled on the server"
+    raise RunCancelledError(msg)
+
+
+def _is_cancelled(client: SyncPrefectClient, run_id: UUID) -> bool:
+    state = client.read_flow_run(run_id).state
+    return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+
+
+def _say_cancelled(run_id: UUID) -> None:
+    """Let a run that is Cancelling be Cancelled; other terminations are not for us to name."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run_id).state
+            if state is not None and state.type == StateType.CANCELLING:
+                client.set_flow_run_state(run_id, Cancelled(message=_STOPPED), force=True)
+    except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
+        logger.warning("stopped, and could not tell the server (%s); the worker will", error)

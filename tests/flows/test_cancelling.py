@@ -1,0 +1,65 @@
+"""A run that is cancelled on the server stops without its worker's help."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
+
+from flows import cancelling
+from flows.cancelling import RunCancelledError, cancellable
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture(autouse=True)
+def of_a_deployment(monkeypatch):
+    monkeypatch.setattr(cancelling, "deployment", SimpleNamespace(id="some"))
+    monkeypatch.setattr(cancelling, "POLL_SECONDS", 0.1)
+
+
+def state_of(run_id):
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(run_id)).state
+
+
+def test_a_cancelled_run_stops_cleans_up_and_says_so():
+    seen = {}
+
+    def cancel(run_id):
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(run_id), Cancelling())
+
+    @flow
+    def long():
+        seen["id"] = flow_run.id
+        with cancellable():
+            threading.Timer(0.3, cancel, [flow_run.id]).start()
+            try:
+                time.sleep(60)
+            finally:
+                seen["cleaned up"] = True
+
+    started = time.monotonic()
+    with pytest.raises(RunCancelledError):
+        long()
+    assert time.monotonic() - started < 30
+    assert seen["cleaned up"]
+    assert state_of(seen["id"]).is_cancelled()
+
+
+def test_a_run_that_is_let_alone_is_not_touched():
+    @flow
+    def short():
+        with cancellable():
+            time.sleep(0.3)
+        return flow_run.id
+
+    assert state_of(short()).is_completed()
