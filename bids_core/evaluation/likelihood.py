@@ -97,7 +97,7 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> li
         input_ids=ids_BT,
         attention_mask=mask_BT,
         position_ids=positions(mask_BT),
-        logits_to_keep=kept,
+        logits_to_keep=last_positions(ids_BT, kept),
         use_cache=False,
     ).logits
     return [score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
@@ -119,6 +119,17 @@ def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
     picked = log_probabilities.gather(1, targets[:, None])[:, 0].double()
     greedy = bool((log_probabilities.argmax(dim=-1) == targets).all())
     return Scored(float(picked.sum()), len(targets), greedy)
+
+
+def last_positions(ids_BT: torch.Tensor, n: int) -> torch.Tensor:
+    """Return the indices of the last `n` positions, for `logits_to_keep`.
+
+    Given a number the model slices its hidden states, and a matrix product of a slice [B, n, H]
+    copies the output head B times (3.8 s against 0.01 s, and 1.5 GB, for 26 rows of a vocabulary
+    of 49,152 on a CPU in bfloat16); given indices it gathers them. The logits are the same bits.
+    """
+    n_tokens = ids_BT.shape[1]
+    return torch.arange(n_tokens - n, n_tokens, device=ids_BT.device)
 
 
 def left_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,6 +17,7 @@ import torch
 
 from bids_core.evaluation.likelihood import (
     Scored,
+    last_positions,
     left_padded,
     positions,
     right_padded,
@@ -92,7 +93,7 @@ def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt]) -> tuple[Cac
         input_ids=ids_BT,
         attention_mask=mask_BT,
         position_ids=positions(mask_BT),
-        logits_to_keep=1,
+        logits_to_keep=last_positions(ids_BT, 1),
         use_cache=True,
     ).past_key_values
     return cache, mask_BT
