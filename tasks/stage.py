@@ -29,6 +29,7 @@ from prefect.tasks import exponential_backoff
 from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
 from bids_core.config import RunConfig
 from bids_core.errors import StageTimeoutError
+from bids_core.memory import return_heap
 from bids_core.progress import Progress
 from tasks.progress import current
 from tasks.retries import may_pass, smaller_after_out_of_memory
@@ -109,6 +110,7 @@ def _compute(
     compute: Callable[[Draft, Progress], None],
     progress: Progress,
 ) -> None:
+    return_heap()  # the peak is this stage's own, not what the last one left
     _reset_peak_memory()
     with store.create(
         stage.name,
