@@ -271,7 +271,7 @@ class Server(Process):
             if part is not None and (part.process is None or part.process.poll() is not None):
                 part.start()
         super().start()
-        self.wait_until(self._healthy, "the API does not answer")
+        self.wait_until(self.healthy, "the API does not answer")
         if self.services is not None and (
             self.services.process is None or self.services.process.poll() is not None
         ):
@@ -283,7 +283,8 @@ class Server(Process):
             if part is not None:
                 part.stop()
 
-    def _healthy(self) -> bool:
+    def healthy(self) -> bool:
+        """Tell whether the API answers."""
         try:
             return self.http.get("/health").status_code == httpx.codes.OK
         except httpx.TransportError:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import yaml
 from stack import Server, Worker, free_port
 
@@ -54,6 +55,19 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.pipeline.stop()
         self.server.__exit__()
+
+    def tidy(self) -> None:
+        """Bring the server back if need be, and end the runs that a failed test left."""
+        if not self.server.healthy():
+            self.server.kill()
+            self.server.start()
+        for process in flow_processes(self.pipeline):
+            process.kill()
+        states = ["SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED"]
+        left = {"state": {"type": {"any_": states}}}
+        for run in self.server.post("/flow_runs/filter", flow_runs=left):
+            path = f"/flow_runs/{run['id']}/set_state"
+            self.server.post(path, state={"type": "CANCELLED"}, force=True)
 
     def worker(self, name: str, **options) -> Worker:
         """Return a worker of the gpu pool, to be used as a context."""
@@ -132,6 +146,19 @@ def wait_for_shards(config: dict, count: int, timeout: float = 240.0) -> None:
     while len(shards(config)) < count or not list(locks.glob("gradients-*/*")):
         assert time.monotonic() < end, f"only {len(shards(config))} shards"
         time.sleep(0.05)
+
+
+def flow_processes(*workers: Worker) -> list[psutil.Process]:
+    """Return the processes of flow runs at work (not those that look for hooks afterwards)."""
+    found = []
+    for worker in workers:
+        for process in worker.children():
+            try:
+                if "prefect.engine" in process.cmdline():  # a zombie has none
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+    return found
 
 
 def in_hand(config: dict) -> list[str]:

@@ -68,11 +68,12 @@ def project(tmp_path, cluster_model):
 
 
 @pytest.fixture
-def outcome(request):
-    """Collect what happened; the test fills it in."""
+def outcome(request, cluster):
+    """Collect what happened; the test fills it in. Nothing of it is left for the next test."""
     told = Outcome(request.node.get_closest_marker("fault").args[0])
     started = time.monotonic()
     yield told
+    cluster.tidy()
     LINES.append(f"{told}   ({time.monotonic() - started:.0f} s in all)")
 
 
