@@ -20,6 +20,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from bids_core.config import RunConfig
 from bids_core.errors import UserError
 from bids_core.selection import select
+from flows.deployment.automations import RETRY
 from flows.deployment.connection import check_server, resources
 from flows.deployment.deployments import flow_name, read_entries
 
@@ -93,11 +94,15 @@ def second_deploy(server, first_deploy, webhook, project):
     deployment = server.deployment("select-data/pipeline")
     path = f"/deployments/{deployment['id']}/schedules/{deployment['schedules'][0]['id']}"
     server.http.patch(path, json={"active": True}).raise_for_status()  # somebody switches it on
+    automation = next(a for a in server.post("/automations/filter") if a["name"] == RETRY)
+    switch = f"/automations/{automation['id']}"
+    server.http.patch(switch, json={"enabled": False}).raise_for_status()  # and another one off
     before = snapshot(server)
     options = ("--notify", webhook[0], "--nightly", str(folder / "bids.yaml"))
     said = server.bids("deploy", "--json", *options).stdout
     after = snapshot(server)
     server.http.patch(path, json={"active": False}).raise_for_status()
+    server.http.patch(switch, json={"enabled": True}).raise_for_status()
     return before, after, said
 
 
@@ -112,6 +117,7 @@ def test_again_changes_nothing_but_what_was_asked_for(second_deploy, project):
         ("automation", "created"),
     ]
     assert "a-secret-path" not in said
+    assert [a["name"] for a in after["automations"] if not a["enabled"]] == [RETRY]
     made = [a for a in after["automations"] if a not in before["automations"]]
     assert [a["name"] for a in made] == ["bids: notify on failure"]
     after["automations"] = [a for a in after["automations"] if a not in made]
@@ -176,6 +182,31 @@ def test_an_invalid_value_is_refused_with_the_name_of_its_field(server, first_de
     )
     assert answer.status_code == 409
     assert "config.selection.budget" in answer.json()["detail"]
+
+
+@pytest.mark.server
+def test_only_one_deployment_is_touched_when_it_is_named(server, first_deploy):
+    path = f"/deployments/{server.deployment('select-matrix/selection')['id']}"
+    server.http.patch(path, json={"description": "somebody's"}).raise_for_status()
+    said = json.loads(server.bids("deploy", "--json", "--only", "select-matrix/selection").stdout)
+    told = [c for c in said["changes"] if c["kind"] not in ("pool", "queue")]
+    assert [(c["kind"], c["name"], c["outcome"]) for c in told] == [
+        ("deployment", "select-matrix/selection", "updated")
+    ]
+    assert server.get(path)["description"].startswith("Selection alone")
+
+
+@pytest.mark.server
+def test_only_with_a_wrong_name_changes_nothing(server, first_deploy):
+    before = snapshot(server)
+    done = server.bids("deploy", "--only", "select-matrix/picks", check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: --only select-matrix/picks: no such deployment; there are"
+    )
+    assert "select-matrix/selection" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert snapshot(server) == before
 
 
 def test_without_a_server_it_says_so_in_one_line(tmp_path):

@@ -16,6 +16,11 @@ COMPOSE = Path(__file__).parents[2] / "docker" / "compose.yaml"
 AUTH = "admin:only-for-this-test"
 
 
+takes_minutes = pytest.mark.skipif(
+    not os.environ.get("BIDS_TEST_STACK"), reason="takes minutes: `make stack` runs it"
+)
+
+
 def compose_environment():
     """Return the variables of compose's server, anchors and all."""
     return yaml.safe_load(COMPOSE.read_text())["x-server"]
@@ -25,9 +30,7 @@ def compose_environment():
     bool(stack.missing_programs("postgres", "redis-server")),
     reason="PostgreSQL and Redis are not installed (apt-get install postgresql redis-server)",
 )
-@pytest.mark.skipif(
-    not os.environ.get("BIDS_TEST_STACK"), reason="takes minutes: `make stack` runs it"
-)
+@takes_minutes
 @pytest.mark.timeout(900)
 @pytest.mark.server
 def test_the_split_stack_with_auth_completes_a_run(tmp_path, project):
@@ -74,6 +77,24 @@ def test_the_split_stack_with_auth_completes_a_run(tmp_path, project):
         files = (path for path in folder.rglob("*") if path.suffix in {".json", ".html", ".log"})
         texts += [path.read_text(errors="replace") for path in files]
         assert not [text for text in texts if AUTH.split(":")[1] in text]
+
+
+@takes_minutes
+@pytest.mark.server
+@pytest.mark.browser
+def test_the_ui_asks_for_the_password(tmp_path, page, shots):
+    page.set_viewport_size({"width": 620, "height": 380})
+    with stack.Server(tmp_path, auth=AUTH) as server:
+        page.goto(server.url.removesuffix("/api"))
+        box, button = page.locator("input[type=password]"), page.get_by_role("button", name="Login")
+        box.fill("admin:wrong")
+        button.click()
+        page.get_by_text("Invalid credentials").wait_for()
+        page.screenshot(path=shots / "ui-login.png")
+        box.fill(AUTH)
+        button.click()
+        page.wait_for_url("**/dashboard**")
+        box.wait_for(state="detached")
 
 
 def test_it_is_the_stack_of_compose(tmp_path):

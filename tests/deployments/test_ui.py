@@ -5,45 +5,11 @@ Screenshots go to the folder that BIDS_SCREENSHOTS names (docs/images, for those
 
 from __future__ import annotations
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 import stack
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.browser,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (apt-get install it)"),
-]
-
-
-@pytest.fixture
-def page(monkeypatch):
-    """A page of a headless browser."""
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        context = browser.new_context(
-            viewport={"width": 1180, "height": 1000}, reduced_motion="reduce"
-        )
-        context.set_default_timeout(30_000)
-        yield context.new_page()
-        browser.close()
-
-
-@pytest.fixture
-def shots(tmp_path):
-    folder = Path(os.environ.get("BIDS_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def field(scope, *labels):
@@ -80,8 +46,11 @@ def submit(page):
     page.get_by_role("button", name="Submit").click()
 
 
-def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, project, page, shots):
-    folder, config = project
+def test_the_form_is_filled_in_refused_mended_and_runs(
+    server, first_deploy, project, tiny_model_folder, page, shots
+):
+    folder, _ = project
+    (folder / "base-model").symlink_to(tiny_model_folder)
     deployment = server.deployment("select-data/pipeline")
     ui = server.url.removesuffix("/api")
     form_url = f"{ui}/deployments/deployment/{deployment['id']}/run"
@@ -89,7 +58,7 @@ def test_the_form_is_filled_in_refused_mended_and_runs(server, first_deploy, pro
     form = field(page.locator("body"), "config")
     field(form, "Model").wait_for()
     fill(form, "from-the-form", "Name")
-    fill(form, config["model"]["path"], "Model", "Path")
+    fill(form, "base-model", "Model", "Path")
     settle(page)
     page.screenshot(path=shots / "ui-form.png")
 
