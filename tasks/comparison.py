@@ -151,7 +151,7 @@ def sample_table(result: ComparisonResult) -> pd.DataFrame:
 def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray[np.float64]:
     """Return the score of each row, weighted so that a task's plain mean is what it reports.
 
-    Some tasks of the suites (BBH) report the mean over their parts, not over their rows.
+    Some tasks of the suites (TyDi QA) report the mean over their parts, not over their rows.
 
     Args:
         samples: of an evaluation.

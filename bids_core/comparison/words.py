@@ -9,7 +9,7 @@ from bids_core.comparison.results import ZERO_SHOT
 from bids_core.report.names import method_label, number
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Iterable, Mapping
 
     import pandas as pd
 
@@ -120,13 +120,26 @@ def _others(comparison: Comparison) -> list[str]:
     rows = rows if rows.empty else rows[~rows["other"].isin([RANDOM, ZERO_SHOT])]
     if rows.empty:
         return []
-    groups: dict[str, list[str]] = {"ahead of": [], "behind": [], "not told apart from": []}
+    groups: dict[str, dict[str, list[str]]] = {
+        "ahead of": {}, "behind": {}, "not told apart from": {},
+    }  # fmt: skip
     for row in rows.to_dict(orient="records"):
         sure = row["p_holm"] < LEVEL
         kind = "not told apart from" if not sure else "ahead of" if row["value"] > 0 else "behind"
-        groups[kind].append(f"{method_label(row['other'])} ({row['other_rows']:,} rows)")
-    parts = [f"{kind} {', '.join(dict.fromkeys(names))}" for kind, names in groups.items() if names]
+        counts = groups[kind].setdefault(method_label(row["other"]), [])
+        counts.append(f"{row['other_rows']:,}")
+    parts = [
+        f"{kind} "
+        + ", ".join(f"{name} ({_and(dict.fromkeys(n))} rows)" for name, n in named.items())
+        for kind, named in groups.items()
+        if named
+    ]
     return [f"Against the other methods, {method_label(main)} is {'; '.join(parts)}."]
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _base(comparison: Comparison) -> str:
