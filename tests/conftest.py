@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -75,3 +76,18 @@ def tiny_model_folder(tmp_path_factory, tokenizer):
     build_llama(len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One real Prefect server on SQLite, for all tests that need one that stays."""
+    from stack import Server
+
+    with Server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def first_deploy(server):
+    """What the first `bids deploy --json` on the server said."""
+    return json.loads(server.bids("deploy", "--json").stdout)

@@ -1,28 +1,13 @@
-"""One real server with everything deployed, and a browser, for the tests of this folder."""
+"""A project for workers, and a browser."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
-from stack import Server
 from tiny_project import write_project
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    """A server on SQLite."""
-    with Server(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def first_deploy(server):
-    """What the first `bids deploy --json` on the server said."""
-    return json.loads(server.bids("deploy", "--json").stdout)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ Rademacher projection to many dimensions.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import threading
@@ -34,27 +33,18 @@ TASKS = {"sums": "math", "words": "language"}
 
 
 class Cluster:
-    """One server with the deployments, one worker of the cpu pool; GPU workers come and go."""
+    """The server with the deployments, one worker of the cpu pool; GPU workers come and go."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        os.environ["BIDS_CACHE"] = str(folder / "cache")
-        self.server = Server(folder / "server")
-        self.pipeline = Worker(self.server, "cpu", limit=4, folder=folder / "pipeline")
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder, self.server = folder, server
+        self.pipeline = Worker(server, "cpu", limit=4, folder=folder / "pipeline")
 
     def __enter__(self):
-        self.server.__enter__()
-        try:
-            self.server.bids("deploy")
-            self.pipeline.start()
-        except BaseException:
-            self.__exit__()
-            raise
+        self.pipeline.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.pipeline.stop()
-        self.server.__exit__()
 
     def tidy(self) -> None:
         """Bring the server back if need be, and end the runs that a failed test left."""
@@ -113,7 +103,7 @@ def write_project(folder: Path, model: Path, **execution) -> dict:
         "lora": {"r": 16, "alpha": 32, "dropout": 0.0},
         "warmup": {"epochs": CHECKPOINTS, "batch_size": 16, "learning_rate": 0.01},
         "gradients": {
-            "projection": "rademacher", "dim": 4096, "rows_per_shard": ROWS_PER_SHARD,
+            "projection": "rademacher", "dim": 2048, "rows_per_shard": ROWS_PER_SHARD,
             "tokens_per_batch": 256,
         },
         "selection": {"budget": 12, "compare": ["random"]},

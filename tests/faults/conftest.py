@@ -42,10 +42,10 @@ def cluster_model(tmp_path_factory, tokenizer):
     return folder
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """A server with everything deployed, and a worker of the cpu pool."""
-    with cluster_module.Cluster(tmp_path_factory.mktemp("cluster")) as running:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, server, first_deploy):
+    """The server with everything deployed, and a worker of the cpu pool."""
+    with cluster_module.Cluster(tmp_path_factory.mktemp("cluster"), server) as running:
         yield running
 
 
