@@ -1,8 +1,9 @@
 """What a run will take: time, disk and memory, from token counts and a speed.
 
 The model is a plain count: every stage's tokens divided by the tokens per second of one forward
-and backward pass. The speed is measured on this machine, on this data, with this model (`bids
-check`); or planned from the sizes of a model and a GPU (`planned_speed`), for a run elsewhere.
+and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this
+data, with this model (`bids check`); or planned from the sizes of a model and a GPU
+(`planned_speed`), for a run elsewhere.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 
 from bids_core.data.batches import collate
+from bids_core.footprint import Batch, ModelSize, evaluation_memory, training_memory
+from bids_core.gradients.attention import fast_attention
+from bids_core.gradients.loss import LabelRows, example_losses, output_head
 from bids_core.selection.methods import METHODS
 
 if TYPE_CHECKING:
@@ -21,11 +26,12 @@ if TYPE_CHECKING:
 
     from peft import PeftModel
 
-    from bids_core.config import RunConfig
+    from bids_core.config import OptimizerConfig, RunConfig
     from bids_core.data import PreparedData
     from bids_core.records import TokenizedExample
 
 _PROBE_TOKENS: Final = 1024
+_PROBE_PASSES: Final = 3
 _FORWARD_SHARE: Final = 1 / 3
 """A forward pass alone against forward and backward with frozen base weights."""
 _FULL_SHARE: Final = 3 / 2
@@ -43,22 +49,23 @@ class Speed:
 
     Args:
         tokens_per_second: forward and backward of the adapters.
-        n_trainable: adapter parameters D.
-        model_bytes: of the base weights as loaded.
-        hidden_size: width of the hidden states.
-        n_parameters: of the base model; 0 where not known.
+        size: of the model.
     """
 
     tokens_per_second: float
-    n_trainable: int
-    model_bytes: int
-    hidden_size: int = 0
-    n_parameters: int = 0
+    size: ModelSize
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Rows and tokens of a run; `generated` are the new tokens of the test rows at most."""
+    """Rows and tokens of a run.
+
+    Args:
+        generated: new tokens of the test rows at most.
+        longest: tokens of the longest pool or validation row; 0: `data.max_length`.
+        longest_test: tokens of the longest test row, with its answer; 0: `data.max_length`.
+        label_share: labels among the tokens of the pool.
+    """
 
     pool_rows: int
     pool_tokens: int
@@ -67,6 +74,9 @@ class Counts:
     test_rows: int = 0
     test_tokens: int = 0
     generated: int = 0
+    longest: int = 0
+    longest_test: int = 0
+    label_share: float = 1.0
 
     @classmethod
     def of(cls, config: RunConfig, data: PreparedData) -> Counts:
@@ -77,81 +87,76 @@ class Counts:
             if task.metric not in ("multiple_choice", "answer_loss")
         }
         train, validation, test = (s.frame for s in (data.train, data.validation, data.test))
+        pool_tokens = int(train["n_tokens"].sum())
         return cls(
-            len(train), int(train["n_tokens"].sum()),
+            len(train), pool_tokens,
             len(validation), int(validation["n_tokens"].sum()),
             len(test), int(test["n_tokens"].sum()),
-            sum(longest.get(name, 0) for name in test["task"]),
+            generated=sum(longest.get(name, 0) for name in test["task"]),
+            longest=int(max(train["n_tokens"].max(), validation["n_tokens"].max())),
+            longest_test=max(
+                (int(n) + longest.get(name, 0)
+                 for name, n in zip(test["task"], test["n_tokens"], strict=True)), default=0
+            ),
+            label_share=int(train["n_completion_tokens"].sum()) / max(1, pool_tokens),
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """Estimate of one stage: name, seconds, bytes on disk, and what the numbers rest on."""
+    """Estimate of one stage: name, seconds, bytes on disk and in memory, what they rest on."""
 
     stage: str
     seconds: float
     disk_bytes: int
     basis: str
+    memory_bytes: int = 0
 
 
 def measure_speed(
-    model: PeftModel, examples: Sequence[TokenizedExample], *, pad_token_id: int
+    model: PeftModel,
+    examples: Sequence[TokenizedExample],
+    *,
+    pad_token_id: int,
+    checkpointing: bool = False,
 ) -> Speed:
-    """Time one forward and backward pass of about 1,000 tokens, after one to warm up."""
-    lengths = sorted(range(len(examples)), key=lambda i: examples[i].n_tokens)
-    middle = lengths[len(lengths) // 2 :]
-    batch: list[TokenizedExample] = []
-    for index in middle:
-        batch.append(examples[index])
-        if sum(example.n_tokens for example in batch) >= _PROBE_TOKENS:
-            break
+    """Time one training pass over about 1,000 tokens of rows of middle length, after two others.
+
+    The loss is the training's, which computes logits at labels alone.
+    """
+    by_length = sorted(examples, key=lambda example: example.n_tokens)
+    middle = by_length[len(by_length) // 2 :]
+    fitting = np.cumsum([example.n_tokens for example in middle]) < _PROBE_TOKENS
+    batch = middle[: int(fitting.sum()) + 1]
     device = next(model.parameters()).device
     inputs = {k: v.to(device) for k, v in collate(batch, pad_token_id=pad_token_id).items()}
-    seconds = [_timed_pass(model, inputs) for _ in range(2)][-1]
+    seconds = [_timed_pass(model, inputs) for _ in range(_PROBE_PASSES)][-1]
     model.zero_grad(set_to_none=True)
-    return Speed(
-        tokens_per_second=sum(example.n_tokens for example in batch) / seconds,
-        n_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        model_bytes=sum(
-            p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad
-        ),
-        hidden_size=int(getattr(model.config, "hidden_size", 0)),
-        n_parameters=sum(p.numel() for p in model.parameters() if not p.requires_grad),
-    )
+    tokens = sum(example.n_tokens for example in batch)
+    return Speed(tokens / seconds, ModelSize.of(model, checkpointing=checkpointing))
 
 
 def _timed_pass(model: PeftModel, inputs: dict[str, torch.Tensor]) -> float:
     started = time.perf_counter()
-    model(**inputs).loss.backward()
+    rows = LabelRows.of(inputs["labels"])
+    with fast_attention(model, inputs["input_ids"].shape[1]):
+        losses = example_losses(model, inputs, rows, head=output_head(model))
+        losses.sum().backward()  # type: ignore[no-untyped-call]
     if inputs["input_ids"].is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
-def planned_speed(
-    *,
-    n_parameters: int,
-    n_trainable: int,
-    hidden_size: int,
-    bytes_per_weight: float = 2.0,
-    flops: float,
-    utilisation: float,
-) -> Speed:
+def planned_speed(size: ModelSize, *, flops: float, utilisation: float) -> Speed:
     """Return a speed from sizes: two products forward and two backward a weight and token.
 
     Args:
-        n_parameters: of the base model.
-        n_trainable: adapter parameters D.
-        hidden_size: width of the hidden states.
-        bytes_per_weight: of the base weights (2 in bfloat16, about 0.6 in 4 bits with scales).
+        size: of the model.
         flops: peak of the device in the dtype of the products, a second.
         utilisation: share of the peak that is reached.
     """
-    per_token = 4 * n_parameters + 6 * n_trainable  # adapters take weight gradients too
-    model_bytes = int(bytes_per_weight * n_parameters)
-    return Speed(flops * utilisation / per_token, n_trainable, model_bytes, hidden_size,
-                 n_parameters)  # fmt: skip
+    per_token = 4 * size.n_parameters + 6 * size.n_trainable  # adapters take weight gradients too
+    return Speed(flops * utilisation / per_token, size)
 
 
 def estimate(config: RunConfig, data: PreparedData, speed: Speed) -> list[StageCost]:
@@ -175,15 +180,24 @@ def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[Sta
     return costs
 
 
-def memory_bytes(config: RunConfig, speed: Speed) -> int:
-    """Return the memory of the largest stage, without the activations of its batch.
+def memory_bytes(costs: Sequence[StageCost]) -> int:
+    """Return the memory of the largest stage."""
+    return max(cost.memory_bytes for cost in costs)
 
-    Weights, adapters with gradient and two moments in float32, and 1 GiB for Python and torch; or,
-    where all weights are trained, 16 bytes a weight.
-    """
-    lora = speed.model_bytes + 16 * speed.n_trainable
-    full = 16 * speed.n_parameters if config.finetune.kind == "full" else 0
-    return max(lora, full) + 2**30
+
+def _batch(
+    config: RunConfig, counts: Counts, budget: int, *, rows: int | None = None, test: bool = False
+) -> Batch:
+    longest = (counts.longest_test if test else counts.longest) or config.data.max_length
+    return Batch.of(budget, longest=longest, label_share=counts.label_share, rows=rows)
+
+
+def _training_memory(
+    config: RunConfig, counts: Counts, speed: Speed, section: OptimizerConfig, *, full: bool
+) -> int:
+    each = -(-section.batch_size // config.execution.processes)
+    batch = _batch(config, counts, section.tokens_per_batch, rows=each)
+    return training_memory(speed.size, batch, full=full)
 
 
 def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
@@ -192,8 +206,9 @@ def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     return StageCost(
         "warmup",
         tokens / speed.tokens_per_second,
-        12 * speed.n_trainable * checkpoints,
+        12 * speed.size.n_trainable * checkpoints,
         f"{tokens:,.0f} tokens; adapter and two moments a checkpoint",
+        _training_memory(config, counts, speed, config.warmup, full=False),
     )
 
 
@@ -202,7 +217,7 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
     dim = section.dim
     if section.projection == "none":
         hidden = section.train_feature in _REPRESENTATIONS
-        dim = speed.hidden_size if hidden else speed.n_trainable
+        dim = speed.size.hidden_size if hidden else speed.size.n_trainable
     return dim * _BYTES.get(section.storage, 4) + 4
 
 
@@ -223,6 +238,7 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
         passes / speed.tokens_per_second,
         checkpoints * (counts.pool_rows + counts.validation_rows) * row,
         f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}",
+        training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
     )
 
 
@@ -248,7 +264,7 @@ def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> Sta
     return StageCost(
         "representations",
         _FORWARD_SHARE * tokens / speed.tokens_per_second,
-        4 * rows * max(1, speed.hidden_size),
+        4 * rows * max(1, speed.size.hidden_size),
         f"{tokens:,} tokens forward, {', '.join(sorted(needs))}",
     )
 
@@ -262,18 +278,22 @@ def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
     return StageCost(
         "finetune",
         tokens * (_FULL_SHARE if section.kind == "full" else 1.0) / speed.tokens_per_second,
-        methods * (speed.model_bytes if whole else 4 * speed.n_trainable),
+        methods * (speed.size.model_bytes if whole else 4 * speed.size.n_trainable),
         f"{tokens:,.0f} tokens, {methods} methods",
+        _training_memory(config, counts, speed, section, full=section.kind == "full"),
     )
 
 
 def _evaluation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     models = len(config.selection.methods) + int(config.evaluation.zero_shot)
-    forward = 2 * counts.test_tokens  # once for the loss, once to read the prompt
-    passes = _FORWARD_SHARE * (forward + _DECODING_SHARE * counts.generated)
+    # a prompt is read once, for the answer, its loss and all choices
+    passes = _FORWARD_SHARE * (counts.test_tokens + _DECODING_SHARE * counts.generated)
     return StageCost(
         "evaluation",
         models * passes / speed.tokens_per_second,
         0,
         f"{models} models, {counts.test_rows:,} rows, at most {counts.generated:,} new tokens",
+        evaluation_memory(
+            speed.size, _batch(config, counts, config.evaluation.tokens_per_batch, test=True)
+        ),
     )

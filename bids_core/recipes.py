@@ -7,12 +7,13 @@ data sets', mean lengths are assumptions and said to be (docs/recipes.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.config import RunConfig
 from bids_core.cost import Counts, Speed, estimate_counts, memory_bytes, planned_speed
+from bids_core.footprint import ModelSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,34 +244,48 @@ class Plan:
         return estimate_counts(config, self.counts, self.speed)
 
     def memory(self, config: RunConfig) -> int:
-        """Return the memory without activations, in bytes."""
-        return memory_bytes(config, self.speed)
+        """Return the memory of the largest stage, in bytes."""
+        return memory_bytes(self.costs(config))
 
 
 _BIDS7: Final = {"test_rows": 37_310, "test_tokens": 37_310 * 700, "generated": 5_900_000}
 _A100: Final = 312e12  # bfloat16, dense, from NVIDIA's data sheet
 _RTX4090: Final = 165e12
 
+_LLAMA3_8B: Final = ModelSize(
+    n_parameters=8_030_000_000, n_trainable=109_051_904, model_bytes=2 * 8_030_000_000,
+    hidden_size=4096, n_layers=32, intermediate_size=14_336, query_width=4096, key_width=1024,
+    vocabulary=128_256, adapter_inputs=32 * 5 * 4096,  # of four layers, and the masks
+)  # fmt: skip
+_LLAMA2_7B: Final = ModelSize(
+    n_parameters=6_738_000_000, n_trainable=134_217_728, model_bytes=2 * 6_738_000_000,
+    hidden_size=4096, n_layers=32, intermediate_size=11_008, query_width=4096, key_width=4096,
+    vocabulary=32_000, adapter_inputs=32 * 5 * 4096,  # of four layers, and the masks
+)  # fmt: skip
+_FOUR_BITS: Final = 0.72
+"""Bytes a weight in 4 bits: scales, and an embedding and a head that stay as they are."""
+
 COSTS: Final = {
     "bids_paper": Plan(
         "one A100 of 80 GB",
         Counts(288_579, 288_579 * 700, 354, 354 * 400, **_BIDS7),
-        planned_speed(n_parameters=8_030_000_000, n_trainable=109_051_904, hidden_size=4096,
-                      flops=_A100, utilisation=0.35),
+        planned_speed(_LLAMA3_8B, flops=_A100, utilisation=0.35),
         "700 tokens a pool row, 400 a validation instance, 700 a test prompt",
     ),
     "less_paper": Plan(
         "one A100 of 80 GB",
         Counts(270_679, 270_679 * 250, 456, 456 * 300, 25_628, 25_628 * 1100, 1_400_000),
-        planned_speed(n_parameters=6_738_000_000, n_trainable=134_217_728, hidden_size=4096,
-                      flops=_A100, utilisation=0.35),
+        planned_speed(_LLAMA2_7B, flops=_A100, utilisation=0.35),
         "250 tokens a pool row, 300 a validation instance, 1,100 a few-shot test prompt",
     ),
     "qlora_24gb": Plan(
         "one RTX 4090 of 24 GB",
         Counts(50_000, 50_000 * 600, 354, 354 * 350, 9_900, 9_900 * 700, 2_000_000),
-        planned_speed(n_parameters=8_030_000_000, n_trainable=13_631_488, hidden_size=4096,
-                      bytes_per_weight=0.72, flops=_RTX4090, utilisation=0.2),
+        planned_speed(
+            replace(_LLAMA3_8B, n_trainable=13_631_488, checkpointing=True,
+                    model_bytes=int(_FOUR_BITS * _LLAMA3_8B.n_parameters)),
+            flops=_RTX4090, utilisation=0.2,
+        ),
         "600 tokens a pool row (cut at 1,024), 350 a validation instance, 700 a test prompt; a "
         "fifth of the peak, for weights are unpacked from 4 bits and activations computed twice",
     ),

@@ -60,12 +60,18 @@ def check(
         from bids_core.cost import memory_bytes
 
         summary["cost"] = [
-            {"stage": c.stage, "seconds": c.seconds, "disk_bytes": c.disk_bytes} for c in costs
+            {
+                "stage": c.stage,
+                "seconds": c.seconds,
+                "disk_bytes": c.disk_bytes,
+                "memory_bytes": c.memory_bytes,
+            }
+            for c in costs
         ]
-        summary["memory_bytes"] = None if speed is None else memory_bytes(settings, speed)
+        summary["memory_bytes"] = memory_bytes(costs) if costs else None
         typer.echo(json.dumps(summary, indent=1))
     else:
-        _print(settings, data, budget, costs, speed)
+        _print(data, budget, costs, speed)
 
 
 def _measure(
@@ -80,14 +86,18 @@ def _measure(
     started = time.perf_counter()
     reporter.step("measuring the model's speed", "passes")
     model = add_lora(load_base(config.model), config.lora, seed=config.seed)
-    speed = measure_speed(model, data.train.examples(), pad_token_id=pad_token_id)
+    speed = measure_speed(
+        model,
+        data.train.examples(),
+        pad_token_id=pad_token_id,
+        checkpointing=config.model.activation_checkpointing,
+    )
     seconds = time.perf_counter() - started
     reporter.end("measuring the model's speed", seconds=seconds, cached=False)
     return estimate(config, data, speed), speed
 
 
 def _print(
-    config: RunConfig,
     data: PreparedData,
     budget: int,
     costs: list[StageCost],
@@ -104,17 +114,20 @@ def _print(
         return
     console.print()
     rows = [
-        [c.stage, duration(c.seconds), f"{c.disk_bytes / 2**20:.1f} MiB", c.basis] for c in costs
+        [
+            c.stage,
+            duration(c.seconds),
+            f"{c.disk_bytes / 2**20:.1f} MiB",
+            f"{c.memory_bytes / 2**30:.1f} GiB" if c.memory_bytes else "",
+            c.basis,
+        ]
+        for c in costs
     ]
     total, disk = sum(c.seconds for c in costs), sum(c.disk_bytes for c in costs)
-    rows.append(["total", duration(total), f"{disk / 2**20:.1f} MiB", ""])
+    memory = f"{memory_bytes(costs) / 2**30:.1f} GiB"
+    rows.append(["total", duration(total), f"{disk / 2**20:.1f} MiB", memory, ""])
     title = f"Estimated cost (measured here: {speed.tokens_per_second:.0f} tokens/s)"
-    console.print(table(title, ["stage", "time", "disk", "rests on"], rows))
-    memory = memory_bytes(config, speed) / 2**30
-    console.print(
-        f"Memory: about {memory:.1f} GiB plus the activations of one batch of "
-        f"{config.gradients.tokens_per_batch} tokens."
-    )
+    console.print(table(title, ["stage", "time", "disk", "memory", "rests on"], rows))
 
 
 def _print_data(console: Console, data: PreparedData) -> None:
