@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -26,6 +27,10 @@ def prefect_server():
     """Start one temporary Prefect server for the session."""
     from prefect.testing.utilities import prefect_test_harness
 
+    import flows.select_data  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # the imports above, for the first test's sake; see _imported_for_good
     with prefect_test_harness(server_startup_timeout=120):
         yield
 
