@@ -15,7 +15,14 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
-from bids_core.comparison import ComparisonInputs, Results, build_page, compare, conclusions
+from bids_core.comparison import (
+    ComparisonInputs,
+    Results,
+    build_page,
+    compare,
+    conclusions,
+    suite_table,
+)
 from bids_core.config import RunConfig
 from bids_core.errors import ArtifactError, BidsError
 from bids_core.selection import METHODS
@@ -25,6 +32,7 @@ from tasks.evaluation import SAMPLES, SCORES
 from tasks.prepare import load_prepared
 from tasks.progress import current
 from tasks.run_folder import replace_file
+from tasks.suites import suite_members
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -211,6 +219,7 @@ def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) 
         comparison=compare(Results.of(samples, capabilities), main),
         costs=_mean_costs(result),
         failed=[(cell.label, cell.failed) for cell in result.cells if cell.failed],
+        suites=suite_members(config),
     )
 
 
@@ -246,7 +255,8 @@ def _summary(
     comparison = inputs.comparison
     tables = {
         "arms": comparison.arms, "differences": comparison.differences,
-        "tasks": comparison.tasks, "costs": inputs.costs,
+        "tasks": comparison.tasks, "suites": suite_table(comparison.tasks, inputs.suites),
+        "costs": inputs.costs,
     }  # fmt: skip
     return {
         "name": config.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from bids_core.comparison.ranking import average_ranks, balance, count_wins
 from bids_core.comparison.results import ZERO_SHOT, Arm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bids_core.comparison.bootstrap import Interval
     from bids_core.comparison.results import Results
@@ -187,6 +187,32 @@ def _tasks(results: Results) -> pd.DataFrame:
                     "n": results.n_rows(task),
                     "score": math.nan if score is None else float(score.mean()),
                     "answer_loss": math.nan if loss is None else float(loss.mean()),
+                }
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def suite_table(tasks: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Return each arm's macro averages over the tasks of each suite, as the papers count.
+
+    Args:
+        tasks: of a comparison.
+        members: tasks of each suite; those that were not evaluated are left out.
+
+    Returns:
+        A row a suite and arm: suite, method, n_rows, n_tasks, of (how many the suite has), macro
+        (mean over tasks), macro_capability (mean over capabilities of the mean over their tasks).
+    """
+    rows = []
+    for suite, names in members.items():
+        part = tasks[tasks["task"].isin(list(names))].dropna(subset=["score"])
+        for key, mine in part.groupby(["n_rows", "method"], sort=True):
+            n_rows, method = cast("tuple[int, str]", key)
+            rows.append(
+                {
+                    "suite": suite, "method": method, "n_rows": int(n_rows), "n_tasks": len(mine),
+                    "of": len(names), "macro": float(mine["score"].mean()),
+                    "macro_capability": float(mine.groupby("capability")["score"].mean().mean()),
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

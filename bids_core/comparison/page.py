@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import jinja2
 from markupsafe import Markup
 
-from bids_core.comparison.compare import RANDOM
+from bids_core.comparison.compare import RANDOM, suite_table
 from bids_core.comparison.figures import Mark, Series, budget_lines, forest
 from bids_core.comparison.results import ZERO_SHOT
 from bids_core.comparison.words import LEVEL, conclusions
@@ -39,6 +39,7 @@ class ComparisonInputs:
         costs: a row an arm: method, n_rows, tokens, finetune_seconds, evaluation_seconds,
             selection_seconds (means over seeds), shared_seconds, peak_memory_bytes.
         failed: name of each cell that failed, and why.
+        suites: tasks of each benchmark suite that was asked for.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ComparisonInputs:
     comparison: Comparison
     costs: pd.DataFrame
     failed: Sequence[tuple[str, str]] = ()
+    suites: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def build_page(inputs: ComparisonInputs) -> str:
@@ -71,6 +73,7 @@ def build_page(inputs: ComparisonInputs) -> str:
         arms=[_arm(row) for row in comparison.arms.to_dict(orient="records")],
         differences=[_difference(row) for row in comparison.differences.to_dict(orient="records")],
         tasks=_tasks(comparison),
+        suites=_suites(inputs),
         costs=[_cost(row) for row in inputs.costs.to_dict(orient="records")],
     )
     return page + "\n"
@@ -228,7 +231,9 @@ def _tasks(comparison: Comparison) -> dict[str, Any]:
                 "cells": [
                     {
                         "value": percent(v) if scored else number(-v),
-                        "loss": number(c["answer_loss"], 2) if scored else "",
+                        "loss": number(c["answer_loss"], 2)
+                        if scored and c["answer_loss"] == c["answer_loss"]
+                        else "",
                         "best": v == best,
                     }
                     for v, c in zip(values, found, strict=True)
@@ -238,7 +243,23 @@ def _tasks(comparison: Comparison) -> dict[str, Any]:
     columns = [
         {"label": method_label(method), "rows": f"{n:,} rows" if n else ""} for method, n in arms
     ]
-    return {"columns": columns, "rows": rows}
+    unscored = bool(frame.groupby("task")["score"].count().eq(0).any())
+    return {"columns": columns, "rows": rows, "unscored": unscored}
+
+
+def _suites(inputs: ComparisonInputs) -> list[dict[str, str]]:
+    table = suite_table(inputs.comparison.tasks, inputs.suites)
+    return [
+        {
+            "suite": row["suite"],
+            "method": method_label(row["method"]),
+            "n_rows": f"{row['n_rows']:,}" if row["n_rows"] else "\N{EN DASH}",
+            "tasks": f"{row['n_tasks']} of {row['of']}",
+            "macro": percent(row["macro"]),
+            "capability": percent(row["macro_capability"]),
+        }
+        for row in table.to_dict(orient="records")
+    ]
 
 
 def _cost(row: Mapping[Any, Any]) -> dict[str, str]:

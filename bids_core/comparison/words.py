@@ -80,11 +80,13 @@ def _loss(comparison: Comparison) -> str:
     if rows.empty or _rows(comparison, RANDOM).empty:
         return ""  # nothing to say, or the verdict says it
     own = rows[rows["method"] == main].to_dict(orient="records")
-    listed = [
-        f"{number(row['value'])} with {row['n_rows']:,} rows "
-        f"({number(row['low'])} to {number(row['high'])}, p {_p(row['p_holm'])} after Holm)"
-        for row in own
-    ]
+    listed = []
+    for row in own:
+        value, low, high = _nats(row["value"], row["low"], row["high"])
+        listed.append(
+            f"{value} with {row['n_rows']:,} rows "
+            f"({low} to {high}, p {_p(row['p_holm'])} after Holm)"
+        )
     if not listed:
         return ""
     return (
@@ -93,10 +95,17 @@ def _loss(comparison: Comparison) -> str:
     )
 
 
+def _nats(*values: float) -> list[str]:
+    """Return losses with enough digits that none but zero shows as zero."""
+    small = any(0 < abs(value) < 0.0005 for value in values)
+    return [number(value, 5 if small else 3) for value in values]
+
+
 def _difference(row: Mapping[Hashable, Any], what: str) -> str:
     value, low, high, adjusted = (float(row[k]) for k in ("value", "low", "high", "p_holm"))
     points = what != "answer loss"
-    shown = [number(100 * v, 1) if points else number(v) for v in (value, low, high)]
+    ends = (value, low, high)
+    shown = [number(100 * v, 1) for v in ends] if points else _nats(*ends)
     unit = "percentage points" if points else "nats"
     sign = "+" if value > 0 else ""
     if value == low == high == 0:

@@ -27,6 +27,12 @@ METRICS: Final = {
     "generation": "scorer",
     "code": "tests passed",
     "ifeval": "instructions followed",
+    "acc": "accuracy",
+    "f1": "F1",
+    "math_verify": "math-verify",
+    "pass@1": "tests passed",
+    "pass_at_1": "tests passed",
+    "prompt_level_strict_acc": "instructions followed",
 }
 
 
@@ -38,8 +44,8 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     ranking = standings(scores)
     found_sentences = sentences(scores, inputs.main_method)
     methods = _order({standing.method for standing in ranking}, inputs.main_method)
-    tasks = list(dict.fromkeys(scores["task"]))
     scored = list(dict.fromkeys(with_score(scores)["task"]))
+    losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
         "verdict": found_sentences[0],
@@ -49,7 +55,7 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
             for m in methods
         ],
         "rows": [_row([found.get((task, m)) for m in methods], of="score") for task in scored],
-        "losses": [_row([found.get((task, m)) for m in methods], of="loss") for task in tasks],
+        "losses": [_row([found.get((task, m)) for m in methods], of="loss") for task in losing],
         "macro": _macro(ranking, methods) if scored else [],
         "macro_loss": _best_low(_pick(ranking, m).answer_loss for m in methods),
         "board": scored
@@ -87,7 +93,7 @@ def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
     return {
         "task": first.task,
         "capability": first.capability,
-        "metric": METRICS.get(first.metric, first.metric),
+        "metric": _metric(first.metric),
         "n": int(first.n),
         "majority": percent(first.majority),
         "cells": [
@@ -99,6 +105,12 @@ def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
             for cell, value in zip(cells, values, strict=True)
         ],
     }
+
+
+def _metric(name: str) -> str:
+    """Return a metric for people; the suites' are lm-eval's `metric,filter`."""
+    plain = name.partition(",")[0]
+    return METRICS.get(plain, plain)
 
 
 def _value(cell: Any, name: str) -> float:  # a row of itertuples has no type

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from bids_core.comparison import ComparisonInputs, Results, build_page, compare
+from bids_core.comparison import ComparisonInputs, Results, build_page, compare, suite_table
 
 
 def inputs(n_rows=(10, 20)):
@@ -49,3 +51,17 @@ def test_the_page_is_whole_and_escaped():
 
 def test_one_budget_has_no_line_and_still_a_page():
     assert 'class="curve"' not in build_page(inputs(n_rows=(10,))).partition("<main>")[2]
+
+
+def test_suites_are_averaged_over_their_own_tasks_and_capabilities():
+    tasks = pd.DataFrame(
+        {"method": "bids", "n_rows": 10, "task": ["a", "b", "c", "own", "none"],
+         "capability": ["x", "x", "y", "x", "y"], "score": [0.2, 0.4, 0.9, 1.0, np.nan]}
+    )  # fmt: skip
+    (row,) = suite_table(tasks, {"one": ["a", "b", "c", "d"], "two": []}).to_dict("records")
+    assert (row["suite"], row["n_tasks"], row["of"]) == ("one", 3, 4)
+    assert row["macro"] == pytest.approx(0.5)
+    assert row["macro_capability"] == pytest.approx(0.6)
+    page = build_page(replace(inputs(), suites={"bids7": ["min", "mmlu"]}))
+    assert "1 of 2" in page.partition('id="suites"')[2]
+    assert 'id="suites"' not in build_page(inputs())
