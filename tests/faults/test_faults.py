@@ -55,7 +55,7 @@ def computed(cluster, runs):
 def after_a_kill(cluster, tmp_path_factory, cluster_model):
     """Kill the flow process of a worker in the middle of a shard; the project, and the seconds."""
     project = write_project(tmp_path_factory.mktemp("killed"), cluster_model)
-    with cluster.worker("gpu-a") as worker:
+    with cluster.worker("gpu-a", limit=4) as worker:  # hooks of killed runs hold places
         run = cluster.start(project)
         wait_for_shards(project, 2)
         interrupted, started = in_hand(project), time.monotonic()
