@@ -17,6 +17,7 @@ TASKS = 6
 
 def command(folder, *arguments):
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
+    environment.pop("OMP_NUM_THREADS", None)  # a real model: as many threads as torch likes
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900,
