@@ -17,6 +17,7 @@ from bids_core.report.influence import (
 )
 from bids_core.report.names import number, percent
 from bids_core.report.picks import conversation, cut, picks_section
+from bids_core.report.scores import scores_section
 from bids_core.report.stability import stability_section
 
 
@@ -183,3 +184,14 @@ def test_checkpoints_are_numbered_from_one_for_people(inputs):
     section = stability_section(replace(inputs, stability={"without_checkpoint": table}))
     assert [line["name"] for line in section["left_out"][0]["lines"]] == ["1", "2"]
     assert not section["weak"]
+
+
+def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_scores):
+    scores = make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6))
+    quiz = scores["task"] == "quiz"
+    scores.loc[quiz, ["metric", "answer_loss", "answer_loss_stderr"]] = ["acc,none", None, None]
+    found = scores_section(replace(inputs, scores=scores))
+    assert [row["task"] for row in found["losses"]] == ["sums"]
+    assert found["rows"][1]["metric"] == "accuracy"
+    scores[["answer_loss", "answer_loss_stderr"]] = math.nan
+    assert scores_section(replace(inputs, scores=scores))["losses"] == []
