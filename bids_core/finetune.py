@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 from bids_core.errors import ConfigError
 from bids_core.modeling import add_lora, choose_device, choose_dtype, load_adapter, load_base
 from bids_core.packing import require_packable
+from bids_core.processes import is_first_process, whole
 from bids_core.progress import silent
 from bids_core.training import train
 
@@ -63,6 +64,7 @@ def finetune(
     seed: int,
     folder: Path,
     scratch: Path,
+    sharded: bool = False,
     autocast: torch.dtype | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     run_name: str | None = None,
@@ -78,6 +80,8 @@ def finetune(
         seed: of the order and dropout.
         folder: gets `adapter/` or `model/` (safetensors).
         scratch: for checkpoints; a killed training goes on from what it left there.
+        sharded: shard the model over the processes that train together (FSDP); such a training
+            leaves no checkpoints, and starts over.
         autocast: dtype to compute and to save in, where the weights are float32.
         callbacks: further callbacks of the Trainer.
         run_name: what loss curves are called.
@@ -88,7 +92,11 @@ def finetune(
 
     Raises:
         ModelError: packing is asked for, and the model can not keep examples apart.
+        ConfigError: adapters are to be merged into weights that are sharded.
     """
+    if sharded and settings.kind == "lora" and settings.save == "merged":
+        msg = "finetune.save: merged can not be had with execution.sharding: fsdp; use adapter"
+        raise ConfigError(msg)
     if settings.packing:
         require_packable(model, examples)
     log = train(
@@ -98,25 +106,40 @@ def finetune(
         pad_token_id=pad_token_id,
         seed=seed,
         scratch=scratch,
+        sharded=sharded,
         packing=settings.packing,
         autocast=autocast,
-        checkpoint_seconds=settings.checkpoint_seconds,
+        checkpoint_seconds=None if sharded else settings.checkpoint_seconds,
         callbacks=callbacks,
         run_name=run_name,
         on_progress=on_progress,
     )
-    _save(model, folder, settings, autocast)
+    _save(model, folder, settings, autocast, sharded=sharded)
     return {**asdict(log), "n_rows": len(examples)}
 
 
-def _save(model: Any, folder: Path, settings: FinetuneConfig, dtype: torch.dtype | None) -> None:
-    if settings.kind == "lora" and settings.save == "adapter":
-        model.save_pretrained(str(folder / ADAPTER), safe_serialization=True)
+def _save(
+    model: Any,
+    folder: Path,
+    settings: FinetuneConfig,
+    dtype: torch.dtype | None,
+    *,
+    sharded: bool,
+) -> None:
+    """Save what was trained; all processes call it, and the first one writes."""
+    adapter = settings.kind == "lora" and settings.save == "adapter"
+    weights = None
+    if sharded:
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        weights = {name: whole(p).to(dtype or p.dtype) for name, p in trained}
+    if not is_first_process():
         return
-    whole = model.merge_and_unload() if settings.kind == "lora" else model
-    if dtype is not None:
-        whole = whole.to(dtype)
-    whole.save_pretrained(str(folder / WHOLE), safe_serialization=True)
+    if settings.kind == "lora" and not adapter:
+        model = model.merge_and_unload()
+    if dtype is not None and not sharded:
+        model = model.to(dtype)
+    target = folder / (ADAPTER if adapter else WHOLE)
+    model.save_pretrained(str(target), safe_serialization=True, state_dict=weights)
 
 
 def load_tuned(config: ModelConfig, folder: Path) -> PeftModel | PreTrainedModel:

@@ -22,6 +22,8 @@ import torch
 from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
+from bids_core.processes import from_first, is_first_process, world_size
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,8 +50,13 @@ class KeptOrder(Sampler[int]):
         if self._draw_again is not None:
             torch.set_rng_state(self._draw_again)
             self._draw_again = None
-        self._drawn_with = torch.get_rng_state()
-        return iter(self._plain)
+        self._drawn_with = from_first(torch.get_rng_state())
+        own = torch.get_rng_state()  # dropout may have taken the processes apart
+        torch.set_rng_state(self._drawn_with)
+        order: Iterator[int] = iter(self._plain)
+        if world_size() > 1:
+            torch.set_rng_state(own)
+        return order
 
     def state(self) -> list[int]:
         """Return the random state of the epoch's order."""
@@ -75,7 +82,7 @@ def latest_checkpoint(folder: Path, shape: list[int]) -> Path | None:
         kept = path / PROGRESS
         if kept.exists() and json.loads(kept.read_text(encoding="utf-8"))["shape"] == shape:
             whole.append(path)
-        else:
+        elif is_first_process():
             shutil.rmtree(path)
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
@@ -104,14 +111,18 @@ class Resuming(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Ask for a checkpoint when it is time, and something is left to do."""
-        if state.global_step < state.max_steps and time.monotonic() - self._last >= self._seconds:
+        due = time.monotonic() - self._last >= self._seconds
+        if state.global_step < state.max_steps and from_first(due):
             control.should_save = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Complete the checkpoint that the Trainer just wrote."""
+        """Complete the checkpoint that the Trainer just wrote, once every process has its part."""
         self._last = time.monotonic()
+        self._trainer.accelerator.wait_for_everyone()
+        if not is_first_process():
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         order: KeptOrder = self._trainer._get_train_sampler()  # type: ignore[assignment]
         per_epoch = state.max_steps // int(args.num_train_epochs)

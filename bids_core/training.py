@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from bids_core.errors import NonFiniteError
 from bids_core.gradients.attention import fast_attention
 from bids_core.gradients.loss import LabelRows, example_losses, output_head
 from bids_core.packing import pack, packed_loss
+from bids_core.processes import world_size
 from bids_core.progress import silent
 from bids_core.resuming import KeptOrder, Resuming, latest_checkpoint
 
@@ -135,11 +135,6 @@ def train(
     watch.log.seconds = before + time.perf_counter() - started
     watch.log.tokens = settings.epochs * sum(example.n_tokens for example in examples)
     return watch.log
-
-
-def world_size() -> int:
-    """Return how many processes train together (1 unless a launcher says otherwise)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @dataclass(frozen=True, slots=True)

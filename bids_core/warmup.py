@@ -5,7 +5,6 @@ Source: LESS section 3.1 (5% of the pool, 4 epochs); BIDS section 3 uses the who
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +13,7 @@ import torch
 
 from bids_core.errors import ConfigError
 from bids_core.moments import AdamMoments
+from bids_core.processes import is_first_process, whole
 from bids_core.progress import silent
 from bids_core.training import train
 
@@ -118,7 +118,7 @@ def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optim
     the first process writes.
     """
     moments = read_moments(model, optimizer)
-    weights = {name: _whole(p) for name, p in model.named_parameters() if p.requires_grad}
+    weights = {name: whole(p) for name, p in model.named_parameters() if p.requires_grad}
     if is_first_process():
         folder.mkdir(parents=True)
         model.save_pretrained(str(folder), safe_serialization=True, state_dict=weights)
@@ -139,21 +139,9 @@ def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMome
             continue
         state = optimizer.state.get(parameter, {})
         zero = torch.zeros_like(parameter, dtype=torch.float32)
-        first[name] = _whole(state.get("exp_avg", zero)).float()
-        second[name] = _whole(state.get("exp_avg_sq", zero)).float()
+        first[name] = whole(state.get("exp_avg", zero)).float()
+        second[name] = whole(state.get("exp_avg_sq", zero)).float()
         steps = max(steps, int(state.get("step", 0)))
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]
     return AdamMoments(first, second, (float(beta1), float(beta2)), float(group["eps"]), steps)
-
-
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor on the CPU, put together if it is sharded over processes."""
-    gather = getattr(tensor, "full_tensor", None)
-    found: torch.Tensor = tensor if gather is None else gather()
-    return found.detach().cpu()
-
-
-def is_first_process() -> bool:
-    """Tell whether this process is the one that writes."""
-    return int(os.environ.get("RANK", "0")) == 0

@@ -11,6 +11,7 @@ from bids_core.config import RunConfig
 from bids_core.finetune import file_name, finetune, loss_curves, saved_in, trainable_model
 from bids_core.model_card import model_card
 from bids_core.modeling import load_tokenizer
+from bids_core.training_processes import finetune_in_processes
 from tasks.identity import finetune_identity, finetune_seed, training_config
 from tasks.prepare import load_prepared, rows_digest
 from tasks.selection import read_selection
@@ -53,23 +54,39 @@ def run_finetune(config: RunConfig, data: Handle, selection: Handle, method: str
     def compute(draft: Draft, progress: Progress) -> None:
         scratch = store.scratch(store.handle(stage.name, stage.fingerprint))
         curves = config.output_dir.resolve() / config.name / "logs" / file_name(method)
-        tokenizer = load_tokenizer(config.model)
-        model, autocast = trainable_model(config.model, config.lora, config.finetune, seed=seed)
-        draft.summary |= finetune(
-            model,
-            [example for example in train.examples() if example.row_id in chosen],
-            config.finetune,
-            pad_token_id=tokenizer.pad_token_id,
-            seed=seed,
-            folder=draft.path,
-            scratch=scratch,
-            autocast=autocast,
-            callbacks=loss_curves(config.finetune.report_to, folder=curves),
-            run_name=f"{config.name} {method}",
-            on_progress=progress,
-        )
+        if config.execution.processes > 1:
+            draft.summary |= finetune_in_processes(
+                config.model,
+                config.lora,
+                config.finetune,
+                data=data.path(),
+                row_ids=sorted(frame["row_id"]),
+                seed=seed,
+                folder=draft.path,
+                scratch=scratch,
+                curves=curves,
+                run_name=f"{config.name} {method}",
+                processes=config.execution.processes,
+                sharding=config.execution.sharding,
+                on_progress=progress,
+            )
+        else:
+            model, autocast = trainable_model(config.model, config.lora, config.finetune, seed=seed)
+            draft.summary |= finetune(
+                model,
+                [example for example in train.examples() if example.row_id in chosen],
+                config.finetune,
+                pad_token_id=load_tokenizer(config.model).pad_token_id,
+                seed=seed,
+                folder=draft.path,
+                scratch=scratch,
+                autocast=autocast,
+                callbacks=loss_curves(config.finetune.report_to, folder=curves),
+                run_name=f"{config.name} {method}",
+                on_progress=progress,
+            )
         draft.summary["rows_missing"] = _missing(chosen, set(frame["row_id"]))
-        tokenizer.save_pretrained(saved_in(draft.path))
+        load_tokenizer(config.model).save_pretrained(saved_in(draft.path))
         sources = {str(name): int(n) for name, n in frame["source"].value_counts().items()}
         card = model_card(config, method=method, summary=draft.summary, sources=sources)
         (saved_in(draft.path) / "README.md").write_text(card, encoding="utf-8")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
 from bids_core.modeling import add_lora, load_base, load_tokenizer
+from bids_core.training_processes import warmup_in_processes
 from bids_core.warmup import warmup
-from bids_core.warmup_processes import warmup_in_processes
 from tasks.identity import warmup_identity
 from tasks.prepare import load_prepared
 from tasks.stage import Stage, run_stage, stage_task

@@ -52,7 +52,8 @@ class ExecutionConfig(Section):
     lost_after: Seconds = 120.0
     """A worker that gives no sign of life for this long is lost: its work is handed out again."""
     processes: PositiveInt = 1
-    """Processes that the warmup trains in, on the machine that runs it, one a GPU."""
+    """Processes that the warmup and each fine-tuning train in, on the machine that runs them, one a
+    GPU."""
     sharding: Literal["none", "fsdp"] = "none"
     """With several processes: each holds the model, or it is sharded over them (FSDP)."""
     timeouts: StageTimeouts = StageTimeouts()

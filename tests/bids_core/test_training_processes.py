@@ -1,4 +1,4 @@
-"""Two processes against one: the same checkpoints and the same Adam moments, by name."""
+"""Two processes against one: the same checkpoints, Adam moments and fine-tuned weights, by name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import torch
 from safetensors.torch import load_file
 from stack import free_port
 
-from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
+from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data import PreparedData, Split
 from bids_core.errors import NonFiniteError
+from bids_core.finetune import finetune, load_tuned, trainable_model
 from bids_core.modeling import add_lora, load_base, load_tokenizer
 from bids_core.moments import AdamMoments
 from bids_core.records import Example, Message, TokenizedExample
+from bids_core.training_processes import finetune_in_processes, warmup_in_processes
 from bids_core.warmup import save_checkpoint, warmup
-from bids_core.warmup_processes import warmup_in_processes
 
 LORA = LoraConfig(r=2, alpha=4, dropout=0.0)
 # One step holds all rows, so that their order, which the processes share out, can not matter.
@@ -77,6 +78,47 @@ def test_two_processes_leave_the_checkpoints_of_one(data, tiny_model_folder, tmp
         assert weights[0].keys() == weights[1].keys()
         for name, values in weights[0].items():
             torch.testing.assert_close(weights[1][name], values, rtol=1e-3, atol=1e-5)
+
+
+def test_a_finetune_in_two_processes_goes_on_and_is_that_of_one(data, tiny_model_folder, tmp_path):
+    """All weights, some rows: stopped after some steps by an error, and gone on with."""
+    model = ModelConfig(path=str(tiny_model_folder), dtype="float32", device="cpu")
+    rows = [f"r{index}" for index in range(6)]
+    settings = FinetuneConfig(
+        kind="full", epochs=3, batch_size=6, learning_rate=0.01, warmup_ratio=0.0,
+        checkpoint_seconds=1e-6,
+    )  # fmt: skip
+    examples = [e for e in PreparedData.load(data).train.examples() if e.row_id in rows]
+    base, _ = trainable_model(model, LORA, settings, seed=0)
+    alone = finetune(
+        base, examples, settings, pad_token_id=load_tokenizer(model).pad_token_id, seed=0,
+        folder=tmp_path / "one", scratch=tmp_path / "scratch-one",
+    )  # fmt: skip
+
+    def together(on_progress):
+        return finetune_in_processes(
+            model, LORA, settings, data=data, row_ids=rows, seed=0, folder=tmp_path / "two",
+            scratch=tmp_path / "scratch", curves=tmp_path / "curves", run_name="two",
+            processes=2, on_progress=on_progress,
+        )  # fmt: skip
+
+    def stop(done, total):
+        if list((tmp_path / "scratch").glob("checkpoint-*/progress.json")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        together(stop)
+    seen = []
+    found = together(lambda done, total: seen.append(done))
+    assert seen[0] > 6
+    assert seen[-1] == 18
+    assert (found["processes"], found["n_rows"]) == (2, 6)
+    assert found["losses"] == pytest.approx(alone["losses"], rel=1e-4)
+    assert found["learning_rates"] == pytest.approx(alone["learning_rates"])
+    one, two = (load_tuned(model, tmp_path / name).state_dict() for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(two[name], values, rtol=1e-3, atol=1e-4)
 
 
 def test_an_error_of_a_process_comes_back_as_it_was(data, tiny_model_folder, tmp_path):
