@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -200,6 +201,7 @@ def _arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,  # a NaN must show, not be replaced by the mean so far
         report_to=[],
+        project=os.environ.get("TRACKIO_PROJECT", "bids"),  # transformers reads no variable for it
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
         # weights that are about to be sharded lie on the CPU, whatever they are computed on
