@@ -24,6 +24,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Abort, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
 from prefect.runtime import deployment, flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0  # what Prefect gives a run to clean up
+_AT_ONCE: Final = {PREFECT_CLIENT_MAX_RETRIES: 0}  # else up to a minute's sleep after an outage
 _STOPPED: Final = "stopped; started again, it goes on from what is in the store"
 
 
@@ -77,7 +79,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         pause = 0.0
-        with get_client(sync_client=True) as client:
+        with temporary_settings(_AT_ONCE), get_client(sync_client=True) as client:
             while not self._ended.wait(pause):
                 pause = POLL_SECONDS
                 try:
