@@ -192,9 +192,11 @@ def cell_costs(cell: Cell) -> dict[str, float]:
     stages = {"selection": cell.selection, "finetune": cell.tuned, "evaluation": cell.scores}
     for name, handle in stages.items():
         record = None if handle is None else handle.record()
-        found[f"{name}_seconds"] = math.nan if record is None else float(record["seconds"])
         if record is None:
+            found[f"{name}_seconds"] = math.nan
             continue
+        earlier = float(record["summary"].get("earlier_seconds", 0.0))  # parts done before a kill
+        found[f"{name}_seconds"] = float(record["seconds"]) + earlier
         peak = float(record["summary"].get("peak_memory_bytes") or math.nan)
         found["peak_memory_bytes"] = max(peak, found["peak_memory_bytes"], key=_or_zero)
         if name == "finetune":

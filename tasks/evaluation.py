@@ -100,7 +100,11 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
                     on_progress=progress,
                 )
             )
-        parts += [_suite_task(model, task, progress) for task in suites.values()]
+        earlier = 0.0
+        for task in suites.values():
+            part, seconds = _suite_task(model, task, progress)
+            parts.append(part)
+            earlier += seconds
         result = Evaluation(
             pd.concat([part.scores for part in parts], ignore_index=True),
             pd.concat([part.samples for part in parts], ignore_index=True),
@@ -108,6 +112,7 @@ def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method
         result.scores.to_parquet(draft.path / SCORES, index=False)
         result.samples.to_parquet(draft.path / SAMPLES, index=False)
         draft.summary |= _averages(result.scores, config)
+        draft.summary["earlier_seconds"] = earlier
 
     store = ArtifactStore(config.store)
     return run_stage(store, stage, compute, label=f"evaluation {method}")
@@ -138,8 +143,8 @@ class _Model:
         return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
 
 
-def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> Evaluation:
-    """Return the scores of one task of a suite, an artifact of its own."""
+def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:
+    """Return the scores of one task of a suite, an artifact of its own; and earlier seconds."""
     from bids_core.evaluation.scores import evaluation_mode, stop_ids
     from bids_core.evaluation.suite_model import SuiteModel
     from bids_core.evaluation.suite_scores import evaluate_suite_task

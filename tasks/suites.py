@@ -92,16 +92,20 @@ def cached_part(
     config: Mapping[str, Any],
     inputs: Mapping[str, Any],
     compute: Callable[[], Evaluation],
-) -> Evaluation:
+) -> tuple[Evaluation, float]:
     """Return one task's scores of one model, from the store if it has them.
 
     A suite takes hours on a large model; what is killed half-way goes on with the next task.
+
+    Returns:
+        The scores, and the seconds that they took earlier: 0 if they were computed now.
     """
     found = store.find(STAGE, fingerprint)
     if found is not None:
-        return Evaluation(*(pd.read_parquet(found.path() / name) for name in _FILES))
-    result = compute()
+        tables = (pd.read_parquet(found.path() / name) for name in _FILES)
+        return Evaluation(*tables), float(found.record()["seconds"])
     with store.create(STAGE, fingerprint, version=VERSION, config=config, inputs=inputs) as draft:
+        result = compute()
         for name, frame in zip(_FILES, (result.scores, result.samples), strict=True):
             frame.to_parquet(draft.path / name, index=False)
-    return result
+    return result, 0.0

@@ -84,13 +84,13 @@ def _loss(comparison: Comparison) -> str:
     for row in own:
         value, low, high = _nats(row["value"], row["low"], row["high"])
         listed.append(
-            f"{value} with {row['n_rows']:,} rows "
+            f"{'+' if row['value'] > 0 else ''}{value} with {row['n_rows']:,} rows "
             f"({low} to {high}, p {_p(row['p_holm'])} after Holm)"
         )
     if not listed:
         return ""
     return (
-        f"In answer loss (nats, lower is better) {method_label(main)} differs from random by "
+        f"Answer loss (nats, lower is better), {method_label(main)} minus random: "
         f"{'; '.join(listed)}."
     )
 

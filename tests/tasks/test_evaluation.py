@@ -88,6 +88,7 @@ def test_own_tasks_and_a_suite_in_one_table(project, monkeypatch):
     assert samples["score"].between(0, 1).all()
     averages = first.summary()["suites"]["bids7"]
     assert averages["task"] == pytest.approx(scores.loc["ifeval", "score"])
+    assert first.summary()["earlier_seconds"] == 0
     assert averages["missing"] == ["humaneval", "mbpp", "bbh", "mmlu", "gsm_plus", "math"]
 
     assert evaluate(project) == (first, False)
@@ -101,3 +102,5 @@ def test_own_tasks_and_a_suite_in_one_table(project, monkeypatch):
     again = pd.read_parquet(changed.path() / "scores.parquet").set_index("task")
     assert again.loc["add", "score"] == pytest.approx(0.75)
     assert again.loc["ifeval", "score"] == scores.loc["ifeval", "score"]
+    earlier = changed.summary()["earlier_seconds"]  # what the suite took the first time
+    assert 0.05 < earlier < first.record()["seconds"]
