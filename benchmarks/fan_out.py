@@ -66,16 +66,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     from faults.cluster import Cluster, fresh
+    from stack import Server
 
     with tempfile.TemporaryDirectory() as place:
         model = model_folder(Path(place, "model"))
-        with Cluster(Path(place, "cluster")) as cluster:
-            found = {
-                workers: run_seconds(
-                    cluster, fresh(Path(place, f"workers-{workers}")), model, workers=workers
-                )
-                for workers in (1, 2)
-            }
+        with Server(fresh(Path(place, "server"))) as server:
+            server.bids("deploy", "--json")
+            with Cluster(fresh(Path(place, "cluster")), server) as cluster:
+                found = {
+                    workers: run_seconds(
+                        cluster, fresh(Path(place, f"workers-{workers}")), model, workers=workers
+                    )
+                    for workers in (1, 2)
+                }
     if arguments.json:
         print(json.dumps(found, indent=1))
         return
