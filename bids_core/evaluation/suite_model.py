@@ -21,6 +21,7 @@ from lm_eval.models.utils import (
 from bids_core.errors import ConfigError
 from bids_core.evaluation.choices import choice_log_likelihoods
 from bids_core.evaluation.generation import StopTexts, generate
+from bids_core.evaluation.harness import offline_and_quiet
 from bids_core.evaluation.likelihood import log_likelihoods
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
@@ -57,7 +58,8 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         on_progress: Progress,
         **model_args: Any,
     ) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", **model_args)
+        with offline_and_quiet():  # lm-eval warns of models that are loaded already
+            super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", **model_args)
         self._stop_ids = stop_ids
         self._tokens_per_batch = tokens_per_batch
         self._on_progress = on_progress

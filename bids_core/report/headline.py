@@ -208,8 +208,10 @@ def _majority(main: Standing, scores: pd.DataFrame) -> str:
     if one.empty:  # answers that a scorer, tests or checkers judge have no most frequent one
         return ""
     beaten = int((one["score"] > one["majority"]).sum())
+    every = len(one) == (scores["method"] == main.method).sum()
+    where = "" if every else f" (of the {_count(len(one), 'task')} that can have one)"
     return (
-        "Always giving each task's most frequent answer would have "
+        f"Always giving each task's most frequent answer{where} would have "
         f"{percent(float(one['majority'].mean()))}; {method_label(main.method)} is above it on "
         f"{beaten} of {_count(len(one), 'task')}."
     )

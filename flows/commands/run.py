@@ -192,7 +192,8 @@ def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
     for task in dict.fromkeys(scores["task"]):
         first = cells[task, methods[0]]
         shown = [_score(cells[task, method]) for method in methods]
-        rows.append([task, first["metric"], first["n"], first["majority"], *shown])
+        metric = first["metric"].partition(",")[0]  # the suites' are lm-eval's `metric,filter`
+        rows.append([task, metric, first["n"], first["majority"], *shown])
     averages = {m: macro_average(scores[scores["method"] == m])["task"] for m in methods}
     rows.append(["macro average", None, None, None, *[f"{averages[m]:.3f}" for m in methods]])
     title = "Scores (held-out answer loss in brackets)"
@@ -203,7 +204,7 @@ def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
 
 
 def _score(cell: Mapping[Any, Any]) -> str:
-    """Return score and answer loss; a dash where a task has no score."""
-    score = cell["score"]
+    """Return score and answer loss; a dash for no score, no brackets for no loss."""
+    score, loss = cell["score"], cell["answer_loss"]
     shown = "-" if math.isnan(score) else f"{score:.3f}"
-    return f"{shown}  ({cell['answer_loss']:.2f})"
+    return shown if math.isnan(loss) else f"{shown}  ({loss:.2f})"
