@@ -26,8 +26,9 @@ from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConf
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from bids_core.config import Section
     from bids_core.progress import Progress
 
 Sharding = Literal["none", "fsdp"]
@@ -72,17 +73,9 @@ def warmup_in_processes(
         BidsError: a process ended with it.
         WorkerError: a process failed in another way; with the last error it wrote.
     """
-    spec = {
-        "kind": "warmup",
-        "model": model.model_dump(mode="json"),
-        "lora": lora.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
-        "data": str(data),
-        "seed": seed,
-        "folder": str(folder),
-        "sharding": sharding,
-    }
-    return _run(spec, scratch, processes, on_progress)
+    sections = {"model": model, "lora": lora, "settings": settings}
+    spec = {"data": str(data), "seed": seed, "folder": str(folder), "sharding": sharding}
+    return _run("warmup", sections, spec, scratch, processes, on_progress)
 
 
 def finetune_in_processes(
@@ -125,11 +118,8 @@ def finetune_in_processes(
         BidsError: a process ended with it.
         WorkerError: a process failed in another way; with the last error it wrote.
     """
+    sections = {"model": model, "lora": lora, "settings": settings}
     spec = {
-        "kind": "finetune",
-        "model": model.model_dump(mode="json"),
-        "lora": lora.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
         "data": str(data),
         "row_ids": list(row_ids),
         "seed": seed,
@@ -138,16 +128,23 @@ def finetune_in_processes(
         "run_name": run_name,
         "sharding": sharding,
     }
-    return _run(spec, scratch, processes, on_progress)
+    return _run("finetune", sections, spec, scratch, processes, on_progress)
 
 
 def _run(
-    spec: dict[str, Any], scratch: Path, processes: int, on_progress: Progress
+    kind: str,
+    sections: Mapping[str, Section],
+    spec: Mapping[str, Any],
+    scratch: Path,
+    processes: int,
+    on_progress: Progress,
 ) -> dict[str, Any]:
     """Write a job down, have it done, and read what came out."""
     scratch.mkdir(parents=True, exist_ok=True)
     job = scratch / "job.json"
-    job.write_text(json.dumps({**spec, "scratch": str(scratch)}), encoding="utf-8")
+    dumped = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    text = json.dumps({"kind": kind, **dumped, **spec, "scratch": str(scratch)})
+    job.write_text(text, encoding="utf-8")
     _launch(_command(job, processes), on_progress)
     result: dict[str, Any] = json.loads((scratch / _RESULT).read_text(encoding="utf-8"))
     return result
