@@ -180,7 +180,7 @@ def disk_one(n_rows: int) -> dict[str, Any]:
     """Write a matrix to Zarr, select 15% of it out of core; runs in a process of its own."""
     import zarr
 
-    from bids_core.matrix import as_matrix
+    from bids_core.influence.matrix import as_matrix
     from bids_core.selection import row_reader, select
 
     row_reader.CACHE_BYTES = int(row_reader.CACHE_BYTES * n_rows / FULL_DISK_ROWS)

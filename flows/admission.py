@@ -10,8 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from bids_core.confinement import Confinement
 from bids_core.errors import UserError
+from flows.confinement import Confinement
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle

@@ -16,7 +16,7 @@ from flows.fan_out import hand_out
 from flows.spread import Call, call_parcel, portable
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
-from tasks.progress import current
+from tasks.runtime.progress import current
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

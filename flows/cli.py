@@ -72,7 +72,7 @@ def options(
     """Set up logging for all commands."""
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s", force=True)
-    logging.getLogger("bids_core.bundled").setLevel(logging.INFO)  # it makes one wait
+    logging.getLogger("bids_core.models.bundled").setLevel(logging.INFO)  # it makes one wait
     if verbose:
         os.environ["BIDS_VERBOSE"] = "1"
     else:

@@ -16,7 +16,8 @@ from pydantic import Field
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import Budget, RunConfig, SelectionMethod
 from bids_core.errors import ConfigError
-from bids_core.finetune import require_reporters
+from bids_core.selection.names import ZERO_SHOT
+from bids_core.training.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.cancelling import cancellable
@@ -26,10 +27,10 @@ from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
-from tasks.evaluation import ZERO_SHOT, check_evaluation
+from tasks.evaluation import check_evaluation
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
-from tasks.run_logs import run_logs
+from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.warmup import run_warmup
 

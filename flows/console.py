@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bids_core.progress import duration
-from tasks.progress import describe
+from tasks.runtime.progress import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -73,7 +73,7 @@ class Parcel:
         return Parcel(self.label, left, self.parameters)
 
 
-class Source(Protocol):
+class ParcelSource(Protocol):
     """Where parcels come from."""
 
     def next_parcel(self, slots: int) -> Parcel | None:
@@ -103,7 +103,7 @@ class _Sent:
 
 
 def hand_out(
-    source: Source, deployment: str, execution: ExecutionConfig, store: ArtifactStore
+    source: ParcelSource, deployment: str, execution: ExecutionConfig, store: ArtifactStore
 ) -> None:
     """Hand out parcels until the source has no more and all of them are done.
 
@@ -127,7 +127,7 @@ class _Dispatch:
     def __init__(
         self,
         client: SyncPrefectClient,
-        source: Source,
+        source: ParcelSource,
         deployment: str,
         execution: ExecutionConfig,
         store: ArtifactStore,

@@ -15,8 +15,8 @@ from flows.admission import admit
 from flows.cancelling import cancellable
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
-from tasks.run_logs import run_logs
-from tasks.stage import StageTask
+from tasks.runtime.run_logs import run_logs
+from tasks.runtime.stage import StageTask
 from tasks.warmup import run_warmup
 
 GpuStage = Literal["warmup", "finetune", "evaluation"]

@@ -14,8 +14,8 @@ from bids_core.config import RunConfig
 from flows.admission import admit
 from flows.cancelling import cancellable
 from tasks.gradients import Shard, run_gradient_shard
-from tasks.run_logs import run_logs
-from tasks.stage import look
+from tasks.runtime.run_logs import run_logs
+from tasks.runtime.stage import look
 
 
 @flow(name="gradient-shards", validate_parameters=True, persist_result=False)

@@ -12,19 +12,19 @@ from prefect import flow
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
-from bids_core.finetune import require_reporters
-from bids_core.publishing import require_publishers
+from bids_core.publishing.send import require_publishers
+from bids_core.selection.names import ZERO_SHOT
+from bids_core.training.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.cancelling import cancellable
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
-from tasks.evaluation import ZERO_SHOT, check_evaluation, run_evaluation
+from tasks.evaluation import check_evaluation, run_evaluation
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards
 from tasks.identity import training_config
-from tasks.prefect_artifacts import show_run
 from tasks.prepare import load_prepared, prepare_data
 from tasks.representations import (
     Representations,
@@ -32,9 +32,11 @@ from tasks.representations import (
     release_base,
     run_representation_shard,
 )
-from tasks.run_folder import RunResult, gather_run
-from tasks.run_logs import run_logs
+from tasks.run_folder import gather_run
+from tasks.run_result import RunResult
+from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
+from tasks.ui_artifacts import show_run
 from tasks.warmup import run_warmup
 
 if TYPE_CHECKING:

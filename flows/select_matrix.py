@@ -63,7 +63,7 @@ def select_matrix(request: MatrixSelection) -> MatrixPicks:
         request: what to select from, how, and where the picks go.
     """
     from bids_core.selection import select
-    from bids_core.selection_files import check_selection_path, write_selection
+    from bids_core.selection.files import check_selection_path, write_selection
     from flows.commands.matrix_input import open_labelled
 
     admit_paths(

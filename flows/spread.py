@@ -17,9 +17,9 @@ from bids_core.artifacts import ArtifactStore
 from flows.fan_out import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
 from tasks.gradients import Shard, plan_shards, run_gradient_shard
-from tasks.prefect_artifacts import GradientProgress
 from tasks.prepare import load_prepared
-from tasks.stage import StageTask, look
+from tasks.runtime.stage import StageTask, look
+from tasks.ui_artifacts import GradientProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -271,7 +271,7 @@ def portable(config: RunConfig, store: ArtifactStore) -> RunConfig:
 def _with_dtype(model: ModelConfig) -> ModelConfig:
     if model.dtype != "auto":
         return model
-    from bids_core.modeling import choose_device, choose_dtype
+    from bids_core.models.load import choose_device, choose_dtype
 
     dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
     logger.info(

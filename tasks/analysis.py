@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
-from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.plots import write_page
@@ -19,15 +18,16 @@ from bids_core.diagnostics.stability import (
     leave_one_out,
     leave_out_checkpoints,
 )
-from bids_core.normalization import ColumnWarning
+from bids_core.influence.attribution import open_attribution
+from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared, texts_digest
+from tasks.runtime.stage import Stage, run_stage, stage_task
 from tasks.selection import read_selection
-from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
-    from bids_core.attribution import Attribution
+    from bids_core.influence.attribution import Attribution
     from bids_core.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
-from bids_core.attribution import stream_influence
 from bids_core.config import RunConfig
 from bids_core.errors import DataError
 from bids_core.gradients import FisherMetric, align, open_store
+from bids_core.influence.attribution import stream_influence
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
+from bids_core.selection.names import ZERO_SHOT
 from bids_core.selection.request import resolve_budget
-from tasks.evaluation import ZERO_SHOT
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig

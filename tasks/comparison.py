@@ -16,22 +16,21 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
 from bids_core.comparison import (
-    ComparisonInputs,
     Results,
-    build_page,
     compare,
     conclusions,
     suite_table,
 )
 from bids_core.config import RunConfig
 from bids_core.errors import ArtifactError, BidsError
+from bids_core.report.comparison_page import ComparisonInputs, build_comparison_page
 from bids_core.selection import METHODS
 from tasks.attribution import CheckpointGradients
 from tasks.cells import Cell
 from tasks.evaluation import SAMPLES, SCORES
 from tasks.prepare import load_prepared
-from tasks.progress import current
 from tasks.run_folder import replace_file
+from tasks.runtime.progress import current
 from tasks.suites import suite_members
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def gather_comparison(config: RunConfig, result: ComparisonResult) -> Comparison
         samples.to_parquet(folder / SAMPLES_TABLE, index=False)
         inputs = _inputs(config, result, samples)
         inputs.comparison.differences.to_parquet(folder / DIFFERENCES, index=False)
-        replace_file(folder / PAGE, build_page(inputs))
+        replace_file(folder / PAGE, build_comparison_page(inputs))
         replace_file(folder / SUMMARY, json.dumps(_summary(config, result, inputs), indent=1))
     current().end("comparison", seconds=time.perf_counter() - started, cached=False)
     return result

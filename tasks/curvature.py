@@ -13,7 +13,7 @@ from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.gradients import Ekfac
 from tasks.identity import model_identity
 from tasks.prepare import load_prepared, rows_digest
-from tasks.stage import Stage
+from tasks.runtime.stage import Stage
 
 if TYPE_CHECKING:
     from torch import nn

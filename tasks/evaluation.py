@@ -15,12 +15,12 @@ from bids_core.config import RunConfig, TestTask
 from bids_core.evaluation import Evaluation, evaluate, macro_average
 from bids_core.evaluation.plan import plan_tasks
 from bids_core.evaluation.scorers import load_scorer
-from bids_core.finetune import load_tuned
-from bids_core.modeling import load_base, load_tokenizer
+from bids_core.models.load import load_base, load_tokenizer
 from bids_core.sandbox import Limits
+from bids_core.training.finetune import load_tuned
 from tasks.identity import model_identity, training_config
 from tasks.prepare import load_prepared
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 from tasks.suites import STAGE as SUITE
 from tasks.suites import VERSION as SUITE_VERSION
 from tasks.suites import cached_part, load_suites, suite_identity, suite_members
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from bids_core.data import PreparedData
-    from bids_core.evaluation.suite_loading import LoadedTask
+    from bids_core.evaluation.suites.loading import LoadedTask
     from bids_core.progress import Progress
 
 VERSION: Final = 2
 SCORES: Final = "scores.parquet"
 SAMPLES: Final = "samples.parquet"
-ZERO_SHOT: Final = "zero_shot"
 _TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_new_tokens", "stop"}
 
 
@@ -57,7 +56,7 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
         plan_tasks(data.test, tokenizer, config.test, max_positions=None, code_limits=limits)
     load_suites(config, data)
     if config.evaluation.suites and config.evaluation.backend == "vllm":
-        from bids_core.evaluation.vllm import require_vllm
+        from bids_core.evaluation.suites.vllm import require_vllm
 
         require_vllm()
 
@@ -137,7 +136,7 @@ class _Model:
 
     @cached_property
     def vllm(self) -> Any:
-        from bids_core.evaluation.vllm import vllm_model
+        from bids_core.evaluation.suites.vllm import vllm_model
 
         folder = self.tuned.path() if self.tuned else None
         return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
@@ -146,8 +145,8 @@ class _Model:
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:
     """Return the scores of one task of a suite, an artifact of its own; and earlier seconds."""
     from bids_core.evaluation.scores import evaluation_mode, stop_ids
-    from bids_core.evaluation.suite_model import SuiteModel
-    from bids_core.evaluation.suite_scores import evaluate_suite_task
+    from bids_core.evaluation.suites.model import SuiteModel
+    from bids_core.evaluation.suites.scores import evaluate_suite_task
 
     settings, name = model.config.evaluation, loaded.suite_task.name
 
@@ -202,7 +201,7 @@ def _averages(scores: pd.DataFrame, config: RunConfig) -> dict[str, Any]:
     }
     if not config.evaluation.suites:
         return {"macro_average": averages}
-    from bids_core.evaluation.suite_scores import suite_averages
+    from bids_core.evaluation.suites.scores import suite_averages
 
     return {"macro_average": averages, "suites": suite_averages(scores, suite_members(config))}
 

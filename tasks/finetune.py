@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
-from bids_core.finetune import file_name, finetune, loss_curves, saved_in, trainable_model
-from bids_core.model_card import model_card
-from bids_core.modeling import load_tokenizer
-from bids_core.training_processes import finetune_in_processes
+from bids_core.models.load import load_tokenizer
+from bids_core.publishing.model_card import model_card
+from bids_core.training.finetune import file_name, finetune, loss_curves, saved_in, trainable_model
+from bids_core.training.launch import finetune_in_processes
 from tasks.identity import finetune_identity, finetune_seed, training_config
 from tasks.prepare import load_prepared, rows_digest
+from tasks.runtime.stage import Stage, run_stage, stage_task
 from tasks.selection import read_selection
-from tasks.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress

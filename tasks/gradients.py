@@ -21,13 +21,13 @@ from bids_core.gradients import (
     validation_feature,
     write_shard,
 )
-from bids_core.modeling import load_adapter, load_tokenizer
-from bids_core.moments import AdamMoments
-from bids_core.warmup import CHECKPOINT
+from bids_core.models.load import load_adapter, load_tokenizer
+from bids_core.training.moments import AdamMoments
+from bids_core.training.warmup import CHECKPOINT
 from tasks.curvature import curvature_stage, fitted_curvature
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared, rows_digest
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     import pandas as pd

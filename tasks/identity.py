@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.config import FinetuneConfig, OptimizerConfig
 from bids_core.gradients.extraction import validation_feature
-from bids_core.modeling import choose_device, choose_dtype, resolve_model
+from bids_core.models.load import choose_device, choose_dtype, resolve_model
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
 from bids_core.data import PreparedData, input_digests, prepare
-from bids_core.modeling import load_tokenizer, resolve_model
+from bids_core.models.load import load_tokenizer, resolve_model
 from tasks.identity import sliced
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

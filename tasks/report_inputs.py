@@ -6,7 +6,7 @@ import datetime
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bids_core.attribution import open_attribution
+from bids_core.influence.attribution import open_attribution
 from bids_core.records import Reject
 from bids_core.report import ReportInputs
 from tasks.analysis import PAGE, read_table
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
-    from tasks.run_folder import RunResult
+    from tasks.run_result import RunResult
 
 
 def collect(config: RunConfig, result: RunResult) -> ReportInputs:

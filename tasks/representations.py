@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import ModelConfig, RunConfig
 from bids_core.gradients import compute_features, open_store, write_shard
-from bids_core.matrix import Matrix
-from bids_core.modeling import load_base, load_tokenizer
+from bids_core.influence.matrix import Matrix
+from bids_core.models.load import load_base, load_tokenizer
 from bids_core.selection import METHODS
 from tasks.gradients import FEATURES, Shard
 from tasks.identity import model_identity
 from tasks.prepare import load_prepared, rows_digest, texts_digest
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bids_core.dataset_card import dataset_card
-from bids_core.provenance import versions
-from bids_core.publishing import log_to_mlflow, log_to_wandb, push_to_hub
+from bids_core.artifacts.provenance import versions
+from bids_core.publishing.dataset_card import dataset_card
+from bids_core.publishing.send import log_to_mlflow, log_to_wandb, push_to_hub
 from tasks.selection import read_selection
 
 if TYPE_CHECKING:

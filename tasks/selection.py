@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 import pandas as pd
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
-from bids_core.attribution import open_attribution
 from bids_core.config import RunConfig, SelectionMethod
-from bids_core.normalization import ColumnWarning
+from bids_core.influence.attribution import open_attribution
+from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
 from tasks.attribution import MATRIX
 from tasks.identity import selection_seed
 from tasks.prepare import load_prepared
 from tasks.representations import Representations, signal_identity, signals
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bids_core.config import EvaluationConfig
 from bids_core.evaluation.scores import Evaluation
-from bids_core.evaluation.suites import SUITES, chosen_tasks
+from bids_core.evaluation.suites.tasks import SUITES, chosen_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts import ArtifactStore
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
-    from bids_core.evaluation.suite_loading import LoadedTask
+    from bids_core.evaluation.suites.loading import LoadedTask
 
 VERSION: Final = 1
 STAGE: Final = "suite"
@@ -58,8 +58,8 @@ def load_suites(config: RunConfig, data: PreparedData) -> dict[str, LoadedTask]:
 
 @lru_cache(maxsize=2)
 def _load(settings_json: str, names: tuple[str, ...], validation: _ById) -> dict[str, LoadedTask]:
-    from bids_core.evaluation.suite_leakage import ValidationTexts
-    from bids_core.evaluation.suite_loading import load_suite_task
+    from bids_core.evaluation.suites.leakage import ValidationTexts
+    from bids_core.evaluation.suites.loading import load_suite_task
 
     settings = EvaluationConfig.model_validate_json(settings_json)
     texts = ValidationTexts.of(validation.frame)

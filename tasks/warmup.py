@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle
 from bids_core.config import RunConfig
-from bids_core.modeling import add_lora, load_base, load_tokenizer
-from bids_core.training_processes import warmup_in_processes
-from bids_core.warmup import warmup
+from bids_core.models.load import add_lora, load_base, load_tokenizer
+from bids_core.training.launch import warmup_in_processes
+from bids_core.training.warmup import warmup
 from tasks.identity import warmup_identity
 from tasks.prepare import load_prepared
-from tasks.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import Stage, run_stage, stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress

@@ -2,11 +2,10 @@
 
 from bids_core.comparison.bootstrap import Interval, holm, paired_interval, paired_intervals
 from bids_core.comparison.compare import Comparison, compare, suite_table
-from bids_core.comparison.page import ComparisonInputs, build_page
 from bids_core.comparison.results import Arm, Results
 from bids_core.comparison.words import conclusions
 
 __all__ = [
-    "Arm", "Comparison", "ComparisonInputs", "Interval", "Results", "build_page", "compare",
+    "Arm", "Comparison", "Interval", "Results", "compare",
     "conclusions", "holm", "paired_interval", "paired_intervals", "suite_table",
 ]  # fmt: skip

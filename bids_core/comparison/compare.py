@@ -11,7 +11,8 @@ import pandas as pd
 
 from bids_core.comparison.bootstrap import DRAWS, holm, paired_intervals
 from bids_core.comparison.ranking import average_ranks, balance, count_wins
-from bids_core.comparison.results import ZERO_SHOT, Arm
+from bids_core.comparison.results import Arm
+from bids_core.selection.names import ZERO_SHOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,20 +6,18 @@ Shapes: S seeds, n test rows of a task.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from bids_core.errors import DataError
+from bids_core.selection.names import ZERO_SHOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy.typing as npt
     import pandas as pd
-
-ZERO_SHOT: Final = "zero_shot"
-"""Method name of the base model without training."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

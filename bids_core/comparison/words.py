@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.comparison.compare import RANDOM
-from bids_core.comparison.results import ZERO_SHOT
-from bids_core.report.names import method_label, number
+from bids_core.formatting import number
+from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping

@@ -26,8 +26,8 @@ from bids_core.diagnostics.influence import (
 from bids_core.diagnostics.picks import along_picks, labels_at, near_duplicates, overlap
 from bids_core.diagnostics.picks import utility_curve as curve_of
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix, MatrixLike, as_matrix
-from bids_core.normalization import ColumnWarning, prepare
+from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.selection import Selection
 from bids_core.selection.request import checked_names
 

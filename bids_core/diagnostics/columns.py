@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bids_core.matrix import MatrixLike, as_matrix
-from bids_core.normalization import ColumnWarning, prepare, sum_columns
+from bids_core.influence.matrix import MatrixLike, as_matrix
+from bids_core.influence.normalization import ColumnWarning, prepare, sum_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

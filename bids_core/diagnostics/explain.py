@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from bids_core.diagnostics.influence import task_means
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix, MatrixLike, as_matrix
-from bids_core.normalization import ColumnScale, ColumnWarning, prepare
+from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.normalization import ColumnScale, ColumnWarning, prepare
 from bids_core.selection import METHODS, NO_COLUMN, Selection, select
 from bids_core.selection.request import checked_names, groups_of
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix, MatrixLike, as_matrix
-from bids_core.normalization import ColumnWarning, prepare, sum_columns
+from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.normalization import ColumnWarning, prepare, sum_columns
 from bids_core.selection.request import checked_names, groups_of, unknown
 
 if TYPE_CHECKING:

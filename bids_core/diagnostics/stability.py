@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix, MatrixLike, as_matrix
-from bids_core.normalization import ColumnWarning, prepare
+from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.progress import silent
 from bids_core.selection import select
 from bids_core.selection.bids import first_lists, pick_from

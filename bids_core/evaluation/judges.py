@@ -29,8 +29,6 @@ MAIN_METRIC: Final = {
     "ifeval": "prompt_level_strict_acc",
 }
 """Metric of a task in the configuration -> name of its main metric in lm-eval."""
-JUDGED: Final = frozenset({"generation", "code", "ifeval"})
-"""Metrics that need no reference answer."""
 
 
 def make_judge(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """What some tasks are made of.
 
     Args:
@@ -40,7 +40,7 @@ def plan_tasks(
     *,
     max_positions: int | None,
     code_limits: Limits | None,
-) -> Plan:
+) -> EvaluationPlan:
     """Make the rows, import the scorers and try them, build the sandbox; see `evaluate`.
 
     Raises:
@@ -57,4 +57,4 @@ def plan_tasks(
         for task in tasks
         if task.metric not in {"multiple_choice", "answer_loss"}
     }
-    return Plan(rows, judges)
+    return EvaluationPlan(rows, judges)

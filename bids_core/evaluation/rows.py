@@ -20,7 +20,7 @@ from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
-from bids_core.evaluation.judges import JUDGED
+from bids_core.evaluation.metrics import JUDGED
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bids_core.config import TestTask
     from bids_core.data import Split
     from bids_core.evaluation.harness import TaskResult
-    from bids_core.evaluation.plan import Plan
+    from bids_core.evaluation.plan import EvaluationPlan
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
     from bids_core.sandbox import Limits
@@ -112,7 +112,7 @@ def evaluate(
 def _forward(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    plan: Plan,
+    plan: EvaluationPlan,
     tasks: Sequence[TestTask],
     *,
     tokens_per_batch: int,

@@ -25,8 +25,8 @@ from bids_core.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bids_core.gradients.loss import LabelRows
     from bids_core.gradients.parameters import Slot
+    from bids_core.models.loss import LabelRows
 
 
 class Observer(Protocol):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import torch
 
-from bids_core.gradients.attention import fast_attention
 from bids_core.gradients.capture import Capture, UnknownLayoutError
-from bids_core.gradients.loss import LabelRows, example_losses
 from bids_core.gradients.plan import deterministic, frozen, plan_for
+from bids_core.models.attention import fast_attention
+from bids_core.models.loss import LabelRows, example_losses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bids_core.gradients.capture import Observer
     from bids_core.gradients.parameters import Slot
-    from bids_core.gradients.plan import Plan
+    from bids_core.gradients.plan import CapturePlan
 
 
 # Keeps a token's gradient above float16's smallest number (6e-8) and far below its largest (65504).
@@ -100,7 +100,7 @@ def stream_gradients(
 
 def _run_taps(
     model: nn.Module,
-    plan: Plan,
+    plan: CapturePlan,
     batch: dict[str, torch.Tensor],
     rows: LabelRows,
     sink: Sink,
@@ -127,7 +127,7 @@ def _run_taps(
 
 
 def _run_loop(
-    model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor], sink: Sink
+    model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor], sink: Sink
 ) -> torch.Tensor:
     """One autograd pass an example, for the parameters that taps can not serve."""
     slots = [slot for slot in plan.slots if slot in plan.looped]

@@ -12,18 +12,18 @@ import torch
 
 from bids_core.errors import ModelError
 from bids_core.gradients.engine import stream_gradients
-from bids_core.gradients.loss import LabelRows, causal_lm, example_losses, output_head
 from bids_core.gradients.optimizer_update import AdamMode, AdamTerms
 from bids_core.gradients.parameters import Slot, trainable_slots
 from bids_core.gradients.plan import deterministic
-from bids_core.representation import last_token, weighted_mean
+from bids_core.gradients.pooling import last_token, weighted_mean
+from bids_core.models.loss import LabelRows, causal_lm, example_losses, output_head
 
 if TYPE_CHECKING:
     from torch import nn
 
     from bids_core.gradients.ekfac import Ekfac
     from bids_core.gradients.projection import Projector
-    from bids_core.moments import AdamMoments
+    from bids_core.training.moments import AdamMoments
 
 FeatureKind = Literal["adam", "sgd", "sign", "ekfac", "rds", "rds_plus"]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bids_core.gradients.ekfac import Ekfac
     from bids_core.gradients.optimizer_update import AdamMode
     from bids_core.gradients.projection import Projector
-    from bids_core.moments import AdamMoments
+    from bids_core.training.moments import AdamMoments
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from bids_core.gradients.capture import Capture, UnknownLayoutError, can_be_tapped, owners
-from bids_core.gradients.loss import LabelRows, causal_lm, example_losses, output_head
 from bids_core.gradients.parameters import Slot, trainable_slots
+from bids_core.models.loss import LabelRows, causal_lm, example_losses, output_head
 from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _LOW_PRECISION_TOLERANCE: Final = 0.1
 
 
 @dataclass
-class Plan:
+class CapturePlan:
     """How the gradients of one model's parameters are computed.
 
     Args:
@@ -67,10 +67,10 @@ class Plan:
         logger.warning("%s: computed one example at a time (%s)", layer, reason)
 
 
-_plans: weakref.WeakKeyDictionary[nn.Module, Plan] = weakref.WeakKeyDictionary()
+_plans: weakref.WeakKeyDictionary[nn.Module, CapturePlan] = weakref.WeakKeyDictionary()
 
 
-def plan_for(model: nn.Module) -> Plan:
+def plan_for(model: nn.Module) -> CapturePlan:
     """Return the model's plan, made on the first call and whenever its parameters change."""
     slots = trainable_slots(model)
     known = _plans.get(model)
@@ -116,8 +116,8 @@ def frozen(slots: Sequence[Slot], *, but: Sequence[Slot] = ()) -> Iterator[None]
             slot.parameter.requires_grad_(True)
 
 
-def _make(model: nn.Module, slots: list[Slot]) -> Plan:
-    plan = Plan(slots, {slot for slot in slots if not can_be_tapped(model, slot)})
+def _make(model: nn.Module, slots: list[Slot]) -> CapturePlan:
+    plan = CapturePlan(slots, {slot for slot in slots if not can_be_tapped(model, slot)})
     for slot in plan.looped:
         logger.warning("%s: computed one example at a time (not a linear layer)", slot.name)
     if not plan.tapped:
@@ -164,7 +164,7 @@ def _checked_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> nn.Module
     return None
 
 
-def _check_taps(model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor]) -> None:
+def _check_taps(model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor]) -> None:
     """Move to the loop every parameter whose taps do not agree with autograd on the probe."""
     everything = frozenset(name for name, _ in model.named_modules())
     while plan.tapped:
@@ -186,7 +186,10 @@ def _check_taps(model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor]) ->
 
 
 def _tapped_sums(
-    model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor], flat_is_batch: frozenset[str]
+    model: nn.Module,
+    plan: CapturePlan,
+    batch: dict[str, torch.Tensor],
+    flat_is_batch: frozenset[str],
 ) -> tuple[dict[Slot, tuple[torch.Tensor, torch.Tensor]], set[str]]:
     """Return each tapped parameter's gradient, summed over the batch, by taps and by autograd."""
     capture = Capture(model, plan.tapped, head=plan.head, flat_is_batch=flat_is_batch)
@@ -211,7 +214,7 @@ def _tapped_sums(
 
 
 def _differing_from_single(
-    model: nn.Module, plan: Plan, batch: dict[str, torch.Tensor]
+    model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor]
 ) -> set[Slot]:
     """Return the tapped parameters whose gradient of the first example changes in a batch."""
     collected: list[dict[Slot, torch.Tensor]] = []

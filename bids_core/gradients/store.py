@@ -110,7 +110,7 @@ def open_store(folders: Sequence[Path]) -> GradientStore:
     Raises:
         ArtifactError: a shard is missing or damaged, or the shards do not fit together.
     """
-    return GradientStore([Shard.open(folder) for folder in folders])
+    return GradientStore([StoredShard.open(folder) for folder in folders])
 
 
 def unit(values: Floats, *, row_ids: Sequence[str]) -> Floats:
@@ -182,7 +182,7 @@ def create_array(
 
 
 @dataclass(frozen=True)
-class Shard:
+class StoredShard:
     """One shard that was opened; its arrays are read when asked for."""
 
     folder: Path
@@ -191,7 +191,7 @@ class Shard:
     dim: int
 
     @classmethod
-    def open(cls, folder: Path) -> Shard:
+    def open(cls, folder: Path) -> StoredShard:
         """Open a shard and check that its arrays fit together."""
         try:
             group = zarr.open_group(folder, mode="r", zarr_format=3)
@@ -244,7 +244,7 @@ class GradientStore:
         shards: in order; all of one dimension; no row id twice.
     """
 
-    def __init__(self, shards: Sequence[Shard]) -> None:
+    def __init__(self, shards: Sequence[StoredShard]) -> None:
         if not shards:
             msg = "a gradient store needs at least one shard"
             raise ArtifactError(msg)

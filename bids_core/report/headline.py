@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bids_core.evaluation import ANSWER_LOSS, macro_average
-from bids_core.report.inputs import ZERO_SHOT
-from bids_core.report.names import method_label, number, percent
+from bids_core.formatting import number, percent
+from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.figures import step_lines
-from bids_core.report.names import number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,17 +14,12 @@ import pandas as pd
 
 from bids_core.diagnostics import average_influence_distribution, task_highest_influence
 from bids_core.diagnostics.influence import mean_difference
-from bids_core.matrix import as_matrix
-from bids_core.normalization import ColumnWarning, prepare
+from bids_core.formatting import number, percent
+from bids_core.influence.matrix import as_matrix
+from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.report.figures import Panel, instance_panels
-from bids_core.report.names import (
-    POOL,
-    method_colour,
-    method_label,
-    number,
-    percent,
-    series_colours,
-)
+from bids_core.report.names import method_colour, series_colours
+from bids_core.selection.names import POOL, method_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

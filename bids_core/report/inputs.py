@@ -6,7 +6,7 @@ Shapes: N training rows, M validation instances.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
-
-ZERO_SHOT: Final = "zero_shot"
-"""Method name of the base model without training, in the scores frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,7 @@ class ReportInputs:
         config: the whole configuration, as JSON types.
         data: `PreparedData.summary`.
         rejects: one mapping a rejected row, with the fields of `bids_core.records.Reject`.
-        warmup: what `bids_core.warmup.warmup` returned; None where no warmup ran.
+        warmup: what `bids_core.training.warmup.warmup` returned; None where no warmup ran.
         gradients: one mapping a shard: split, checkpoint, rows, eps_dominated_share (None where
             no Adam update was taken), mean_loss, compute_seconds, and optionally norm_quantiles
             (quantile -> gradient norm).

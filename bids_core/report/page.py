@@ -12,15 +12,16 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
+from bids_core.formatting import percent
 from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.glossary import CITATIONS, GLOSSARY
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import influence_section
-from bids_core.report.names import method_label, percent
 from bids_core.report.picks import SHOWN, picks_section
 from bids_core.report.scores import scores_section
 from bids_core.report.stability import stability_section
+from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs

@@ -6,13 +6,10 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.formatting import number, percent
 from bids_core.report.figures import stacked_shares
-from bids_core.report.names import (
-    method_label,
-    number,
-    percent,
-    series_colours,
-)
+from bids_core.report.names import series_colours
+from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.formatting import number, percent
 from bids_core.report.figures import Dot, DotRow, dot_plot
 from bids_core.report.headline import (
     Z95,
@@ -13,8 +14,8 @@ from bids_core.report.headline import (
     wilson_interval,
     with_score,
 )
-from bids_core.report.inputs import ZERO_SHOT
-from bids_core.report.names import method_colour, method_label, number, percent
+from bids_core.report.names import method_colour
+from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.report.names import method_label, number, percent
+from bids_core.formatting import number, percent
+from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

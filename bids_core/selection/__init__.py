@@ -1,7 +1,7 @@
 """Selection: from an attribution matrix (or texts, or representations) to rows worth training on.
 
 Read in this order: `methods` (what there is), `bids` and `best_rows` (the exact loop), `scoring`,
-`turns`, `transport`, `signals` (the others), `result` (what comes back).
+`round_robin`, `transport`, `signals` (the others), `result` (what comes back).
 
 Shapes: N training rows, M validation instances (columns), H hidden size, B budget.
 """
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
-from bids_core.matrix import MatrixLike, as_matrix
-from bids_core.normalization import NORMALIZATIONS, prepare
+from bids_core.influence.matrix import MatrixLike, as_matrix
+from bids_core.influence.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
 from bids_core.selection.methods import METHODS
 from bids_core.selection.request import (
@@ -61,7 +61,7 @@ def select(
             that work on texts, representations or perplexities.
         budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
         method: one of `METHODS`.
-        normalization: one of `bids_core.normalization.NORMALIZATIONS`; used by `bids` and
+        normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids` and
             `instance_max`, the other methods are defined on raw influence.
         tasks: M task names of the validation instances, for methods that need them.
         seed: of random methods; the others are deterministic.

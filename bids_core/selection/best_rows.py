@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from bids_core.matrix import Matrix
-    from bids_core.normalization import ColumnScale
+    from bids_core.influence.matrix import Matrix
+    from bids_core.influence.normalization import ColumnScale
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -24,8 +24,8 @@ from bids_core.selection.result import Picks
 from bids_core.selection.row_reader import RowReader
 
 if TYPE_CHECKING:
-    from bids_core.matrix import Matrix
-    from bids_core.normalization import ColumnScale
+    from bids_core.influence.matrix import Matrix
+    from bids_core.influence.normalization import ColumnScale
     from bids_core.progress import Progress
 
 Floats = npt.NDArray[np.float64]

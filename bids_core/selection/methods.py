@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from bids_core.normalization import prepare
-from bids_core.selection import scoring, signals, transport, turns
+from bids_core.influence.normalization import prepare
+from bids_core.selection import round_robin, scoring, signals, transport
 from bids_core.selection.bids import pick_iteratively
 
 if TYPE_CHECKING:
@@ -55,16 +55,18 @@ METHODS: Final[dict[str, Method]] = {
     "less": Method(scoring.less, "highest mean influence on any subtask (LESS)"),
     "task_max": Method(scoring.task_max, "highest summed influence on any task"),
     "sum": Method(scoring.total, "highest influence summed over all instances"),
-    "round_robin": Method(turns.round_robin, "instances take turns"),
-    "round_robin_tasks": Method(turns.round_robin_tasks, "tasks take turns, by mean influence"),
-    "quota": Method(turns.quota, "an equal share per task, by LESS score"),
+    "round_robin": Method(round_robin.round_robin, "instances take turns"),
+    "round_robin_tasks": Method(
+        round_robin.round_robin_tasks, "tasks take turns, by mean influence"
+    ),
+    "quota": Method(round_robin.quota, "an equal share per task, by LESS score"),
     "knn_uniform": Method(transport.knn_uniform, "most often among instances' nearest rows (TSDS)"),
     "optimal_transport": Method(
         transport.optimal_transport, "most mass in an unbalanced transport plan"
     ),
     "random": Method(scoring.random, "uniformly at random", seeded=True, needs="nothing"),
     "random_balanced": Method(
-        turns.random_balanced, "at random, sources in turn", seeded=True, needs="nothing"
+        round_robin.random_balanced, "at random, sources in turn", seeded=True, needs="nothing"
     ),
     "full": Method(scoring.full, "the whole pool, whatever the budget", needs="nothing"),
     "bm25": Method(signals.bm25, "highest BM25 against validation texts", needs="texts"),

@@ -20,7 +20,7 @@ from bids_core.progress import silent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bids_core.matrix import Matrix
+    from bids_core.influence.matrix import Matrix
     from bids_core.progress import Progress
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from bids_core.matrix import Matrix
+    from bids_core.influence.matrix import Matrix
     from bids_core.selection.best_rows import BestRows
 
 CACHE_BYTES: Final = 2 << 30

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from bids_core.normalization import prepare
+from bids_core.influence.normalization import prepare
 from bids_core.selection.request import groups_of
 from bids_core.selection.result import NO_COLUMN, Picks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bids_core.matrix import Matrix
+    from bids_core.influence.matrix import Matrix
     from bids_core.selection.request import Request
 
 Floats = npt.NDArray[np.float64]

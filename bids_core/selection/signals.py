@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_core.lexical import bm25_scores, dsir_log_weights
-from bids_core.matrix import Matrix
-from bids_core.representation import cosine_similarity
+from bids_core.influence.matrix import Matrix
+from bids_core.selection.lexical import bm25_scores, dsir_log_weights
 from bids_core.selection.result import NO_COLUMN, Picks
+from bids_core.selection.round_robin import round_robin
 from bids_core.selection.scoring import highest, less
-from bids_core.selection.turns import round_robin
+from bids_core.selection.similarity import cosine_similarity
 
 if TYPE_CHECKING:
     from bids_core.selection.request import Request
@@ -45,7 +45,7 @@ def dsir(request: Request) -> Picks:
 def rds(request: Request) -> Picks:
     """Rank by cosine of representations, aggregated over tasks like LESS.
 
-    For last-token hidden states (`bids_core.representation.last_token`). Source: LESS (arXiv
+    For last-token hidden states (`bids_core.gradients.pooling.last_token`). Source: LESS (arXiv
     2402.04333), section 4.1, after arXiv 1801.03924.
     """
     return less(replace(request, attribution=_similarity(request)))
@@ -54,7 +54,7 @@ def rds(request: Request) -> Picks:
 def rds_plus(request: Request) -> Picks:
     """Each validation instance in turn takes the row with the most similar representation.
 
-    For position-weighted mean hidden states (`bids_core.representation.weighted_mean`). Source:
+    For position-weighted mean hidden states (`bids_core.gradients.pooling.weighted_mean`). Source:
     RDS+ (arXiv 2503.01807).
     """
     return round_robin(replace(request, attribution=_similarity(request)))

@@ -17,7 +17,7 @@ from bids_core.selection.result import Picks
 from bids_core.selection.scoring import highest
 
 if TYPE_CHECKING:
-    from bids_core.matrix import Matrix
+    from bids_core.influence.matrix import Matrix
     from bids_core.selection.request import Request
 
 Floats = npt.NDArray[np.float64]

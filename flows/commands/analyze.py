@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bids_core.diagnostics.analysis import Analysis
-    from bids_core.matrix_files import LabelledMatrix
+    from bids_core.influence.files import LabelledMatrix
     from bids_core.selection import Selection
 
     Picks = Selection | npt.NDArray[np.int64]
@@ -77,7 +77,7 @@ def analyze(
     """Show which tasks a pool and selections from it influence, and whether to trust them."""
     from bids_core.diagnostics.analysis import analyze as analyze_matrix
     from bids_core.diagnostics.stability import checkpoint_agreement
-    from bids_core.signal_files import read_texts
+    from bids_core.selection.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled, showing_warnings
     from flows.commands.show_analysis import show_analysis
 
@@ -118,7 +118,7 @@ def analyze(
 
 def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
     from bids_core.errors import UserError
-    from bids_core.selection_files import read_selection
+    from bids_core.selection.files import read_selection
 
     sets: dict[str, Picks] = {}
     for path in paths:

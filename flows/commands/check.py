@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 
 _SHOWN = 80
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bids_core.config import RunConfig
-    from bids_core.cost import Speed, StageCost
     from bids_core.data import PreparedData
+    from bids_core.planning.cost import Speed, StageCost
 
 
 def check(
@@ -36,7 +36,7 @@ def check(
     settings = load_config(config, overrides or [])
 
     from bids_core.data import prepare
-    from bids_core.modeling import load_tokenizer
+    from bids_core.models.load import load_tokenizer
     from flows.budget import planned_picks
     from flows.console import ConsoleReporter, error_console
 
@@ -57,7 +57,7 @@ def check(
         costs, speed = _measure(settings, data, tokenizer.pad_token_id, reporter)
     summary = {"budget": budget, "data": data.summary, "overlap": len(data.overlap)}
     if as_json:
-        from bids_core.cost import memory_bytes
+        from bids_core.planning.cost import memory_bytes
 
         summary["cost"] = [
             {
@@ -80,8 +80,8 @@ def _measure(
     pad_token_id: int,
     reporter: Any,
 ) -> tuple[list[StageCost], Speed]:
-    from bids_core.cost import estimate, measure_speed
-    from bids_core.modeling import add_lora, load_base
+    from bids_core.models.load import add_lora, load_base
+    from bids_core.planning.cost import estimate, measure_speed
 
     started = time.perf_counter()
     reporter.step("measuring the model's speed", "passes")
@@ -103,7 +103,7 @@ def _print(
     costs: list[StageCost],
     speed: Speed | None,
 ) -> None:
-    from bids_core.cost import memory_bytes
+    from bids_core.planning.cost import memory_bytes
     from bids_core.progress import duration
     from flows.console import output_console, table
 

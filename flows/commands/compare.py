@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
 import typer
 
 from bids_core.config import SelectionMethod
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def compare(
     from flows.compare_methods import compare_methods
     from flows.console import ConsoleReporter, error_console
     from tasks.comparison import CellsFailedError
-    from tasks.progress import reporting
+    from tasks.runtime.progress import reporting
 
     console = error_console()
     announce(console)

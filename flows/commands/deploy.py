@@ -48,7 +48,7 @@ def deploy(
     Run it again after an update: what is there is brought up to date. Limits, pauses, and what you
     made of the schedule stay.
     """
-    from bids_core.config_file import load_config
+    from bids_core.config.load import load_config
     from flows.console import error_console
 
     config = None if nightly is None else load_config(nightly)

@@ -13,7 +13,7 @@ from bids_core.errors import ConfigError, UserError
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.diagnostics.explain import Explanation
-    from bids_core.matrix_files import LabelledMatrix
+    from bids_core.influence.files import LabelledMatrix
     from bids_core.selection import Selection
 
 _LONGEST = 1200
@@ -81,7 +81,7 @@ def _read_manifest(run_folder: Path) -> dict[str, Any]:
 def _open_matrix(handle: Handle, source_of: dict[str, str]) -> LabelledMatrix:
     from dataclasses import replace
 
-    from bids_core.matrix_files import read_matrix
+    from bids_core.influence.files import read_matrix
 
     labelled = read_matrix(_only(handle, "*.zarr"))
     ids = labelled.matrix.row_ids or ()
@@ -93,7 +93,7 @@ def _open_selection(handle: Handle, labelled: LabelledMatrix) -> Selection:
     from dataclasses import replace
 
     from bids_core.selection import METHODS, Selection
-    from bids_core.selection_files import read_selection
+    from bids_core.selection.files import read_selection
 
     selection = read_selection(_only(handle, "*.parquet"), labelled.labels)
     if not isinstance(selection, Selection):

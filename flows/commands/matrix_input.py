@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bids_core.labels import Labels
-    from bids_core.matrix_files import LabelledMatrix
+    from bids_core.influence.files import LabelledMatrix
+    from bids_core.influence.labels import Labels
 
 _WIDTH = 120
 
@@ -23,7 +23,7 @@ def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> Lab
     """Read a matrix with the labels that the user gave, on top of those that it brings."""
     from dataclasses import replace
 
-    from bids_core.matrix_files import read_matrix
+    from bids_core.influence.files import read_matrix
 
     labelled = read_matrix(matrix)
     return replace(labelled, labels=with_files(labelled.labels, tasks, sources))
@@ -59,9 +59,9 @@ def open_inputs(
         UserError: a file can not be read, or nothing was given.
     """
     from bids_core.errors import UserError
-    from bids_core.labels import Labels
-    from bids_core.matrix_files import read_matrix
-    from bids_core.signal_files import read_perplexities, read_texts
+    from bids_core.influence.files import read_matrix
+    from bids_core.influence.labels import Labels
+    from bids_core.selection.signal_files import read_perplexities, read_texts
 
     inputs: dict[str, Any] = {"attribution": None}
     rows: list[tuple[int, Any]] = []  # (how many, their names)
@@ -111,7 +111,7 @@ def showing_warnings() -> Iterator[None]:
     """Print warnings about columns as lines on standard error; leave the others alone."""
     from rich.console import Console
 
-    from bids_core.normalization import ColumnWarning
+    from bids_core.influence.normalization import ColumnWarning
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with warnings.catch_warnings(record=True) as caught:

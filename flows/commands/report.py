@@ -20,9 +20,10 @@ def report(
     if not manifest.is_file():
         msg = f"{run_folder}: no manifest.json there; give the folder of a run, such as runs/demo"
         raise ConfigError(msg)
-    from bids_core.config_file import check_config
+    from bids_core.config.load import check_config
     from flows.commands.run import print_result, summarize
-    from tasks.run_folder import RunResult, write_run_folder
+    from tasks.run_folder import write_run_folder
+    from tasks.run_result import RunResult
 
     content = json.loads(manifest.read_text(encoding="utf-8"))
     config = check_config(content["config"], origin=str(manifest))

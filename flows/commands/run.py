@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flows.select_data import Stage
-    from tasks.run_folder import RunResult
+    from tasks.run_result import RunResult
 
 _SOURCES = 12
 _FIRST_PICKS = 5
@@ -52,7 +52,7 @@ def run(
     console = error_console()
     announce(console)
     from flows.select_data import select_data
-    from tasks.progress import reporting
+    from tasks.runtime.progress import reporting
 
     with reporting(ConsoleReporter(console)):
         result = select_data(settings, until=cast("Stage", until))

@@ -11,8 +11,8 @@ import typer
 from bids_core.errors import UserError
 
 if TYPE_CHECKING:
-    from bids_core.labels import Labels
-    from bids_core.matrix import Matrix
+    from bids_core.influence.labels import Labels
+    from bids_core.influence.matrix import Matrix
     from bids_core.selection import Selection
 
 _SHOWN = 10
@@ -110,7 +110,7 @@ def select(
 ) -> None:
     """Select the rows worth training on from an attribution matrix."""
     from bids_core.selection import select as select_rows
-    from bids_core.selection_files import check_selection_path, write_selection
+    from bids_core.selection.files import check_selection_path, write_selection
     from flows.commands.matrix_input import open_inputs, showing_warnings
 
     if out is not None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bids_core.artifacts import Handle
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.errors import ConfigError, UserError
 from flows.admission import admit, check_gpus
 

@@ -30,7 +30,7 @@ def test_an_unknown_option_is_the_users_mistake(bids):
 
 
 def test_init_writes_a_configuration_that_is_valid_and_is_not_overwritten(bids, tmp_path):
-    from bids_core.config_file import load_config
+    from bids_core.config.load import load_config
 
     status, out, _ = bids("init", tmp_path / "new")
     assert status == 0

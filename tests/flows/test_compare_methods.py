@@ -11,15 +11,15 @@ import pytest
 from conftest import CHAT_TEMPLATE, build_llama
 
 import flows.cell_queue as module
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.errors import BidsError, ConfigError
 from flows.compare_methods import compare_methods
 from flows.select_data import select_data
 from tasks.cells import plan_cells
 from tasks.comparison import CellsFailedError
-from tasks.progress import reporting
+from tasks.runtime.progress import reporting
+from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
-from tasks.stage import stage_task
 
 
 class Recorder:

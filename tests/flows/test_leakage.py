@@ -45,9 +45,9 @@ def test_every_kind_of_leak_is_found(leaking, capsys, how):
     out = capsys.readouterr().out
     assert "The first:" in out
     assert "exact, 100%" in out
-    from bids_core.config_file import load_config
+    from bids_core.config.load import load_config
     from bids_core.data import prepare
-    from bids_core.modeling import load_tokenizer
+    from bids_core.models.load import load_tokenizer
 
     config = load_config(leaking / "bids.yaml", changes)
     data = prepare(config, load_tokenizer(config.model), base_dir=leaking)

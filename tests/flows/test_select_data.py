@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from bids_core.artifacts import ArtifactStore
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.errors import ConfigError, DataError
 from flows.select_data import select_data
-from tasks.progress import reporting
+from tasks.runtime.progress import reporting
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from flows.select_data import select_data
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import tasks.gradients
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.selection import METHODS, select
 from flows.select_data import select_data
 from tasks.prepare import load_prepared

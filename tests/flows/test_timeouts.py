@@ -7,7 +7,7 @@ from prefect import flow
 
 from bids_core.config import RunConfig
 from bids_core.errors import StageTimeoutError
-from tasks.stage import stage_task
+from tasks.runtime.stage import stage_task
 
 
 @pytest.mark.usefixtures("prefect_server")

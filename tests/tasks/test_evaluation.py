@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 
 pytest.importorskip("langdetect")
 
@@ -25,7 +25,7 @@ def project(tmp_path, tokenizer, monkeypatch):
     build_llama(len(tokenizer), max_position_embeddings=8192).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     config = write_project(tmp_path, tmp_path / "model")
-    path = Path(__file__).parents[1] / "bids_core" / "evaluation" / "suite_data.py"
+    path = Path(__file__).parents[1] / "bids_core" / "evaluation" / "suites" / "suite_data.py"
     spec = importlib.util.spec_from_file_location("suite_data", path)
     helpers = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(helpers)
@@ -62,7 +62,7 @@ def test_own_tasks_and_a_suite_in_one_table(project, monkeypatch):
     import datasets.config
     import huggingface_hub.constants
 
-    from bids_core.evaluation import suite_loading
+    from bids_core.evaluation.suites import loading as suite_loading
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
@@ -95,7 +95,7 @@ def test_own_tasks_and_a_suite_in_one_table(project, monkeypatch):
     assert evaluate(project, "evaluation.tokens_per_batch=100")[1] is False
 
     (project / "scorers.py").write_text("def judge(generation, row):\n    return 0.75\n")
-    monkeypatch.setattr("bids_core.evaluation.suite_scores._score", None)  # is not called again
+    monkeypatch.setattr("bids_core.evaluation.suites.scores._score", None)  # is not called again
     changed, computed = evaluate(project)
     assert computed
     assert changed != first

@@ -10,9 +10,9 @@ import yaml
 from datasets import load_dataset, load_from_disk
 
 from bids_core.artifacts import Handle
-from bids_core.config_file import load_config
+from bids_core.config.load import load_config
 from bids_core.data import prepare
-from bids_core.modeling import load_tokenizer
+from bids_core.models.load import load_tokenizer
 from tasks import selected_data
 
 

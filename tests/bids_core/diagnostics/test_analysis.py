@@ -12,7 +12,7 @@ from bids_core.diagnostics import aid_imbalance, aid_table
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.plots import figures, write_page
 from bids_core.errors import MatrixError
-from bids_core.normalization import normalize
+from bids_core.influence.normalization import normalize
 from bids_core.selection import select
 
 TASKS = ["math", "math", "code", "code", "logic", "logic"]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bids_core.diagnostics.columns import BIMODAL, column_histograms, column_shapes
-from bids_core.normalization import ColumnWarning
+from bids_core.influence.normalization import ColumnWarning
 
 
 def matrix():

@@ -9,8 +9,8 @@ import pytest
 
 from bids_core.diagnostics.explain import explain_row
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix
-from bids_core.normalization import normalize
+from bids_core.influence.matrix import Matrix
+from bids_core.influence.normalization import normalize
 from bids_core.selection import select
 
 TASKS = ["a", "a", "b", "b", "c"]

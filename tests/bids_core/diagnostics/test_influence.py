@@ -7,7 +7,7 @@ import pytest
 
 from bids_core.diagnostics import average_influence_distribution, task_highest_influence
 from bids_core.errors import MatrixError
-from bids_core.matrix import as_matrix
+from bids_core.influence.matrix import as_matrix
 
 TASKS = ["math", "code", "math", "logic"]
 

@@ -11,8 +11,8 @@ from bids_core.diagnostics.stability import (
     leave_out_checkpoints,
 )
 from bids_core.errors import MatrixError
-from bids_core.matrix import as_matrix
-from bids_core.normalization import prepare
+from bids_core.influence.matrix import as_matrix
+from bids_core.influence.normalization import prepare
 from bids_core.selection import select
 from bids_core.selection.bids import first_lists, pick_from
 
@@ -35,7 +35,7 @@ def kinds(kind, n_rows=300):
 
 @pytest.mark.parametrize("normalization", ["zscore", "robust", "rank", "none"])
 @pytest.mark.parametrize("kind", ["random", "tied", "duplicated", "constant", "heavy"])
-@pytest.mark.filterwarnings("ignore::bids_core.normalization.ColumnWarning")
+@pytest.mark.filterwarnings("ignore::bids_core.influence.normalization.ColumnWarning")
 def test_picks_without_columns_are_those_of_the_smaller_matrix(kind, normalization):
     values, budget = kinds(kind), 120
     matrix, scale = prepare(as_matrix(values), normalization)

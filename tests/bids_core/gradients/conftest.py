@@ -126,7 +126,7 @@ def lora_llama():
 @pytest.fixture
 def random_moments():
     """Return Adam moments of a model's trainable parameters, of realistic size."""
-    from bids_core.moments import AdamMoments
+    from bids_core.training.moments import AdamMoments
 
     def make(model, *, seed: int = 3, step: int = 7):
         torch.manual_seed(seed)

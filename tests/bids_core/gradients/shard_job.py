@@ -44,7 +44,7 @@ def model():
 
 def run(url, die=None):
     """Return the handle of the shard's artifact, computing it unless the store holds it whole."""
-    from bids_core import artifacts
+    from bids_core.artifacts import store as artifacts
     from bids_core.gradients import (
         compute_features,
         make_projector,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bids_core.attribution import open_attribution, stream_influence
 from bids_core.errors import MatrixError
 from bids_core.gradients import Features, align, open_store, write_shard
+from bids_core.influence.attribution import open_attribution, stream_influence
 
 
 def write(folder, ids, seed=0, dim=16):

@@ -16,7 +16,7 @@ from bids_core.gradients import (
     n_trainable,
     per_example_gradients,
 )
-from bids_core.moments import AdamMoments
+from bids_core.training.moments import AdamMoments
 
 LENGTHS = (19, 7, 12, 33, 5, 8, 8, 21)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bids_core.attribution import open_attribution, stream_influence
 from bids_core.errors import MatrixError
 from bids_core.gradients import Features, FisherMetric, open_store, write_shard
+from bids_core.influence.attribution import open_attribution, stream_influence
 
 
 def store_of(folder, values):

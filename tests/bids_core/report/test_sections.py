@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bids_core.diagnostics.influence import mean_difference
+from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.health import gradients_section, warmup_section
@@ -15,7 +16,6 @@ from bids_core.report.influence import (
     influence_section,
     task_means,
 )
-from bids_core.report.names import number, percent
 from bids_core.report.picks import conversation, cut, picks_section
 from bids_core.report.scores import scores_section
 from bids_core.report.stability import stability_section

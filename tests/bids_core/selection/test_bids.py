@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_core.errors import MatrixError
-from bids_core.matrix import as_matrix
-from bids_core.normalization import ColumnWarning, normalize
+from bids_core.influence.matrix import as_matrix
+from bids_core.influence.normalization import ColumnWarning, normalize
 from bids_core.selection import best_rows, select
 
 
@@ -105,7 +105,7 @@ def test_equals_the_literal_loop_whatever_the_length_of_the_lists(oracles, matri
         patch.setattr(best_rows, "_GROWTH", 2)
         patch.setattr(best_rows, "_SAMPLE_ROWS", 5)
         patch.setattr("bids_core.selection.bids._LOOKAHEAD", 0)
-        patch.setattr("bids_core.matrix._BLOCK_BYTES", 300)
+        patch.setattr("bids_core.influence.matrix._BLOCK_BYTES", 300)
         check_against_loop(oracles, matrix, len(matrix))
 
 

@@ -8,11 +8,11 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bids_core import lexical
 from bids_core.errors import MatrixError
-from bids_core.matrix import Matrix
-from bids_core.representation import cosine_similarity, last_token, weighted_mean
-from bids_core.selection import METHODS, best_rows, select, transport
+from bids_core.gradients.pooling import last_token, weighted_mean
+from bids_core.influence.matrix import Matrix
+from bids_core.selection import METHODS, best_rows, lexical, select, transport
+from bids_core.selection.similarity import cosine_similarity
 
 TASKS = ["math", "code", "math", "logic", "code", "math"]
 SUBTASKS = ["a", "x", "b", "y", "x", "a"]
@@ -270,7 +270,7 @@ def test_the_configuration_offers_methods_that_there_are():
     from typing import get_args
 
     from bids_core.config import Normalization, SelectionMethod
-    from bids_core.normalization import NORMALIZATIONS
+    from bids_core.influence.normalization import NORMALIZATIONS
 
     assert set(get_args(SelectionMethod)) <= set(METHODS)
     assert set(get_args(Normalization)) == set(NORMALIZATIONS)
@@ -280,7 +280,7 @@ def test_the_configuration_offers_methods_that_there_are():
 def test_a_matrix_on_disk_gives_the_same(tmp_path, method):
     import zarr
 
-    from bids_core.matrix import as_matrix
+    from bids_core.influence.matrix import as_matrix
 
     values = draw(0, tied=True)
     stored = as_matrix(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bids_core.errors import MatrixError
-from bids_core.normalization import normalize
+from bids_core.influence.normalization import normalize
 from bids_core.selection import METHODS, NO_COLUMN, resolve_budget, select
 
 TASKS = ["math", "code", "math", "logic", "code"]

@@ -1,0 +1,373 @@
+"""The artifact store: `<stage>/<fingerprint>/` with a `record.json` that says how it came to be.
+
+An artifact is written aside and appears whole. Its fingerprint is a hash of the stage, the stage's
+algorithm version, its slice of the configuration and the fingerprints of its inputs; nothing that
+can not change the result (device, shard size, paths, names) enters. Checksums are xxh3 (damage,
+not tampering, is what they detect), and are checked whenever an artifact is about to be reused.
+
+The store is a folder or any fsspec URL. Artifacts are always built in a local folder; on a remote
+store the files are uploaded with `record.json` last, and are read through a local cache. Of several
+processes that need an artifact at the same time one computes it (`exclusive`, see locks).
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+from pydantic import BaseModel, ConfigDict
+
+from bids_core.artifacts.files import (
+    RECORD,
+    describe,
+    file_problem,
+    files_of,
+    is_full,
+)
+from bids_core.artifacts.files import move_whole as _move_whole
+from bids_core.artifacts.locks import FOLDER, ArtifactLock, lock_files
+from bids_core.artifacts.provenance import git_revision, machine, versions
+from bids_core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["ArtifactStore", "Draft", "Handle", "cache_root"]
+
+
+class Handle(BaseModel):
+    """A small reference to an artifact; what stages pass to each other."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str
+    """Folder or URL of the store."""
+    stage: str
+    """Stage that made it."""
+    fingerprint: str
+    """See `fingerprint`."""
+
+    @property
+    def key(self) -> str:
+        """Place within the store."""
+        return f"{self.stage}/{self.fingerprint}"
+
+    def path(self) -> Path:
+        """Return the local folder that holds the artifact's files.
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        return ArtifactStore(self.store).open(self)
+
+    def record(self) -> dict[str, Any]:
+        """Return its `record.json`."""
+        return dict(json.loads((self.path() / RECORD).read_text(encoding="utf-8")))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the small facts that the stage left for people (`record.json`'s `summary`)."""
+        return dict(self.record()["summary"])
+
+
+class Draft:
+    """An artifact in the making: a local folder to fill, and a summary to leave."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        """Folder to write into."""
+        self.summary: dict[str, Any] = {}
+        """Small facts for people; may be set until the artifact is published."""
+
+
+class ArtifactStore:
+    """A folder or fsspec URL that holds artifacts."""
+
+    def __init__(self, url: str) -> None:
+        self._fs, root = _open(url)
+        self._local = "file" in _protocols(self._fs)
+        self.url = str(Path(root).resolve()) if self._local else url
+        self.root = self.url if self._local else root.rstrip("/")
+
+    def handle(self, stage: str, fingerprint: str) -> Handle:
+        """Return a handle, whether the artifact exists or not."""
+        return Handle(store=self.url, stage=stage, fingerprint=fingerprint)
+
+    def find(self, stage: str, fingerprint: str) -> Handle | None:
+        """Return a handle if the artifact is there and whole; None if it must be computed."""
+        handle = self.handle(stage, fingerprint)
+        problems = self.verify(handle)
+        if not problems:
+            return handle
+        if self._fs.exists(f"{self.root}/{handle.key}"):
+            logger.warning("%s is damaged and will be computed again: %s", handle.key, problems[0])
+        return None
+
+    def holds(self, handle: Handle) -> bool:
+        """Tell whether an artifact has been published, without checking its bytes."""
+        return bool(self._fs.exists(f"{self.root}/{handle.key}/{RECORD}"))
+
+    def open(self, handle: Handle) -> Path:
+        """Return the local folder of an artifact (downloaded if the store is remote).
+
+        Raises:
+            ArtifactError: it is missing or damaged.
+        """
+        place = self._local_place(handle)
+        if not self._local and not (place / RECORD).exists():
+            self._download(handle, place)
+        if not (place / RECORD).exists():
+            msg = f"artifact {handle.key} is not in {self.url}; run again to compute it"
+            raise ArtifactError(msg)
+        return place
+
+    def verify(self, handle: Handle) -> list[str]:
+        """Return what is wrong with an artifact, by file; an empty list if it is whole."""
+        try:
+            place = self.open(handle)
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+            files = dict(record["files"])
+        except (ArtifactError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            return [f"{RECORD}: {error}"]
+        found = [file_problem(place, name, expected) for name, expected in files.items()]
+        problems = [problem for problem in found if problem]
+        if self._local:
+            return problems
+        if problems:  # a bad copy; the next look fetches it anew
+            shutil.rmtree(place, ignore_errors=True)
+        return problems + self._remote_problems(handle, files)
+
+    @contextmanager
+    def exclusive(self, handle: Handle) -> Iterator[bool]:
+        """Be the only one that computes an artifact within the block; waits for others first.
+
+        Yields:
+            Whether another process was at it: look again before computing.
+        """
+        lock = self._lock(handle)
+        if lock is None:
+            logger.info("%s can not lock: %s may be computed twice at once", self.url, handle.key)
+            yield False
+            return
+        with self._saying_full(handle), lock.held() as waited:
+            yield waited
+
+    def sign_of_life(self, handle: Handle) -> bytes | None:
+        """Return bytes that change while a process computes the artifact; None if none does."""
+        lock = self._lock(handle)
+        return None if lock is None else lock.sign_of_life()
+
+    def require_access(self) -> None:
+        """Write and remove a small file.
+
+        Raises:
+            ConfigError: the store can not be written to.
+        """
+        path = f"{self.root}/.probe-{uuid.uuid4().hex}"
+        try:
+            if self._local:
+                self._fs.makedirs(self.root, exist_ok=True)
+            self._fs.pipe_file(path, b"probe")
+            self._fs.rm_file(path)
+        except Exception as error:  # every file system has error classes of its own
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            msg = f"store: {self.url} can not be written to ({reason}); check address and access"
+            raise ConfigError(msg) from error
+
+    @contextmanager
+    def create(
+        self,
+        stage: str,
+        fingerprint: str,
+        *,
+        version: int,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        seed: int | None = None,
+    ) -> Iterator[Draft]:
+        """Make an artifact: yields a draft to fill, publishes it whole when the block ends.
+
+        Nothing appears in the store if the block raises. If another process published the same
+        artifact meanwhile, that one is kept.
+        """
+        handle = self.handle(stage, fingerprint)
+        draft = Draft(self._scratch() / f"{stage}-{fingerprint}-{uuid.uuid4().hex}")
+        started = time.time()
+        try:
+            with self._saying_full(handle):
+                draft.path.mkdir(parents=True)
+                yield draft
+            record = {
+                "stage": stage,
+                "fingerprint": fingerprint,
+                "algorithm_version": version,
+                "config": dict(config),
+                "inputs": dict(inputs),
+                "seed": seed,
+                "summary": draft.summary,
+                "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+                "seconds": round(time.time() - started, 3),
+                "versions": versions(),
+                "git_revision": git_revision(),
+                "host": machine(),
+                "files": {name: describe(draft.path / name) for name in files_of(draft.path)},
+            }
+            with self._saying_full(handle):
+                text = json.dumps(record, indent=1, allow_nan=False)
+                (draft.path / RECORD).write_text(text, encoding="utf-8")
+                self._publish(draft.path, handle)
+        finally:
+            shutil.rmtree(draft.path, ignore_errors=True)
+
+    def scratch(self, handle: Handle) -> Path:
+        """Return a local folder that outlives a killed computation of an artifact, to go on from.
+
+        Who computes the artifact removes it at the end; `remove_leftovers` does too.
+        """
+        base = Path(self.root) if self._local else _cache_folder()
+        folder = base / ".tmp" / f"{handle.stage}-{handle.fingerprint}-resume"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def ls(self) -> list[Handle]:
+        """Return a handle of every artifact in the store, damaged ones included."""
+        if not self._fs.exists(self.root):
+            return []
+        found = []
+        for stage in self._fs.ls(self.root, detail=False):
+            name = stage.rstrip("/").rsplit("/", 1)[-1]
+            if not name.startswith(".") and self._fs.isdir(stage):
+                for folder in self._fs.ls(stage, detail=False):
+                    found.append(self.handle(name, folder.rstrip("/").rsplit("/", 1)[-1]))
+        return sorted(found, key=lambda handle: handle.key)
+
+    def size(self, handle: Handle) -> int:
+        """Return the bytes that an artifact takes in the store."""
+        return int(self._fs.du(f"{self.root}/{handle.key}"))
+
+    def remove(self, handle: Handle) -> None:
+        """Delete an artifact (and its local copy, if the store is remote)."""
+        if self._fs.exists(f"{self.root}/{handle.key}"):
+            self._fs.rm(f"{self.root}/{handle.key}", recursive=True)
+        shutil.rmtree(self._local_place(handle), ignore_errors=True)
+
+    def remove_leftovers(self) -> int:
+        """Delete what killed runs left half-written; returns how many."""
+        base = self._scratch()
+        left = list(base.iterdir()) if base.exists() else []
+        for folder in left:
+            shutil.rmtree(folder)
+        return len(left)
+
+    def _scratch(self) -> Path:
+        """Return the local folder in which artifacts are made."""
+        return (Path(self.root) if self._local else _cache_folder()) / ".tmp"
+
+    @contextmanager
+    def _saying_full(self, handle: Handle) -> Iterator[None]:
+        """Turn every way of saying that no space is left into one message."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, ArtifactError) or not is_full(error):
+                raise
+            msg = (
+                f"the disk is full: {handle.key} could not be written to {self._scratch().parent}; "
+                "free some space and run again"
+            )
+            raise ArtifactError(msg) from error
+
+    def _lock(self, handle: Handle) -> ArtifactLock | None:
+        files = lock_files(self._fs, local=self._local)
+        if files is None:
+            return None
+        name = f"{handle.stage}-{handle.fingerprint}"
+        return ArtifactLock(files, f"{self.root}/{FOLDER}/{name}")
+
+    def _local_place(self, handle: Handle) -> Path:
+        if self._local:
+            return Path(self.root) / handle.key
+        return _cache_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:16] / handle.key
+
+    def _publish(self, folder: Path, handle: Handle) -> None:
+        if self._local:
+            _move_whole(folder, Path(self.root) / handle.key)
+            return
+        target, record = f"{self.root}/{handle.key}", json.loads((folder / RECORD).read_text())
+        if self._fs.exists(f"{target}/{RECORD}"):
+            if not self.verify(handle):
+                return  # another process was first
+            self._fs.rm_file(f"{target}/{RECORD}")
+        for name in (*record["files"], RECORD):  # the record last: its presence means whole
+            self._fs.makedirs(f"{target}/{name}".rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(folder / name), f"{target}/{name}")
+        place = self._local_place(handle)
+        shutil.rmtree(place, ignore_errors=True)
+        _move_whole(folder, place)
+
+    def _remote_problems(self, handle: Handle, files: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with an artifact in the remote store, as far as sizes tell."""
+        prefix = f"{self.root}/{handle.key}/"
+        try:
+            found = self._fs.find(prefix, detail=True)
+        except FileNotFoundError:
+            found = {}
+        sizes = {path.partition(f"{handle.key}/")[2]: info["size"] for path, info in found.items()}
+        problems = [f"{RECORD} is not in {self.url}"] if RECORD not in sizes else []
+        for name, expected in files.items():
+            if sizes.get(name) != expected["bytes"]:
+                what = f"has {sizes[name]} bytes" if name in sizes else "is missing"
+                problems.append(f"{name} {what} in {self.url}")
+        return problems
+
+    def _download(self, handle: Handle, place: Path) -> None:
+        source = f"{self.root}/{handle.key}"
+        if not self._fs.exists(f"{source}/{RECORD}"):
+            return
+        aside = _cache_folder() / ".tmp" / f"get-{uuid.uuid4().hex}"
+        aside.mkdir(parents=True)
+        try:
+            record = json.loads(self._fs.cat_file(f"{source}/{RECORD}"))
+            for name in (*record["files"], RECORD):
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(f"{source}/{name}", str(aside / name))
+            _move_whole(aside, place)
+        except FileNotFoundError:
+            return  # a damaged remote artifact: the caller sees no record
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it; listings are never cached."""
+    options = {"use_listings_cache": False} if "://" in url else {}
+    try:
+        fs, root = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        msg = f"store: {url} can not be opened: {error}"
+        raise ConfigError(msg) from error
+    return fs, str(root)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _cache_folder() -> Path:
+    return cache_root() / "artifacts"
+
+
+def cache_root() -> Path:
+    """Return the folder for downloads and local copies (`BIDS_CACHE`, or `~/.cache/bids`)."""
+    return Path(os.environ.get("BIDS_CACHE") or Path.home() / ".cache" / "bids")

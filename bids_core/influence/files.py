@@ -1,0 +1,129 @@
+"""Attribution matrices and the labels of their rows and columns, in files that people have.
+
+Shapes: N training rows, M validation instances (columns).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_core.errors import MatrixError
+from bids_core.influence.labels import ROW_ID, Labels, read_frame
+from bids_core.influence.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LabelledMatrix:
+    """A matrix and what its file says about its rows and columns.
+
+    Args:
+        matrix: [N, M].
+        labels: of its rows and columns.
+        checkpoints: C matrices [N, M] of cosines before weighting, where the file keeps them.
+        checkpoint_weights: C weights.
+    """
+
+    matrix: Matrix
+    labels: Labels
+    checkpoints: tuple[MatrixLike, ...] = ()
+    checkpoint_weights: tuple[float, ...] = ()
+
+
+def read_matrix(path: Path) -> LabelledMatrix:
+    """Read a matrix file.
+
+    Args:
+        path: `.npy` (an [N, M] array), `.zarr` (an array, or the group that the attribution stage
+            writes), `.parquet` or `.csv` (numeric columns are validation instances, their names
+            the validation ids; a column `row_id` names the rows).
+
+    Raises:
+        MatrixError: the file is not there, not of these kinds, or damaged.
+    """
+    if not path.exists():
+        msg = f"{path} is not there"
+        raise MatrixError(msg)
+    if (path / "zarr.json").is_file() or (path / ".zarray").is_file():
+        return _read_zarr(path)
+    readers: dict[str, Callable[[Path], LabelledMatrix]] = {
+        ".npy": _read_npy,
+        ".parquet": _read_table,
+        ".csv": _read_table,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None or path.is_dir():
+        msg = f"{path} is not a matrix file: .npy, .zarr, .parquet and .csv are read"
+        raise MatrixError(msg)
+    return reader(path)
+
+
+def _read_npy(path: Path) -> LabelledMatrix:
+    mode = "r" if path.stat().st_size > RESIDENT_BYTES else None
+    try:
+        values = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{path} can not be read as a numpy array: {error}"
+        raise MatrixError(msg) from error
+    return _named(as_matrix(np.asarray(values)))
+
+
+def _read_zarr(path: Path) -> LabelledMatrix:
+    import zarr
+
+    from bids_core.influence.attribution import open_attribution
+
+    try:
+        node = zarr.open(path, mode="r")
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        msg = f"{path} can not be read as a Zarr array: {error}"
+        raise MatrixError(msg) from error
+    if isinstance(node, zarr.Array):
+        return _named(as_matrix(node))
+    if "attribution" not in node:
+        msg = f"{path} is a Zarr group without an array named 'attribution'"
+        raise MatrixError(msg)
+    opened = open_attribution(path)
+    matrix = as_matrix(opened.matrix, row_ids=opened.row_ids, validation_ids=opened.validation_ids)
+    labels = replace(
+        _named(matrix).labels,
+        tasks=tuple(opened.tasks),
+        subtasks=tuple(opened.subtasks),
+        capabilities=tuple(opened.capabilities),
+    )
+    return LabelledMatrix(
+        matrix,
+        labels,
+        checkpoints=tuple(
+            node[f"checkpoint_{c}"]
+            for c in range(len(opened.checkpoint_weights))
+            if f"checkpoint_{c}" in node
+        ),
+        checkpoint_weights=tuple(opened.checkpoint_weights),
+    )
+
+
+def _read_table(path: Path) -> LabelledMatrix:
+    frame = read_frame(path)
+    row_ids = [str(name) for name in frame.pop(ROW_ID)] if ROW_ID in frame else None
+    wrong = [str(name) for name in frame if frame[name].dtype.kind not in "iuf"]
+    if wrong:
+        msg = (
+            f"column {wrong[0]!r} of {path} does not hold numbers; every column but `row_id` is a "
+            "validation instance"
+        )
+        raise MatrixError(msg)
+    values = np.ascontiguousarray(frame.to_numpy())
+    names = [str(name) for name in frame.columns]
+    return _named(as_matrix(values, row_ids=row_ids, validation_ids=names))
+
+
+def _named(matrix: Matrix) -> LabelledMatrix:
+    labels = Labels(matrix.n_rows, matrix.n_columns, matrix.row_ids, matrix.validation_ids)
+    return LabelledMatrix(matrix, labels)

@@ -1,0 +1,1 @@
+"""What a run will take: `cost` (time, disk), `footprint` (memory), `recipes` (ready settings)."""

@@ -1,0 +1,299 @@
+"""What a run will take: time, disk and memory, from token counts and a speed.
+
+The model is a plain count: every stage's tokens divided by the tokens per second of one forward
+and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this
+data, with this model (`bids check`); or planned from the sizes of a model and a GPU
+(`planned_speed`), for a run elsewhere.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from bids_core.data.batches import collate
+from bids_core.models.attention import fast_attention
+from bids_core.models.loss import LabelRows, example_losses, output_head
+from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
+from bids_core.selection.methods import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from peft import PeftModel
+
+    from bids_core.config import OptimizerConfig, RunConfig
+    from bids_core.data import PreparedData
+    from bids_core.records import TokenizedExample
+
+_PROBE_TOKENS: Final = 1024
+_PROBE_PASSES: Final = 3
+_FORWARD_SHARE: Final = 1 / 3
+"""A forward pass alone against forward and backward with frozen base weights."""
+_FULL_SHARE: Final = 3 / 2
+"""Training all weights against adapters: three products a weight instead of two."""
+_DECODING_SHARE: Final = 5
+"""A generated token against a read one: decoding waits for memory, not for arithmetic."""
+_CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
+_REPRESENTATIONS: Final = ("rds", "rds_plus")
+_BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A speed, measured or planned.
+
+    Args:
+        tokens_per_second: forward and backward of the adapters.
+        size: of the model.
+    """
+
+    tokens_per_second: float
+    size: ModelSize
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows and tokens of a run.
+
+    Args:
+        generated: new tokens of the test rows at most.
+        longest: tokens of the longest pool or validation row; 0: `data.max_length`.
+        longest_test: tokens of the longest test row, with its answer; 0: `data.max_length`.
+        label_share: labels among the tokens of the pool.
+    """
+
+    pool_rows: int
+    pool_tokens: int
+    validation_rows: int
+    validation_tokens: int
+    test_rows: int = 0
+    test_tokens: int = 0
+    generated: int = 0
+    longest: int = 0
+    longest_test: int = 0
+    label_share: float = 1.0
+
+    @classmethod
+    def of(cls, config: RunConfig, data: PreparedData) -> Counts:
+        """Count prepared data."""
+        longest = {
+            task.task: task.max_new_tokens
+            for task in config.test
+            if task.metric not in ("multiple_choice", "answer_loss")
+        }
+        train, validation, test = (s.frame for s in (data.train, data.validation, data.test))
+        pool_tokens = int(train["n_tokens"].sum())
+        return cls(
+            len(train), pool_tokens,
+            len(validation), int(validation["n_tokens"].sum()),
+            len(test), int(test["n_tokens"].sum()),
+            generated=sum(longest.get(name, 0) for name in test["task"]),
+            longest=int(max(train["n_tokens"].max(), validation["n_tokens"].max())),
+            longest_test=max(
+                (int(n) + longest.get(name, 0)
+                 for name, n in zip(test["task"], test["n_tokens"], strict=True)), default=0
+            ),
+            label_share=int(train["n_completion_tokens"].sum()) / max(1, pool_tokens),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """Estimate of one stage: name, seconds, bytes on disk and in memory, what they rest on."""
+
+    stage: str
+    seconds: float
+    disk_bytes: int
+    basis: str
+    memory_bytes: int = 0
+
+
+def measure_speed(
+    model: PeftModel,
+    examples: Sequence[TokenizedExample],
+    *,
+    pad_token_id: int,
+    checkpointing: bool = False,
+) -> Speed:
+    """Time one training pass over about 1,000 tokens of rows of middle length, after two others.
+
+    The loss is the training's, which computes logits at labels alone.
+    """
+    by_length = sorted(examples, key=lambda example: example.n_tokens)
+    middle = by_length[len(by_length) // 2 :]
+    fitting = np.cumsum([example.n_tokens for example in middle]) < _PROBE_TOKENS
+    batch = middle[: int(fitting.sum()) + 1]
+    device = next(model.parameters()).device
+    inputs = {k: v.to(device) for k, v in collate(batch, pad_token_id=pad_token_id).items()}
+    seconds = [_timed_pass(model, inputs) for _ in range(_PROBE_PASSES)][-1]
+    model.zero_grad(set_to_none=True)
+    tokens = sum(example.n_tokens for example in batch)
+    return Speed(tokens / seconds, ModelSize.of(model, checkpointing=checkpointing))
+
+
+def _timed_pass(model: PeftModel, inputs: dict[str, torch.Tensor]) -> float:
+    started = time.perf_counter()
+    rows = LabelRows.of(inputs["labels"])
+    with fast_attention(model, inputs["input_ids"].shape[1]):
+        losses = example_losses(model, inputs, rows, head=output_head(model))
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+    if inputs["input_ids"].is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def planned_speed(size: ModelSize, *, flops: float, utilisation: float) -> Speed:
+    """Return a speed from sizes: two products forward and two backward a weight and token.
+
+    Args:
+        size: of the model.
+        flops: peak of the device in the dtype of the products, a second.
+        utilisation: share of the peak that is reached.
+    """
+    per_token = 4 * size.n_parameters + 6 * size.n_trainable  # adapters take weight gradients too
+    return Speed(flops * utilisation / per_token, size)
+
+
+def estimate(config: RunConfig, data: PreparedData, speed: Speed) -> list[StageCost]:
+    """Return the estimated cost of each stage that spends anything worth naming."""
+    return estimate_counts(config, Counts.of(config, data), speed)
+
+
+def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[StageCost]:
+    """Return the estimated cost of each stage, from counts alone."""
+    costs = [
+        _warmup_cost(config, counts, speed),
+        _gradient_cost(config, counts, speed),
+        _attribution_cost(config, counts, speed),
+    ]
+    representations = _representation_cost(config, counts, speed)
+    costs += [] if representations is None else [representations]
+    if config.finetune.enabled:
+        costs.append(_finetune_cost(config, counts, speed))
+        if counts.test_rows:
+            costs.append(_evaluation_cost(config, counts, speed))
+    return costs
+
+
+def memory_bytes(costs: Sequence[StageCost]) -> int:
+    """Return the memory of the largest stage."""
+    return max(cost.memory_bytes for cost in costs)
+
+
+def _batch(
+    config: RunConfig, counts: Counts, budget: int, *, rows: int | None = None, test: bool = False
+) -> Batch:
+    longest = (counts.longest_test if test else counts.longest) or config.data.max_length
+    return Batch.of(budget, longest=longest, label_share=counts.label_share, rows=rows)
+
+
+def _training_memory(
+    config: RunConfig, counts: Counts, speed: Speed, section: OptimizerConfig, *, full: bool
+) -> int:
+    each = -(-section.batch_size // config.execution.processes)
+    batch = _batch(config, counts, section.tokens_per_batch, rows=each)
+    return training_memory(speed.size, batch, full=full)
+
+
+def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
+    checkpoints = config.warmup.epochs
+    tokens = config.warmup.fraction * counts.pool_tokens * checkpoints
+    return StageCost(
+        "warmup",
+        tokens / speed.tokens_per_second,
+        12 * speed.size.n_trainable * checkpoints,
+        f"{tokens:,.0f} tokens; adapter and two moments a checkpoint",
+        _training_memory(config, counts, speed, config.warmup, full=False),
+    )
+
+
+def _row_bytes(config: RunConfig, speed: Speed) -> int:
+    section = config.gradients
+    dim = section.dim
+    if section.projection == "none":
+        hidden = section.train_feature in _REPRESENTATIONS
+        dim = speed.size.hidden_size if hidden else speed.size.n_trainable
+    return dim * _BYTES.get(section.storage, 4) + 4
+
+
+def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
+    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit."""
+    checkpoints = config.warmup.epochs
+    kind = config.gradients.train_feature
+    tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
+    passes = float(tokens) * (_FORWARD_SHARE if kind in _REPRESENTATIONS else 1.0)
+    fit = ""
+    if kind == "ekfac":
+        share = min(1.0, _CURVATURE_ROWS / max(1, counts.pool_rows))
+        passes += 2 * checkpoints * share * counts.pool_tokens
+        fit = f"; EK-FAC fitted to {min(_CURVATURE_ROWS, counts.pool_rows)} rows a checkpoint"
+    row = _row_bytes(config, speed)
+    return StageCost(
+        "gradients",
+        passes / speed.tokens_per_second,
+        checkpoints * (counts.pool_rows + counts.validation_rows) * row,
+        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}",
+        training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
+    )
+
+
+def _attribution_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
+    store = config.warmup.epochs * counts.pool_rows * _row_bytes(config, speed)
+    matrices = 1 + (config.warmup.epochs if config.gradients.keep_checkpoints else 0)
+    return StageCost(
+        "attribution",
+        store / 1e9,  # about what one core reads and multiplies a second
+        4 * matrices * counts.pool_rows * counts.validation_rows,
+        f"{counts.pool_rows:,} x {counts.validation_rows:,} float32, {matrices} of them",
+    )
+
+
+def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost | None:
+    """Count the forward passes of methods that select by hidden states or perplexity."""
+    needs = {METHODS[method].needs for method in config.selection.methods}
+    needs &= {"rds", "rds_plus", "perplexities"}
+    if not needs:
+        return None
+    tokens = len(needs) * (counts.pool_tokens + counts.validation_tokens)
+    rows = len(needs) * (counts.pool_rows + counts.validation_rows)
+    return StageCost(
+        "representations",
+        _FORWARD_SHARE * tokens / speed.tokens_per_second,
+        4 * rows * max(1, speed.size.hidden_size),
+        f"{tokens:,} tokens forward, {', '.join(sorted(needs))}",
+    )
+
+
+def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
+    budget, section = config.selection.budget, config.finetune
+    share = budget if isinstance(budget, float) else budget / max(1, counts.pool_rows)
+    methods = len(config.selection.methods)
+    tokens = min(1.0, share) * counts.pool_tokens * section.epochs * methods
+    whole = section.kind == "full" or section.save == "merged"
+    return StageCost(
+        "finetune",
+        tokens * (_FULL_SHARE if section.kind == "full" else 1.0) / speed.tokens_per_second,
+        methods * (speed.size.model_bytes if whole else 4 * speed.size.n_trainable),
+        f"{tokens:,.0f} tokens, {methods} methods",
+        _training_memory(config, counts, speed, section, full=section.kind == "full"),
+    )
+
+
+def _evaluation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
+    models = len(config.selection.methods) + int(config.evaluation.zero_shot)
+    # a prompt is read once, for the answer, its loss and all choices
+    passes = _FORWARD_SHARE * (counts.test_tokens + _DECODING_SHARE * counts.generated)
+    return StageCost(
+        "evaluation",
+        models * passes / speed.tokens_per_second,
+        0,
+        f"{models} models, {counts.test_rows:,} rows, at most {counts.generated:,} new tokens",
+        evaluation_memory(
+            speed.size, _batch(config, counts, config.evaluation.tokens_per_batch, test=True)
+        ),
+    )

@@ -1,0 +1,275 @@
+"""The page of a comparison: one HTML file with everything in it, no script, no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from bids_core.comparison.compare import RANDOM, suite_table
+from bids_core.comparison.words import LEVEL, conclusions
+from bids_core.formatting import number, percent
+from bids_core.progress import duration
+from bids_core.report.comparison_figures import Mark, Series, budget_lines, forest
+from bids_core.report.names import method_colour, series_colours
+from bids_core.selection.names import ZERO_SHOT, method_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from bids_core.comparison.compare import Comparison
+
+_REFERENCES: Final = (ZERO_SHOT, "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonInputs:
+    """Everything that the page shows.
+
+    Args:
+        name: of the run.
+        created: when, ISO 8601.
+        model: the model that was trained.
+        n_pool: rows of the pool.
+        comparison: tables and intervals.
+        costs: a row an arm: method, n_rows, tokens, finetune_seconds, evaluation_seconds,
+            selection_seconds (means over seeds), shared_seconds, peak_memory_bytes.
+        failed: name of each cell that failed, and why.
+        suites: tasks of each benchmark suite that was asked for.
+    """
+
+    name: str
+    created: str
+    model: str
+    n_pool: int
+    comparison: Comparison
+    costs: pd.DataFrame
+    failed: Sequence[tuple[str, str]] = ()
+    suites: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def build_comparison_page(inputs: ComparisonInputs) -> str:
+    """Return the page as an HTML document. Texts are escaped; no script may run."""
+    environment = _environment()
+    comparison = inputs.comparison
+    sentences = conclusions(comparison, failed=len(inputs.failed))
+    colours = _colours(comparison)
+    page = environment.get_template(
+        "comparison.html.j2"
+    ).render(
+        inputs=inputs,
+        style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own
+        verdict=sentences[0],
+        rest=sentences[1:],
+        legend=[{"label": method_label(m), "colour": c} for m, c in colours.items()],
+        lines=_lines(comparison, colours),
+        against_random=_forest(comparison, RANDOM, colours),
+        against_main=_forest(comparison, comparison.main_method, colours),
+        main=method_label(comparison.main_method),
+        arms=[_arm(row) for row in comparison.arms.to_dict(orient="records")],
+        differences=[_difference(row) for row in comparison.differences.to_dict(orient="records")],
+        tasks=_tasks(comparison),
+        suites=_suites(inputs),
+        costs=[_cost(row) for row in inputs.costs.to_dict(orient="records")],
+    )
+    return page + "\n"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("bids_core", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _colours(comparison: Comparison) -> dict[str, str]:
+    """Return a colour a method: its own where it has one, the others' in turn."""
+    methods = [m for m in dict.fromkeys(comparison.arms["method"]) if m not in _REFERENCES]
+    known = {method: method_colour(method) for method in methods}
+    taken = {colour for colour in known.values() if colour != method_colour("")}
+    free = [c for c in series_colours(map(str, range(8))).values() if c not in taken] or [
+        method_colour("")
+    ]
+    unknown = [method for method in methods if known[method] == method_colour("")]
+    return known | {method: free[i % len(free)] for i, method in enumerate(unknown)}
+
+
+def _lines(comparison: Comparison, colours: Mapping[str, str]) -> Markup | None:
+    arms = comparison.arms
+    if "macro" not in arms:
+        return None
+    rows = [row for row in arms.to_dict(orient="records") if row["macro"] == row["macro"]]
+    marks = [
+        (row["method"], row["n_rows"], Mark(method_label(row["method"]), row["macro"], row["low"],
+                                            row["high"], colours.get(row["method"], "")))
+        for row in rows
+    ]  # fmt: skip
+    series = [
+        Series(
+            method_label(method), colour, [(n, mark) for name, n, mark in marks if name == method]
+        )
+        for method, colour in colours.items()
+    ]
+    references = [mark for name, _, mark in marks if name in _REFERENCES]
+    if not any(one.points for one in series):
+        return None
+    return budget_lines(
+        series,
+        references,
+        label="Macro average of each method over the budgets, with 95% intervals",
+        axis="macro average",
+    )
+
+
+def _forest(comparison: Comparison, family: str, colours: Mapping[str, str]) -> Markup | None:
+    frame = comparison.differences
+    if frame.empty:
+        return None
+    part = frame[(frame["family"] == family) & (frame["of"] == "score")]
+    rows = [
+        (_pair(row, family), _difference_mark(row, colours))
+        for row in part.to_dict(orient="records")
+    ]
+    if not rows:
+        return None
+    return forest(
+        rows,
+        label="Differences of macro averages with 95% intervals",
+        axis="difference of macro averages, percentage points",
+    )
+
+
+def _pair(row: Mapping[Any, Any], family: str) -> str:
+    if family == RANDOM:
+        return f"{method_label(row['method'])}, {row['n_rows']:,} rows"
+    return f"against {method_label(row['other'])}, {row['n_rows']:,} rows"
+
+
+def _difference_mark(row: Mapping[Any, Any], colours: Mapping[str, str]) -> Mark:
+    shown = row["method"] if row["family"] == RANDOM else row["other"]
+    value, low, high = (100 * float(row[key]) for key in ("value", "low", "high"))
+    return Mark(_pair(row, row["family"]), value, low, high, colours.get(shown, "var(--ink)"))
+
+
+def _arm(row: Mapping[Any, Any]) -> dict[str, Any]:
+    def known(key: str) -> float:
+        return float(row.get(key, float("nan")))
+
+    def count(key: str) -> str:
+        return number(known(key), 0)
+
+    return {
+        "method": method_label(row["method"]),
+        "n_rows": f"{row['n_rows']:,}" if row["n_rows"] else "\N{EN DASH}",
+        "n_seeds": row["n_seeds"] or "\N{EN DASH}",
+        "macro": percent(known("macro")),
+        "interval": f"{percent(known('low'))} to {percent(known('high'))}",
+        "capability": percent(known("macro_capability")),
+        "seed_std": percent(known("seed_std")),
+        "rank": number(known("average_rank"), 2),
+        "wins": "\N{EN DASH}"
+        if known("won") != known("won")
+        else f"{count('won')} / {count('tied')} / {count('lost')}",
+        "worst": row.get("worst_task", "") if known("worst_score") == known("worst_score") else "",
+        "worst_score": percent(known("worst_score")),
+        "spread": percent(known("spread")),
+        "least_gain": percent(known("least_gain")),
+        "gain_spread": percent(known("gain_spread")),
+        "loss": number(known("answer_loss")),
+    }
+
+
+def _difference(row: Mapping[Any, Any]) -> dict[str, Any]:
+    in_points = row["of"] != "loss"
+    shown = [
+        number(100 * row[key], 1) if in_points else number(row[key])
+        for key in ("value", "low", "high")
+    ]
+    what = {"score": "macro average, points", "capability": "average over capabilities, points",
+            "loss": "answer loss, nats"}  # fmt: skip
+    return {
+        "method": method_label(row["method"]),
+        "n_rows": f"{row['n_rows']:,}",
+        "other": method_label(row["other"]),
+        "what": what[row["of"]],
+        "value": shown[0],
+        "interval": f"{shown[1]} to {shown[2]}",
+        "p": number(row["p_value"], 4),
+        "holm": number(row["p_holm"], 4),
+        "sure": row["p_holm"] < LEVEL,
+    }
+
+
+def _tasks(comparison: Comparison) -> dict[str, Any]:
+    frame = comparison.tasks
+    arms = list(dict.fromkeys(zip(frame["method"], frame["n_rows"], strict=True)))
+    cells = {(r["method"], r["n_rows"], r["task"]): r for r in frame.to_dict(orient="records")}
+    rows = []
+    for task in dict.fromkeys(frame["task"]):
+        found = [cells[(*arm, task)] for arm in arms]
+        scored = any(cell["score"] == cell["score"] for cell in found)
+        values = [cell["score"] if scored else -cell["answer_loss"] for cell in found]
+        best = max(values) if len(set(values)) > 1 else None
+        rows.append(
+            {
+                "task": task,
+                "capability": found[0]["capability"],
+                "n": f"{found[0]['n']:,}",
+                "cells": [
+                    {
+                        "value": percent(v) if scored else number(-v),
+                        "loss": number(c["answer_loss"], 2)
+                        if scored and c["answer_loss"] == c["answer_loss"]
+                        else "",
+                        "best": v == best,
+                    }
+                    for v, c in zip(values, found, strict=True)
+                ],
+            }
+        )
+    columns = [
+        {"label": method_label(method), "rows": f"{n:,} rows" if n else ""} for method, n in arms
+    ]
+    unscored = bool(frame.groupby("task")["score"].count().eq(0).any())
+    return {"columns": columns, "rows": rows, "unscored": unscored}
+
+
+def _suites(inputs: ComparisonInputs) -> list[dict[str, str]]:
+    table = suite_table(inputs.comparison.tasks, inputs.suites)
+    return [
+        {
+            "suite": row["suite"],
+            "method": method_label(row["method"]),
+            "n_rows": f"{row['n_rows']:,}" if row["n_rows"] else "\N{EN DASH}",
+            "tasks": f"{row['n_tasks']} of {row['of']}",
+            "macro": percent(row["macro"]),
+            "capability": percent(row["macro_capability"]),
+        }
+        for row in table.to_dict(orient="records")
+    ]
+
+
+def _cost(row: Mapping[Any, Any]) -> dict[str, str]:
+    def time(key: str) -> str:
+        return duration(row[key]) if row[key] == row[key] else "\N{EN DASH}"
+
+    memory = row["peak_memory_bytes"]
+    return {
+        "method": method_label(row["method"]),
+        "n_rows": f"{row['n_rows']:,}" if row["n_rows"] else "\N{EN DASH}",
+        "tokens": number(row["tokens"], 0),
+        "shared": time("shared_seconds"),
+        "selection": time("selection_seconds"),
+        "finetune": time("finetune_seconds"),
+        "evaluation": time("evaluation_seconds"),
+        "memory": f"{memory / 2**30:.2f} GiB" if memory == memory else "\N{EN DASH}",
+    }

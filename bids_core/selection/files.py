@@ -1,0 +1,152 @@
+"""Selections in files: written with what each pick was worth, and read back.
+
+Shapes: N training rows, M validation instances (columns), B picks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import UserError
+from bids_core.influence.labels import ROW_ID, Labels, read_frame, read_json, read_lines
+from bids_core.selection import Selection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+Ints = npt.NDArray[np.int64]
+
+SUFFIXES: Final = (".parquet", ".csv", ".json", ".npy", ".txt")
+
+
+def check_selection_path(path: Path) -> None:
+    """Refuse a path whose suffix says no form, before anything is computed.
+
+    Raises:
+        UserError: it does not.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        msg = f"{path}: the suffix of a selection must be one of {', '.join(SUFFIXES)}"
+        raise UserError(msg)
+
+
+def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
+    """Write a selection; the suffix decides the form.
+
+    Args:
+        path: `.parquet`, `.csv` or `.json`: one record per pick with rank, row, row_id, source,
+            utility, winning_column, winning_validation, winning_task; `.npy`: the row indices;
+            `.txt`: the row ids, one a line. Parent folders are made; a file there is replaced.
+        selection: the picks.
+        labels: names of the rows and columns.
+
+    Raises:
+        UserError: the suffix is none of these, or the file can not be written.
+    """
+    check_selection_path(path)
+    frame = selection.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
+    suffix = path.suffix.lower()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".parquet":
+            frame.to_parquet(path, index=False)
+        elif suffix == ".csv":
+            frame.to_csv(path, index=False)
+        elif suffix == ".json":
+            frame.to_json(path, orient="records", double_precision=15, indent=1)
+        elif suffix == ".npy":
+            np.save(path, selection.indices, allow_pickle=False)
+        else:
+            path.write_text("".join(f"{name}\n" for name in frame[ROW_ID]), encoding="utf-8")
+    except OSError as error:
+        msg = f"{path} can not be written: {error}"
+        raise UserError(msg) from error
+
+
+def read_selection(path: Path, labels: Labels) -> Selection | Ints:
+    """Read a selection, in pick order.
+
+    Args:
+        path: what `write_selection` wrote, or a table with a column `row_id`, or a list of ids.
+        labels: of the matrix that its rows belong to; row ids are looked up there.
+
+    Returns:
+        A `Selection` if the file has utilities and winning columns, otherwise [B] row indices.
+
+    Raises:
+        UserError: the file can not be read, or names rows that the matrix does not have.
+    """
+    check_selection_path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return _in_range(_read_indices(path), path, labels)
+    if suffix == ".txt":
+        return _rows_of(read_lines(path), path, labels)
+    if suffix == ".json":
+        listed = list(read_json(path))
+        if not all(isinstance(pick, dict) for pick in listed):
+            return _rows_of([str(name) for name in listed], path, labels)
+        import pandas as pd
+
+        frame = pd.DataFrame(listed)
+    else:
+        frame = read_frame(path)
+    return _of_frame(frame, path, labels)
+
+
+def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | Ints:
+    if ROW_ID not in frame:
+        msg = f"{path} has no column {ROW_ID!r} (it has {', '.join(map(str, frame))})"
+        raise UserError(msg)
+    rows = _rows_of([str(name) for name in frame[ROW_ID]], path, labels)
+    if not {"utility", "winning_column"} <= set(frame):
+        return rows
+    columns = frame["winning_column"].to_numpy(dtype=np.int64)
+    if columns.max(initial=-1) >= (labels.n_columns or 0):
+        msg = f"{path} names winning column {columns.max()}, which the matrix does not have"
+        raise UserError(msg)
+    return Selection(
+        indices=rows,
+        utilities=frame["utility"].to_numpy(dtype=np.float64),
+        winning_columns=columns,
+        method="file",
+        normalization="none",
+        n_rows=labels.n_rows,
+    )
+
+
+def _read_indices(path: Path) -> Ints:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{path} can not be read as a list of row indices: {error}"
+        raise UserError(msg) from error
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        msg = f"{path} holds {values.dtype} of shape {values.shape}, not a list of row indices"
+        raise UserError(msg)
+    return np.asarray(values, dtype=np.int64)
+
+
+def _in_range(rows: Ints, path: Path, labels: Labels) -> Ints:
+    outside = rows[(rows < 0) | (rows >= labels.n_rows)]
+    if len(outside) or not len(rows):
+        what = f"row {outside[0]}, which the matrix does not have" if len(outside) else "no row"
+        msg = f"{path} names {what}"
+        raise UserError(msg)
+    return rows
+
+
+def _rows_of(names: list[str], path: Path, labels: Labels) -> Ints:
+    ids = labels.row_ids if labels.row_ids is not None else range(labels.n_rows)
+    place = {str(name): row for row, name in enumerate(ids)}
+    unknown = [name for name in names if name not in place]
+    if unknown or not names:
+        what = f"row {unknown[0]!r}, which the matrix does not have" if unknown else "no row"
+        msg = f"{path} names {what}"
+        raise UserError(msg)
+    return np.array([place[name] for name in names], dtype=np.int64)

@@ -1,0 +1,101 @@
+"""Texts and perplexities in files, for the selection methods that need no influence.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import UserError
+from bids_core.influence.labels import ROW_ID, VALIDATION_ID, read_frame, read_json, read_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_texts(path: Path) -> tuple[list[str] | None, list[str]]:
+    """Read one text a row.
+
+    Args:
+        path: `.txt` (one a line), `.json` (a list of strings or objects, or an
+            object from id to text), `.jsonl` (an object a
+            line), `.csv` or `.parquet`. An object or table row has `text`, `messages` or `prompt`
+            and `completion`, and may have `row_id` (or `validation_id`).
+
+    Returns:
+        The ids, None if the file has none, and the texts.
+
+    Raises:
+        UserError: the file can not be read, or a row has no text.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".txt":
+        return None, read_lines(path)
+    if suffix == ".json":
+        listed = read_json(path)
+        if isinstance(listed, dict):
+            return list(listed), [_text(row, path, n) for n, row in enumerate(listed.values(), 1)]
+        rows = listed
+    elif suffix == ".jsonl":
+        rows = [_line(line, path, number) for number, line in enumerate(read_lines(path), 1)]
+    else:
+        rows = read_frame(path).to_dict("records")
+    ids = [_id(row) for row in rows]
+    texts = [_text(row, path, number) for number, row in enumerate(rows, 1)]
+    return ([str(name) for name in ids] if all(ids) else None), texts
+
+
+def read_perplexities(path: Path) -> npt.NDArray[np.float64]:
+    """Read one number a row: `.txt` (one a line), `.npy`, or a column `perplexity` of a table.
+
+    Raises:
+        UserError: the file can not be read, or does not hold numbers.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".npy":
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+        if suffix == ".txt":
+            return np.array([float(line) for line in read_lines(path)])
+        frame = read_frame(path)
+        if "perplexity" not in frame:
+            msg = f"{path} has no column 'perplexity' (it has {', '.join(map(str, frame))})"
+            raise UserError(msg)
+        return frame["perplexity"].to_numpy(dtype=np.float64)
+    except (OSError, ValueError, EOFError) as error:
+        msg = f"{path} can not be read as numbers: {error}"
+        raise UserError(msg) from error
+
+
+def _line(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        msg = f"{path}:{number} is not JSON: {error}"
+        raise UserError(msg) from error
+
+
+def _id(row: Any) -> Any:
+    return (row.get(ROW_ID) or row.get(VALIDATION_ID)) if isinstance(row, dict) else None
+
+
+def _text(row: Any, path: Path, number: int) -> str:
+    if isinstance(row, str):
+        return row
+    if isinstance(row, dict):
+        messages = row.get("messages")
+        if isinstance(messages, str):
+            messages = _line(messages, path, number)
+        if isinstance(messages, list) and all(isinstance(turn, dict) for turn in messages):
+            return "\n".join(str(turn.get("content", "")) for turn in messages)
+        if isinstance(row.get("text"), str):
+            return str(row["text"])
+        if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+            return f"{row['prompt']}\n{row['completion']}"
+    msg = f"{path}:{number}: the row has no `text`, `messages`, or `prompt` and `completion`"
+    raise UserError(msg)

@@ -1,0 +1,278 @@
+"""Trainings in several processes, one a GPU, through accelerate: warmup and fine-tuning.
+
+The job is written down and launched; each process then runs `main` of this file on the whole data,
+and accelerate's Trainer gives it its share. The first process writes what comes out. With `fsdp`
+weights, gradients and Adam's state are sharded over the processes, so that no GPU has to hold the
+model; they are put together by parameter name when they are written.
+
+The result is that of one process up to rounding and to the order of the examples; where their
+number is not a multiple of the processes, a few are seen twice in an epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from bids_core import errors
+from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConfig
+from bids_core.progress import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bids_core.config import Section
+    from bids_core.progress import Progress
+
+Sharding = Literal["none", "fsdp"]
+
+_PROGRESS: Final = "@progress "
+_RESULT: Final = "result.json"
+_RAISED: Final = re.compile(r"(\[rank\d+\]: *)?[\w.]+(Error|Exception): ")
+_LAST_LINES: Final = 1000  # the launcher adds a summary of its own below a process's error
+
+
+def warmup_in_processes(
+    model: ModelConfig,
+    lora: LoraConfig,
+    settings: WarmupConfig,
+    *,
+    data: Path,
+    seed: int,
+    folder: Path,
+    scratch: Path,
+    processes: int,
+    sharding: Sharding = "none",
+    on_progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train as `bids_core.training.warmup.warmup` does, in several processes.
+
+    Args:
+        model: base model.
+        lora: adapters.
+        settings: as `warmup`.
+        data: folder of the prepared data.
+        seed: as `warmup`, and of the adapters.
+        folder: gets the checkpoints.
+        scratch: for temporary files.
+        processes: how many, on this machine.
+        sharding: `none` (each holds the model) or `fsdp`.
+        on_progress: as `warmup`.
+
+    Returns:
+        The summary of `warmup`, and `processes`.
+
+    Raises:
+        BidsError: a process ended with it.
+        WorkerError: a process failed in another way; with the last error it wrote.
+    """
+    sections = {"model": model, "lora": lora, "settings": settings}
+    spec = {"data": str(data), "seed": seed, "folder": str(folder), "sharding": sharding}
+    return _run("warmup", sections, spec, scratch, processes, on_progress)
+
+
+def finetune_in_processes(
+    model: ModelConfig,
+    lora: LoraConfig,
+    settings: FinetuneConfig,
+    *,
+    data: Path,
+    row_ids: Sequence[str],
+    seed: int,
+    folder: Path,
+    scratch: Path,
+    curves: Path,
+    run_name: str,
+    processes: int,
+    sharding: Sharding = "none",
+    on_progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train as `bids_core.training.finetune.finetune` does, in several processes.
+
+    Args:
+        model: base model.
+        lora: adapters.
+        settings: as `finetune`.
+        data: folder of the prepared data.
+        row_ids: rows to train on.
+        seed: as `finetune`, and of the adapters.
+        folder: gets `adapter/` or `model/`.
+        scratch: as `finetune`: a killed training goes on from there, in as many processes.
+        curves: folder for TensorBoard's files.
+        run_name: what loss curves are called.
+        processes: how many, on this machine.
+        sharding: `none` (each holds the model) or `fsdp`.
+        on_progress: as `finetune`.
+
+    Returns:
+        The summary of `finetune`, and `processes`.
+
+    Raises:
+        BidsError: a process ended with it.
+        WorkerError: a process failed in another way; with the last error it wrote.
+    """
+    sections = {"model": model, "lora": lora, "settings": settings}
+    spec = {
+        "data": str(data),
+        "row_ids": list(row_ids),
+        "seed": seed,
+        "folder": str(folder),
+        "curves": str(curves),
+        "run_name": run_name,
+        "sharding": sharding,
+    }
+    return _run("finetune", sections, spec, scratch, processes, on_progress)
+
+
+def _run(
+    kind: str,
+    sections: Mapping[str, Section],
+    spec: Mapping[str, Any],
+    scratch: Path,
+    processes: int,
+    on_progress: Progress,
+) -> dict[str, Any]:
+    """Write a job down, have it done, and read what came out."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    job = scratch / "job.json"
+    dumped = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    text = json.dumps({"kind": kind, **dumped, **spec, "scratch": str(scratch)})
+    job.write_text(text, encoding="utf-8")
+    _launch(_command(job, processes), on_progress)
+    result: dict[str, Any] = json.loads((scratch / _RESULT).read_text(encoding="utf-8"))
+    return result
+
+
+def _command(job: Path, processes: int) -> list[str]:
+    """Return the command that starts the processes: torch's launcher, which accelerate's reads."""
+    return [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
+        "--master-addr", "127.0.0.1", "--master-port", str(_free_port()),
+        "-m", "bids_core.training.launch", str(job),
+    ]  # fmt: skip
+
+
+def _launch(command: list[str], on_progress: Progress) -> None:
+    """Run the launcher, pass on what it reports, and keep the last lines for an error."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        try:
+            for line in process.stdout:
+                if line.startswith(_PROGRESS):
+                    done, total = line.removeprefix(_PROGRESS).split()
+                    on_progress(int(done), int(total))
+                else:
+                    last.append(line.rstrip())
+        except BaseException:
+            os.killpg(process.pid, 15)
+            raise
+    if process.returncode:
+        raise _error(last, process.returncode)
+
+
+def _error(last: Sequence[str], status: int) -> errors.BidsError:
+    """Return the error that a process ended with, ours by its own class."""
+    for line in reversed(last):
+        found = re.search(r"bids_core\.errors\.(\w+): (.*)", line)
+        if found is not None:
+            ours: errors.BidsError = getattr(errors, found[1])(found[2])
+            return ours
+    raised = [
+        line for line in last if re.match(r"(\[rank\d+\]: *)?[\w.]+(Error|Exception): ", line)
+    ]
+    said = raised[0] if raised else "it said nothing; a killed process may lack memory"
+    return errors.WorkerError(f"a process of the training ended with status {status}: {said}")
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def main(job: Path) -> None:
+    """Run in each process: train, and let the first one write what came out."""
+    import torch
+
+    from bids_core.training.processes import is_first_process
+
+    spec = json.loads(job.read_text(encoding="utf-8"))
+    device = "cpu"
+    if torch.cuda.is_available() and spec["sharding"] == "none":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    model = ModelConfig.model_validate(spec["model"]).model_copy(update={"device": device})
+    lora = LoraConfig.model_validate(spec["lora"])
+    first = is_first_process()
+    train = _warmup if spec["kind"] == "warmup" else _finetune
+    result = train(spec, model, lora, _report if first else silent)
+    if first:
+        result["processes"] = torch.distributed.get_world_size()
+        (Path(spec["scratch"]) / _RESULT).write_text(json.dumps(result), encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+def _report(done: int, total: int) -> None:
+    sys.stdout.write(f"{_PROGRESS}{done} {total}\n")
+    sys.stdout.flush()
+
+
+def _warmup(
+    spec: dict[str, Any], model: ModelConfig, lora: LoraConfig, on_progress: Progress
+) -> dict[str, Any]:
+    from bids_core.data import PreparedData
+    from bids_core.models.load import add_lora, load_base, load_tokenizer
+    from bids_core.training.warmup import warmup
+
+    return warmup(
+        add_lora(load_base(model), lora, seed=spec["seed"]),
+        PreparedData.load(Path(spec["data"])).train.examples(),
+        WarmupConfig.model_validate(spec["settings"]),
+        pad_token_id=load_tokenizer(model).pad_token_id,
+        seed=spec["seed"],
+        folder=Path(spec["folder"]),
+        scratch=Path(spec["scratch"]) / f"rank-{os.environ['RANK']}",
+        sharded=spec["sharding"] == "fsdp",
+        on_progress=on_progress,
+    )
+
+
+def _finetune(
+    spec: dict[str, Any], model: ModelConfig, lora: LoraConfig, on_progress: Progress
+) -> dict[str, Any]:
+    from bids_core.data import PreparedData
+    from bids_core.models.load import load_tokenizer
+    from bids_core.training.finetune import finetune, loss_curves, trainable_model
+    from bids_core.training.processes import is_first_process
+
+    settings = FinetuneConfig.model_validate(spec["settings"])
+    chosen = set(spec["row_ids"])
+    trained, autocast = trainable_model(model, lora, settings, seed=spec["seed"])
+    reporters = settings.report_to if is_first_process() else ()
+    return finetune(
+        trained,
+        [e for e in PreparedData.load(Path(spec["data"])).train.examples() if e.row_id in chosen],
+        settings,
+        pad_token_id=load_tokenizer(model).pad_token_id,
+        seed=spec["seed"],
+        folder=Path(spec["folder"]),
+        scratch=Path(spec["scratch"]),  # of all: a checkpoint has a part of each process
+        sharded=spec["sharding"] == "fsdp",
+        autocast=autocast,
+        callbacks=loss_curves(reporters, folder=Path(spec["curves"])),
+        run_name=spec["run_name"],
+        on_progress=on_progress,
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

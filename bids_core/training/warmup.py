@@ -1,0 +1,147 @@
+"""The warmup: a short LoRA run that leaves a checkpoint (adapter and Adam moments) each epoch.
+
+Source: LESS section 3.1 (5% of the pool, 4 epochs); BIDS section 3 uses the whole pool.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from bids_core.errors import ConfigError
+from bids_core.progress import silent
+from bids_core.training.moments import AdamMoments
+from bids_core.training.processes import is_first_process, whole
+from bids_core.training.trainer import train
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from peft import PeftModel
+
+    from bids_core.config import WarmupConfig
+    from bids_core.progress import Progress
+    from bids_core.records import TokenizedExample
+
+CHECKPOINT: Final = "checkpoint-{}"
+"""Name of the folder of the checkpoint at the end of an epoch, counted from 1."""
+
+
+def warmup_sample(n_rows: int, fraction: float, *, seed: int) -> np.ndarray:
+    """Return the sorted indices of the rows to train on: `fraction` of `n_rows`, at least one."""
+    size = max(1, round(fraction * n_rows))
+    generator = np.random.default_rng(seed)
+    return np.sort(generator.permutation(n_rows)[:size])
+
+
+def warmup(
+    model: PeftModel,
+    examples: Sequence[TokenizedExample],
+    settings: WarmupConfig,
+    *,
+    pad_token_id: int,
+    seed: int,
+    folder: Path,
+    scratch: Path,
+    sharded: bool = False,
+    on_progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train on a random subset and write a checkpoint at the end of each epoch.
+
+    Args:
+        model: base model with fresh adapters; trained in place.
+        examples: the pool.
+        settings: fraction, epochs, learning rate and so on.
+        pad_token_id: token that fills short rows.
+        seed: of the subset, the order and dropout.
+        folder: gets `checkpoint-1`, `checkpoint-2`, ...: safetensors adapter and Adam moments.
+        scratch: for temporary files.
+        sharded: shard the model over the processes that train together (FSDP).
+        on_progress: called with (examples seen, examples in all epochs).
+
+    Returns:
+        Summary: losses, learning rates and epochs of the steps, tokens, seconds, row ids trained
+        on, and `checkpoint_weights`: the mean learning rate of each epoch's steps, normalised to
+        sum 1 (LESS eq. 3).
+
+    Raises:
+        ConfigError: the learning rates that ran give no weights.
+    """
+    sample = warmup_sample(len(examples), settings.fraction, seed=seed)
+    log = train(
+        model,
+        [examples[int(index)] for index in sample],
+        settings,
+        pad_token_id=pad_token_id,
+        seed=seed,
+        scratch=scratch,
+        sharded=sharded,
+        on_epoch_end=lambda epoch, trained, optimizer: save_checkpoint(
+            folder / CHECKPOINT.format(epoch + 1), trained, optimizer
+        ),
+        on_progress=on_progress,
+    )
+    weights = checkpoint_weights(log.learning_rates, log.epochs)
+    rows = [examples[int(index)].row_id for index in sample]
+    return {**asdict(log), "checkpoint_weights": weights, "n_rows": len(rows), "row_ids": rows}
+
+
+def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -> list[float]:
+    """Return the mean learning rate of each epoch's steps, normalised to sum 1 (LESS eq. 3).
+
+    Args:
+        learning_rates: of each optimizer step, as it ran.
+        epochs: epoch of each step.
+
+    Raises:
+        ConfigError: every epoch's mean is zero.
+    """
+    rates, of_epoch = np.asarray(learning_rates), np.asarray(epochs)
+    means = np.array([rates[of_epoch == epoch].mean() for epoch in np.unique(of_epoch)])
+    if not means.sum() > 0:
+        msg = (
+            "warmup: the learning rate was zero at every step; use more rows, more epochs or a "
+            "smaller warmup.warmup_ratio"
+        )
+        raise ConfigError(msg)
+    return [float(weight) for weight in means / means.sum()]
+
+
+def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:
+    """Write the adapter (safetensors) and the optimizer's moments, named by parameter.
+
+    Where several processes train, all of them must call it: sharded tensors are put together, and
+    the first process writes.
+    """
+    moments = read_moments(model, optimizer)
+    weights = {name: whole(p) for name, p in model.named_parameters() if p.requires_grad}
+    if is_first_process():
+        folder.mkdir(parents=True)
+        model.save_pretrained(str(folder), safe_serialization=True, state_dict=weights)
+        moments.save(folder)
+
+
+def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMoments:
+    """Return the moments of all trainable parameters, with the constants that the optimizer used.
+
+    A parameter that never got a gradient has no state in the optimizer: its moments are zero.
+    Sharded state (FSDP) is gathered, parameter by parameter, in the order of their names.
+    """
+    first: dict[str, torch.Tensor] = {}
+    second: dict[str, torch.Tensor] = {}
+    steps = 0
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        state = optimizer.state.get(parameter, {})
+        zero = torch.zeros_like(parameter, dtype=torch.float32)
+        first[name] = whole(state.get("exp_avg", zero)).float()
+        second[name] = whole(state.get("exp_avg_sq", zero)).float()
+        steps = max(steps, int(state.get("step", 0)))
+    group = optimizer.param_groups[0]
+    beta1, beta2 = group["betas"]
+    return AdamMoments(first, second, (float(beta1), float(beta2)), float(group["eps"]), steps)

@@ -1,0 +1,163 @@
+"""What a run may touch on a machine that runs configurations of others: paths, remote code.
+
+A worker of a server runs whatever configuration reaches the server. With `BIDS_ALLOWED_PATHS` set
+(`/data,s3://bucket/bids`) a configuration may only name places in there, may use no environment
+variable in a path but `BIDS_...`, and may not ask for a model repository's own code, unless
+`BIDS_ALLOW_REMOTE_CODE=1` is set too. Without the variable nothing is confined.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bids_core.data.locate import HUB_PREFIX, expand
+from bids_core.errors import ConfigError
+from bids_core.models.bundled import PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bids_core.config import ModelConfig, RunConfig
+
+ALLOWED_PATHS: Final = "BIDS_ALLOWED_PATHS"
+ALLOW_REMOTE_CODE: Final = "BIDS_ALLOW_REMOTE_CODE"
+_SPLITS: Final = ("pool", "validation", "test")
+_VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """The places and the code that configurations may use here.
+
+    Args:
+        folders: local folders, resolved.
+        urls: prefixes of URLs, each ending in a slash.
+        remote_code: whether a model's repository may bring code.
+    """
+
+    folders: tuple[Path, ...]
+    urls: tuple[str, ...]
+    remote_code: bool = False
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Confinement | None:
+        """Return what the environment sets; None where it confines nothing."""
+        entries = [entry.strip() for entry in environ.get(ALLOWED_PATHS, "").split(",")]
+        entries = [entry for entry in entries if entry]
+        if not entries:
+            return None
+        return cls(
+            folders=tuple(
+                Path(entry).expanduser().resolve() for entry in entries if not _url(entry)
+            ),
+            urls=tuple(entry.rstrip("/") + "/" for entry in entries if _url(entry)),
+            remote_code=environ.get(ALLOW_REMOTE_CODE, "") == "1",
+        )
+
+    def check(self, config: RunConfig) -> None:
+        """Check all paths of a configuration, and whether it asks for remote code.
+
+        Raises:
+            ConfigError: one line that names the key, the value and what is allowed.
+        """
+        for key, model in _models(config):
+            if model.trust_remote_code and not self.remote_code:
+                msg = (
+                    f"{key}.trust_remote_code: this machine runs no code of model repositories; use"
+                    f" a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on the"
+                    " worker"
+                )
+                raise ConfigError(msg)
+        for index, task in enumerate(config.test):
+            if task.scorer is not None and not self.remote_code:
+                msg = (
+                    f"test.{index}.scorer: this machine runs no code that a configuration names "
+                    f"({task.scorer}); have {ALLOW_REMOTE_CODE}=1 set on the worker"
+                )
+                raise ConfigError(msg)
+        for key, value in paths_of(config):
+            self.check_path(value, key=key, read_whole=key.startswith(_SPLITS))
+
+    def check_path(self, value: str, *, key: str, read_whole: bool = False) -> None:
+        """Check one path, glob or URL.
+
+        Args:
+            value: the path, as the configuration has it.
+            key: its key, for the message.
+            read_whole: a folder's or glob's content is read too, so links in it count.
+
+        Raises:
+            ConfigError: it lies outside, or uses an environment variable that it may not.
+        """
+        for name in _VARIABLE.findall(value):
+            if not name.startswith("BIDS_"):
+                msg = f"{key}: {value!r} may use no environment variable here but BIDS_...; write the path out"  # noqa: E501
+                raise ConfigError(msg)
+        expanded = expand(value, where=key)
+        if _url(expanded):
+            inside = ".." not in expanded and f"{expanded.rstrip('/')}/".startswith(self.urls)
+        else:
+            path = Path(expanded)
+            found = [path, *_content(path)] if read_whole else [path]
+            inside = all(self._holds(candidate) for candidate in found)
+        if not inside:
+            allowed = ", ".join([*map(str, self.folders), *self.urls])
+            msg = (
+                f"{key}: {value!r} is outside of what this machine allows ({allowed}); put it there"
+            )
+            raise ConfigError(msg)
+
+    def _holds(self, path: Path) -> bool:
+        resolved = path.resolve()  # follows links and `..`, whether it exists or not
+        return any(resolved.is_relative_to(folder) for folder in self.folders)
+
+
+def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield key and value of everything in a configuration that names a place.
+
+    Hub names and bundled models name none.
+    """
+    yield "store", config.store
+    yield "output_dir", str(config.output_dir / config.name)
+    for key, model in _models(config):
+        if not model.path.startswith(PREFIX) and (
+            _looks_local(model.path) or Path(model.path).exists()
+        ):
+            yield f"{key}.path", model.path
+        if model.chat_template is not None:
+            yield f"{key}.chat_template", model.chat_template
+    for split in _SPLITS:
+        for index, source in enumerate(getattr(config, split)):
+            if not source.path.startswith(HUB_PREFIX):
+                yield f"{split}.{index}.path", source.path
+    for index, task in enumerate(config.test):
+        if task.scorer is not None and ".py:" in task.scorer:
+            yield f"test.{index}.scorer", task.scorer.rpartition(":")[0]
+    if config.evaluation.suite_data is not None:
+        yield "evaluation.suite_data", config.evaluation.suite_data
+
+
+def _models(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:
+    yield "model", config.model
+    if config.finetune.model is not None:
+        yield "finetune.model", config.finetune.model
+
+
+def _looks_local(path: str) -> bool:
+    return path.startswith((".", "/", "~", "$")) or "://" in path
+
+
+def _url(path: str) -> bool:
+    return "://" in path
+
+
+def _content(path: Path) -> Iterator[Path]:
+    """Yield what lies in a folder or matches a glob now; any of it may be a link that leads out."""
+    if path.is_dir():
+        yield from path.rglob("*")
+    elif glob.has_magic(str(path)):
+        yield from map(Path, glob.iglob(str(path), recursive=True))

@@ -1,0 +1,1 @@
+"""What all stages share: the Prefect task around a stage, retries, progress, logs."""

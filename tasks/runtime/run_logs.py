@@ -1,0 +1,100 @@
+"""What the library logs, in the log of the flow run that it runs in."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from prefect.exceptions import MissingContextError
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+
+from tasks.runtime.progress import LogReporter, current, reporting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bids_core.progress import Progress
+    from tasks.runtime.progress import Reporter
+
+_LOGGERS: Final = ("bids_core", "tasks", "flows")
+
+
+def on_server() -> bool:
+    """Tell whether runs are recorded by a server that stays (not the temporary local one)."""
+    return get_current_settings().api.url is not None
+
+
+@contextmanager
+def run_logs() -> Iterator[None]:
+    """Send the library's log, INFO included, and the progress of its steps to the run's log.
+
+    Only with a server that stays; the terminal shows what it showed before.
+    """
+    if not on_server():
+        yield
+        return
+    handler = _RunLogHandler(flow_run.get_id())
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    terminal = [(shown, shown.level) for shown in logging.getLogger().handlers]
+    for shown, level in terminal:
+        shown.setLevel(max(level, loggers[0].getEffectiveLevel()))
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        with reporting(_Both(current())):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+        for shown, level in terminal:
+            shown.setLevel(level)
+
+
+class _RunLogHandler(APILogHandler):
+    """Knows its flow run, so that threads without a context of their own can log too."""
+
+    def __init__(self, flow_run_id: str | None) -> None:
+        super().__init__(logging.INFO)
+        self._flow_run_id = flow_run_id
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record to the server, in the background."""
+        from prefect.context import get_run_context
+
+        try:
+            get_run_context()
+        except MissingContextError:
+            record.flow_run_id = self._flow_run_id
+        super().emit(record)
+
+
+class _Both:
+    """Shows steps where they were shown before, and in the log."""
+
+    def __init__(self, shown: Reporter) -> None:
+        self._shown = None if isinstance(shown, LogReporter | _Both) else shown
+        self._log = LogReporter()
+
+    def step(self, label: str, unit: str) -> Progress:
+        """Begin a step."""
+        log = self._log.step(label, unit)
+        shown = None if self._shown is None else self._shown.step(label, unit)
+
+        def progress(done: int, total: int) -> None:
+            log(done, total)
+            if shown is not None:
+                shown(done, total)
+
+        return progress
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """End a step."""
+        self._log.end(label, seconds=seconds, cached=cached)
+        if self._shown is not None:
+            self._shown.end(label, seconds=seconds, cached=cached)
