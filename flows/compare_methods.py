@@ -62,7 +62,8 @@ def compare_methods(
         CellsFailedError: some cells failed; the others are in its result and in the run folder.
     """
     admit(config)
-    ArtifactStore(config.store).require_access()
+    store = ArtifactStore(config.store)
+    store.require_access()
     require_reporters(config.finetune.report_to)
     if not config.test and not config.evaluation.suites:
         msg = (
@@ -71,7 +72,8 @@ def compare_methods(
         )
         raise ConfigError(msg)
     started = datetime.datetime.now(datetime.UTC)
-    with cancellable(), run_logs():
+    folder = config.output_dir / config.name
+    with cancellable(), run_logs(), store.recording(config.name, kind="comparison", folder=folder):
         data = prepare_data(config)
         n_pool = len(load_prepared(data).train)
         for budget in budgets:

@@ -15,7 +15,6 @@ from flows.admission import admit
 from flows.cancelling import cancellable
 from tasks.gradients import Shard, run_gradient_shard
 from tasks.runtime.run_logs import run_logs
-from tasks.runtime.stage import look
 
 
 @flow(name="gradient-shards", validate_parameters=True, persist_result=False)
@@ -45,7 +44,8 @@ def _in_hand_last(
     store = ArtifactStore(config.store)
 
     def in_hand(shard: Shard) -> bool:
-        handle, found = look(run_gradient_shard, config, data, warm, shard)
-        return not found and store.sign_of_life(handle) is not None
+        identity = run_gradient_shard.identify(config, data, warm, shard)
+        handle = store.handle(identity.stage, identity.fingerprint)
+        return store.get(identity) is None and store.sign_of_life(handle) is not None
 
     return sorted(shards, key=in_hand)

@@ -56,10 +56,12 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
         until: last stage to run.
     """
     admit(config)
-    ArtifactStore(config.store).require_access()
+    store = ArtifactStore(config.store)
+    store.require_access()
     require_reporters(config.finetune.report_to)
     require_publishers(config.output)
-    with cancellable(), run_logs():
+    folder = config.output_dir / config.name
+    with cancellable(), run_logs(), store.recording(config.name, kind="run", folder=folder):
         result = _stages(config, until)
         show_run(config, result)
         return result

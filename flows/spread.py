@@ -13,18 +13,19 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts import ArtifactStore
+from bids_core.artifacts import ArtifactStore, refer
 from flows.fan_out import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
 from tasks.gradients import Shard, plan_shards, run_gradient_shard
 from tasks.prepare import load_prepared
-from tasks.runtime.stage import StageTask, look
+from tasks.runtime.stage import StageTask
 from tasks.ui_artifacts import GradientProgress
+from tasks.warmup import n_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bids_core.artifacts import Handle
+    from bids_core.artifacts import Handle, Identity
     from bids_core.config import ModelConfig, RunConfig
     from bids_core.errors import BidsError
 
@@ -73,8 +74,10 @@ def call_parcel(config: RunConfig, call: Call) -> tuple[Handle, Parcel | None]:
     Returns:
         The handle, and None instead of a parcel if the store holds it whole.
     """
-    handle, found = look(call.task, _seen_from_here(config), **call.arguments)
-    if found:
+    identity = call.task.identify(config, **call.arguments)
+    store = ArtifactStore(config.store)
+    handle = store.handle(identity.stage, identity.fingerprint)
+    if store.get(identity) is not None:
         return handle, None
     return handle, Parcel(call.label, (Item(handle, call),), _call_parameters(config))
 
@@ -115,11 +118,12 @@ class _Queue:
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
     """Compute the features of every shard of both splits at every checkpoint."""
-    plan = _plan(config, data)
+    plan = _plan(config, data, n_checkpoints(warm))
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
     else:
+        _refer_to_all(config, _identities(config, data, warm, plan))
         found = {}
         for shard in plan:
             with progress.shard(shard):
@@ -135,15 +139,15 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
                 for split in SPLITS
             }
         )
-        for checkpoint in range(1, config.warmup.epochs + 1)
+        for checkpoint in range(1, n_checkpoints(warm) + 1)
     )
 
 
-def _plan(config: RunConfig, data: Handle) -> list[Shard]:
+def _plan(config: RunConfig, data: Handle, checkpoints: int) -> list[Shard]:
     prepared = load_prepared(data)
     return [
         shard
-        for checkpoint in range(1, config.warmup.epochs + 1)
+        for checkpoint in range(1, checkpoints + 1)
         for split in SPLITS
         for shard in plan_shards(
             getattr(prepared, split).frame,
@@ -163,13 +167,14 @@ def _on_workers(
 ) -> dict[Shard, Handle]:
     store = ArtifactStore(config.store)
     wanted = portable(config, store)
-    here = _seen_from_here(wanted)
+    identities = _identities(wanted, data, warm, plan)
+    _refer_to_all(wanted, identities)
     handles: dict[Shard, Handle] = {}
     missing: list[Item] = []
-    for shard in plan:
-        handle, found = look(run_gradient_shard, here, data, warm, shard)
+    for shard, identity in identities.items():
+        handle = store.handle(identity.stage, identity.fingerprint)
         handles[shard] = handle
-        if found:
+        if store.get(identity) is not None:
             progress.cached(shard)
         else:
             missing.append(Item(handle, shard))
@@ -177,6 +182,18 @@ def _on_workers(
     hand_out(groups, config.execution.deployment, config.execution, store)
     progress.end()
     return handles
+
+
+def _identities(
+    config: RunConfig, data: Handle, warm: Handle, plan: list[Shard]
+) -> dict[Shard, Identity]:
+    return {shard: run_gradient_shard.identify(config, data, warm, shard) for shard in plan}
+
+
+def _refer_to_all(config: RunConfig, identities: dict[Shard, Identity]) -> None:
+    """Write down what the run needs, before any of it is computed, here or elsewhere."""
+    keys = [key for identity in identities.values() for key in (identity.key, *identity.uses)]
+    refer(ArtifactStore(config.store).url, keys)
 
 
 class ShardGroups:
@@ -278,14 +295,3 @@ def _with_dtype(model: ModelConfig) -> ModelConfig:
         "dtype: auto of %s is %s, as this machine has it; workers follow", model.path, dtype
     )
     return model.model_copy(update={"dtype": dtype})
-
-
-def _seen_from_here(config: RunConfig) -> RunConfig:
-    """Return the configuration without the workers' devices, which this machine may lack."""
-    finetune = config.finetune
-    if finetune.model is not None:
-        finetune = finetune.model_copy(
-            update={"model": finetune.model.model_copy(update={"device": "auto"})}
-        )
-    model = config.model.model_copy(update={"device": "auto"})
-    return config.model_copy(update={"model": model, "finetune": finetune})

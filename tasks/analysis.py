@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pandas as pd
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.config.effects import sliced
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.plots import write_page
 from bids_core.diagnostics.stability import (
@@ -23,7 +24,7 @@ from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
 from tasks.prepare import load_prepared, texts_digest
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
 
 if TYPE_CHECKING:
@@ -37,56 +38,61 @@ TABLES: Final = "analysis"
 PAGE: Final = "analysis.html"
 
 
-@stage_task("analysis")
-def run_analysis(
+def identify(
     config: RunConfig, data: Handle, matrix: Handle, selections: dict[str, Handle]
-) -> Handle:
-    """Analyse the attribution matrix and all selections; write tables and a page of figures."""
-    section = config.selection
-    stage = Stage(
+) -> Identity:
+    """Return what an analysis is made from: the matrix, the picks, the texts."""
+    return Identity(
         "analysis",
         VERSION,
-        config={
-            "main": section.method,
-            "budget": section.budget,
-            "normalization": section.normalization,
-            "leave_out": sorted(config.analysis.leave_out),
-        },
+        config=sliced(config, "analysis"),
         inputs={
             "attribution": matrix.fingerprint,
             "selections": {method: handle.fingerprint for method, handle in selections.items()},
             "sources": data.summary()["digests"]["sources"],
             "texts": texts_digest(data),
         },
+        uses=(data.key, matrix.key, *(handle.key for handle in selections.values())),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        attribution = open_attribution(matrix.path() / MATRIX)
-        train = load_prepared(data).train
-        texts = dict(zip(train.row_ids, train.texts(), strict=True))
-        sources = dict(zip(train.row_ids, train.frame["source"], strict=True))
-        picks = {name: _selection(name, handle, attribution) for name, handle in selections.items()}
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ColumnWarning)
-            found = analyze(
-                attribution.matrix,
-                picks,
-                tasks=attribution.tasks,
-                capabilities=attribution.capabilities,
-                sources=[sources[row_id] for row_id in attribution.row_ids],
-                texts=[texts[row_id] for row_id in attribution.row_ids],
-                normalization=section.normalization,
-                row_ids=attribution.row_ids,
-                validation_ids=attribution.validation_ids,
-            )
-        draft.summary["warnings"] = [str(warning.message) for warning in caught]
-        for message in draft.summary["warnings"]:
-            logger.warning("%s", message)
-        found.tables.update(_stability(config, attribution, progress))
-        found.write(draft.path / TABLES)
-        write_page(found, draft.path / PAGE)
 
-    return run_stage(ArtifactStore(config.store), stage, compute, label="analysis", unit="picks")
+def compute(
+    config: RunConfig,
+    data: Handle,
+    matrix: Handle,
+    selections: dict[str, Handle],
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Analyse the attribution matrix and all selections; write tables and a page of figures."""
+    attribution = open_attribution(matrix.path() / MATRIX)
+    train = load_prepared(data).train
+    texts = dict(zip(train.row_ids, train.texts(), strict=True))
+    sources = dict(zip(train.row_ids, train.frame["source"], strict=True))
+    picks = {name: _selection(name, handle, attribution) for name, handle in selections.items()}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ColumnWarning)
+        found = analyze(
+            attribution.matrix,
+            picks,
+            tasks=attribution.tasks,
+            capabilities=attribution.capabilities,
+            sources=[sources[row_id] for row_id in attribution.row_ids],
+            texts=[texts[row_id] for row_id in attribution.row_ids],
+            normalization=config.selection.normalization,
+            row_ids=attribution.row_ids,
+            validation_ids=attribution.validation_ids,
+        )
+    draft.summary["warnings"] = [str(warning.message) for warning in caught]
+    for message in draft.summary["warnings"]:
+        logger.warning("%s", message)
+    found.tables.update(_stability(config, attribution, progress))
+    found.write(draft.path / TABLES)
+    write_page(found, draft.path / PAGE)
+
+
+run_analysis = stage_task("analysis", identify, compute, unit="picks")
 
 
 def read_table(handle: Handle, name: str) -> pd.DataFrame | None:

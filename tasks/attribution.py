@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.config.effects import sliced
 from bids_core.errors import DataError
 from bids_core.gradients import FisherMetric, align, open_store
 from bids_core.influence.attribution import stream_influence
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,68 +41,78 @@ class CheckpointGradients(BaseModel):
     """Shards of the validation instances."""
 
 
-@stage_task("attribution")
-def run_attribution(
+def identify(
     config: RunConfig,
     data: Handle,
     warm: Handle,
     gradients: tuple[CheckpointGradients, ...],
-) -> Handle:
-    """Compute A[i, j], the weighted sum over checkpoints of the cosines of the features."""
-    release_model()
+) -> Identity:
+    """Return what a matrix is made from: the features of all rows at all checkpoints."""
     digests = data.summary()["digests"]
-    stage = Stage(
+    shards = [shard for part in gradients for shard in (*part.train, *part.validation)]
+    features = {split: gradient_identity(config, split) for split in ("train", "validation")}
+    return Identity(
         "attribution",
         VERSION,
-        config={
-            **{split: gradient_identity(config, split) for split in ("train", "validation")},
-            **_metric_identity(config),
-        },
+        config=features | sliced(config, "attribution"),
         inputs={
             "warmup": warm.fingerprint,
             "train": digests["train"],
             "validation": digests["validation"],
         },
         seed=config.seed,
+        uses=(data.key, warm.key, *(shard.key for shard in shards)),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        weights = warm.summary()["checkpoint_weights"]
-        section = config.gradients
-        train, rejected = align([_open(part.train) for part in gradients])
-        held_out, lost = align([_open(part.validation) for part in gradients])
-        validation = _kept(load_prepared(data).validation.frame, held_out[0].row_ids)
-        rejected = _rejected(gradients, "train", rejected)
-        lost = _rejected(gradients, "validation", lost)
-        fisher = section.metric == "fisher"
-        stream_influence(
-            train,
-            held_out,
-            weights,
-            draft.path / MATRIX,
-            tasks=validation["task"].tolist(),
-            capabilities=validation["capability"].tolist(),
-            subtasks=validation["subtask"].tolist(),
-            keep_checkpoints=section.keep_checkpoints and len(train) > 1,
-            metrics=[FisherMetric.fit(store, damping=section.damping) for store in train]
-            if fisher
-            else None,
-            dot=section.metric == "dot",
-            on_progress=progress,
-        )
-        draft.summary |= {
-            "checkpoint_weights": weights,
-            "nonfinite_row_ids": rejected,
-            "nonfinite_validation_ids": lost,
-        }
-        for what, row_ids in (("pool rows", rejected), ("validation instances", lost)):
-            if row_ids:
-                logger.warning(
-                    "%d %s have no finite gradient at some checkpoint and are left out: %s",
-                    len(row_ids), what, ", ".join(row_ids[:10]),
-                )  # fmt: skip
 
-    return run_stage(ArtifactStore(config.store), stage, compute, label="attribution", unit="rows")
+def compute(
+    config: RunConfig,
+    data: Handle,
+    warm: Handle,
+    gradients: tuple[CheckpointGradients, ...],
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Compute A[i, j], the weighted sum over checkpoints of the cosines of the features."""
+    release_model()
+    weights = warm.summary()["checkpoint_weights"]
+    section = config.gradients
+    train, rejected = align([_open(part.train) for part in gradients])
+    held_out, lost = align([_open(part.validation) for part in gradients])
+    validation = _kept(load_prepared(data).validation.frame, held_out[0].row_ids)
+    rejected = _rejected(gradients, "train", rejected)
+    lost = _rejected(gradients, "validation", lost)
+    fisher = section.metric == "fisher"
+    stream_influence(
+        train,
+        held_out,
+        weights,
+        draft.path / MATRIX,
+        tasks=validation["task"].tolist(),
+        capabilities=validation["capability"].tolist(),
+        subtasks=validation["subtask"].tolist(),
+        keep_checkpoints=section.keep_checkpoints and len(train) > 1,
+        metrics=[FisherMetric.fit(store, damping=section.damping) for store in train]
+        if fisher
+        else None,
+        dot=section.metric == "dot",
+        on_progress=progress,
+    )
+    draft.summary |= {
+        "checkpoint_weights": weights,
+        "nonfinite_row_ids": rejected,
+        "nonfinite_validation_ids": lost,
+    }
+    for what, row_ids in (("pool rows", rejected), ("validation instances", lost)):
+        if row_ids:
+            logger.warning(
+                "%d %s have no finite gradient at some checkpoint and are left out: %s",
+                len(row_ids), what, ", ".join(row_ids[:10]),
+            )  # fmt: skip
+
+
+run_attribution = stage_task("attribution", identify, compute, unit="rows")
 
 
 def _open(shards: tuple[Handle, ...]) -> GradientStore:
@@ -132,9 +143,3 @@ def _kept(frame: pd.DataFrame, row_ids: list[str]) -> pd.DataFrame:
         )
         raise DataError(msg)
     return kept
-
-
-def _metric_identity(config: RunConfig) -> dict[str, Any]:
-    section = config.gradients
-    damping = {"damping": section.damping} if section.metric == "fisher" else {}
-    return {"metric": section.metric, "keep_checkpoints": section.keep_checkpoints, **damping}

@@ -14,7 +14,7 @@ import pandas as pd
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import Handle
+from bids_core.artifacts import Handle, referred
 from bids_core.comparison import (
     Results,
     compare,
@@ -266,6 +266,7 @@ def _summary(
         "conclusions": conclusions(comparison, failed=len(inputs.failed)),
         **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
         "failed": [{"cell": name, "reason": reason} for name, reason in inputs.failed],
+        "artifacts": referred(),
         "cells": [cell.model_dump(mode="json") for cell in result.cells],
         "folder": str(result.folder),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle, fingerprint
+from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig, TestTask
 from bids_core.evaluation import Evaluation, evaluate, macro_average
 from bids_core.evaluation.plan import plan_tasks
@@ -18,12 +18,10 @@ from bids_core.evaluation.scorers import load_scorer
 from bids_core.models.load import load_base, load_tokenizer
 from bids_core.sandbox import Limits
 from bids_core.training.finetune import load_tuned
-from tasks.identity import model_identity, training_config
+from tasks.identity import model_identity, tokenizer_digest, training_config
 from tasks.prepare import load_prepared
-from tasks.runtime.stage import Stage, run_stage, stage_task
-from tasks.suites import STAGE as SUITE
-from tasks.suites import VERSION as SUITE_VERSION
-from tasks.suites import cached_part, load_suites, suite_identity, suite_members
+from tasks.runtime.stage import stage_task
+from tasks.suites import identify_part, load_suites, read_part, suite_members, write_part
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -33,10 +31,9 @@ if TYPE_CHECKING:
     from bids_core.evaluation.suites.loading import LoadedTask
     from bids_core.progress import Progress
 
-VERSION: Final = 2
+VERSION: Final = 3
 SCORES: Final = "scores.parquet"
 SAMPLES: Final = "samples.parquet"
-_TASK_FIELDS: Final = {"task", "capability", "metric", "answer_pattern", "max_new_tokens", "stop"}
 
 
 def check_evaluation(config: RunConfig, data: PreparedData) -> None:
@@ -61,60 +58,87 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
         require_vllm()
 
 
-@stage_task("evaluation", task_run_name="evaluation {method}")
-def run_evaluation(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Handle:
-    """Evaluate a fine-tuned model, or the base model if `tuned` is None.
+def identify(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Identity:  # noqa: ARG001 - a label
+    """Return what a model's scores are made from: the model, the test rows, how they are judged.
 
-    `data` is tokenized for the model that is evaluated (`finetune.model`, or the run's).
+    Args:
+        config: the run.
+        data: tokenized for the model that is evaluated (`finetune.model`, or the run's).
+        tuned: the fine-tuned model; None: the base model.
+        method: what selected its rows, for people.
     """
     config = training_config(config)
-    prepared = load_prepared(data)
-    suites = load_suites(config, prepared)
-    stage = Stage(
+    suites = load_suites(config, load_prepared(data))
+    parts = {name: identify_part(config, tuned, task) for name, task in suites.items()}
+    return Identity(
         "evaluation",
         VERSION,
-        config={
-            **model_identity(config),
-            "tasks": [_task_identity(config, task) for task in config.test],
-            **suite_identity(config, suites),
+        config=model_identity(config, "evaluation")
+        | {
+            "tokenizer": tokenizer_digest(config),
+            "judges": [_judge_identity(task) for task in config.test],
         },
         inputs={
             "finetune": tuned.fingerprint if tuned else None,
             "test": data.summary()["digests"]["test"],
+            "suites": {name: part.fingerprint for name, part in parts.items()},
         },
+        uses=(
+            data.key,
+            *((tuned.key,) if tuned else ()),
+            *(part.key for part in parts.values()),
+        ),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        model = _Model(config, tuned)
-        parts = []
-        if config.test:
-            parts.append(
-                evaluate(
-                    model.weights,
-                    model.tokenizer,
-                    prepared.test,
-                    config.test,
-                    tokens_per_batch=config.evaluation.tokens_per_batch,
-                    code_limits=_code_limits(config),
-                    on_progress=progress,
-                )
-            )
-        earlier = 0.0
-        for task in suites.values():
-            part, seconds = _suite_task(model, task, progress)
-            parts.append(part)
-            earlier += seconds
-        result = Evaluation(
-            pd.concat([part.scores for part in parts], ignore_index=True),
-            pd.concat([part.samples for part in parts], ignore_index=True),
-        )
-        result.scores.to_parquet(draft.path / SCORES, index=False)
-        result.samples.to_parquet(draft.path / SAMPLES, index=False)
-        draft.summary |= _averages(result.scores, config)
-        draft.summary["earlier_seconds"] = earlier
 
-    store = ArtifactStore(config.store)
-    return run_stage(store, stage, compute, label=f"evaluation {method}")
+def compute(
+    config: RunConfig,
+    data: Handle,
+    tuned: Handle | None,
+    method: str,  # noqa: ARG001 - a label
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Evaluate a fine-tuned model, or the base model if `tuned` is None."""
+    config = training_config(config)
+    prepared = load_prepared(data)
+    model = _Model(config, tuned)
+    parts = []
+    if config.test:
+        parts.append(
+            evaluate(
+                model.weights,
+                model.tokenizer,
+                prepared.test,
+                config.test,
+                tokens_per_batch=config.evaluation.tokens_per_batch,
+                code_limits=_code_limits(config),
+                on_progress=progress,
+            )
+        )
+    earlier = 0.0
+    for task in load_suites(config, prepared).values():
+        part, seconds = _suite_task(model, task, progress)
+        parts.append(part)
+        earlier += seconds
+    result = Evaluation(
+        pd.concat([part.scores for part in parts], ignore_index=True),
+        pd.concat([part.samples for part in parts], ignore_index=True),
+    )
+    result.scores.to_parquet(draft.path / SCORES, index=False)
+    result.samples.to_parquet(draft.path / SAMPLES, index=False)
+    draft.summary |= _averages(result.scores, config)
+    draft.summary["earlier_seconds"] = earlier
+
+
+run_evaluation = stage_task(
+    "evaluation",
+    identify,
+    compute,
+    label="evaluation {method}",
+    task_run_name="evaluation {method}",
+)
 
 
 @dataclass
@@ -143,14 +167,18 @@ class _Model:
 
 
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:
-    """Return the scores of one task of a suite, an artifact of its own; and earlier seconds."""
+    """Return the scores of one task of a suite, and the seconds that they took earlier.
+
+    Each is an artifact of its own: a suite takes hours on a large model, and one that is killed
+    half-way goes on with the next task.
+    """
     from bids_core.evaluation.scores import evaluation_mode, stop_ids
     from bids_core.evaluation.suites.model import SuiteModel
     from bids_core.evaluation.suites.scores import evaluate_suite_task
 
-    settings, name = model.config.evaluation, loaded.suite_task.name
+    settings = model.config.evaluation
 
-    def compute() -> Evaluation:
+    def score() -> Evaluation:
         if settings.backend == "vllm":
             return evaluate_suite_task(model.vllm, loaded, chat=settings.chat_prompts)
         causal = cast("PreTrainedModel", model.weights)
@@ -165,24 +193,18 @@ def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[
             )
             return evaluate_suite_task(runner, loaded, chat=settings.chat_prompts)
 
-    config = {**model_identity(model.config), **suite_identity(model.config, {name: loaded})}
-    inputs = {"finetune": model.tuned.fingerprint if model.tuned else None}
-    return cached_part(
-        ArtifactStore(model.config.store),
-        fingerprint(SUITE, version=SUITE_VERSION, config=config, inputs=inputs),
-        config=config,
-        inputs=inputs,
-        compute=compute,
-    )
+    store = ArtifactStore(model.config.store)
+    identity = identify_part(model.config, model.tuned, loaded)
+    found = store.get_or_compute(identity, lambda draft: write_part(score(), draft))
+    earlier = 0.0 if found.computed else float(found.handle.record()["seconds"])
+    return read_part(found.handle), earlier
 
 
-def _task_identity(config: RunConfig, task: TestTask) -> dict[str, Any]:
-    """Return what can change a task's scores, besides model and rows."""
-    identity = task.model_dump(mode="json", include=_TASK_FIELDS)
+def _judge_identity(task: TestTask) -> dict[str, Any]:
+    """Return what judges a task's answers, besides its settings."""
+    identity: dict[str, Any] = {}
     if task.scorer is not None:
         identity["scorer"] = load_scorer(task).digest
-    if task.metric == "code":
-        identity["seconds"] = config.evaluation.code_seconds
     if task.metric == "ifeval":
         identity["lm_eval"] = version("lm-eval")
     return identity

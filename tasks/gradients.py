@@ -7,13 +7,12 @@ are the same (a grown pool recomputes only its new shards), and no two workers w
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.gradients import (
     compute_features,
@@ -24,10 +23,10 @@ from bids_core.gradients import (
 from bids_core.models.load import load_adapter, load_tokenizer
 from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
-from tasks.curvature import curvature_stage, fitted_curvature
+from tasks.curvature import fitted_curvature, identify_curvature
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared, rows_digest
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,58 +73,72 @@ def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) 
     return shards
 
 
-@stage_task("gradients", task_run_name="{shard.label}")
-def run_gradient_shard(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Handle:
-    """Compute the projected gradient features of one shard."""
-    split = getattr(load_prepared(data), shard.split)
-    frame = split.frame.iloc[shard.start : shard.stop]
-    stage = Stage(
+def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Identity:
+    """Return what a shard's features are made from: its rows, the checkpoint, the feature."""
+    frame = getattr(load_prepared(data), shard.split).frame.iloc[shard.start : shard.stop]
+    inputs: dict[str, Any] = {
+        "warmup": warm.fingerprint,
+        "checkpoint": shard.checkpoint,
+        "rows": rows_digest(frame),
+    }
+    uses = [data.key, warm.key]
+    if config.gradients.train_feature == "ekfac":
+        curvature = identify_curvature(config, data, warm, shard.checkpoint)
+        inputs["curvature"] = curvature.fingerprint
+        uses.append(curvature.key)
+    return Identity(
         "gradients",
         VERSION,
         config=gradient_identity(config, shard.split),
-        inputs={
-            "warmup": warm.fingerprint,
-            "checkpoint": shard.checkpoint,
-            "rows": rows_digest(frame),
-        },
+        inputs=inputs,
         seed=config.seed,
+        uses=tuple(uses),
     )
-    if config.gradients.train_feature == "ekfac":
-        curvature = curvature_stage(config, data, warm, shard.checkpoint).fingerprint
-        stage = replace(stage, inputs={**stage.inputs, "curvature": curvature})
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        section = config.gradients
-        model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
-        kind = section.train_feature
-        pad_token_id = load_tokenizer(config.model).pad_token_id
-        features = compute_features(
-            model,
-            split.examples()[shard.start : shard.stop],
-            feature=kind if shard.split == "train" else validation_feature(kind),
-            projector=projector,
-            moments=moments,
-            adam_mode=section.adam_mode,
-            tokens_per_batch=section.tokens_per_batch,
-            pad_token_id=pad_token_id,
-            curvature=fitted_curvature(config, data, warm, shard.checkpoint, model, pad_token_id)
-            if kind == "ekfac"
-            else None,
-            on_nonfinite=section.on_nonfinite,
-            on_progress=progress,
-        )
-        attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
-        write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
-        draft.summary |= shard.model_dump() | {
-            "rows": len(features.row_ids),
-            "nonfinite_row_ids": features.nonfinite_row_ids,
-            "eps_dominated_share": features.eps_dominated_share,
-            "mean_loss": float(features.losses.mean()),
-            "norm_quantiles": _quantiles(features.norms),
-            "compute_seconds": features.seconds,
-        }
 
-    return run_stage(ArtifactStore(config.store), stage, compute, label=shard.label)
+def compute(
+    config: RunConfig,
+    data: Handle,
+    warm: Handle,
+    shard: Shard,
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Compute the projected gradient features of one shard."""
+    section, kind = config.gradients, config.gradients.train_feature
+    model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
+    pad_token_id = load_tokenizer(config.model).pad_token_id
+    features = compute_features(
+        model,
+        getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop],
+        feature=kind if shard.split == "train" else validation_feature(kind),
+        projector=projector,
+        moments=moments,
+        adam_mode=section.adam_mode,
+        tokens_per_batch=section.tokens_per_batch,
+        pad_token_id=pad_token_id,
+        curvature=fitted_curvature(config, data, warm, shard.checkpoint, model, pad_token_id)
+        if kind == "ekfac"
+        else None,
+        on_nonfinite=section.on_nonfinite,
+        on_progress=progress,
+    )
+    attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
+    write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
+    draft.summary |= shard.model_dump() | {
+        "rows": len(features.row_ids),
+        "nonfinite_row_ids": features.nonfinite_row_ids,
+        "eps_dominated_share": features.eps_dominated_share,
+        "mean_loss": float(features.losses.mean()),
+        "norm_quantiles": _quantiles(features.norms),
+        "compute_seconds": features.seconds,
+    }
+
+
+run_gradient_shard = stage_task(
+    "gradients", identify, compute, label="{shard.label}", task_run_name="{shard.label}"
+)
 
 
 def _quantiles(norms: torch.Tensor) -> dict[str, float]:

@@ -7,12 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.config.effects import sliced
 from bids_core.data import PreparedData, input_digests, prepare
-from bids_core.models.load import load_tokenizer, resolve_model
-from tasks.identity import sliced
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from bids_core.models.load import load_tokenizer
+from tasks.identity import tokenizer_digest
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,34 +25,31 @@ if TYPE_CHECKING:
 VERSION: Final = 2
 
 
-@stage_task("prepare")
-def prepare_data(config: RunConfig) -> Handle:
-    """Read, tokenize and check the pool, the validation instances and the test rows."""
-    base_dir = Path.cwd()
-    stage = Stage(
+def identify(config: RunConfig) -> Identity:
+    """Return what prepared data is made from: the files by content, tokenizer and settings."""
+    return Identity(
         "prepare",
         VERSION,
-        config={
-            "tokenizer": _tokenizer_digest(config),
-            "data": sliced(config.data, without=set()),
-        },
-        inputs=input_digests(config, base_dir),
+        config={"tokenizer": tokenizer_digest(config), "data": sliced(config.data, "prepare")},
+        inputs=input_digests(config, Path.cwd()),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        data = prepare(
-            config, load_tokenizer(config.model), base_dir=base_dir, on_progress=progress
-        )
-        data.save(draft.path)
-        draft.summary |= data.summary
-        draft.summary["digests"] = {
-            "train": rows_digest(data.train.frame),
-            "validation": rows_digest(data.validation.frame),
-            "test": test_digest(data.test.frame),
-            "sources": hashlib.sha256("\n".join(data.train.frame["source"]).encode()).hexdigest(),
-        }
 
-    return run_stage(ArtifactStore(config.store), stage, compute, label="prepare", unit="rows")
+def compute(config: RunConfig, *, draft: Draft, progress: Progress) -> None:
+    """Read, tokenize and check the pool, the validation instances and the test rows."""
+    tokenizer = load_tokenizer(config.model)
+    data = prepare(config, tokenizer, base_dir=Path.cwd(), on_progress=progress)
+    data.save(draft.path)
+    draft.summary |= data.summary
+    draft.summary["digests"] = {
+        "train": rows_digest(data.train.frame),
+        "validation": rows_digest(data.validation.frame),
+        "test": test_digest(data.test.frame),
+        "sources": hashlib.sha256("\n".join(data.train.frame["source"]).encode()).hexdigest(),
+    }
+
+
+prepare_data = stage_task("prepare", identify, compute, unit="rows")
 
 
 @lru_cache(maxsize=2)
@@ -86,20 +84,4 @@ def texts_digest(data: Handle) -> str:
     digest = hashlib.sha256()
     for text in prepared.train.texts() + prepared.validation.texts():
         digest.update(len(text).to_bytes(8, "little") + text.encode())
-    return digest.hexdigest()[:32]
-
-
-def _tokenizer_digest(config: RunConfig) -> str:
-    """Return a digest of the files that decide about tokens and template, weights excluded."""
-    folder = resolve_model(config.model).folder
-    names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
-             "special_tokens_map.json", "added_tokens.json", "vocab.json",
-             "merges.txt")  # fmt: skip
-    files = [folder / name for name in names]
-    if config.model.chat_template is not None:
-        files.append(Path(config.model.chat_template))
-    digest = hashlib.sha256()
-    for path in files:
-        if path.is_file():
-            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:32]

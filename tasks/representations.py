@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import ModelConfig, RunConfig
 from bids_core.gradients import compute_features, open_store, write_shard
 from bids_core.influence.matrix import Matrix
@@ -22,7 +22,7 @@ from bids_core.selection import METHODS
 from tasks.gradients import FEATURES, Shard
 from tasks.identity import model_identity
 from tasks.prepare import load_prepared, rows_digest, texts_digest
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,44 +59,49 @@ def poolings(methods: Iterable[str]) -> list[Pooling]:
     return list(found)
 
 
-@stage_task("representations", task_run_name="{pooling} {shard.split} {shard.start}-{shard.stop}")
-def run_representation_shard(
-    config: RunConfig, data: Handle, pooling: Pooling, shard: Shard
-) -> Handle:
-    """Compute the pooled hidden states and the losses of one shard."""
-    split = getattr(load_prepared(data), shard.split)
-    frame = split.frame.iloc[shard.start : shard.stop]
-    stage = Stage(
+def identify(config: RunConfig, data: Handle, pooling: Pooling, shard: Shard) -> Identity:
+    """Return what a shard's hidden states are made from: its rows, the model, the pooling."""
+    frame = getattr(load_prepared(data), shard.split).frame.iloc[shard.start : shard.stop]
+    return Identity(
         "representations",
         VERSION,
-        config={
-            **model_identity(config),
-            "pooling": pooling,
-            "storage": config.gradients.storage,
-        },
+        config=model_identity(config, "representations") | {"pooling": pooling},
         inputs={"rows": rows_digest(frame)},
+        uses=(data.key,),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        features = compute_features(
-            _base(config.model),
-            split.examples()[shard.start : shard.stop],
-            feature=pooling,
-            tokens_per_batch=config.gradients.tokens_per_batch,
-            pad_token_id=load_tokenizer(config.model).pad_token_id,
-            on_progress=progress,
-        )
-        attributes = {"split": shard.split, "pooling": pooling}
-        write_shard(
-            draft.path / FEATURES,
-            features,
-            storage=config.gradients.storage,
-            attributes=attributes,
-        )
-        draft.summary |= {"split": shard.split, "pooling": pooling, "rows": len(features.row_ids)}
 
-    label = f"representations {pooling} {shard.split} rows {shard.start}-{shard.stop}"
-    return run_stage(ArtifactStore(config.store), stage, compute, label=label)
+def compute(
+    config: RunConfig,
+    data: Handle,
+    pooling: Pooling,
+    shard: Shard,
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
+    """Compute the pooled hidden states and the losses of one shard."""
+    section = config.gradients
+    features = compute_features(
+        _base(config.model),
+        getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop],
+        feature=pooling,
+        tokens_per_batch=section.tokens_per_batch,
+        pad_token_id=load_tokenizer(config.model).pad_token_id,
+        on_progress=progress,
+    )
+    attributes = {"split": shard.split, "pooling": pooling}
+    write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
+    draft.summary |= {"split": shard.split, "pooling": pooling, "rows": len(features.row_ids)}
+
+
+run_representation_shard = stage_task(
+    "representations",
+    identify,
+    compute,
+    label="representations {pooling} {shard.split} rows {shard.start}-{shard.stop}",
+    task_run_name="{pooling} {shard.split} {shard.start}-{shard.stop}",
+)
 
 
 @lru_cache(maxsize=1)
@@ -114,14 +119,23 @@ def signal_identity(
     method: str, data: Handle, representations: Mapping[str, Representations]
 ) -> dict[str, Any]:
     """Return what a method's own input adds to the identity of its selection."""
-    needs = METHODS[method].needs
-    if needs == "texts":
+    if METHODS[method].needs == "texts":
         return {"texts": texts_digest(data)}
-    if needs in ("influence", "nothing"):
-        return {}
+    shards = _shards_for(method, representations)
+    return {"representations": [shard.fingerprint for shard in shards]} if shards else {}
+
+
+def signal_keys(method: str, representations: Mapping[str, Representations]) -> list[str]:
+    """Return the keys of the artifacts that hold a method's own input."""
+    return [shard.key for shard in _shards_for(method, representations)]
+
+
+def _shards_for(method: str, representations: Mapping[str, Representations]) -> list[Handle]:
+    needs = METHODS[method].needs
+    if needs in ("influence", "nothing", "texts"):
+        return []
     shards = representations[PERPLEXITY_POOLING if needs == "perplexities" else needs]
-    validation = () if needs == "perplexities" else shards.validation
-    return {"representations": [shard.fingerprint for shard in (*shards.train, *validation)]}
+    return [*shards.train, *(() if needs == "perplexities" else shards.validation)]
 
 
 def signals(

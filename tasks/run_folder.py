@@ -14,7 +14,7 @@ from typing import Any, Final
 import pandas as pd
 from prefect import task
 
-from bids_core.artifacts import Handle
+from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
 from bids_core.report import build_report
 from tasks.analysis import PAGE, TABLES
@@ -33,7 +33,7 @@ MANIFEST: Final = "manifest.json"
 def gather_run(config: RunConfig, result: RunResult) -> RunResult:
     """Write the run folder."""
     started = time.perf_counter()
-    result = write_run_folder(config, result)
+    result = write_run_folder(config, result.with_stage(artifacts=tuple(referred())))
     if result.selections and result.folder is not None:
         publish(config, result.selections, result.folder)
     current().end("report", seconds=time.perf_counter() - started, cached=False)
@@ -88,6 +88,7 @@ def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
             name: {key: record[key] for key in ("stage", "fingerprint", "seconds", "created")}
             for name, record in records.items()
         },
+        "artifacts": list(result.artifacts),
         "timings": stage_timings(records, since=result.started),
         "versions": next(iter(records.values()))["versions"] if records else {},
     }

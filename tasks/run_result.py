@@ -39,6 +39,8 @@ class RunResult(BaseModel):
     """Evaluations by method; `zero_shot` is the base model."""
     folder: Path | None = None
     """The run folder."""
+    artifacts: tuple[str, ...] = ()
+    """Keys of every artifact that the run refers to, those within others included."""
 
     def with_stage(self, **handles: Any) -> RunResult:
         """Return a copy that knows more handles."""

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
+from bids_core.config.effects import sliced
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
 from tasks.attribution import MATRIX
-from tasks.identity import selection_seed
+from tasks.identity import selection_config
 from tasks.prepare import load_prepared
-from tasks.representations import Representations, signal_identity, signals
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.representations import Representations, signal_identity, signal_keys, signals
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
@@ -30,14 +31,42 @@ VERSION: Final = 1
 SELECTION: Final = "selection.parquet"
 
 
-@stage_task("selection", task_run_name="selection {method}")
-def run_selection(
+def identify(
     config: RunConfig,
     data: Handle,
     matrix: Handle,
     method: SelectionMethod,
     representations: Mapping[str, Representations] | None = None,
-) -> Handle:
+) -> Identity:
+    """Return what the picks of a method are made from."""
+    config = selection_config(config, method)
+    values = sliced(config, "selection")
+    if not METHODS[method].seeded:
+        del values["seed"]
+    return Identity(
+        "selection",
+        VERSION,
+        config=values,
+        inputs={
+            "attribution": matrix.fingerprint,
+            "sources": data.summary()["digests"]["sources"],
+            **signal_identity(method, data, representations or {}),
+        },
+        seed=config.seed,
+        uses=(data.key, matrix.key, *signal_keys(method, representations or {})),
+    )
+
+
+def compute(
+    config: RunConfig,
+    data: Handle,
+    matrix: Handle,
+    method: SelectionMethod,
+    representations: Mapping[str, Representations] | None = None,
+    *,
+    draft: Draft,
+    progress: Progress,
+) -> None:
     """Select the budget's worth of rows with one method.
 
     Args:
@@ -46,61 +75,52 @@ def run_selection(
         matrix: the attribution matrix.
         method: the method.
         representations: by pooling, for the methods that need them (`tasks.representations`).
+        draft: gets the picks.
+        progress: hears of them.
     """
+    config = selection_config(config, method)
+    attribution = open_attribution(matrix.path() / MATRIX)
+    prepared = load_prepared(data)
     section = config.selection
-    stage = Stage(
-        "selection",
-        VERSION,
-        config={
-            "method": method,
-            "budget": section.budget,
-            "normalization": section.normalization,
-            "seed": selection_seed(config) if METHODS[method].seeded else None,
-        },
-        inputs={
-            "attribution": matrix.fingerprint,
-            "sources": data.summary()["digests"]["sources"],
-            **signal_identity(method, data, representations or {}),
-        },
-        seed=selection_seed(config),
-    )
-
-    def compute(draft: Draft, progress: Progress) -> None:
-        attribution = open_attribution(matrix.path() / MATRIX)
-        prepared = load_prepared(data)
-        frame = prepared.train.frame.set_index("row_id")
-        sources = frame.loc[list(attribution.row_ids), "source"].tolist()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ColumnWarning)
-            selection = select(
-                attribution.matrix,
-                section.budget,
-                method=method,
-                normalization=section.normalization,
-                tasks=attribution.tasks,
-                subtasks=attribution.subtasks,
-                sources=sources,
-                row_ids=attribution.row_ids,
-                validation_ids=attribution.validation_ids,
-                seed=selection_seed(config),
-                **signals(method, prepared, representations or {}, attribution.row_ids),
-            )
-        draft.summary["warnings"] = [str(warning.message) for warning in caught]
-        for message in draft.summary["warnings"]:
-            logger.warning("%s", message)
-        picks = selection.to_frame(
-            row_ids=attribution.row_ids,
-            sources=sources,
-            validation_ids=attribution.validation_ids,
+    frame = prepared.train.frame.set_index("row_id")
+    sources = frame.loc[list(attribution.row_ids), "source"].tolist()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ColumnWarning)
+        selection = select(
+            attribution.matrix,
+            section.budget,
+            method=method,
+            normalization=section.normalization,
             tasks=attribution.tasks,
+            subtasks=attribution.subtasks,
+            sources=sources,
+            row_ids=attribution.row_ids,
+            validation_ids=attribution.validation_ids,
+            seed=config.seed,
+            **signals(method, prepared, representations or {}, attribution.row_ids),
         )
-        picks.to_parquet(draft.path / SELECTION, index=False)
-        draft.summary |= {"method": method, "n_selected": len(picks), "n_pool": len(sources)}
-        draft.summary["per_source"] = json.loads(picks["source"].value_counts().to_json())
-        progress(len(picks), len(picks))
+    draft.summary["warnings"] = [str(warning.message) for warning in caught]
+    for message in draft.summary["warnings"]:
+        logger.warning("%s", message)
+    picks = selection.to_frame(
+        row_ids=attribution.row_ids,
+        sources=sources,
+        validation_ids=attribution.validation_ids,
+        tasks=attribution.tasks,
+    )
+    picks.to_parquet(draft.path / SELECTION, index=False)
+    draft.summary |= {"method": method, "n_selected": len(picks), "n_pool": len(sources)}
+    draft.summary["per_source"] = json.loads(picks["source"].value_counts().to_json())
+    progress(len(picks), len(picks))
 
-    label = f"selection {method}"
-    return run_stage(ArtifactStore(config.store), stage, compute, label=label)
+
+run_selection = stage_task(
+    "selection",
+    identify,
+    compute,
+    label="selection {method}",
+    task_run_name="selection {method}",
+)
 
 
 def read_selection(handle: Handle) -> pd.DataFrame:

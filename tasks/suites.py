@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from bids_core.artifacts import Identity
 from bids_core.config import EvaluationConfig
 from bids_core.evaluation.scores import Evaluation
 from bids_core.evaluation.suites.tasks import SUITES, chosen_tasks
+from tasks.identity import model_identity, tokenizer_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from bids_core.artifacts import ArtifactStore
+    from bids_core.artifacts import Draft, Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
     from bids_core.evaluation.suites.loading import LoadedTask
 
-VERSION: Final = 1
+VERSION: Final = 2
 STAGE: Final = "suite"
 _FILES: Final = ("scores.parquet", "samples.parquet")
 
@@ -67,17 +67,22 @@ def _load(settings_json: str, names: tuple[str, ...], validation: _ById) -> dict
     return {name: load_suite_task(known[name], settings, texts) for name in names}
 
 
-def suite_identity(config: RunConfig, loaded: Mapping[str, LoadedTask]) -> dict[str, Any]:
-    """Return what identifies the suites' scores, besides the model; nothing without suites."""
-    if not loaded:
-        return {}
-    settings = config.evaluation
-    return {
-        "suites": {name: task.digest for name, task in loaded.items()},
-        "chat": settings.chat_prompts,
-        "backend": settings.backend,
-        "model_args": settings.model_args,
-    }
+def identify_part(config: RunConfig, tuned: Handle | None, loaded: LoadedTask) -> Identity:
+    """Return what the scores of one task of a suite are made from.
+
+    Args:
+        config: the run, with the model that is evaluated (`training_config`).
+        tuned: the fine-tuned model; None: the base model.
+        loaded: the task.
+    """
+    return Identity(
+        STAGE,
+        VERSION,
+        config=model_identity(config, STAGE)
+        | {"task": loaded.suite_task.name, "tokenizer": tokenizer_digest(config)},
+        inputs={"finetune": tuned.fingerprint if tuned else None, "suite_task": loaded.digest},
+        uses=(tuned.key,) if tuned else (),
+    )
 
 
 def suite_members(config: RunConfig) -> dict[str, list[str]]:
@@ -85,27 +90,12 @@ def suite_members(config: RunConfig) -> dict[str, list[str]]:
     return {suite: [task.name for task in SUITES[suite]] for suite in config.evaluation.suites}
 
 
-def cached_part(
-    store: ArtifactStore,
-    fingerprint: str,
-    *,
-    config: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    compute: Callable[[], Evaluation],
-) -> tuple[Evaluation, float]:
-    """Return one task's scores of one model, from the store if it has them.
+def write_part(result: Evaluation, draft: Draft) -> None:
+    """Write one task's scores and samples."""
+    for name, frame in zip(_FILES, (result.scores, result.samples), strict=True):
+        frame.to_parquet(draft.path / name, index=False)
 
-    A suite takes hours on a large model; what is killed half-way goes on with the next task.
 
-    Returns:
-        The scores, and the seconds that they took earlier: 0 if they were computed now.
-    """
-    found = store.find(STAGE, fingerprint)
-    if found is not None:
-        tables = (pd.read_parquet(found.path() / name) for name in _FILES)
-        return Evaluation(*tables), float(found.record()["seconds"])
-    with store.create(STAGE, fingerprint, version=VERSION, config=config, inputs=inputs) as draft:
-        result = compute()
-        for name, frame in zip(_FILES, (result.scores, result.samples), strict=True):
-            frame.to_parquet(draft.path / name, index=False)
-    return result, 0.0
+def read_part(handle: Handle) -> Evaluation:
+    """Return one task's scores and samples."""
+    return Evaluation(*(pd.read_parquet(handle.path() / name) for name in _FILES))

@@ -6,38 +6,46 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts import ArtifactStore, Draft, Handle
+from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.models.load import add_lora, load_base, load_tokenizer
 from bids_core.training.launch import warmup_in_processes
 from bids_core.training.warmup import warmup
-from tasks.identity import warmup_identity
+from tasks.identity import model_identity
 from tasks.prepare import load_prepared
-from tasks.runtime.stage import Stage, run_stage, stage_task
+from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     from bids_core.progress import Progress
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
-@stage_task("warmup")
-def run_warmup(config: RunConfig, data: Handle) -> Handle:
-    """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
-    stage = Stage(
+def identify(config: RunConfig, data: Handle) -> Identity:
+    """Return what a warmup is made from: the pool's tokens, the model, the training's settings."""
+    return Identity(
         "warmup",
         VERSION,
-        config=warmup_identity(config),
+        config=model_identity(config, "warmup"),
         inputs={"train": data.summary()["digests"]["train"]},
         seed=config.seed,
+        uses=(data.key,),
     )
 
-    def compute(draft: Draft, progress: Progress) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            train = _train_together if config.execution.processes > 1 else _train
-            draft.summary |= train(config, data, draft.path, Path(scratch), progress)
 
-    return run_stage(ArtifactStore(config.store), stage, compute, label="warmup")
+def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress) -> None:
+    """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
+    with tempfile.TemporaryDirectory() as scratch:
+        train = _train_together if config.execution.processes > 1 else _train
+        draft.summary |= train(config, data, draft.path, Path(scratch), progress)
+
+
+def n_checkpoints(warm: Handle) -> int:
+    """Return how many checkpoints a warmup left."""
+    return len(warm.summary()["checkpoint_weights"])
+
+
+run_warmup = stage_task("warmup", identify, compute)
 
 
 def _train(

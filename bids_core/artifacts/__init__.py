@@ -1,19 +1,18 @@
 """The artifact store: results named by what made them, there whole or not at all.
 
 Read in this order: `identity` (the name of a result), `files` (checksums, moving into place),
-`locks` (who computes), `provenance` (what a record says), `store`.
+`holders` and `locks` (who computes), `drafts` (results in the making), `provenance` (what a record
+says), `store`, `ledger` (which runs refer to what) and `collection` (cleaning).
 """
 
+from bids_core.artifacts.collection import Survey, collect, survey
+from bids_core.artifacts.drafts import Draft
 from bids_core.artifacts.files import RECORD, file_digest
-from bids_core.artifacts.identity import fingerprint
-from bids_core.artifacts.store import ArtifactStore, Draft, Handle, cache_root
+from bids_core.artifacts.identity import Identity, fingerprint
+from bids_core.artifacts.ledger import refer, referred
+from bids_core.artifacts.store import ArtifactStore, Handle, Obtained, cache_root
 
 __all__ = [
-    "RECORD",
-    "ArtifactStore",
-    "Draft",
-    "Handle",
-    "cache_root",
-    "file_digest",
-    "fingerprint",
-]
+    "RECORD", "ArtifactStore", "Draft", "Handle", "Identity", "Obtained", "Survey", "cache_root",
+    "collect", "file_digest", "fingerprint", "refer", "referred", "survey",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Turns: who computes an artifact when several processes need it at the same time.
+"""Locks: who computes an artifact when several processes need it at the same time.
 
 A lock is a small file in the store, `.locks/<stage>-<fingerprint>/<generation>`, made by an
 exclusive create (`O_EXCL` in a folder, `If-None-Match: *` on S3). Its holder rewrites it every few
@@ -13,18 +13,16 @@ is lost, or a file system that can not create exclusively, costs a second comput
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import socket
 import threading
 import time
+import uuid
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import psutil
+from bids_core.artifacts.holders import holder_content, holder_name, lives_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +51,9 @@ class LockFiles(Protocol):
 
     def write(self, path: str, data: bytes) -> None:
         """Overwrite a file."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file so that a reader sees the old bytes or the new ones, never half of them."""
 
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
@@ -91,6 +92,13 @@ class LocalFiles:
     def write(self, path: str, data: bytes) -> None:
         """Overwrite a file."""
         Path(path).write_bytes(data)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whole."""
+        aside = Path(path).with_name(f".{uuid.uuid4().hex}")
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_bytes(data)
+        aside.replace(path)
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folder that held it if it is empty then."""
@@ -136,6 +144,10 @@ class RemoteFiles:
         """Overwrite a file."""
         self._fs.pipe_file(path, data)
 
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whole, as one request is."""
+        self.write(path, data)
+
     def remove(self, path: str) -> None:
         """Remove a file if it is there."""
         try:
@@ -175,6 +187,11 @@ class ArtifactLock:
         self._beat_seconds = beat_seconds
         self._expiry_seconds = expiry_seconds
 
+    def holder(self) -> bytes | None:
+        """Return what names the newest generation's holder; None: free."""
+        names = self._files.names(self._folder)
+        return self._files.read(f"{self._folder}/{names[-1]}") if names else None
+
     def sign_of_life(self) -> bytes | None:
         """Return the newest generation's bytes: they change while its holder lives; None: free."""
         names = self._files.names(self._folder)
@@ -212,17 +229,17 @@ class ArtifactLock:
                 if sign != seen:
                     seen, since = sign, time.monotonic()
                 silent = time.monotonic() - since
-                if not _died_here(content) and silent < self._expiry_seconds:
+                if lives_here(content) is not False and silent < self._expiry_seconds:
                     if not told:
                         logger.info("%s is being computed by %s; waiting", self._folder.rsplit(
-                            "/", 1)[-1], _holder(content))  # fmt: skip
+                            "/", 1)[-1], holder_name(content))  # fmt: skip
                         told = True
                     time.sleep(min(_POLL_SECONDS, self._beat_seconds))
                     continue
                 logger.warning("%s: its holder %s is lost; taking over", self._folder.rsplit(
-                    "/", 1)[-1], _holder(content))  # fmt: skip
+                    "/", 1)[-1], holder_name(content))  # fmt: skip
             name = f"{int(names[-1]) + 1 if names else 0:08d}"
-            if self._files.create(f"{self._folder}/{name}", _content(0)):
+            if self._files.create(f"{self._folder}/{name}", holder_content(0)):
                 return name, told or bool(names)
 
     def _beat(self, name: str, stop: threading.Event) -> None:
@@ -230,44 +247,6 @@ class ArtifactLock:
         while not stop.wait(self._beat_seconds):
             count += 1
             try:
-                self._files.write(f"{self._folder}/{name}", _content(count))
+                self._files.write(f"{self._folder}/{name}", holder_content(count))
             except OSError as error:
                 logger.warning("sign of life for %s not written: %s", self._folder, error)
-
-
-def _content(count: int) -> bytes:
-    started = psutil.Process().create_time()
-    holder = {"node": _node(), "pid": os.getpid(), "started": started, "beat": count}
-    return json.dumps(holder).encode()
-
-
-def _died_here(content: bytes) -> bool:
-    """Tell whether the holder was a process of this machine that is no more."""
-    try:
-        holder = json.loads(content)
-        node, pid, started = holder["node"], int(holder["pid"]), float(holder["started"])
-    except (ValueError, KeyError, TypeError):
-        return False  # caught in the middle of a write; time will tell
-    if node != _node():
-        return False
-    try:
-        process = psutil.Process(pid)
-        return bool(process.create_time() != started or process.status() == "zombie")
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _holder(content: bytes) -> str:
-    try:
-        holder = json.loads(content)
-        return f"process {holder['pid']} on {str(holder['node']).split('/')[0]}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
-
-
-@lru_cache(maxsize=1)
-def _node() -> str:
-    """Return what tells one space of process numbers from another: host and container."""
-    namespace = Path("/proc/self/ns/pid")
-    inside = os.readlink(namespace) if namespace.exists() else ""
-    return f"{socket.gethostname()}/{inside}"

@@ -21,12 +21,15 @@ import shutil
 import time
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
 from pydantic import BaseModel, ConfigDict
 
+from bids_core.artifacts.collection import wait_until_spared
+from bids_core.artifacts.drafts import Draft, Drafts
 from bids_core.artifacts.files import (
     RECORD,
     describe,
@@ -35,16 +38,28 @@ from bids_core.artifacts.files import (
     is_full,
 )
 from bids_core.artifacts.files import move_whole as _move_whole
-from bids_core.artifacts.locks import FOLDER, ArtifactLock, lock_files
+from bids_core.artifacts.holders import lives_here
+from bids_core.artifacts.ledger import Ledger, Recorder, recording, refer
+from bids_core.artifacts.locks import (
+    EXPIRY_SECONDS,
+    FOLDER,
+    ArtifactLock,
+    LocalFiles,
+    RemoteFiles,
+    lock_files,
+)
 from bids_core.artifacts.provenance import git_revision, machine, versions
 from bids_core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bids_core.artifacts.identity import Identity
+    from bids_core.artifacts.locks import LockFiles
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ArtifactStore", "Draft", "Handle", "cache_root"]
+__all__ = ["ArtifactStore", "Handle", "Obtained", "cache_root"]
 
 
 class Handle(BaseModel):
@@ -81,14 +96,17 @@ class Handle(BaseModel):
         return dict(self.record()["summary"])
 
 
-class Draft:
-    """An artifact in the making: a local folder to fill, and a summary to leave."""
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """What `ArtifactStore.get_or_compute` found or made.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        """Folder to write into."""
-        self.summary: dict[str, Any] = {}
-        """Small facts for people; may be set until the artifact is published."""
+    Args:
+        handle: the artifact.
+        computed: whether it was computed, rather than found.
+    """
+
+    handle: Handle
+    computed: bool
 
 
 class ArtifactStore:
@@ -99,6 +117,44 @@ class ArtifactStore:
         self._local = "file" in _protocols(self._fs)
         self.url = str(Path(root).resolve()) if self._local else url
         self.root = self.url if self._local else root.rstrip("/")
+
+    def get_or_compute(self, identity: Identity, compute: Callable[[Draft], None]) -> Obtained:
+        """Return an artifact, computing it only if the store does not hold it whole.
+
+        Of several processes that need it at the same time, on whatever machines, one computes it.
+
+        Args:
+            identity: what it is made from.
+            compute: fills the draft that it gets.
+        """
+        found = self.get(identity)
+        if found is not None:
+            return Obtained(found, computed=False)
+        handle = self.handle(identity.stage, identity.fingerprint)
+        with self.exclusive(handle) as waited:
+            if waited and self.find(identity.stage, identity.fingerprint) is not None:
+                return Obtained(handle, computed=False)
+            with self.create(
+                identity.stage,
+                identity.fingerprint,
+                version=identity.version,
+                config=identity.config,
+                inputs=identity.inputs,
+                seed=identity.seed,
+                uses=identity.uses,
+            ) as draft:
+                compute(draft)
+        return Obtained(handle, computed=True)
+
+    def get(self, identity: Identity) -> Handle | None:
+        """Return an artifact if it is there and whole; None if it must be computed.
+
+        Either way the run that is being recorded (`recording`) refers to it from now on.
+        """
+        keys = (identity.key, *identity.uses)
+        refer(self.url, keys)
+        wait_until_spared(self.files(), self.root, keys)
+        return self.find(identity.stage, identity.fingerprint)
 
     def handle(self, stage: str, fingerprint: str) -> Handle:
         """Return a handle, whether the artifact exists or not."""
@@ -168,6 +224,10 @@ class ArtifactStore:
         lock = self._lock(handle)
         return None if lock is None else lock.sign_of_life()
 
+    def exists(self) -> bool:
+        """Tell whether anything was ever stored there."""
+        return bool(self._fs.exists(self.root))
+
     def require_access(self) -> None:
         """Write and remove a small file.
 
@@ -195,6 +255,7 @@ class ArtifactStore:
         config: Mapping[str, Any],
         inputs: Mapping[str, Any],
         seed: int | None = None,
+        uses: tuple[str, ...] = (),
     ) -> Iterator[Draft]:
         """Make an artifact: yields a draft to fill, publishes it whole when the block ends.
 
@@ -202,9 +263,8 @@ class ArtifactStore:
         artifact meanwhile, that one is kept.
         """
         handle = self.handle(stage, fingerprint)
-        draft = Draft(self._scratch() / f"{stage}-{fingerprint}-{uuid.uuid4().hex}")
         started = time.time()
-        try:
+        with self.drafts().artifact(stage, fingerprint) as draft:
             with self._saying_full(handle):
                 draft.path.mkdir(parents=True)
                 yield draft
@@ -215,6 +275,7 @@ class ArtifactStore:
                 "config": dict(config),
                 "inputs": dict(inputs),
                 "seed": seed,
+                "uses": sorted(uses),
                 "summary": draft.summary,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
                 "seconds": round(time.time() - started, 3),
@@ -227,18 +288,7 @@ class ArtifactStore:
                 text = json.dumps(record, indent=1, allow_nan=False)
                 (draft.path / RECORD).write_text(text, encoding="utf-8")
                 self._publish(draft.path, handle)
-        finally:
-            shutil.rmtree(draft.path, ignore_errors=True)
-
-    def scratch(self, handle: Handle) -> Path:
-        """Return a local folder that outlives a killed computation of an artifact, to go on from.
-
-        Who computes the artifact removes it at the end; `remove_leftovers` does too.
-        """
-        base = Path(self.root) if self._local else _cache_folder()
-        folder = base / ".tmp" / f"{handle.stage}-{handle.fingerprint}-resume"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+            self.drafts().forget(stage, fingerprint)
 
     def ls(self) -> list[Handle]:
         """Return a handle of every artifact in the store, damaged ones included."""
@@ -262,17 +312,64 @@ class ArtifactStore:
             self._fs.rm(f"{self.root}/{handle.key}", recursive=True)
         shutil.rmtree(self._local_place(handle), ignore_errors=True)
 
-    def remove_leftovers(self) -> int:
-        """Delete what killed runs left half-written; returns how many."""
-        base = self._scratch()
-        left = list(base.iterdir()) if base.exists() else []
-        for folder in left:
-            shutil.rmtree(folder)
-        return len(left)
+    def ledger(self) -> Ledger:
+        """Return the runs that refer to artifacts of this store."""
+        return Ledger(self.files(), self.root)
 
-    def _scratch(self) -> Path:
+    @contextmanager
+    def recording(self, name: str, *, kind: str, folder: Path) -> Iterator[Recorder]:
+        """Write down which artifacts a run refers to within the block (see `ledger`).
+
+        Args:
+            name: of the run.
+            kind: run or comparison.
+            folder: of the run; it is made, and as long as it exists the run's artifacts are kept.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with recording(
+            self.ledger(), url=self.url, name=name, kind=kind, folder=folder
+        ) as recorder:
+            yield recorder
+
+    def files(self) -> LockFiles:
+        """Return the small files of the store: locks and ledger."""
+        return LocalFiles() if self._local else RemoteFiles(self._fs)
+
+    def drafts(self) -> Drafts:
         """Return the local folder in which artifacts are made."""
-        return (Path(self.root) if self._local else _cache_folder()) / ".tmp"
+        return Drafts((Path(self.root) if self._local else _cache_folder()) / ".tmp")
+
+    def uses(self, handle: Handle) -> list[str]:
+        """Return the keys of the artifacts that one was made from; none if its record is gone."""
+        content = self.files().read(f"{self.root}/{handle.key}/{RECORD}")
+        try:
+            return list(json.loads(content or b"{}").get("uses", []))
+        except ValueError:
+            return []  # damaged: it is computed again, from inputs that are looked up anew
+
+    def in_the_making(self) -> set[str]:
+        """Return the keys of the artifacts that a process is computing now.
+
+        A holder on another machine shows that it lives by changing its lock; where there are such
+        locks, this takes as long as a lock takes to expire.
+        """
+        locks = f"{self.root}/{FOLDER}"
+        signs = {name: self._lock_named(name) for name in self.files().names(locks)}
+        held = {name: lock for name, lock in signs.items() if lock.holder() is not None}
+        here = {name: lives_here(lock.holder() or b"") for name, lock in held.items()}
+        elsewhere = {
+            name: held[name].sign_of_life() for name, alive in here.items() if alive is None
+        }
+        alive = {name for name, alive in here.items() if alive}
+        until = time.monotonic() + EXPIRY_SECONDS
+        while elsewhere and time.monotonic() < until:
+            time.sleep(1.0)
+            beating = {
+                name for name, sign in elsewhere.items() if held[name].sign_of_life() != sign
+            }
+            alive |= beating
+            elsewhere = {name: sign for name, sign in elsewhere.items() if name not in beating}
+        return {"/".join(name.rsplit("-", 1)) for name in alive}
 
     @contextmanager
     def _saying_full(self, handle: Handle) -> Iterator[None]:
@@ -283,8 +380,8 @@ class ArtifactStore:
             if isinstance(error, ArtifactError) or not is_full(error):
                 raise
             msg = (
-                f"the disk is full: {handle.key} could not be written to {self._scratch().parent}; "
-                "free some space and run again"
+                f"the disk is full: {handle.key} could not be written to "
+                f"{self.drafts().folder.parent}; free some space and run again"
             )
             raise ArtifactError(msg) from error
 
@@ -292,8 +389,10 @@ class ArtifactStore:
         files = lock_files(self._fs, local=self._local)
         if files is None:
             return None
-        name = f"{handle.stage}-{handle.fingerprint}"
-        return ArtifactLock(files, f"{self.root}/{FOLDER}/{name}")
+        return ArtifactLock(files, f"{self.root}/{FOLDER}/{handle.stage}-{handle.fingerprint}")
+
+    def _lock_named(self, name: str) -> ArtifactLock:
+        return ArtifactLock(self.files(), f"{self.root}/{FOLDER}/{name}")
 
     def _local_place(self, handle: Handle) -> Path:
         if self._local:
@@ -335,18 +434,16 @@ class ArtifactStore:
         source = f"{self.root}/{handle.key}"
         if not self._fs.exists(f"{source}/{RECORD}"):
             return
-        aside = _cache_folder() / ".tmp" / f"get-{uuid.uuid4().hex}"
-        aside.mkdir(parents=True)
-        try:
-            record = json.loads(self._fs.cat_file(f"{source}/{RECORD}"))
-            for name in (*record["files"], RECORD):
-                (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(f"{source}/{name}", str(aside / name))
-            _move_whole(aside, place)
-        except FileNotFoundError:
-            return  # a damaged remote artifact: the caller sees no record
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with self.drafts().make(f"get-{uuid.uuid4().hex}") as aside:
+            aside.mkdir()
+            try:
+                record = json.loads(self._fs.cat_file(f"{source}/{RECORD}"))
+                for name in (*record["files"], RECORD):
+                    (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                    self._fs.get_file(f"{source}/{name}", str(aside / name))
+                _move_whole(aside, place)
+            except FileNotFoundError:
+                return  # a damaged remote artifact: the caller sees no record
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from bids_core.config.effects import Changes, Effect, Resolved
 from bids_core.config.section import Name, PositiveInt, Section
 
 
 class SourceConfig(Section):
     """One place that rows are read from."""
 
-    path: str
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("prepare"),)
+
+    path: Annotated[str, Resolved("prepare", by="the digest of its files")]
     """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is taken from
     the environment. A relative path starts at the config file, or, in a run from a server's form,
     at the worker's folder."""
-    name: Name | None = None
+    name: Annotated[Name | None, Resolved("prepare", by="the name that the source gets")] = None
     """Name of the source, unique within pool, validation or test; default: the task's name, else
     the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
     format: Literal[
@@ -55,27 +58,29 @@ class TestTask(SourceConfig):
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
-    task: Name
+    task: Annotated[Name, Changes("prepare", "evaluation")]
     """Name of the task."""
-    capability: Name
+    capability: Annotated[Name, Changes("prepare", "evaluation")]
     """Capability that the task belongs to."""
-    metric: Literal[
-        "exact_match", "multiple_choice", "generation", "code", "ifeval", "answer_loss"
+    metric: Annotated[
+        Literal["exact_match", "multiple_choice", "generation", "code", "ifeval", "answer_loss"],
+        Changes("evaluation"),
+        Resolved("prepare", by="whether rows need choices"),
     ] = "exact_match"
     """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices;
     `generation`: generate and let `scorer` judge; `code`: generate and run the row's tests
     (`evaluation.run_generated_code`); `ifeval`: generate and check the row's instructions;
     `answer_loss`: only the loss of the reference answer, where answers can not be compared."""
-    answer_pattern: str | None = None
+    answer_pattern: Annotated[str | None, Changes("evaluation")] = None
     """Regular expression whose last match (group 1, if there is one) is the answer, in the
     reference and in the generation."""
-    scorer: str | None = None
+    scorer: Annotated[str | None, Resolved("evaluation", by="the digest of its code")] = None
     """Function that judges a generation: `package.module:function`, or `scorers.py:function` with
     a path relative to the config file. It gets the generation and the row's fields (a dict) and
     returns a number from 0 to 1."""
-    stop: tuple[str, ...] = ()
+    stop: Annotated[tuple[str, ...], Changes("evaluation")] = ()
     """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
-    max_new_tokens: PositiveInt = 32
+    max_new_tokens: Annotated[PositiveInt, Changes("evaluation")] = 32
     """Longest generation, in tokens."""
 
     @model_validator(mode="after")
@@ -94,6 +99,8 @@ class TestTask(SourceConfig):
 
 class DataConfig(Section):
     """How rows become tokens, and what is done about overlap."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("prepare"),)
 
     max_length: PositiveInt = 2048
     """Longest example, in tokens; longer ones are truncated on the right."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, field_validator
 
+from bids_core.config.effects import Changes, Effect, NoEffect, Resolved
 from bids_core.config.section import PositiveInt, Seconds, Section
 
 _MODEL_SECTION: Final = {
@@ -17,24 +18,34 @@ _MODEL_SECTION: Final = {
 class EvaluationConfig(Section):
     """Held-out evaluation through lm-eval."""
 
-    tokens_per_batch: PositiveInt = 4096
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("suite"),)
+
+    tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 4096
     """Padded tokens in one evaluation batch."""
-    zero_shot: bool = True
+    zero_shot: Annotated[bool, NoEffect("which models are evaluated, not how")] = True
     """Evaluate the base model without training too."""
-    run_generated_code: bool = False
+    run_generated_code: Annotated[bool, NoEffect("without it, tasks that need it are refused")] = (
+        False
+    )
     """Run code that the models write (metric `code`, HumanEval, MBPP), in a sandbox: no network, no
     files, limits on time and memory. Coding tasks are refused without it."""
-    code_seconds: Seconds = 10.0
+    code_seconds: Annotated[Seconds, Changes("evaluation", "suite")] = 10.0
     """Longest time that one generated program runs."""
-    suites: tuple[Literal["bids7", "less3"], ...] = ()
+    suites: Annotated[
+        tuple[Literal["bids7", "less3"], ...], Resolved("suite", by="the digest of each task")
+    ] = ()
     """Standard benchmarks by name, as lm-eval defines them. bids7: HumanEval, MBPP, BBH, MMLU,
     GSM-Plus, MATH, IFEval; less3: MMLU 5-shot, TyDiQA 1-shot, BBH 3-shot."""
-    suite_tasks: tuple[str, ...] | None = None
+    suite_tasks: Annotated[
+        tuple[str, ...] | None, Resolved("suite", by="the digest of each task")
+    ] = None
     """Only these tasks of the suites (`bbh`, `mmlu`, ...); null: all of them."""
-    suite_data: str | None = None
+    suite_data: Annotated[str | None, Resolved("suite", by="the digest of each task")] = None
     """Folder with the suites' data sets, each a clone of its hub repository in a folder of the same
     name (`cais/mmlu`, `google/IFEval`); what it lacks comes from the hub or its cache."""
-    suite_limit: PositiveInt | None = None
+    suite_limit: Annotated[PositiveInt | None, Resolved("suite", by="the digest of each task")] = (
+        None
+    )
     """At most this many test rows of each lm-eval task (MMLU has 57 of them); null: all rows."""
     chat_prompts: bool = True
     """Put the suites' prompts into the chat template, few-shot examples as turns."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from bids_core.config.effects import Changes, Effect, NoEffect
 from bids_core.config.section import PositiveInt, Seconds, Section
 
 
 class StageTimeouts(Section):
     """Longest time of each stage, in seconds; null: no limit. A stage that takes longer fails."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (NoEffect("when a stage is given up"),)
 
     prepare: Seconds | None = None
     """Reading and tokenizing."""
@@ -29,7 +32,9 @@ class StageTimeouts(Section):
 
 
 class ExecutionConfig(Section):
-    """Where the work is done and when it is given up; nothing here can change a result."""
+    """Where the work is done and when it is given up."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (NoEffect("where the work is done, not what it is"),)
 
     gradients: Literal["inline", "deployment"] = "inline"
     """Gradient shards: computed by this run itself, or handed to the workers of a deployment."""
@@ -51,10 +56,14 @@ class ExecutionConfig(Section):
     """Seconds between looks at the flow runs of the workers."""
     lost_after: Seconds = 120.0
     """A worker that gives no sign of life for this long is lost: its work is handed out again."""
-    processes: PositiveInt = 1
+    processes: Annotated[PositiveInt, Changes("warmup", "finetune")] = 1
     """Processes that the warmup and each fine-tuning train in, on the machine that runs them, one a
-    GPU."""
-    sharding: Literal["none", "fsdp"] = "none"
+    GPU. Several processes share out each step's rows, and some rows are seen twice in an epoch
+    where these do not divide evenly; so their number is part of what a training is known by."""
+    sharding: Annotated[
+        Literal["none", "fsdp"],
+        Changes("warmup", "finetune", when=lambda execution: execution.processes > 1),
+    ] = "none"
     """With several processes: each holds the model, or it is sharded over them (FSDP)."""
     timeouts: StageTimeouts = StageTimeouts()
     """Longest time of each stage."""
@@ -65,6 +74,8 @@ class ExecutionConfig(Section):
 
 class OutputConfig(Section):
     """Where the selected data goes besides the run folder."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (NoEffect("where copies go"),)
 
     push_to_hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
     """Data set on the Hugging Face hub (`org/name`) that gets the main method's picks and their

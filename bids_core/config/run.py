@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
+from bids_core.config.effects import Changes, NoEffect
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig
 from bids_core.config.gradients import GradientConfig
@@ -22,7 +24,7 @@ class RunConfig(Section):
     Fields are in the order of the Prefect UI's form: what has to be filled in comes first.
     """
 
-    name: Name = "run"
+    name: Annotated[Name, NoEffect("a label")] = "run"
     """Name of the run; its folder is `<output_dir>/<name>`."""
     model: ModelConfig
     """Base model."""
@@ -34,11 +36,11 @@ class RunConfig(Section):
     """Held-out test rows for the evaluation."""
     selection: SelectionConfig = SelectionConfig()
     """Which rows to keep."""
-    output_dir: Path = Path("runs")
+    output_dir: Annotated[Path, NoEffect("a place")] = Path("runs")
     """Where run folders go."""
-    store: str = ".bids"
+    store: Annotated[str, NoEffect("a place")] = ".bids"
     """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
-    seed: int = 0
+    seed: Annotated[int, Changes("warmup", "curvature", "gradients", "selection", "finetune")] = 0
     """Seed of sampling, initialisation, dropout, projection and random selection."""
     data: DataConfig = DataConfig()
     """Tokenization, rejects and overlap."""

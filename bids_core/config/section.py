@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -12,6 +12,8 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+
+from bids_core.config.effects import Effect
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -37,6 +39,9 @@ class Section(BaseModel):
     """Base of all sections: unknown keys refused, truth values not read as 1, values frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    effects: ClassVar[tuple[Effect, ...]] = ()
+    """What those fields can change that say nothing themselves."""
 
     @field_validator("*", mode="before")
     @classmethod

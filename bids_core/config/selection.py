@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
+from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
 from bids_core.config.section import Budget, Section
 
 SelectionMethod = Literal[
@@ -17,15 +18,19 @@ Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
 class SelectionConfig(Section):
     """Which rows to keep."""
 
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("selection", "analysis"),)
+
     method: SelectionMethod = "bids"
     """Selection method."""
-    compare: tuple[SelectionMethod, ...] = ("less", "random")
+    compare: Annotated[
+        tuple[SelectionMethod, ...], NoEffect("which methods select, not what each selects")
+    ] = ("less", "random")
     """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
     budget: Budget = 0.15
     """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
-    seed: int | None = None
+    seed: Annotated[int | None, InPlaceOf("seed", "selection")] = None
     """Seed of the methods that draw at random; null: the run's."""
 
     @property
@@ -36,6 +41,8 @@ class SelectionConfig(Section):
 
 class AnalysisConfig(Section):
     """What is looked into beside the selections."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("analysis"),)
 
     leave_out: tuple[Literal["checkpoint", "task", "instance"], ...] = (
         "checkpoint",

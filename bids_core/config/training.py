@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.section import Fraction, PositiveInt, Seconds, Section
 
@@ -31,12 +32,16 @@ class OptimizerConfig(Section):
     """Adam's epsilon."""
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
     """Gradient clipping by global norm; null switches it off."""
-    tokens_per_batch: PositiveInt = 4096
+    tokens_per_batch: Annotated[
+        PositiveInt, NoEffect("how a step is cut into forward passes, not which rows it has")
+    ] = 4096
     """Padded tokens in one forward pass (micro-batch); bounds memory."""
 
 
 class WarmupConfig(OptimizerConfig):
     """The short LoRA run whose checkpoints the gradients are taken at."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup"),)
 
     fraction: Fraction = 1.0
     """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
@@ -45,25 +50,34 @@ class WarmupConfig(OptimizerConfig):
 class FinetuneConfig(OptimizerConfig):
     """The training on the selected subset."""
 
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("finetune"),)
+
     epochs: PositiveInt = 2
     """Passes over the selected subset."""
-    enabled: bool = True
+    enabled: Annotated[bool, NoEffect("whether it is done, not how")] = True
     """Switch off to stop after the selection."""
     kind: Literal["lora", "full"] = "lora"
     """Train adapters, or all weights."""
-    model: ModelConfig | None = None
+    model: Annotated[
+        ModelConfig | None, InPlaceOf("model", "prepare", "finetune", "suite", "evaluation")
+    ] = None
     """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
     and chat template; null: the model that the gradients were taken of."""
-    lora: LoraConfig | None = None
+    lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None
     """Adapters of the fine-tuning; null: those of the warmup."""
-    seed: int | None = None
+    seed: Annotated[int | None, InPlaceOf("seed", "finetune")] = None
     """Seed of adapters, order and dropout; null: the run's."""
     packing: bool = False
     """Put several examples into one row, none of which sees another (needs attention `sdpa` or
     `eager`): less padding where lengths differ much."""
     save: Literal["adapter", "merged"] = "adapter"
     """Keep the adapter, or a whole model with the adapter merged in."""
-    report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    report_to: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
+        NoEffect("where loss curves are shown"),
+    ] = ()
     """Where loss curves go as well, through transformers' integrations."""
-    checkpoint_seconds: Seconds = 600.0
+    checkpoint_seconds: Annotated[Seconds, NoEffect("a resumed training gives the same result")] = (
+        600.0
+    )
     """A training that is killed goes on from a checkpoint at most about this old."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bids_core.artifacts import file_digest
 from bids_core.config import TestTask, ValidationTask
+from bids_core.config.effects import sliced
 from bids_core.data.hub import open_dataset, read_dataset
 from bids_core.data.locate import (
     HUB_PREFIX,
@@ -79,9 +80,7 @@ class Source:
 
         A file's place within a source of several files is part of its row ids, so it counts.
         """
-        settings = self.config.model_dump(
-            mode="json", exclude={"path", "name", "metric", "answer_pattern", "max_new_tokens"}
-        )
+        settings = sliced(self.config, "prepare")
         settings["multiple_choice"] = self.multiple_choice
         if self.dataset is None:
             content = [[file.label, file_digest(file.path)] for file in self.files]

@@ -24,7 +24,10 @@ logger = logging.getLogger(__name__)
 
 SPREAD: Final = "spread"
 """`model.device` of a model whose layers lie on several GPUs."""
-_MODEL_FILES: Final = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt")
+_MODEL_FILES: Final = (
+    "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt",
+    "*.py",  # what `trust_remote_code` runs
+)  # fmt: skip
 _FAST_BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # x86, x86, Arm
 
 
@@ -125,15 +128,20 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+def choose_dtype(name: str, device: torch.device | None) -> torch.dtype:
     """Return the dtype of the frozen weights: `auto` takes bfloat16 where the device is fast at it.
 
     On a CPU that means AMX or AVX-512 BF16 (x86) or the Arm BF16 extension; float32 elsewhere.
+
+    Args:
+        name: `auto`, `bfloat16`, `float16` or `float32`.
+        device: where the weights will lie; only `auto` depends on it.
     """
     import torch
 
     if name != "auto":
         return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(name, torch.float32)
+    device = device or choose_device()
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     fast = device.type == "cpu" and bool(_FAST_BF16_FLAGS & _cpu_flags())

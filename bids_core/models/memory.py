@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
+from pathlib import Path
+from typing import Final
+
+_MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -34,3 +39,23 @@ def return_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def peak_memory() -> int:
+    """Return the highest resident memory of this process in bytes, since the last reset."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAC_UNITS
+
+
+def reset_peak_memory() -> None:
+    """Start a new high-water mark (Linux); elsewhere the mark is that of the whole process."""
+    path = Path("/proc/self/clear_refs")
+    if path.exists():
+        try:
+            path.write_text("5", encoding="utf-8")
+        except PermissionError:
+            return  # a hardened container: the mark stays that of the whole process

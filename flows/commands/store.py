@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bids_core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from bids_core.artifacts import ArtifactStore, Survey
 
 store = typer.Typer(help="Look at, verify and clean the artifact store.", no_args_is_help=True)
 
 Location = Annotated[str, typer.Option("--store", help="Folder or URL of the store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
+_MIB = 2**20
+
 
 @store.command()
 def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
     """List the artifacts with size, age and what they are."""
-    from bids_core.artifacts import ArtifactStore
-
-    artifacts = ArtifactStore(store_url)
+    artifacts = _existing(store_url)
     rows: list[dict[str, Any]] = []
     for handle in artifacts.ls():
         problems = artifacts.verify(handle)
@@ -41,20 +44,18 @@ def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
     from flows.console import output_console, table
 
     shown = [
-        [r["artifact"], f"{r['bytes'] / 2**20:.1f} MiB", r["seconds"], r["created"], r["state"]]
+        [r["artifact"], f"{r['bytes'] / _MIB:.1f} MiB", r["seconds"], r["created"], r["state"]]
         for r in rows
     ]
     columns = ["artifact", "size", "seconds", "created", "state"]
     output_console().print(table(f"{artifacts.url}", columns, shown))
-    typer.echo(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 2**20:.1f} MiB")
+    typer.echo(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / _MIB:.1f} MiB")
 
 
 @store.command()
 def verify(store_url: Location = ".bids", as_json: AsJson = False) -> None:
     """Check every file of every artifact against its checksum; exit 1 if any is damaged."""
-    from bids_core.artifacts import ArtifactStore
-
-    artifacts = ArtifactStore(store_url)
+    artifacts = _existing(store_url)
     problems = {handle.key: artifacts.verify(handle) for handle in artifacts.ls()}
     damaged = {key: found for key, found in problems.items() if found}
     if as_json:
@@ -71,37 +72,76 @@ def verify(store_url: Location = ".bids", as_json: AsJson = False) -> None:
 @store.command()
 def gc(
     store_url: Location = ".bids",
-    runs: Annotated[Path, typer.Option(help="Folder of the runs whose artifacts are kept.")] = Path(
-        "runs"
-    ),
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of runs whose manifests are read as well as the store's own ledger: runs "
+            "from before the ledger, or moved here from another machine."
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a run or comparison whose artifacts need not be kept."),
+    ] = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete; without it, only list.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List (or delete) the artifacts that no run in RUNS refers to, and what killed runs left."""
+    """List (or delete) the artifacts that no run refers to, and what killed processes left.
+
+    Kept is what any run or comparison of this store refers to (as long as its folder exists), what
+    that was made from, and what is being computed; so it may run beside a pipeline.
+    """
+    from bids_core.artifacts import collect, survey
+
+    artifacts = _existing(store_url)
+    folders = runs if runs is not None else [Path("runs")] if Path("runs").is_dir() else []
+    names = frozenset(forget or ())
+    found = (collect if delete else survey)(artifacts, folders=folders, forget=names)
+    if as_json:
+        typer.echo(json.dumps(_as_json(found, deleted=delete), indent=1))
+        return
+    for line in _as_text(found, deleted=delete):
+        typer.echo(line)
+
+
+def _existing(store_url: str) -> ArtifactStore:
     from bids_core.artifacts import ArtifactStore
 
     artifacts = ArtifactStore(store_url)
-    manifests = sorted(runs.glob("*/manifest.json"))
-    if not manifests:
-        msg = f"--runs {runs}: no run there, so everything would go; give the folder of your runs"
+    if not artifacts.exists():
+        msg = f"--store {store_url}: there is no store; give the `store` of your configuration"
         raise ConfigError(msg)
-    kept: set[str] = set()
-    for path in manifests:
-        stages = json.loads(path.read_text(encoding="utf-8"))["stages"].values()
-        kept |= {f"{stage['stage']}/{stage['fingerprint']}" for stage in stages}
-    unused = [handle for handle in artifacts.ls() if handle.key not in kept]
-    freed = sum(artifacts.size(handle) for handle in unused)
-    if delete:
-        for handle in unused:
-            artifacts.remove(handle)
-        artifacts.remove_leftovers()
-    if as_json:
-        keys = [handle.key for handle in unused]
-        typer.echo(json.dumps({"unused": keys, "bytes": freed, "deleted": delete}, indent=1))
-        return
-    for handle in unused:
-        typer.echo(handle.key)
-    verb = "deleted" if delete else "would be deleted with --delete"
-    typer.echo(f"{len(unused)} artifacts, {freed / 2**20:.1f} MiB {verb}")
+    return artifacts
+
+
+def _as_json(found: Survey, *, deleted: bool) -> dict[str, Any]:
+    return {
+        "unused": [handle.key for handle in found.unused],
+        "bytes": sum(found.sizes.values()),
+        "kept": found.kept,
+        "drafts": [str(path) for path in found.drafts],
+        "runs": [entry.label for entry in found.runs],
+        "gone": [entry.label for entry in found.gone],
+        "deleted": deleted,
+    }
+
+
+def _as_text(found: Survey, *, deleted: bool) -> list[str]:
+    lines = [f"{entry.label}: keeps nothing any more ({entry.folder})" for entry in found.gone]
+    lines += [
+        f"{entry.label} ({entry.state}): keeps {len(entry.artifacts)} artifacts"
+        for entry in found.runs
+    ]
+    for handle in found.unused:
+        size = f"{found.sizes[handle.key] / _MIB:.1f} MiB"
+        lines.append(f"{handle.key}: no run refers to it, {size}")
+    lines += [f"{path.name}: left half-written by a killed process" for path in found.drafts]
+    verb = "deleted" if deleted else "would be deleted with --delete"
+    size = f"{sum(found.sizes.values()) / _MIB:.1f} MiB"
+    drafts = f" and {len(found.drafts)} half-written folders" if found.drafts else ""
+    lines.append(
+        f"{len(found.unused)} artifacts, {size},{drafts} {verb}; {len(found.kept)} are kept"
+    )
+    return lines

@@ -72,7 +72,7 @@ def test_check_prints_counts_and_json(bids, project):
         (("check", "bids.yaml", "--set", "bugdet=1"), "unknown key"),
         (("run", "bids.yaml", "--until", "dinner"), "choose one of"),
         (("report", "runs/none"), "manifest.json"),
-        (("store", "gc"), "no run there"),
+        (("store", "gc"), "there is no store"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(bids, project, arguments, words):

@@ -15,6 +15,7 @@ from bids_core.config.load import load_config
 from bids_core.errors import BidsError, ConfigError
 from flows.compare_methods import compare_methods
 from flows.select_data import select_data
+from tasks import finetune
 from tasks.cells import plan_cells
 from tasks.comparison import CellsFailedError
 from tasks.runtime.progress import reporting
@@ -94,11 +95,12 @@ def select(project, *overrides):
 def test_failed_cells_are_named_and_only_they_are_done_again(project, monkeypatch, bids):
     true_task = module.run_finetune
 
-    @stage_task("finetune", task_run_name="finetune {method}")
-    def flaky(config, data, selection, method):
+    def compute(config, data, selection, method, *, draft, progress):
         if method == "random 4 rows seed 1":
             raise BidsError("the disk went away\nand came back")
-        return true_task.fn(config, data=data, selection=selection, method=method)
+        finetune.compute(config, data, selection, method, draft=draft, progress=progress)
+
+    flaky = stage_task("finetune", true_task.identify, compute, label="finetune {method}")
 
     monkeypatch.setattr(module, "run_finetune", flaky)
     options = ("--methods", "bids,random", "--budgets", "4", "--seeds", "0,1")

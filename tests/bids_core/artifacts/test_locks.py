@@ -83,7 +83,7 @@ def test_a_silent_holder_loses_its_turn_and_does_no_harm_when_it_comes_back(lock
     name, _ = held._acquire()  # a holder that never beats: hung, or on a machine that is gone
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bids_core.artifacts.locks._died_here", lambda content: False)
+        patch.setattr("bids_core.artifacts.locks.lives_here", lambda content: None)
         with lock().held() as waited:
             assert waited
             assert time.monotonic() - started >= 0.5

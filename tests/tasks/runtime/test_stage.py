@@ -1,43 +1,64 @@
 from __future__ import annotations
 
-from bids_core.artifacts import ArtifactStore
-from tasks.runtime.stage import Stage, look, peak_memory, run_stage, stage_task
+import pytest
 
-STAGE = Stage("stage", 1, config={"a": 1}, inputs={})
+from bids_core.artifacts import ArtifactStore, Identity
+from bids_core.config import RunConfig
+from bids_core.models.memory import peak_memory
+from tasks.runtime.stage import stage_task
 
 
-def test_a_stage_is_computed_once_and_then_found(tmp_path):
-    store = ArtifactStore(str(tmp_path))
-    calls = []
+@pytest.fixture
+def config(tmp_path):
+    return RunConfig.model_validate(
+        {
+            "model": {"path": "m"},
+            "pool": [{"path": "p"}],
+            "validation": [{"path": "v", "task": "t", "capability": "c"}],
+            "store": str(tmp_path / "store"),
+        }
+    )
 
-    def compute(draft, progress):
-        calls.append(1)
-        (draft.path / "file").write_text("x")
 
-    first = run_stage(store, STAGE, compute, label="stage")
-    second = run_stage(store, STAGE, compute, label="stage")
+@pytest.fixture
+def stage():
+    """A stage that counts how often it computes."""
+
+    def identify(config: RunConfig, number: int) -> Identity:
+        return Identity("stage", 1, config={"n": number}, inputs={}, uses=("other/1",))
+
+    def compute(config, number, *, draft, progress):
+        task.calls.append(number)
+        (draft.path / "file").write_text(str(number))
+        draft.summary["n"] = number
+        progress(1, 1)
+
+    task = stage_task("stage", identify, compute, label="stage {number}")
+    task.calls = []
+    return task
+
+
+def test_a_stage_is_computed_once_and_then_found(stage, config):
+    first, second = stage.fn(config, 1), stage.fn(config, 1)
     assert (first.name, second.name) == ("Completed", "Cached")
     assert first.data == second.data
-    assert len(calls) == 1
+    assert stage.calls == [1]
+    assert first.data.summary()["n"] == 1
     assert first.data.summary()["peak_memory_bytes"] > 0
+    assert first.data.record()["uses"] == ["other/1"]
 
 
-def test_looking_tells_the_handle_and_computes_nothing(tmp_path):
-    store, calls = ArtifactStore(str(tmp_path)), []
+def test_identifying_computes_nothing_and_says_where_the_result_will_be(stage, config):
+    store, identity = ArtifactStore(config.store), stage.identify(config, 1)
+    assert store.get(identity) is None
+    assert stage.calls == []
+    handle = stage.fn(config, number=1).data
+    assert handle.key == identity.key
+    assert store.get(identity) == handle
 
-    @stage_task("stage")
-    def stage(number):
-        def compute(draft, progress):
-            calls.append(number)
-            (draft.path / "file").write_text("x")
 
-        return run_stage(store, Stage("stage", 1, {"n": number}, inputs={}), compute, label="s")
-
-    handle, found = look(stage, 1)
-    assert (found, calls) == (False, [])
-    assert stage.fn(1).data == handle
-    assert look(stage, 1) == (handle, True)
-    assert calls == [1]
+def test_another_argument_is_another_result(stage, config):
+    assert stage.fn(config, 1).data != stage.fn(config, 2).data
 
 
 def test_peak_memory_is_in_bytes():

@@ -1,0 +1,212 @@
+"""Cleaning a store: what no run refers to and nobody is making goes; everything else stays.
+
+Kept is what a run in the ledger refers to, what a manifest in given folders names, what these were
+made from (the `uses` of their records, and of those), and what a process is computing. A run may
+begin meanwhile, so the collector first writes down what it is about to delete, then looks at the
+ledger again; a run writes into the ledger first and then looks at what is about to be deleted. Of
+the two, at least one sees the other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.artifacts.holders import holder_content, lives_here
+from bids_core.artifacts.ledger import FOLDER
+from bids_core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from bids_core.artifacts.ledger import RunEntry
+    from bids_core.artifacts.locks import LockFiles
+    from bids_core.artifacts.store import ArtifactStore, Handle
+
+logger = logging.getLogger(__name__)
+
+MANIFESTS: Final = ("manifest.json", "comparison.json")
+"""Files in a run folder that name artifacts."""
+_INTENT: Final = "deleting"
+_POLL_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a store holds, and what of it is needed.
+
+    Args:
+        kept: why each artifact that stays does, by key.
+        unused: the artifacts that nothing needs.
+        sizes: their sizes in bytes, by key.
+        drafts: folders that killed processes left half-written.
+        gone: runs whose folder was deleted on this machine, or that are to be forgotten; they keep
+            nothing any more.
+        runs: the other runs that the store knows.
+    """
+
+    kept: dict[str, str]
+    unused: tuple[Handle, ...]
+    sizes: dict[str, int]
+    drafts: tuple[Path, ...]
+    gone: tuple[RunEntry, ...]
+    runs: tuple[RunEntry, ...]
+
+
+def survey(
+    store: ArtifactStore, *, folders: Sequence[Path] = (), forget: Collection[str] = ()
+) -> Survey:
+    """Find out what a store holds that nothing needs. Deletes nothing.
+
+    Args:
+        store: the store.
+        folders: folders of runs, whose manifests are read as well: runs that were made before
+            stores kept a ledger, or that were moved here from elsewhere.
+        forget: names of runs that keep nothing any more; a run that is under way is not forgotten.
+
+    Raises:
+        ArtifactError: an entry of the ledger or a manifest cannot be read.
+    """
+    handles = store.ls()
+    entries = store.ledger().entries()
+    gone = tuple(
+        entry
+        for entry in entries
+        if entry.is_gone() or (entry.name in forget and entry.state != "running")
+    )
+    runs = tuple(entry for entry in entries if entry not in gone)
+    kept: dict[str, str] = {}
+    for entry in runs:
+        for key in entry.artifacts:
+            kept.setdefault(key, f"{entry.label} ({entry.state})")
+    for path in _manifests(folders):
+        if path.parent.name in forget:
+            continue
+        for key in _named_in(path):
+            kept.setdefault(key, str(path))
+    _add_used(store, {handle.key: handle for handle in handles}, kept)
+    making = store.in_the_making()
+    for key in making:
+        kept.setdefault(key, "is being computed")
+    unused = tuple(handle for handle in handles if handle.key not in kept)
+    return Survey(
+        kept=kept,
+        unused=unused,
+        sizes={handle.key: store.size(handle) for handle in unused},
+        drafts=tuple(
+            store.drafts().left(in_the_making=making.__contains__, wanted=kept.__contains__)
+        ),
+        gone=gone,
+        runs=runs,
+    )
+
+
+def collect(
+    store: ArtifactStore, *, folders: Sequence[Path] = (), forget: Collection[str] = ()
+) -> Survey:
+    """Delete what nothing needs; returns what was found, `unused` being what was deleted.
+
+    Raises:
+        ArtifactError: as `survey`; or another process is cleaning the store.
+    """
+    first = survey(store, folders=folders, forget=forget)
+    with _intent(store.files(), store.ledger().folder, [handle.key for handle in first.unused]):
+        found = survey(
+            store, folders=folders, forget=forget
+        )  # what began meanwhile is in the ledger by now
+        named = {handle.key for handle in first.unused}
+        doomed = tuple(handle for handle in found.unused if handle.key in named)
+        for handle in doomed:
+            store.remove(handle)
+        for path in found.drafts:
+            store.drafts().remove(path)
+        for entry in found.gone:
+            store.ledger().remove(entry)
+    return replace(found, unused=doomed, sizes={one.key: found.sizes[one.key] for one in doomed})
+
+
+def wait_until_spared(files: LockFiles, root: str, keys: Iterable[str]) -> None:
+    """Wait while a collector is about to delete one of some artifacts."""
+    path, told, wanted = f"{root}/{FOLDER}/{_INTENT}", False, set(keys)
+    while True:
+        content = files.read(path)
+        if content is None or not wanted & set(_keys_of(content)):
+            return
+        if lives_here(content) is False:
+            return  # it was killed; what it deleted is gone, what is there stays
+        if not told:
+            logger.info("the store is being cleaned; waiting")
+            told = True
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _intent(files: LockFiles, folder: str, keys: list[str]) -> Iterator[None]:
+    path = f"{folder}/{_INTENT}"
+    content = json.dumps(json.loads(holder_content()) | {"keys": keys}).encode()
+    if not files.create(path, content):
+        other = files.read(path)
+        if other is not None and lives_here(other) is not False:
+            msg = (
+                f"another process is cleaning the store; wait for it, or delete {path} if it was "
+                "killed on another machine"
+            )
+            raise ArtifactError(msg)
+        files.write(path, content)
+    try:
+        yield
+    finally:
+        files.remove(path)
+
+
+def _keys_of(content: bytes) -> list[str]:
+    try:
+        return list(json.loads(content)["keys"])
+    except (ValueError, KeyError, TypeError):
+        return []  # caught in the middle of its write; its writer has not deleted anything yet
+
+
+def _manifests(folders: Iterable[Path]) -> list[Path]:
+    found = []
+    for folder in folders:
+        if not folder.is_dir():
+            msg = f"{folder}: no such folder; give the folder that holds your runs"
+            raise ArtifactError(msg)
+        found += [path for name in MANIFESTS for path in sorted(folder.glob(f"*/{name}"))]
+    return found
+
+
+def _named_in(path: Path) -> list[str]:
+    """Return the artifacts that a manifest names, of today's form or an earlier one."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "artifacts" in content:
+            return [str(key) for key in content["artifacts"]]
+        if "stages" in content:
+            return [f"{one['stage']}/{one['fingerprint']}" for one in content["stages"].values()]
+        return [
+            f"{cell[part]['stage']}/{cell[part]['fingerprint']}"
+            for cell in content["cells"]
+            for part in ("selection", "tuned", "scores")
+            if cell.get(part)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path}: cannot be read as a manifest ({error}); repair it, or move it away"
+        raise ArtifactError(msg) from error
+
+
+def _add_used(store: ArtifactStore, handles: dict[str, Handle], kept: dict[str, str]) -> None:
+    """Add what the kept artifacts were made from."""
+    open_keys = [key for key in kept if key in handles]
+    while open_keys:
+        key = open_keys.pop()
+        for used in store.uses(handles[key]):
+            if used not in kept:
+                kept[used] = f"{key} was made from it"
+                if used in handles:
+                    open_keys.append(used)

@@ -1,0 +1,213 @@
+"""Which runs refer to which artifacts: a small file a run, in the store's `.runs`.
+
+A run writes down every artifact that it will need before it looks for it or has it computed, here
+or on a worker; so cleaning the store beside it, or after it was killed, takes nothing from it. A
+run that ends well keeps what it used, until its folder is gone or it is run again; one that failed
+keeps what its predecessor of the same name used as well, whose report is still in the folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bids_core.artifacts.holders import holder_content, lives_here, node
+from bids_core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bids_core.artifacts.locks import LockFiles
+
+FOLDER: Final = ".runs"
+_SUFFIX: Final = ".json"
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class RunEntry(BaseModel):
+    """What a store knows of one run."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    """Name of the run."""
+    kind: str
+    """run or comparison."""
+    folder: str
+    """Its folder, on the machine that ran it."""
+    holder: str
+    """The process that ran it."""
+    state: State
+    """Whether it ended, and how."""
+    started: datetime.datetime
+    """When it started (UTC)."""
+    artifacts: tuple[str, ...]
+    """Keys of the artifacts that it refers to, sorted."""
+
+    @property
+    def label(self) -> str:
+        """The run for people."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def file(self) -> str:
+        """Name of its file."""
+        text = "\n".join((self.kind, self.name, self.folder, json.loads(self.holder)["node"]))
+        return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{_SUFFIX}"
+
+    def seen_from_here(self) -> RunEntry:
+        """Return the entry with the state that it really has: running, or interrupted."""
+        if self.state == "running" and lives_here(self.holder.encode()) is False:
+            return self.model_copy(update={"state": "interrupted"})
+        return self
+
+    def is_gone(self) -> bool:
+        """Tell whether it ran on this machine and its folder was deleted since."""
+        here = str(json.loads(self.holder)["node"]).split("/")[0] == node().split("/")[0]
+        return here and self.state != "running" and not Path(self.folder).is_dir()
+
+
+class Ledger:
+    """The runs of a store.
+
+    Args:
+        files: of the store.
+        root: of the store.
+    """
+
+    def __init__(self, files: LockFiles, root: str) -> None:
+        self._files = files
+        self.folder = f"{root}/{FOLDER}"
+
+    def entries(self) -> list[RunEntry]:
+        """Return every run, as seen from here, in the order in which they started.
+
+        Raises:
+            ArtifactError: an entry cannot be read.
+        """
+        found = []
+        for name in self._files.names(self.folder):
+            if name.endswith(_SUFFIX):
+                content = self._files.read(f"{self.folder}/{name}")
+                if content is not None:  # removed meanwhile
+                    found.append(self._parsed(name, content))
+        return sorted(found, key=lambda entry: entry.started)
+
+    def write(self, entry: RunEntry) -> None:
+        """Write an entry, or overwrite it."""
+        self._files.replace(f"{self.folder}/{entry.file}", entry.model_dump_json(indent=1).encode())
+
+    def read(self, entry: RunEntry) -> RunEntry | None:
+        """Return what was written for the same run before; None if nothing was."""
+        content = self._files.read(f"{self.folder}/{entry.file}")
+        return None if content is None else self._parsed(entry.file, content)
+
+    def remove(self, entry: RunEntry) -> None:
+        """Forget a run."""
+        self._files.remove(f"{self.folder}/{entry.file}")
+
+    def _parsed(self, name: str, content: bytes) -> RunEntry:
+        try:
+            return RunEntry.model_validate_json(content).seen_from_here()
+        except ValidationError as error:
+            msg = (
+                f"{self.folder}/{name} cannot be read, so nobody can tell what its run refers to; "
+                "restore it, or delete it and run again"
+            )
+            raise ArtifactError(msg) from error
+
+
+class Recorder:
+    """Writes down what a run refers to.
+
+    Args:
+        ledger: of the store.
+        url: of the store; artifacts of other stores are not written down.
+        entry: the run, as it begins.
+    """
+
+    def __init__(self, ledger: Ledger, url: str, entry: RunEntry) -> None:
+        self._ledger, self._url = ledger, url
+        before = ledger.read(entry)
+        self._before = frozenset(before.artifacts if before else ())
+        self._mine: set[str] = set()
+        self._entry = entry
+        self._write("running")
+
+    @property
+    def artifacts(self) -> list[str]:
+        """Keys of the artifacts that the run refers to so far, sorted."""
+        return sorted(self._mine)
+
+    def refer(self, url: str, keys: Iterable[str]) -> None:
+        """Write down artifacts, before they are looked for."""
+        new = set(keys) - self._mine if url == self._url else set()
+        if new:
+            self._mine |= new
+            self._write("running")
+
+    def end(self, state: State) -> None:
+        """Write down how the run ended."""
+        self._write(state)
+
+    def _write(self, state: State) -> None:
+        keys = self._mine if state == "done" else self._mine | self._before
+        changes = {"state": state, "artifacts": tuple(sorted(keys))}
+        self._ledger.write(self._entry.model_copy(update=changes))
+
+
+_current: Recorder | None = None
+
+
+@contextmanager
+def recording(
+    ledger: Ledger, *, url: str, name: str, kind: str, folder: Path
+) -> Iterator[Recorder]:
+    """Write down what the process refers to within the block, as one run.
+
+    Args:
+        ledger: of the store.
+        url: of the store.
+        name: of the run.
+        kind: run or comparison.
+        folder: of the run.
+    """
+    global _current
+    entry = RunEntry(
+        name=name,
+        kind=kind,
+        folder=str(folder.resolve()),
+        holder=holder_content().decode(),
+        state="running",
+        started=datetime.datetime.now(datetime.UTC),
+        artifacts=(),
+    )
+    recorder = Recorder(ledger, url, entry)
+    previous, _current = _current, recorder
+    try:
+        yield recorder
+    except BaseException:
+        recorder.end("failed")
+        raise
+    else:
+        recorder.end("done")
+    finally:
+        _current = previous
+
+
+def refer(url: str, keys: Iterable[str]) -> None:
+    """Write down artifacts for the run that is being recorded, if there is one."""
+    if _current is not None:
+        _current.refer(url, keys)
+
+
+def referred() -> list[str]:
+    """Return the artifacts of the run that is being recorded; none if there is no such run."""
+    return [] if _current is None else _current.artifacts
