@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -50,6 +51,8 @@ class RunEntry(BaseModel):
     """When it started (UTC)."""
     artifacts: tuple[str, ...]
     """Keys of the artifacts that it refers to, sorted."""
+    serial: str = ""
+    """Tells one start of the run from another, so that no file is ever written by two."""
 
     @property
     def label(self) -> str:
@@ -59,8 +62,14 @@ class RunEntry(BaseModel):
     @property
     def file(self) -> str:
         """Name of its file."""
-        text = "\n".join((self.kind, self.name, self.folder, json.loads(self.holder)["node"]))
-        return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{_SUFFIX}"
+        return f"{self.run}-{self.serial}{_SUFFIX}"
+
+    @property
+    def run(self) -> str:
+        """What all starts of one run have in common: kind, name, folder, machine."""
+        host = json.loads(self.holder)["node"].split("/")[0]
+        text = "\n".join((self.kind, self.name, self.folder, host))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def seen_from_here(self) -> RunEntry:
         """Return the entry with the state that it really has: running, or interrupted."""
@@ -104,10 +113,10 @@ class Ledger:
         """Write an entry, or overwrite it."""
         self._files.replace(f"{self.folder}/{entry.file}", entry.model_dump_json(indent=1).encode())
 
-    def read(self, entry: RunEntry) -> RunEntry | None:
-        """Return what was written for the same run before; None if nothing was."""
-        content = self._files.read(f"{self.folder}/{entry.file}")
-        return None if content is None else self._parsed(entry.file, content)
+    def earlier(self, entry: RunEntry) -> list[RunEntry]:
+        """Return the earlier starts of a run that are over."""
+        same = [one for one in self.entries() if one.run == entry.run]
+        return [one for one in same if one.serial != entry.serial and one.state != "running"]
 
     def remove(self, entry: RunEntry) -> None:
         """Forget a run."""
@@ -135,11 +144,13 @@ class Recorder:
 
     def __init__(self, ledger: Ledger, url: str, entry: RunEntry) -> None:
         self._ledger, self._url = ledger, url
-        before = ledger.read(entry)
-        self._before = frozenset(before.artifacts if before else ())
+        earlier = ledger.earlier(entry)
+        self._before = frozenset(key for one in earlier for key in one.artifacts)
         self._mine: set[str] = set()
         self._entry = entry
         self._write("running")
+        for one in earlier:
+            ledger.remove(one)
 
     @property
     def artifacts(self) -> list[str]:
@@ -188,6 +199,7 @@ def recording(
         state="running",
         started=datetime.datetime.now(datetime.UTC),
         artifacts=(),
+        serial=uuid.uuid4().hex,
     )
     recorder = Recorder(ledger, url, entry)
     previous, _current = _current, recorder

@@ -96,9 +96,14 @@ class LocalFiles:
     def replace(self, path: str, data: bytes) -> None:
         """Write a file whole."""
         aside = Path(path).with_name(f".{uuid.uuid4().hex}")
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data)
-        aside.replace(path)
+        while True:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                aside.write_bytes(data)
+                aside.replace(path)
+            except FileNotFoundError:
+                continue  # another process took the empty folder away meanwhile
+            return
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folder that held it if it is empty then."""
@@ -186,11 +191,6 @@ class ArtifactLock:
         self._folder = folder
         self._beat_seconds = beat_seconds
         self._expiry_seconds = expiry_seconds
-
-    def holder(self) -> bytes | None:
-        """Return what names the newest generation's holder; None: free."""
-        names = self._files.names(self._folder)
-        return self._files.read(f"{self._folder}/{names[-1]}") if names else None
 
     def sign_of_life(self) -> bytes | None:
         """Return the newest generation's bytes: they change while its holder lives; None: free."""

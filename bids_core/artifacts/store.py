@@ -353,22 +353,21 @@ class ArtifactStore:
         A holder on another machine shows that it lives by changing its lock; where there are such
         locks, this takes as long as a lock takes to expire.
         """
-        locks = f"{self.root}/{FOLDER}"
-        signs = {name: self._lock_named(name) for name in self.files().names(locks)}
-        held = {name: lock for name, lock in signs.items() if lock.holder() is not None}
-        here = {name: lives_here(lock.holder() or b"") for name, lock in held.items()}
-        elsewhere = {
-            name: held[name].sign_of_life() for name, alive in here.items() if alive is None
+        locks = {
+            name: ArtifactLock(self.files(), f"{self.root}/{FOLDER}/{name}")
+            for name in self.files().names(f"{self.root}/{FOLDER}")
         }
-        alive = {name for name, alive in here.items() if alive}
+        signs = {name: lock.sign_of_life() for name, lock in locks.items()}
+        held = {name: sign for name, sign in signs.items() if sign is not None}
+        lives = {name: lives_here(sign.partition(b" ")[2]) for name, sign in held.items()}
+        alive = {name for name, here in lives.items() if here}
+        unsure = {name for name, here in lives.items() if here is None}
         until = time.monotonic() + EXPIRY_SECONDS
-        while elsewhere and time.monotonic() < until:
+        while unsure and time.monotonic() < until:
             time.sleep(1.0)
-            beating = {
-                name for name, sign in elsewhere.items() if held[name].sign_of_life() != sign
-            }
+            beating = {name for name in unsure if locks[name].sign_of_life() != held[name]}
             alive |= beating
-            elsewhere = {name: sign for name, sign in elsewhere.items() if name not in beating}
+            unsure -= beating
         return {"/".join(name.rsplit("-", 1)) for name in alive}
 
     @contextmanager
@@ -390,9 +389,6 @@ class ArtifactStore:
         if files is None:
             return None
         return ArtifactLock(files, f"{self.root}/{FOLDER}/{handle.stage}-{handle.fingerprint}")
-
-    def _lock_named(self, name: str) -> ArtifactLock:
-        return ArtifactLock(self.files(), f"{self.root}/{FOLDER}/{name}")
 
     def _local_place(self, handle: Handle) -> Path:
         if self._local:

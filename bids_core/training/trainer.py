@@ -11,9 +11,10 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import (
     Trainer,
     TrainerCallback,
@@ -21,6 +22,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
@@ -31,6 +33,7 @@ from bids_core.training.log import TrainingLog
 from bids_core.training.packing import pack, packed_loss
 from bids_core.training.processes import world_size
 from bids_core.training.resuming import KeptOrder, Resuming, latest_checkpoint
+from bids_core.training.steps import StepBatches, StepSizes, step_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +89,7 @@ def train(
     Raises:
         NonFiniteError: the loss of a step was NaN or infinite.
     """
-    sizes = _sizes(examples, settings, packing=packing)
+    sizes = step_sizes(examples, settings, packing=packing)
     arguments = _arguments(
         model,
         settings,
@@ -104,6 +107,7 @@ def train(
         args=arguments,
         train_dataset=_Rows(examples),
         data_collator=_Collator(pad_token_id=pad_token_id, packing=packing),
+        sizes=sizes,
         callbacks=[watch, *callbacks],
     )
     trainer.remove_callback(_printer())
@@ -120,40 +124,10 @@ def train(
     return watch.log
 
 
-@dataclass(frozen=True, slots=True)
-class _Sizes:
-    """Examples of a micro-batch, micro-batches of a step and process, steps in all."""
-
-    micro: int
-    accumulation: int
-    steps: int
-
-    @property
-    def shape(self) -> list[int]:
-        """What a checkpoint has to have in common with the training that goes on from it."""
-        return [self.micro, self.accumulation, self.steps, world_size()]
-
-
-def _sizes(
-    examples: Sequence[TokenizedExample], settings: OptimizerConfig, *, packing: bool
-) -> _Sizes:
-    """Split an optimizer step over processes, and into micro-batches within the token budget."""
-    lengths = [example.n_tokens for example in examples]
-    each = math.ceil(sum(lengths) / len(lengths)) if packing else max(lengths)
-    world = world_size()
-    per_step = math.ceil(min(settings.batch_size, len(examples)) / world)
-    micro = max(1, min(per_step, settings.tokens_per_batch // each))
-    accumulation = math.ceil(per_step / micro)
-    micro = math.ceil(per_step / accumulation)
-    batches = math.ceil(len(examples) / (micro * world))
-    steps = math.ceil(batches / accumulation) * settings.epochs
-    return _Sizes(micro, accumulation, steps)
-
-
 def _arguments(
     model: nn.Module,
     settings: OptimizerConfig,
-    sizes: _Sizes,
+    sizes: StepSizes,
     *,
     seed: int,
     scratch: Path,
@@ -219,8 +193,9 @@ class _LabelTrainer(Trainer):
     leaving out the other logits saves a fifth of the time of a small model.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, sizes: StepSizes, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._sizes = sizes
         self.model_accepts_loss_kwargs = True  # the loss below divides by num_items_in_batch
         self.order: KeptOrder | None = None
 
@@ -245,11 +220,23 @@ class _LabelTrainer(Trainer):
         scaled: torch.Tensor = summed * self.accelerator.num_processes / num_items_in_batch
         return scaled
 
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the micro-batches, none of which reaches beyond its step."""
+        if world_size() > 1:
+            return super().get_train_dataloader()  # accelerate shares out the batches
+        loader: DataLoader[Any] = DataLoader(
+            cast("_Rows", self.train_dataset),
+            batch_sampler=StepBatches(self._get_train_sampler(), self._sizes),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
+
     def _get_train_sampler(self, train_dataset: Any = None) -> KeptOrder:
-        """Return the Trainer's sampler, whose order a resumed training can draw again."""
+        """Return an order by length, which a resumed training can draw again."""
         if self.order is None:
-            plain: Any = super()._get_train_sampler(train_dataset)
-            self.order = KeptOrder(plain)
+            rows = self._sizes.rows
+            self.order = KeptOrder(LengthGroupedSampler(rows, dataset=self.train_dataset))
         return self.order
 
     def go_on_from(self, checkpoint: Path, log: TrainingLog) -> None:

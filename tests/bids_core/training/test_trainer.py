@@ -83,6 +83,21 @@ def test_training_equals_a_loop_written_by_hand(
         assert torch.allclose(trained, wanted, rtol=1e-3, atol=1e-5), name
 
 
+def test_a_step_has_its_rows_however_few_tokens_fit_into_memory(model, tiny_model_folder, tmp_path):
+    examples = make_examples(10)
+    settings = WarmupConfig(epochs=2, batch_size=8, learning_rate=1e-2, tokens_per_batch=100)
+    badly = train(  # five rows fit, and two fives are more than a step of eight
+        model, examples, settings, pad_token_id=0, seed=1, scratch=tmp_path
+    )
+    config = ModelConfig(path=str(tiny_model_folder), dtype="float32", device="cpu")
+    other = add_lora(load_base(config), LORA, seed=0)
+    settings = settings.model_copy(update={"tokens_per_batch": 10**6})
+    freely = train(other, examples, settings, pad_token_id=0, seed=1, scratch=tmp_path)
+    assert badly.learning_rates == freely.learning_rates
+    assert badly.epochs == freely.epochs == [0, 0, 1, 1]
+    assert badly.losses == pytest.approx(freely.losses, rel=1e-5)
+
+
 def test_the_same_seed_gives_the_same_adapter(tiny_model_folder, tmp_path):
     config = ModelConfig(path=str(tiny_model_folder), dtype="float32", device="cpu")
     lora = LoraConfig(r=4, alpha=8, dropout=0.3)
