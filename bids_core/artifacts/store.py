@@ -36,8 +36,8 @@ from bids_core.artifacts.files import (
     file_problem,
     files_of,
     is_full,
+    move_whole,
 )
-from bids_core.artifacts.files import move_whole as _move_whole
 from bids_core.artifacts.holders import lives_here
 from bids_core.artifacts.ledger import Ledger, Recorder, recording, refer
 from bids_core.artifacts.locks import (
@@ -49,6 +49,7 @@ from bids_core.artifacts.locks import (
     lock_files,
 )
 from bids_core.artifacts.provenance import git_revision, machine, versions
+from bids_core.artifacts.remote import download, remote_problems, upload
 from bids_core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class ArtifactStore:
         """
         place = self._local_place(handle)
         if not self._local and not (place / RECORD).exists():
-            self._download(handle, place)
+            download(self._fs, f"{self.root}/{handle.key}", place, self.drafts())
         if not (place / RECORD).exists():
             msg = f"artifact {handle.key} is not in {self.url}; run again to compute it"
             raise ArtifactError(msg)
@@ -202,7 +203,9 @@ class ArtifactStore:
             return problems
         if problems:  # a bad copy; the next look fetches it anew
             shutil.rmtree(place, ignore_errors=True)
-        return problems + self._remote_problems(handle, files)
+        return problems + remote_problems(
+            self._fs, f"{self.root}/{handle.key}", files, url=self.url
+        )
 
     @contextmanager
     def exclusive(self, handle: Handle) -> Iterator[bool]:
@@ -396,50 +399,14 @@ class ArtifactStore:
         return _cache_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:16] / handle.key
 
     def _publish(self, folder: Path, handle: Handle) -> None:
-        if self._local:
-            _move_whole(folder, Path(self.root) / handle.key)
-            return
-        target, record = f"{self.root}/{handle.key}", json.loads((folder / RECORD).read_text())
-        if self._fs.exists(f"{target}/{RECORD}"):
-            if not self.verify(handle):
-                return  # another process was first
-            self._fs.rm_file(f"{target}/{RECORD}")
-        for name in (*record["files"], RECORD):  # the record last: its presence means whole
-            self._fs.makedirs(f"{target}/{name}".rsplit("/", 1)[0], exist_ok=True)
-            self._fs.put_file(str(folder / name), f"{target}/{name}")
         place = self._local_place(handle)
-        shutil.rmtree(place, ignore_errors=True)
-        _move_whole(folder, place)
-
-    def _remote_problems(self, handle: Handle, files: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an artifact in the remote store, as far as sizes tell."""
-        prefix = f"{self.root}/{handle.key}/"
-        try:
-            found = self._fs.find(prefix, detail=True)
-        except FileNotFoundError:
-            found = {}
-        sizes = {path.partition(f"{handle.key}/")[2]: info["size"] for path, info in found.items()}
-        problems = [f"{RECORD} is not in {self.url}"] if RECORD not in sizes else []
-        for name, expected in files.items():
-            if sizes.get(name) != expected["bytes"]:
-                what = f"has {sizes[name]} bytes" if name in sizes else "is missing"
-                problems.append(f"{name} {what} in {self.url}")
-        return problems
-
-    def _download(self, handle: Handle, place: Path) -> None:
-        source = f"{self.root}/{handle.key}"
-        if not self._fs.exists(f"{source}/{RECORD}"):
-            return
-        with self.drafts().make(f"get-{uuid.uuid4().hex}") as aside:
-            aside.mkdir()
-            try:
-                record = json.loads(self._fs.cat_file(f"{source}/{RECORD}"))
-                for name in (*record["files"], RECORD):
-                    (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                    self._fs.get_file(f"{source}/{name}", str(aside / name))
-                _move_whole(aside, place)
-            except FileNotFoundError:
-                return  # a damaged remote artifact: the caller sees no record
+        if not self._local:
+            target = f"{self.root}/{handle.key}"
+            if self._fs.exists(f"{target}/{RECORD}") and not self.verify(handle):
+                return  # another process was first
+            upload(self._fs, folder, target)
+            shutil.rmtree(place, ignore_errors=True)
+        move_whole(folder, place)
 
 
 def _open(url: str) -> tuple[Any, str]:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 STAGES: Final = {
     "prepare": (),
-    "warmup": ("prepare",),
+    "warmup": (),
     "curvature": ("warmup",),
     "gradients": ("warmup", "curvature"),
     "attribution": ("gradients",),
-    "representations": ("prepare",),
+    "representations": (),
     "selection": ("attribution", "representations"),
     "analysis": ("selection",),
     "finetune": ("selection",),
@@ -42,6 +42,12 @@ STAGES: Final = {
     "evaluation": ("finetune", "suite"),
 }
 """Stages whose results are stored, with the stages whose results they read."""
+ROWS: Final = {
+    "pool": ("warmup", "curvature", "gradients", "representations", "selection", "finetune"),
+    "validation": ("gradients", "representations", "selection", "suite"),
+    "test": ("evaluation",),
+}
+"""Splits of the prepared data, with the stages that read their rows (by content)."""
 
 
 @dataclass(frozen=True)
@@ -153,9 +159,16 @@ def without_effect(section: type[Section]) -> list[str]:
     return [path for path, owner, name in walk(section) if not effects_of(owner, name)]
 
 
-def recomputed(stages: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the stages whose results change when those of some stages do, in order."""
+def recomputed(stages: tuple[str, ...], *, split: str | None = None) -> tuple[str, ...]:
+    """Return the stages whose results change when those of some stages do, in order.
+
+    Args:
+        stages: whose results change.
+        split: where it is only the rows of one split that the prepared data has otherwise.
+    """
     changed = set(stages)
+    if "prepare" in changed:
+        changed |= {stage for name in (ROWS if split is None else (split,)) for stage in ROWS[name]}
     for stage, read in STAGES.items():  # in the order of the pipeline
         if changed & set(read):
             changed.add(stage)

@@ -58,9 +58,9 @@ class FinetuneConfig(OptimizerConfig):
     """Switch off to stop after the selection."""
     kind: Literal["lora", "full"] = "lora"
     """Train adapters, or all weights."""
-    model: Annotated[
-        ModelConfig | None, InPlaceOf("model", "prepare", "finetune", "suite", "evaluation")
-    ] = None
+    model: Annotated[ModelConfig | None, InPlaceOf("model", "finetune", "suite", "evaluation")] = (
+        None
+    )
     """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
     and chat template; null: the model that the gradients were taken of."""
     lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None

@@ -120,7 +120,7 @@ def identities(run, content) -> dict[str, object]:
     task = SimpleNamespace(suite_task=SimpleNamespace(name="ifeval"), digest="d")
     tuning = training_config(config)
     made = {
-        "prepare": [prepare.identify(config), prepare.identify(tuning)],
+        "prepare": [prepare.identify(config)],
         "warmup": [warmup.identify(config, data)],
         "curvature": [curvature.identify_curvature(config, data, warm, 1)],
         "gradients": [gradients.identify(config, data, warm, shard) for shard in shards],
@@ -332,3 +332,12 @@ def test_a_field_that_takes_anothers_place_names_one_that_is_there():
                 assert inside, path
             if isinstance(effect, Changes):
                 assert effect.stages, path
+
+
+def test_the_page_in_docs_is_made_from_the_annotations():
+    from bids_core.config.effects_table import page
+
+    written = Path(__file__).parents[2] / "docs" / "identity.md"
+    assert written.read_text(encoding="utf-8") == page(), (
+        "run python -m bids_core.config.effects_table > docs/identity.md"
+    )

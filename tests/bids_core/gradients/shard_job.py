@@ -59,7 +59,7 @@ def run(url, die=None):
     if die == "writing":
         store._float32 = killed  # after the rows, before the norms
     if die == "publishing":
-        artifacts._move_whole = killed
+        artifacts.move_whole = killed
     place = artifacts.ArtifactStore(url)
     found = place.find("gradients", "f" * 32)
     if found is not None:

@@ -1,0 +1,90 @@
+"""The table of docs/identity.md: what each field of the configuration makes recompute.
+
+`python -m bids_core.config.effects_table` prints the page; a test holds it to the annotations.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+from bids_core.config.effects import (
+    ROWS,
+    STAGES,
+    Changes,
+    Effect,
+    InPlaceOf,
+    NoEffect,
+    Resolved,
+    effects_of,
+    recomputed,
+    walk,
+)
+from bids_core.config.run import RunConfig
+
+_HEAD: Final = """\
+# What is computed again when a field changes
+
+Every result is stored under a name made of all that can change it. What a field of the
+configuration can change is said at the field (`bids_core/config/`), the names are derived from
+that, and a test changes every field and looks at the names of all stages. This page is made from
+the same annotations (`python -m bids_core.config.effects_table`).
+
+*Enters* are the stages whose names the field is part of: by its value, or by what the value stands
+for. *Computed again* are these and all that read their results; what reads prepared rows knows them
+by content, and so is computed again only where the rows that it reads really differ. Results are
+found again under their old names when a field is set back.
+
+Two things are beyond any name: the versions of the libraries (`record.json` beside each result
+names them), and the last bits of sums of floats, which can differ between devices, numbers of
+threads and batch sizes.
+
+| field | enters | computed again |
+| --- | --- | --- |
+"""
+
+
+_MANY: Final = 3
+
+
+def page() -> str:
+    """Return the page."""
+    rows = [_row(path, effects_of(owner, name)) for path, owner, name in walk(RunConfig)]
+    return _HEAD + "".join(f"{row}\n" for row in rows)
+
+
+def _row(path: str, effects: tuple[Effect, ...]) -> str:
+    for effect in effects:
+        if isinstance(effect, NoEffect):
+            return f"| `{path}` | nothing: {effect.reason} | nothing |"
+    entered = "; ".join(_words(effect) for effect in effects)
+    stages = tuple(stage for effect in effects for stage in effect.stages)
+    section = path.split(".")[0]
+    again = recomputed(stages, split=section if section in ROWS else None)
+    return f"| `{path}` | {entered} | {_named(again)} |"
+
+
+def _words(effect: Effect) -> str:
+    stages = ", ".join(effect.stages)
+    if isinstance(effect, Resolved):
+        return f"{stages}, as {effect.by}"
+    if isinstance(effect, InPlaceOf):
+        return f"{stages}, in place of `{effect.field}`"
+    if isinstance(effect, Changes) and effect.when is not None:
+        return f"{stages}, where it matters"
+    return stages
+
+
+def _named(stages: tuple[str, ...]) -> str:
+    """Return stages in words; all later ones of one in short."""
+    every = tuple(STAGES)
+    if stages == every:
+        return "everything"
+    for first in every:
+        if len(stages) > _MANY and stages == recomputed((first,)):
+            return f"{first} and all that follows"
+    return ", ".join(stages)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
