@@ -34,6 +34,10 @@ class MatrixError(UserError):
     """An attribution matrix or its companions (tasks, budget) can not be used."""
 
 
+class MethodError(UserError):
+    """A selection method of the user's own raises, or returns something else than picks."""
+
+
 class NonFiniteError(BidsError):
     """A loss or gradient is NaN or infinite; names the rows."""
 

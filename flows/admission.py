@@ -11,9 +11,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from bids_core.errors import UserError
+from bids_core.selection.methods import require_methods
 from flows.confinement import Confinement
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
 
@@ -50,6 +53,23 @@ def admit_paths(**paths: str | None) -> None:
     for key, path in paths.items():
         if confinement is not None and path is not None:
             confinement.check_path(path, key=key)
+
+
+def admit_methods(methods: Sequence[str], *, key: str) -> None:
+    """Refuse selection methods that this machine may not run, and those that are not there.
+
+    Args:
+        methods: names, or functions of the user's own.
+        key: what names them, for the message.
+
+    Raises:
+        ConfigError: code that this machine does not run, or that is not there.
+    """
+    confinement = Confinement.from_environment(os.environ)
+    for method in methods:
+        if confinement is not None:
+            confinement.check_method(method, key=key)
+    require_methods(methods)
 
 
 def check_gpus(request: str) -> None:

@@ -1,9 +1,18 @@
-"""The budget of a configuration, against the pool it is spent on."""
+"""What is asked of a selection, against the pool: its budget, and methods of the user's own."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from bids_core.errors import ConfigError, MatrixError
+from bids_core.selection.checking import try_methods
 from bids_core.selection.request import resolve_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_core.config import RunConfig
+    from bids_core.data import PreparedData
 
 
 def planned_picks(budget: int | float, n_pool: int) -> int:
@@ -20,3 +29,13 @@ def planned_picks(budget: int | float, n_pool: int) -> int:
             "add data"
         )
         raise ConfigError(msg) from error
+
+
+def check_methods(config: RunConfig, data: PreparedData, methods: Sequence[str]) -> None:
+    """Find out, before anything is computed, whether methods that are not ours make picks.
+
+    Raises:
+        UserError: one that is not there, raises, or returns something else.
+    """
+    section = config.selection
+    try_methods(methods, data, section.budget, normalization=section.normalization)

@@ -25,6 +25,7 @@ from flows.commands.compare import compare
 from flows.commands.deploy import deploy
 from flows.commands.explain import explain
 from flows.commands.init import init
+from flows.commands.late_help import LateHelp
 from flows.commands.report import report
 from flows.commands.run import run
 from flows.commands.select import select
@@ -46,8 +47,8 @@ app.command()(check)
 app.command()(run)
 app.command()(compare)
 app.command()(report)
-app.command()(select)
-app.command()(analyze)
+app.command(cls=LateHelp)(select)
+app.command(cls=LateHelp)(analyze)
 app.command()(explain)
 app.command()(deploy)
 app.add_typer(store, name="store")

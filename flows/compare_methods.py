@@ -15,11 +15,12 @@ from pydantic import Field
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import Budget, RunConfig, SelectionMethod
+from bids_core.config.selection import distinct_names
 from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
 from bids_core.training.finetune import require_reporters
-from flows.admission import admit
-from flows.budget import planned_picks
+from flows.admission import admit, admit_methods
+from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
 from flows.cell_queue import next_call, spread_cells, with_error, with_result
 from flows.select_data import all_representations
@@ -65,6 +66,12 @@ def compare_methods(
     store = ArtifactStore(config.store)
     store.require_access()
     require_reporters(config.finetune.report_to)
+    admit_methods(methods, key="methods")
+    try:
+        distinct_names(methods)
+    except ValueError as error:
+        msg = f"methods: {error}"
+        raise ConfigError(msg) from error
     if not config.test and not config.evaluation.suites:
         msg = (
             "test: a comparison needs held-out rows; add tasks with their files under `test`, or "
@@ -78,11 +85,14 @@ def compare_methods(
         n_pool = len(load_prepared(data).train)
         for budget in budgets:
             planned_picks(budget, n_pool)
+        check_methods(config, load_prepared(data), methods)
         check_evaluation(config, load_prepared(data))
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
-        shared = _Shared(config, data, [cell.method for cell in plan if cell.method != ZERO_SHOT])
+        shared = _Shared(
+            config, data, [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
+        )
         if config.execution.training == "inline":
             cells = tuple(_finish(_pick(cell, config, shared), config, shared) for cell in plan)
         else:
@@ -126,7 +136,7 @@ def _pick(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
         return cell
     mine = cell.configure(config)
     try:
-        picks = run_selection(mine, shared.data, shared.matrix, cell.method, shared.states)
+        picks = run_selection(mine, shared.data, shared.matrix, cell.picked_with, shared.states)
     except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
         return with_error(cell, "selection", error)
     return cell.known(selection=picks)

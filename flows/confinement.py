@@ -2,8 +2,9 @@
 
 A worker of a server runs whatever configuration reaches the server. With `BIDS_ALLOWED_PATHS` set
 (`/data,s3://bucket/bids`) a configuration may only name places in there, may use no environment
-variable in a path but `BIDS_...`, and may not ask for a model repository's own code, unless
-`BIDS_ALLOW_REMOTE_CODE=1` is set too. Without the variable nothing is confined.
+variable in a path but `BIDS_...`, and may bring no code, neither a model repository's nor a scorer
+or selection method, unless `BIDS_ALLOW_REMOTE_CODE=1` is set too. Methods that an installed package
+adds are the machine's own. Without the variable nothing is confined.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from bids_core.data.locate import HUB_PREFIX, expand
 from bids_core.errors import ConfigError
 from bids_core.models.bundled import PREFIX
+from bids_core.own_code import is_own, own_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,14 +75,31 @@ class Confinement:
                 )
                 raise ConfigError(msg)
         for index, task in enumerate(config.test):
-            if task.scorer is not None and not self.remote_code:
-                msg = (
-                    f"test.{index}.scorer: this machine runs no code that a configuration names "
-                    f"({task.scorer}); have {ALLOW_REMOTE_CODE}=1 set on the worker"
-                )
-                raise ConfigError(msg)
+            if task.scorer is not None:
+                self._check_code(task.scorer, key=f"test.{index}.scorer")
+        for key, method in _own_methods(config):
+            self._check_code(method, key=key)
         for key, value in paths_of(config):
             self.check_path(value, key=key, read_whole=key.startswith(_SPLITS))
+
+    def check_method(self, method: str, *, key: str) -> None:
+        """Check a selection method that is named outside of a configuration.
+
+        Raises:
+            ConfigError: it is code that this machine does not run, or lies outside.
+        """
+        if is_own(method):
+            self._check_code(method, key=key)
+            if (path := own_file(method)) is not None:
+                self.check_path(path, key=key)
+
+    def _check_code(self, name: str, *, key: str) -> None:
+        if not self.remote_code:
+            msg = (
+                f"{key}: this machine runs no code that a configuration names ({name}); have "
+                f"{ALLOW_REMOTE_CODE}=1 set on the worker"
+            )
+            raise ConfigError(msg)
 
     def check_path(self, value: str, *, key: str, read_whole: bool = False) -> None:
         """Check one path, glob or URL.
@@ -135,8 +154,11 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
             if not source.path.startswith(HUB_PREFIX):
                 yield f"{split}.{index}.path", source.path
     for index, task in enumerate(config.test):
-        if task.scorer is not None and ".py:" in task.scorer:
-            yield f"test.{index}.scorer", task.scorer.rpartition(":")[0]
+        if task.scorer is not None and (path := own_file(task.scorer)) is not None:
+            yield f"test.{index}.scorer", path
+    for key, method in _own_methods(config):
+        if (path := own_file(method)) is not None:
+            yield key, path
     if config.evaluation.suite_data is not None:
         yield "evaluation.suite_data", config.evaluation.suite_data
 
@@ -145,6 +167,13 @@ def _models(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:
     yield "model", config.model
     if config.finetune.model is not None:
         yield "finetune.model", config.finetune.model
+
+
+def _own_methods(config: RunConfig) -> Iterator[tuple[str, str]]:
+    section = config.selection
+    named = [("selection.method", section.method)]
+    named += [(f"selection.compare.{i}", method) for i, method in enumerate(section.compare)]
+    yield from ((key, method) for key, method in named if is_own(method))
 
 
 def _looks_local(path: str) -> bool:

@@ -13,10 +13,11 @@ from prefect import flow
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
 from bids_core.publishing.send import require_publishers
-from bids_core.selection.names import ZERO_SHOT
+from bids_core.selection.methods import require_methods
+from bids_core.selection.names import ZERO_SHOT, method_name
 from bids_core.training.finetune import require_reporters
 from flows.admission import admit
-from flows.budget import planned_picks
+from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
@@ -60,6 +61,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     store.require_access()
     require_reporters(config.finetune.report_to)
     require_publishers(config.output)
+    require_methods(config.selection.methods)
     folder = config.output_dir / config.name
     with cancellable(), run_logs(), store.recording(config.name, kind="run", folder=folder):
         result = _stages(config, until)
@@ -73,6 +75,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     data = prepare_data(config)
     result = result.with_stage(data=data)
     planned_picks(config.selection.budget, len(load_prepared(data).train))
+    check_methods(config, load_prepared(data), config.selection.methods)
     if until == "prepare":
         return gather_run(config, result)
     if until == "report" and config.finetune.enabled:
@@ -93,9 +96,12 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     if until == "attribution":
         return gather_run(config, result)
 
-    methods = config.selection.methods
-    states = all_representations(config, data, methods)
-    selections = {method: run_selection(config, data, matrix, method, states) for method in methods}
+    states = all_representations(config, data, config.selection.methods)
+    selections = {
+        method_name(method): run_selection(config, data, matrix, method, states)
+        for method in config.selection.methods
+    }
+    methods = tuple(selections)
     analysis = run_analysis(config, data, matrix, selections)
     result = result.with_stage(selections=selections, analysis=analysis)
     if until == "selection" or not config.finetune.enabled:

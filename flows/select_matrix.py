@@ -11,7 +11,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from bids_core.config import Budget, Normalization, Section, SelectionMethod
-from flows.admission import admit_paths
+from flows.admission import admit_methods, admit_paths
 
 _SHOWN: Final = 20
 
@@ -26,11 +26,12 @@ class MatrixSelection(Section):
     """Where the picks go, best first: `.parquet`, `.csv`, `.json`, `.npy` (row indices) or `.txt`
     (row ids)."""
     method: SelectionMethod = "bids"
-    """How rows are picked."""
+    """How rows are picked; or a function of your own, `package.module:function` or
+    `methods.py:function`."""
     budget: Budget = 0.15
     """Number of rows (an integer), or fraction of them (up to 1.0)."""
     normalization: Normalization = "zscore"
-    """Per-column normalisation that BIDS and instance_max use."""
+    """Per-column normalisation, for the methods that use one."""
     tasks: str | None = None
     """File with the task of each validation instance (`.txt`, `.json`, `.csv`, `.parquet`); a
     matrix of the attribution stage brings its own."""
@@ -69,6 +70,7 @@ def select_matrix(request: MatrixSelection) -> MatrixPicks:
     admit_paths(
         matrix=request.matrix, out=request.out, tasks=request.tasks, sources=request.sources
     )
+    admit_methods([request.method], key="method")
     out = Path(request.out).expanduser()
     check_selection_path(out)
     tasks, sources = (Path(p).expanduser() if p else None for p in (request.tasks, request.sources))

@@ -19,10 +19,12 @@ from bids_core.diagnostics.stability import (
     leave_one_out,
     leave_out_checkpoints,
 )
+from bids_core.errors import UserError
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
+from tasks.identity import with_method
 from tasks.prepare import load_prepared, texts_digest
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
@@ -45,7 +47,7 @@ def identify(
     return Identity(
         "analysis",
         VERSION,
-        config=sliced(config, "analysis"),
+        config=with_method(sliced(config, "analysis"), config.selection.method),
         inputs={
             "attribution": matrix.fingerprint,
             "selections": {method: handle.fingerprint for method, handle in selections.items()},
@@ -87,7 +89,14 @@ def compute(
     draft.summary["warnings"] = [str(warning.message) for warning in caught]
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
-    found.tables.update(_stability(config, attribution, progress))
+    try:
+        found.tables.update(_stability(config, attribution, progress))
+    except UserError as error:  # a method of the user's own, with less than it was made for
+        if METHODS[config.selection.method].code is None:
+            raise
+        msg = f"how firm the picks are is not shown: with something left out, {error}"
+        logger.warning("%s", msg)
+        draft.summary["warnings"].append(msg)
     found.write(draft.path / TABLES)
     write_page(found, draft.path / PAGE)
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
-from bids_core.selection.names import ZERO_SHOT
+from bids_core.own_code import is_own
+from bids_core.selection.names import ZERO_SHOT, method_name
 from bids_core.selection.request import resolve_budget
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ class Cell(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     method: str
-    """Selection method, or `zero_shot`."""
+    """Name of the selection method, or `zero_shot`."""
+    own: str | None = None
+    """Where the method lies, if it is the user's own: `methods.py:function`."""
     budget: int | float | None = None
     """As asked for; None without training."""
     n_rows: int = 0
@@ -39,6 +42,11 @@ class Cell(BaseModel):
     """Its evaluation."""
     failed: str | None = None
     """Stage and error, where it failed."""
+
+    @property
+    def picked_with(self) -> str:
+        """The method as `bids_core.selection.METHODS` finds it."""
+        return self.own or self.method
 
     @property
     def label(self) -> str:
@@ -85,7 +93,13 @@ def plan_cells(
     cells = [Cell(method=ZERO_SHOT)] if zero_shot else []
     for seed in dict.fromkeys(seeds):
         cells += [
-            Cell(method=method, budget=counts[count], n_rows=count, seed=seed)
+            Cell(
+                method=method_name(method),
+                own=method if is_own(method) else None,
+                budget=counts[count],
+                n_rows=count,
+                seed=seed,
+            )
             for count in ordered
             if count < n_pool
             for method in dict.fromkeys(methods)

@@ -211,7 +211,7 @@ def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) 
     scored = cell_table(result).dropna(subset=["task"]).drop_duplicates("task")
     capabilities = dict(zip(scored["task"], scored["capability"], strict=True))
     methods = [cell.method for cell in result.cells if cell.seed is not None]
-    main = config.selection.method if config.selection.method in methods else methods[0]
+    main = config.selection.main if config.selection.main in methods else methods[0]
     return ComparisonInputs(
         name=config.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -231,7 +231,7 @@ def _mean_costs(result: ComparisonResult) -> pd.DataFrame:
             "method": cell.method,
             "n_rows": cell.n_rows,
             **cell_costs(cell),
-            "shared_seconds": shared if _needs_influence(cell.method) else math.nan,
+            "shared_seconds": shared if _needs_influence(cell.picked_with) else math.nan,
         }
         for cell in result.cells
         if cell.scores is not None

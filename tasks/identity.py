@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bids_core.config.effects import sliced
 from bids_core.gradients import validation_feature
 from bids_core.models.load import choose_device, choose_dtype, resolve_model
+from bids_core.selection import METHODS
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
@@ -67,6 +68,11 @@ def training_config(config: RunConfig) -> RunConfig:
         "seed": config.seed if section.seed is None else section.seed,
     }
     return config.model_copy(update=changes)
+
+
+def with_method(values: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return a stage's values with what identifies a method, in the place of where it lies."""
+    return values | {"selection": values["selection"] | METHODS[method].identity}
 
 
 def selection_config(config: RunConfig, method: str) -> RunConfig:

@@ -46,7 +46,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         name=config.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         model=config.model.path,
-        main_method=config.selection.method,
+        main_method=config.selection.main,
         config=config.model_dump(mode="json"),
         data=data.summary,
         attribution=attribution.values(),

@@ -52,7 +52,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         data.overlap.to_parquet(folder / "overlap.parquet", index=False)
         if result.selections:
             write_selected(config, data, result.selections, folder)
-            main = read_selection(result.selections[config.selection.method])
+            main = read_selection(result.selections[config.selection.main])
             main.to_parquet(folder / "ranking.parquet", index=False)
     if result.scores:
         read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)

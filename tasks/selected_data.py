@@ -51,7 +51,7 @@ def write_selected(
         (aside / f"{method}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         made = Dataset.from_list(rows)
         made.to_parquet(str(aside / f"{method}.parquet"))
-        if method == config.selection.method:
+        if method == config.selection.main:
             made.save_to_disk(str(aside / "dataset"))
     card = dataset_card(
         config,
@@ -76,9 +76,9 @@ def publish(config: RunConfig, selections: Mapping[str, Handle], folder: Path) -
         PublishError: it could not be sent; the run folder is whole.
     """
     output, selected = config.output, folder / "selected"
-    digest = selections[config.selection.method].fingerprint
+    digest = selections[config.selection.main].fingerprint
     if output.push_to_hub is not None:
-        message = f"{config.name}: rows selected by {config.selection.method}"
+        message = f"{config.name}: rows selected by {config.selection.main}"
         url = push_to_hub(selected, output.push_to_hub, private=output.private, message=message)
         logger.info("the selected rows are at %s", url)
     if output.mlflow_experiment is not None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
+from prefect.runtime import task_run
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
@@ -16,8 +17,9 @@ from bids_core.config.effects import sliced
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
+from bids_core.selection.names import method_name
 from tasks.attribution import MATRIX
-from tasks.identity import selection_config
+from tasks.identity import selection_config, with_method
 from tasks.prepare import load_prepared
 from tasks.representations import Representations, signal_identity, signal_keys, signals
 from tasks.runtime.stage import stage_task
@@ -40,7 +42,7 @@ def identify(
 ) -> Identity:
     """Return what the picks of a method are made from."""
     config = selection_config(config, method)
-    values = sliced(config, "selection")
+    values = with_method(sliced(config, "selection"), method)
     if not METHODS[method].seeded:
         del values["seed"]
     return Identity(
@@ -109,7 +111,7 @@ def compute(
         tasks=attribution.tasks,
     )
     picks.to_parquet(draft.path / SELECTION, index=False)
-    draft.summary |= {"method": method, "n_selected": len(picks), "n_pool": len(sources)}
+    draft.summary |= {"method": selection.method, "n_selected": len(picks), "n_pool": len(sources)}
     draft.summary["per_source"] = json.loads(picks["source"].value_counts().to_json())
     progress(len(picks), len(picks))
 
@@ -118,8 +120,8 @@ run_selection = stage_task(
     "selection",
     identify,
     compute,
-    label="selection {method}",
-    task_run_name="selection {method}",
+    label=lambda arguments: f"selection {method_name(arguments['method'])}",
+    task_run_name=lambda: f"selection {method_name(task_run.parameters['method'])}",
 )
 
 

@@ -161,7 +161,7 @@ def show_run(config: RunConfig, result: RunResult) -> None:
         return
     _try(lambda: create_markdown_artifact(_summary(config, result), key=_key(config, "summary")))
     if result.selections:
-        method = config.selection.method
+        method = config.selection.main
         rows = _picks(result, method)
         title = f"The first {len(rows)} picks of {method}"
         _try(lambda: create_table_artifact(rows, key=_key(config, "picks"), description=title))
@@ -204,7 +204,7 @@ def _summary(config: RunConfig, result: RunResult) -> str:
         from bids_core.report import headline
 
         scores = read_scores(result.scores)
-        lines += [f"> {headline(scores, config.selection.method)}", ""]
+        lines += [f"> {headline(scores, config.selection.main)}", ""]
     records = {name: handle.record() for name, handle in result.stages().items()}
     lines += ["| stage | time | |", "| --- | ---: | --- |"]
     for name, step in stage_timings(records, since=result.started).items():

@@ -4,6 +4,7 @@ Each section is the slice that one stage reads, so a stage's fingerprint depends
 Unknown keys are refused everywhere; values are frozen after validation.
 """
 
+from bids_core.config.choices import Normalization, SelectionMethod
 from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
@@ -11,12 +12,7 @@ from bids_core.config.gradients import GradientConfig
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section
-from bids_core.config.selection import (
-    AnalysisConfig,
-    Normalization,
-    SelectionConfig,
-    SelectionMethod,
-)
+from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
 
 __all__ = [

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
+from bids_core.own_code import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,6 +105,8 @@ def _with_base(content: dict[str, Any], base: Path) -> dict[str, Any]:
             result[section] = [_with_absolute(row, "path", base) for row in rows]
     if isinstance(result.get("test"), list):
         result["test"] = [_with_scorer(row, base) for row in result["test"]]
+    if "selection" in result:
+        result["selection"] = _with_methods(result["selection"], base)
     if "evaluation" in result:
         result["evaluation"] = _with_absolute(result["evaluation"], "suite_data", base)
     result["model"] = _with_absolute_model(result.get("model"), base)
@@ -125,9 +128,27 @@ def _with_absolute_model(model: Any, base: Path) -> Any:
 
 def _with_scorer(row: Any, base: Path) -> Any:
     """Make the file of `scorers.py:function` absolute; `package.module:function` stays."""
-    if isinstance(row, dict) and ".py:" in str(row.get("scorer")):
+    if isinstance(row, dict) and own_file(str(row.get("scorer"))) is not None:
         return _with_absolute(row, "scorer", base)
     return row
+
+
+def _with_methods(section: Any, base: Path) -> Any:
+    """Make the files of selection methods of the user's own absolute, as scorers'."""
+    if not isinstance(section, dict):
+        return section
+    result = {**section}
+    if "method" in section:
+        result["method"] = _with_own(section["method"], base)
+    if isinstance(section.get("compare"), list):
+        result["compare"] = [_with_own(method, base) for method in section["compare"]]
+    return result
+
+
+def _with_own(method: Any, base: Path) -> Any:
+    if isinstance(method, str) and own_file(method) is not None:
+        return _with_absolute({"method": method}, "method", base)["method"]
+    return method
 
 
 def _with_absolute(row: Any, key: str, base: Path) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,13 @@ from pydantic import (
     field_validator,
 )
 
+from bids_core.config.choices import ChoiceOf
 from bids_core.config.effects import Effect
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -48,3 +54,16 @@ class Section(BaseModel):
     def _truth_values_where_asked_for(cls, value: Any, info: ValidationInfo) -> Any:
         kind = cls.model_fields[str(info.field_name)].annotation
         return value if kind is bool or bool in get_args(kind) else _no_truth_value(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Say of each choice out of a table what it is, after the field's description."""
+        made = handler(schema)
+        properties = handler.resolve_ref_schema(made).get("properties", {})
+        for name, field in cls.model_fields.items():
+            for choice in (item for item in field.metadata if isinstance(item, ChoiceOf)):
+                words = f"{field.description} {choice.registry.words()}."
+                properties[name]["description"] = words
+        return made

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import model_validator
+
+from bids_core.config.choices import Normalization, SelectionMethod
 from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
 from bids_core.config.section import Budget, Section
-
-SelectionMethod = Literal[
-    "bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
-    "knn_uniform", "optimal_transport", "random", "random_balanced", "full", "bm25", "dsir", "rds",
-    "rds_plus", "perplexity", "perplexity_low", "perplexity_high",
-]  # fmt: skip
-Normalization = Literal["zscore", "minmax", "robust", "rank", "none"]
+from bids_core.own_code import function_name
 
 
 class SelectionConfig(Section):
@@ -21,7 +19,8 @@ class SelectionConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("selection", "analysis"),)
 
     method: SelectionMethod = "bids"
-    """Selection method."""
+    """Selection method; or a function of your own, `package.module:function` or
+    `methods.py:function` with a path relative to the config file (docs/extend.md)."""
     compare: Annotated[
         tuple[SelectionMethod, ...], NoEffect("which methods select, not what each selects")
     ] = ("less", "random")
@@ -29,14 +28,41 @@ class SelectionConfig(Section):
     budget: Budget = 0.15
     """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
     normalization: Normalization = "zscore"
-    """Per-column normalisation that BIDS and instance_max use."""
+    """Per-column normalisation, for the methods that use one (`bids`, `instance_max`)."""
     seed: Annotated[int | None, InPlaceOf("seed", "selection")] = None
     """Seed of the methods that draw at random; null: the run's."""
 
     @property
-    def methods(self) -> tuple[SelectionMethod, ...]:
+    def methods(self) -> tuple[str, ...]:
         """All methods to run, the main one first, each once."""
         return tuple(dict.fromkeys((self.method, *self.compare)))
+
+    @property
+    def main(self) -> str:
+        """What the main method is called in results: its name, or its function's."""
+        return function_name(self.method)
+
+    @model_validator(mode="after")
+    def _each_method_has_a_name_of_its_own(self) -> SelectionConfig:
+        distinct_names(self.methods)
+        return self
+
+
+def distinct_names(methods: Iterable[str]) -> None:
+    """Refuse methods that would be called the same in tables and files.
+
+    Raises:
+        ValueError: two different methods have one name.
+    """
+    seen: dict[str, str] = {}
+    for method in methods:
+        other = seen.setdefault(function_name(method), method)
+        if other != method:
+            msg = (
+                f"the methods {other} and {method} are both called {function_name(method)!r}; "
+                "rename one of the functions"
+            )
+            raise ValueError(msg)
 
 
 class AnalysisConfig(Section):

@@ -5,27 +5,20 @@ A scorer takes a generation and the row's fields as in the file, and returns a n
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import inspect
 import logging
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from bids_core.data.rejects import shorten
-from bids_core.errors import ConfigError, DataError
+from bids_core.errors import DataError
+from bids_core.own_code import load_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import ModuleType
 
     from bids_core.config import TestTask
 
 logger = logging.getLogger(__name__)
-_FILE: Final = ".py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +71,14 @@ def load_scorer(task: TestTask) -> Scorer:
         ConfigError: it is not there, can not be imported, or can not be called with two arguments.
     """
     name = task.scorer or ""
-    place, colon, attribute = name.rpartition(":")
-    where = f"test task {task.task!r}: scorer {name!r}"
-    if not colon or not attribute.isidentifier():
-        msg = f"{where}: write package.module:function or scorers.py:function"
-        raise ConfigError(msg)
-    try:
-        module = (
-            _from_file(Path(place)) if place.endswith(_FILE) else importlib.import_module(place)
-        )
-        function = getattr(module, attribute)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        msg = f"{where} can not be imported ({reason}); check its name, and that it is installed"
-        raise ConfigError(msg) from error
-    try:
-        inspect.signature(function).bind("", {})
-    except (TypeError, ValueError) as error:
-        msg = f"{where} can not be called with (generation, row): {error}"
-        raise ConfigError(msg) from error
-    return Scorer(name, function, _digest(module, function))
+    found = load_function(
+        name,
+        where=f"test task {task.task!r}: scorer {name!r}",
+        example="scorers.py",
+        call="(generation, row)",
+        arguments=("", {}),
+    )
+    return Scorer(name, found.function, found.digest)
 
 
 def try_scorer(
@@ -115,29 +96,3 @@ def try_scorer(
             "row's fields as you mean it to?",
             task, scorer.name, row, found,
         )  # fmt: skip
-
-
-def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name that its place and content decide; the last one stays."""
-    content = path.read_bytes()
-    key = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
-    name = f"bids_scorers_{key}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            msg = f"{path} is no Python file"
-            raise ImportError(msg)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name]
-
-
-def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
-    digest = hashlib.sha256(getattr(function, "__qualname__", repr(function)).encode())
-    for item in (module, function):
-        source = inspect.getsourcefile(inspect.unwrap(item))  # type: ignore[arg-type]
-        if source is not None:
-            digest.update(Path(source).read_bytes())
-    digest.update(str(getattr(module, "__version__", "")).encode())
-    return digest.hexdigest()[:32]

@@ -3,17 +3,8 @@
 Shapes: N training rows, M validation instances (columns), R rows of one block.
 
 Every kind but `rank` is affine, z_ij = (A_ij - center_j) / scale_j in float64, and is kept as the
-two vectors, so that a large matrix is never copied:
-
-======== ============================== ===========================================
-kind     center                         scale
-======== ============================== ===========================================
-zscore   mean                           standard deviation (of the population)
-minmax   minimum                        maximum - minimum
-robust   median                         1.4826 x median absolute deviation
-none     0                              1
-rank     normal score of the rank, Phi^-1((rank - 0.5) / N), ties share their mean
-======== ============================== ===========================================
+two vectors, so that a large matrix is never copied. `NORMALIZATIONS` is the table of the kinds: a
+new one is an entry there, beside the function that fits it.
 
 Source: BIDS (arXiv 2501.12147), section on instance-level normalisation, for `zscore`. The others
 are ours, for columns on which the z-score is doubtful (see `bids_core.diagnostics`).
@@ -30,13 +21,13 @@ import numpy.typing as npt
 
 from bids_core.errors import MatrixError
 from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.registry import Entry, Registry, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Floats = npt.NDArray[np.float64]
 
-NORMALIZATIONS: Final = ("zscore", "minmax", "robust", "rank", "none")
 _MAD_TO_SIGMA: Final = 1.4826
 """1 / Phi^-1(3/4): makes the median absolute deviation of a normal sample its sigma."""
 _SUSPECT: Final = 1e-6
@@ -75,6 +66,29 @@ class ColumnScale:
         shifted: Floats = np.subtract(rows, self.center, dtype=np.float64)
         shifted /= self.scale
         return shifted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization(Entry):
+    """One normalisation.
+
+    Args:
+        fit: from the matrix and its [M] column means to the columns' scales; or, where the map is
+            not affine, to a matrix to read instead and its scales. A column without spread is not
+            `usable`.
+        center: what is subtracted, in words.
+        scale: what it is divided by, in words.
+        spread: what a column lacks that is left out, in words.
+        copies: [N, M] float64 matrices that it holds.
+        advice: when to use it.
+    """
+
+    fit: Callable[[Matrix, Floats], ColumnScale | tuple[Matrix, ColumnScale]]
+    center: str
+    scale: str
+    spread: str = "variance"
+    copies: int = 0
+    advice: str = ""
 
 
 def normalize(attribution: MatrixLike, method: str = "zscore") -> Floats:
@@ -119,17 +133,14 @@ def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
         MatrixError: see `normalize`.
     """
     if method not in NORMALIZATIONS:
-        msg = f"unknown normalization {method!r}: choose one of {', '.join(NORMALIZATIONS)}"
-        raise MatrixError(msg)
+        raise MatrixError(unknown_name("normalization", method, list(NORMALIZATIONS)))
     mean = _mean(matrix)  # also the check that every entry is finite
-    if method == "none":
-        return matrix, no_scaling(matrix.n_columns)
-    if method == "rank":
-        return _ranked(matrix)
-    fit = {"zscore": _zscore, "minmax": _minmax, "robust": _robust}[method]
-    scale = fit(matrix, mean)
-    _report_unusable(matrix, scale.usable, method)
-    return matrix, scale
+    chosen = NORMALIZATIONS[method]
+    fitted = chosen.fit(matrix, mean)
+    prepared, scale = fitted if isinstance(fitted, tuple) else (matrix, fitted)
+    if not scale.usable.all():
+        _report_unusable(matrix, scale.usable, chosen.spread)
+    return prepared, scale
 
 
 def no_scaling(n: int) -> ColumnScale:
@@ -216,7 +227,7 @@ def _robust(matrix: Matrix, mean: Floats) -> ColumnScale:
     return _usable_scale(center, scale, scale > 0)
 
 
-def _ranked(matrix: Matrix) -> tuple[Matrix, ColumnScale]:
+def _ranked(matrix: Matrix, mean: Floats) -> tuple[Matrix, ColumnScale]:
     from scipy.special import ndtri
     from scipy.stats import rankdata
 
@@ -224,8 +235,7 @@ def _ranked(matrix: Matrix) -> tuple[Matrix, ColumnScale]:
     for columns, values in columns_of(matrix):
         scores[:, columns] = ndtri((rankdata(values, axis=1) - 0.5) / matrix.n_rows).T
     usable = scores.max(axis=0) > scores.min(axis=0)
-    _report_unusable(matrix, usable, "rank")
-    unscaled = no_scaling(matrix.n_columns)
+    unscaled = no_scaling(len(mean))
     ranked = Matrix(scores, row_ids=matrix.row_ids, validation_ids=matrix.validation_ids)
     return ranked, ColumnScale(unscaled.center, unscaled.scale, usable)
 
@@ -251,11 +261,8 @@ def _usable_scale(center: Floats, scale: Floats, varies: npt.NDArray[np.bool_]) 
     return ColumnScale(np.where(usable, center, 0.0), np.where(usable, scale, 1.0), usable)
 
 
-def _report_unusable(matrix: Matrix, usable: npt.NDArray[np.bool_], method: str) -> None:
+def _report_unusable(matrix: Matrix, usable: npt.NDArray[np.bool_], what: str) -> None:
     columns = np.flatnonzero(~usable)
-    if not len(columns):
-        return
-    what = "median absolute deviation" if method == "robust" else "variance"
     named = ", ".join(matrix.column_name(int(column)) for column in columns[:_NAMED])
     more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
     if len(columns) == matrix.n_columns:
@@ -263,3 +270,55 @@ def _report_unusable(matrix: Matrix, usable: npt.NDArray[np.bool_], method: str)
         raise MatrixError(msg)
     msg = f"left out, because of zero {what}: {named}{more}"
     warnings.warn(msg, ColumnWarning, stacklevel=3)
+
+
+NORMALIZATIONS: Final = Registry(
+    "normalisation",
+    (
+        Normalization(
+            name="zscore",
+            what="in standard deviations from the mean (BIDS)",
+            label="z-score",
+            fit=_zscore,
+            center="mean",
+            scale="standard deviation (of the population)",
+            advice="always first; it is the method of the paper",
+        ),
+        Normalization(
+            name="minmax",
+            what="from 0 to 1",
+            label="min-max",
+            fit=_minmax,
+            center="minimum",
+            scale="maximum - minimum",
+            advice="for comparison; one outlier sets the scale",
+        ),
+        Normalization(
+            name="robust",
+            what="by median and median absolute deviation",
+            fit=_robust,
+            center="median",
+            scale="1.4826 x median absolute deviation",
+            spread="median absolute deviation",
+            advice="a few outliers stretch some columns",
+        ),
+        Normalization(
+            name="rank",
+            what="normal scores of the ranks",
+            fit=_ranked,
+            center="normal score of the rank, Phi^-1((rank - 0.5) / N); ties share their mean",
+            scale="",
+            copies=1,
+            advice="columns are skewed, heavy-tailed or two-humped; only order counts",
+        ),
+        Normalization(
+            name="none",
+            what="raw influence",
+            fit=lambda _matrix, mean: no_scaling(len(mean)),
+            center="0",
+            scale="1",
+            advice="the ablation -Norm",
+        ),
+    ),
+)
+"""Normalisations by the names that users type."""

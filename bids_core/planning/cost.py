@@ -19,7 +19,7 @@ from bids_core.data.batches import collate
 from bids_core.models.attention import fast_attention
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
-from bids_core.selection.methods import METHODS
+from bids_core.selection import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -40,7 +40,7 @@ def dataset_card(
         tokens: tokens of each method's rows, with the model's own tokenizer.
         versions: of the software.
     """
-    main = config.selection.method
+    main = config.selection.main
     n_rows, n_pool = sum(sources[main].values()), sum(pool.values())
     parts = [
         f"---\n{yaml.safe_dump(_header(main, list(sources), n_rows), sort_keys=False)}---",
@@ -96,7 +96,7 @@ def _validation(config: RunConfig) -> list[Any]:
 def _method(config: RunConfig, versions: Mapping[str, str]) -> str:
     gradients, warmup, model = config.gradients, config.warmup, config.model
     rows: list[list[Any]] = [
-        ["method", config.selection.method],
+        ["method", config.selection.main],
         ["budget", config.selection.budget],
         ["normalization", config.selection.normalization],
         ["model", model.path + (f"@{model.revision}" if model.revision else "")],

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from bids_core.own_code import is_own
+from bids_core.selection import METHODS
 from bids_core.selection.names import POOL, ZERO_SHOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COLOURS: Final = {
-    "bids": "blue",
-    "less": "vermilion",
-    "instance_max": "green",
-    "random": "grey",
-    "full": "purple",
-    POOL: "grey",
-    ZERO_SHOT: "ink",
-}
+_COLOURS: Final = {POOL: "grey", ZERO_SHOT: "ink"}
+_ANY: Final = "sky"
+"""The colour of methods that have none of their own."""
 _SERIES: Final = ("blue", "orange", "green", "vermilion", "purple", "sky", "yellow", "grey")
 
 
 def method_colour(method: str) -> str:
     """Return the CSS value of a method's colour."""
-    return f"var(--{_COLOURS.get(method, 'sky')})"
+    known = METHODS[method].colour if method in METHODS and not is_own(method) else None
+    return f"var(--{_COLOURS.get(method) or known or _ANY})"
 
 
 def series_colours(names: Iterable[str]) -> dict[str, str]:

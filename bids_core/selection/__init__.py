@@ -1,14 +1,15 @@
 """Selection: from an attribution matrix (or texts, or representations) to rows worth training on.
 
-Read in this order: `methods` (what there is), `bids` and `best_rows` (the exact loop), `scoring`,
-`round_robin`, `transport`, `signals` (the others), `result` (what comes back).
+Read in this order: `methods` (the table of what there is), `bids` and `best_rows` (the exact loop),
+`scoring`, `round_robin`, `transport`, `signals` (the others), `result` (what comes back),
+`checking` (methods of others).
 
 Shapes: N training rows, M validation instances (columns), H hidden size, B budget.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,28 +18,39 @@ from bids_core.errors import MatrixError
 from bids_core.influence.matrix import MatrixLike, as_matrix
 from bids_core.influence.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
-from bids_core.selection.methods import METHODS
+from bids_core.selection.checking import run_method
+from bids_core.selection.methods import METHODS, Method, method_of, selection_method
 from bids_core.selection.request import (
     Request,
     checked_names,
     resolve_budget,
     unknown,
 )
-from bids_core.selection.result import NO_COLUMN, Selection
+from bids_core.selection.result import NO_COLUMN, Picks, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bids_core.progress import Progress
 
-__all__ = ["METHODS", "NO_COLUMN", "Selection", "resolve_budget", "select"]
+__all__ = [
+    "METHODS",
+    "NO_COLUMN",
+    "Method",
+    "Picks",
+    "Request",
+    "Selection",
+    "resolve_budget",
+    "select",
+    "selection_method",
+]
 
 
 def select(
     attribution: MatrixLike | None,
     budget: int | float,
     *,
-    method: str = "bids",
+    method: str | Callable[[Request], Any] = "bids",
     normalization: str = "zscore",
     tasks: Iterable[str] | None = None,
     seed: int = 0,
@@ -60,7 +72,8 @@ def select(
             torch tensor, Zarr array (read in pieces if large) or pandas frame. None for methods
             that work on texts, representations or perplexities.
         budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
-        method: one of `METHODS`.
+        method: one of `METHODS`, `package.module:function`, `file.py:function`, or a function; see
+            docs/extend.md for what it is given and returns.
         normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids` and
             `instance_max`, the other methods are defined on raw influence.
         tasks: M task names of the validation instances, for methods that need them.
@@ -81,33 +94,36 @@ def select(
 
     Raises:
         MatrixError: the matrix or something given with it can not be used; says what.
+        ConfigError: a method that is not ours can not be imported.
+        MethodError: one that is not ours raises, or returns something else than B rows.
 
     Warns:
         ColumnWarning: validation instances that were left out, by name.
 
     Source: BIDS (arXiv 2501.12147); each method names its own.
     """
-    if method not in METHODS:
-        raise unknown("method", method, list(METHODS))
+    if isinstance(method, str) and method not in METHODS:
+        raise unknown("method", method, METHODS)
     if normalization not in NORMALIZATIONS:
         raise unknown("normalization", normalization, NORMALIZATIONS)
+    chosen = method_of(method)
     request = _request(
-        attribution, budget, method=method, normalization=normalization, tasks=tasks,
+        attribution, budget, method=chosen.name, normalization=normalization, tasks=tasks,
         subtasks=subtasks, sources=sources, row_ids=row_ids, validation_ids=validation_ids,
         texts=texts, validation_texts=validation_texts, representations=representations,
         validation_representations=validation_representations, perplexities=perplexities,
         seed=seed, progress=progress,
     )  # fmt: skip
-    if request.attribution is not None and not METHODS[method].normalized:
+    if request.attribution is not None and not chosen.normalized:
         # Refuses entries that are not finite, as the methods with a normalisation do.
         prepare(request.attribution, "none")
-    picks = METHODS[method].run(request)
+    picks = run_method(chosen, request)
     return Selection(
         indices=picks.rows,
         utilities=picks.utilities,
         winning_columns=picks.columns,
-        method=method,
-        normalization=normalization if METHODS[method].normalized else "none",
+        method=chosen.name,
+        normalization=normalization if chosen.normalized else "none",
         n_rows=request.n_rows,
         left_out=picks.left_out,
     )

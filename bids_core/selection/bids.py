@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
+from bids_core.influence.normalization import prepare
 from bids_core.progress import silent
 from bids_core.selection.best_rows import BestRows
+from bids_core.selection.methods import selection_method
 from bids_core.selection.result import Picks
 from bids_core.selection.row_reader import RowReader
 
@@ -27,12 +29,28 @@ if TYPE_CHECKING:
     from bids_core.influence.matrix import Matrix
     from bids_core.influence.normalization import ColumnScale
     from bids_core.progress import Progress
+    from bids_core.selection.request import Request
 
 Floats = npt.NDArray[np.float64]
 
 _LOOKAHEAD: Final = 8
 """First length of a column's list, in picks per column."""
 _REPORT_EVERY: Final = 4096
+
+
+@selection_method(
+    what="the row that helps the least served instance most",
+    label="BIDS",
+    normalized=True,
+    colour="blue",
+)
+def bids(request: Request) -> Picks:
+    """Pick, one at a time, the row that adds most where the selection is weakest.
+
+    Source: BIDS (arXiv 2501.12147), algorithm 1.
+    """
+    matrix, scale = prepare(request.matrix, request.normalization)
+    return pick_iteratively(matrix, scale, request.budget, progress=request.progress)
 
 
 def pick_iteratively(

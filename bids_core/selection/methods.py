@@ -1,84 +1,265 @@
-"""The methods by name, and what each is called with.
+"""The table of selection methods: those of this folder, of installed packages, and the user's own.
+
+A method is a function from a `Request` to `Picks` with `@selection_method` above it. Every such
+function in a file of `bids_core/selection/` is in the table: a new one needs no other change. An
+installed package adds its methods with an entry point of the group `bids.selection_methods`; any
+other function is named where it is used, `package.module:function` or `file.py:function`.
 
 Shapes: see `bids_core.selection.request`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+import importlib
+import inspect
+import logging
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
-from bids_core.influence.normalization import prepare
-from bids_core.selection import round_robin, scoring, signals, transport
-from bids_core.selection.bids import pick_iteratively
+from bids_core.errors import ConfigError
+from bids_core.own_code import OwnFunction, check_call, function_name, is_own, load_function
+from bids_core.registry import Entry, Registry, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bids_core.selection.request import Request
     from bids_core.selection.result import Picks
 
+logger = logging.getLogger(__name__)
+
+GROUP: Final = "bids.selection_methods"
+"""Entry points of installed packages that are selection methods."""
+EXAMPLE: Final = "methods.py"
+"""File name in messages about a method of the user's own."""
+RESERVED: Final = ("zero_shot", "pool", "file")
+"""Names under which something else stands beside the methods."""
+_MARK: Final = "__selection_method__"
+_CALL: Final = "(request)"
+_AT_HAND: Final = "at hand"
 
 Needs = Literal["influence", "nothing", "texts", "rds", "rds_plus", "perplexities"]
-"""What a method works on: `rds` and `rds_plus` are representations, pooled in that way."""
+"""What a method works on: `rds` and `rds_plus` are representations, pooled in that way. In a run
+the attribution matrix is there for every method."""
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Method:
+@dataclass(frozen=True, kw_only=True)
+class Method(Entry):
     """One selection method.
 
     Args:
         run: makes the picks.
-        what: one line for people.
         normalized: whether it uses `normalization`; the others are defined on raw influence.
         seeded: whether the seed changes its result.
-        needs: what it works on.
+        needs: what it works on; hidden states and perplexities cost a pass of the base model.
+        colour: its colour on the page (a name of `report/style.css.j2`); None: one that is free.
+        trial: whether it is tried on a few rows before a run (a method that is not of this folder).
+        code: digest of the source of a method that is not of this folder, else None.
     """
 
     run: Callable[[Request], Picks]
-    what: str
     normalized: bool = False
     seeded: bool = False
     needs: Needs = "influence"
+    colour: str | None = None
+    trial: bool = True
+    code: str | None = None
+
+    @property
+    def doc(self) -> str:
+        """The long description: what its function says of itself."""
+        return inspect.getdoc(self.run) or ""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What identifies it in a selection's fingerprint: name, and others' code by content."""
+        return {"method": self.name} | ({} if self.code is None else {"code": self.code})
 
 
-def _bids(request: Request) -> Picks:
-    matrix, scale = prepare(request.matrix, request.normalization)
-    return pick_iteratively(matrix, scale, request.budget, progress=request.progress)
+def selection_method(
+    *,
+    name: str = "",
+    what: str = "",
+    label: str = "",
+    normalized: bool = False,
+    seeded: bool = False,
+    needs: Needs = "influence",
+    colour: str | None = None,
+    trial: bool = True,
+) -> Callable[[F], F]:
+    """Say of a function that it is a selection method, and what about it is to be known.
+
+    Args: as `Method`; by default the name is the function's, `what` its docstring's first line.
+
+    Raises:
+        ValueError: `needs` is none of `Needs`.
+    """
+    if needs not in get_args(Needs):
+        raise ValueError(unknown_name("value of `needs`", needs, get_args(Needs)))
+
+    def mark(function: F) -> F:
+        first = (inspect.getdoc(function) or "").split("\n")[0].rstrip(".")
+        method = Method(
+            name=name or function.__name__, run=function, what=what or first, label=label,
+            normalized=normalized, seeded=seeded, needs=needs, colour=colour, trial=trial,
+        )  # fmt: skip
+        setattr(function, _MARK, method)
+        return function
+
+    return mark
 
 
-METHODS: Final[dict[str, Method]] = {
-    "bids": Method(_bids, "the row that helps the least served instance most", normalized=True),
-    "instance_max": Method(
-        scoring.instance_max, "highest normalised influence on any instance", normalized=True
-    ),
-    "less": Method(scoring.less, "highest mean influence on any subtask (LESS)"),
-    "task_max": Method(scoring.task_max, "highest summed influence on any task"),
-    "sum": Method(scoring.total, "highest influence summed over all instances"),
-    "round_robin": Method(round_robin.round_robin, "instances take turns"),
-    "round_robin_tasks": Method(
-        round_robin.round_robin_tasks, "tasks take turns, by mean influence"
-    ),
-    "quota": Method(round_robin.quota, "an equal share per task, by LESS score"),
-    "knn_uniform": Method(transport.knn_uniform, "most often among instances' nearest rows (TSDS)"),
-    "optimal_transport": Method(
-        transport.optimal_transport, "most mass in an unbalanced transport plan"
-    ),
-    "random": Method(scoring.random, "uniformly at random", seeded=True, needs="nothing"),
-    "random_balanced": Method(
-        round_robin.random_balanced, "at random, sources in turn", seeded=True, needs="nothing"
-    ),
-    "full": Method(scoring.full, "the whole pool, whatever the budget", needs="nothing"),
-    "bm25": Method(signals.bm25, "highest BM25 against validation texts", needs="texts"),
-    "dsir": Method(signals.dsir, "n-gram importance resampling", seeded=True, needs="texts"),
-    "rds": Method(signals.rds, "closest last-token states", needs="rds"),
-    "rds_plus": Method(
-        signals.rds_plus, "instances take turns by weighted mean states", needs="rds_plus"
-    ),
-    "perplexity": Method(scoring.perplexity("mid"), "middle perplexity", needs="perplexities"),
-    "perplexity_low": Method(scoring.perplexity("low"), "lowest perplexity", needs="perplexities"),
-    "perplexity_high": Method(
-        scoring.perplexity("high"), "highest perplexity", needs="perplexities"
-    ),
-}
+class Methods(Registry[Method]):
+    """The table: `METHODS[name]` finds methods of this folder, of packages, and the user's own.
+
+    Iterating gives the methods with a name of their own: those of this folder, then those of
+    installed packages.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("selection method", reserved=RESERVED)
+        self._complete = False
+
+    def __getitem__(self, name: str) -> Method:
+        """Return a method.
+
+        Raises:
+            KeyError: there is no method of that name.
+            ConfigError: one of a package, or of the user's own, can not be imported or called.
+        """
+        if is_own(name):
+            where = f"selection method {name!r}"
+            return _foreign(
+                load_function(name, where=where, example=EXAMPLE, call=_CALL, arguments=(None,)),
+                function_name(name),
+            )
+        self._fill()
+        if name in self._entries:
+            return self._entries[name]
+        return _installed(_entry_points()[name])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (is_own(name) or name in set(self))
+
+    def __iter__(self) -> Iterator[str]:
+        self._fill()
+        yield from self._entries
+        yield from self.installed()
+
+    def installed(self) -> dict[str, str]:
+        """Return the methods of installed packages: name and package; nothing is imported."""
+        self._fill()
+        found = _entry_points().items()
+        return {name: _package(point) for name, point in found if name not in self._entries}
+
+    def words(self) -> str:
+        """Return one line of what each is; of installed packages' only whose they are."""
+        self._fill()
+        ours = [f"`{name}`: {method.what}" for name, method in self._entries.items()]
+        return "; ".join(ours + [f"`{name}`: of {p}" for name, p in self.installed().items()])
+
+    def _fill(self) -> None:
+        """Collect the methods of this folder."""
+        if self._complete:
+            return
+        self._complete = True
+        for found in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+            module = importlib.import_module(found.name)
+            for value in list(vars(module).values()):
+                method = getattr(value, _MARK, None)
+                if isinstance(method, Method) and value.__module__ == found.name:
+                    self.add(method)
+        for name in self._entries.keys() & _entry_points().keys():
+            logger.warning(
+                "the package %s adds a selection method %r, which is one of ours: ours is used",
+                _package(_entry_points()[name]),
+                name,
+            )
+
+
+METHODS: Final = Methods()
 """Methods by the names that users type."""
+
+
+def method_of(method: str | Callable[..., Any]) -> Method:
+    """Return a method by name, or of a function that is at hand.
+
+    Raises:
+        KeyError, ConfigError: see `METHODS`.
+    """
+    if isinstance(method, str):
+        return METHODS[method]
+    name = getattr(method, "__name__", type(method).__name__).strip("<>")
+    check_call(method, where=f"selection method {name!r}", call=_CALL, arguments=(None,))
+    return _foreign(OwnFunction(name, method, _AT_HAND), name)
+
+
+def _foreign(found: OwnFunction, name: str) -> Method:
+    """Return a method that is not of this folder; its identity trusts nothing that it declares.
+
+    A function without `@selection_method` gets a normalisation and a seed, as one that uses both.
+    """
+    declared = getattr(found.function, _MARK, None)
+    if not isinstance(declared, Method):
+        what = (inspect.getdoc(found.function) or "").split("\n")[0].rstrip(".")
+        declared = Method(name=name, run=found.function, what=what, normalized=True)
+    plain = declared.label == declared.name.replace("_", " ")  # it was given none
+    return replace(
+        declared, name=name, label=name if plain else declared.label, seeded=True, code=found.digest
+    )
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> dict[str, EntryPoint]:
+    """Return the methods of installed packages.
+
+    Raises:
+        ConfigError: two packages add methods of one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            msg = (
+                f"the packages {_package(other)} and {_package(point)} both add a selection method "
+                f"{point.name!r}: uninstall one of them"
+            )
+            raise ConfigError(msg)
+    return found
+
+
+def _package(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else point.module
+
+
+def _installed(point: EntryPoint) -> Method:
+    """Return the method that an installed package adds.
+
+    Raises:
+        ConfigError: it can not be imported, or not be called with a request.
+    """
+    found = load_function(
+        f"{point.module}:{point.attr}",
+        where=f"selection method {point.name!r} of the package {_package(point)}",
+        example=EXAMPLE,
+        call=_CALL,
+        arguments=(None,),
+    )
+    return _foreign(found, point.name)
+
+
+def require_methods(names: Iterable[str]) -> None:
+    """Import the methods that are not of this folder, so that what is missing is known at once.
+
+    Raises:
+        ConfigError: one is not known, can not be imported, or can not be called with a request.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ConfigError(unknown_name("selection method", name, list(METHODS)))
+        METHODS[name]  # looked up for the errors that it raises

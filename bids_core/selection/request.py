@@ -5,7 +5,6 @@ Shapes: N training rows, M validation instances (columns), B budget.
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from bids_core.errors import MatrixError
 from bids_core.progress import silent
+from bids_core.registry import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,6 +68,15 @@ class Request:
     def matrix(self) -> Matrix:
         """The attribution matrix."""
         return self._need(self.attribution, "attribution", "an attribution matrix")
+
+    @property
+    def n_columns(self) -> int:
+        """Number of validation instances M; 0 where nothing given has any."""
+        if self.attribution is not None:
+            return self.attribution.n_columns
+        if self.validation_representations is not None:
+            return self.validation_representations.n_rows
+        return len(self.validation_texts or self.tasks or ())
 
     def need_tasks(self) -> tuple[str, ...]:
         """Return the tasks, or say that the method needs them."""
@@ -164,11 +173,9 @@ def checked_names(
     return checked
 
 
-def unknown(kind: str, name: object, known: Sequence[str]) -> MatrixError:
+def unknown(kind: str, name: object, known: Iterable[str]) -> MatrixError:
     """Return the error for a name that is not known, with the nearest ones."""
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return MatrixError(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+    return MatrixError(unknown_name(kind, name, list(known)))
 
 
 def groups_of(*labels: Sequence[str]) -> list[npt.NDArray[np.int64]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bids_core.influence.matrix import Matrix
 from bids_core.influence.normalization import no_scaling
 from bids_core.selection.best_rows import BestRows
+from bids_core.selection.methods import selection_method
 from bids_core.selection.request import groups_of
 from bids_core.selection.result import Picks
 from bids_core.selection.scoring import group_means, without_scores
@@ -26,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@selection_method(what="instances take turns")
 def round_robin(request: Request) -> Picks:
     """Each validation instance in turn takes its highest unselected row.
 
@@ -35,6 +37,7 @@ def round_robin(request: Request) -> Picks:
     return take_turns(request.matrix, request.budget)
 
 
+@selection_method(what="tasks take turns, by mean influence")
 def round_robin_tasks(request: Request) -> Picks:
     """Each task in turn takes the unselected row with its highest mean influence.
 
@@ -46,6 +49,7 @@ def round_robin_tasks(request: Request) -> Picks:
     return _winners_within(request.matrix, groups, take_turns(scores, request.budget))
 
 
+@selection_method(what="an equal share per task, by LESS score")
 def quota(request: Request) -> Picks:
     """Each task gets an equal share of the budget for the rows with its highest LESS score.
 
@@ -63,6 +67,7 @@ def quota(request: Request) -> Picks:
     return _winners_within(request.matrix, groups, take_turns(Matrix(scores_NK), request.budget))
 
 
+@selection_method(what="at random, sources in turn", seeded=True, needs="nothing")
 def random_balanced(request: Request) -> Picks:
     """Return random rows, as many from each source as there are, up to the exhausted ones.
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.influence.normalization import prepare
+from bids_core.selection.methods import selection_method
 from bids_core.selection.request import groups_of
 from bids_core.selection.result import NO_COLUMN, Picks
 
@@ -27,6 +28,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@selection_method(
+    what="highest normalised influence on any instance",
+    label="instance-max",
+    normalized=True,
+    colour="green",
+)
 def instance_max(request: Request) -> Picks:
     """Score = highest normalised influence on any validation instance.
 
@@ -45,6 +52,9 @@ def instance_max(request: Request) -> Picks:
     return replace(take_highest(matrix, score, request.budget), left_out=scale.left_out)
 
 
+@selection_method(
+    what="highest mean influence on any subtask (LESS)", label="LESS", colour="vermilion"
+)
 def less(request: Request) -> Picks:
     """Score = max over tasks of the max over its subtasks of the mean over their instances.
 
@@ -56,6 +66,7 @@ def less(request: Request) -> Picks:
     return _highest_group(request, groups, lambda part_RG: part_RG.mean(axis=1))
 
 
+@selection_method(what="highest summed influence on any task")
 def task_max(request: Request) -> Picks:
     """Score = max over tasks of the sum over the task's instances.
 
@@ -66,6 +77,7 @@ def task_max(request: Request) -> Picks:
     return _highest_group(request, groups, lambda part_RG: part_RG.sum(axis=1))
 
 
+@selection_method(name="sum", what="highest influence summed over all instances")
 def total(request: Request) -> Picks:
     """Score = sum over all validation instances; the winning column is the highest one.
 
@@ -75,23 +87,37 @@ def total(request: Request) -> Picks:
     return _highest_group(request, [everything], lambda part_RG: part_RG.sum(axis=1))
 
 
-def perplexity(band: str) -> Callable[[Request], Picks]:
-    """Return the method that keeps rows of low, middle or high perplexity under a model.
+@selection_method(what="middle perplexity", needs="perplexities")
+def perplexity(request: Request) -> Picks:
+    """Keep rows whose perplexity under a model ranks nearest to the middle.
 
-    `mid` orders rows by how far their rank is from the middle rank. The utility of a row is its
-    perplexity. Source: 'When Less is More' (arXiv 2309.04564), where the middle does best.
+    The utility of a row is its perplexity. Source: 'When Less is More' (arXiv 2309.04564), where
+    the middle does best.
     """
+    values = request.need_perplexities()
+    order = np.argsort(values, kind="stable")
+    middle = (len(order) - 1) / 2
+    order = order[np.argsort(np.abs(np.arange(len(order)) - middle), kind="stable")]
+    return _in_order(request, values, order)
 
-    def method(request: Request) -> Picks:
-        values = request.need_perplexities()
-        order = np.argsort(-values if band == "high" else values, kind="stable")
-        if band == "mid":
-            middle = (len(order) - 1) / 2
-            order = order[np.argsort(np.abs(np.arange(len(order)) - middle), kind="stable")]
-        rows = order[: request.budget].astype(np.int64)
-        return Picks(rows, values[rows], np.full(len(rows), NO_COLUMN, dtype=np.int64))
 
-    return method
+@selection_method(what="lowest perplexity", needs="perplexities")
+def perplexity_low(request: Request) -> Picks:
+    """Keep rows of the lowest perplexity, as `perplexity`."""
+    values = request.need_perplexities()
+    return _in_order(request, values, np.argsort(values, kind="stable"))
+
+
+@selection_method(what="highest perplexity", needs="perplexities")
+def perplexity_high(request: Request) -> Picks:
+    """Keep rows of the highest perplexity, as `perplexity`."""
+    values = request.need_perplexities()
+    return _in_order(request, values, np.argsort(-values, kind="stable"))
+
+
+def _in_order(request: Request, values: Floats, order: npt.NDArray[np.intp]) -> Picks:
+    rows = order[: request.budget].astype(np.int64)
+    return Picks(rows, values[rows], np.full(len(rows), NO_COLUMN, dtype=np.int64))
 
 
 def _highest_group(
@@ -154,12 +180,19 @@ def without_scores(rows: Ints) -> Picks:
     return Picks(rows, np.zeros(len(rows)), np.full(len(rows), NO_COLUMN, dtype=np.int64))
 
 
+@selection_method(what="uniformly at random", seeded=True, needs="nothing", colour="grey")
 def random(request: Request) -> Picks:
     """Return rows drawn uniformly without replacement; nested in the budget for one seed."""
     order = np.random.default_rng(request.seed).permutation(request.n_rows)
     return without_scores(order[: request.budget].astype(np.int64))
 
 
+@selection_method(
+    what="the whole pool, whatever the budget",
+    label="full pool",
+    needs="nothing",
+    colour="purple",
+)
 def full(request: Request) -> Picks:
     """Return the whole pool in its own order, whatever the budget."""
     return without_scores(np.arange(request.n_rows, dtype=np.int64))

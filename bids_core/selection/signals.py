@@ -12,6 +12,7 @@ import numpy as np
 
 from bids_core.influence.matrix import Matrix
 from bids_core.selection.lexical import bm25_scores, dsir_log_weights
+from bids_core.selection.methods import selection_method
 from bids_core.selection.result import NO_COLUMN, Picks
 from bids_core.selection.round_robin import round_robin
 from bids_core.selection.scoring import highest, less
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bids_core.selection.request import Request
 
 
+@selection_method(what="highest BM25 against validation texts", label="BM25", needs="texts")
 def bm25(request: Request) -> Picks:
     """Rank by BM25 with the validation texts as queries, aggregated over tasks like LESS.
 
@@ -29,6 +31,7 @@ def bm25(request: Request) -> Picks:
     return less(replace(request, attribution=Matrix(bm25_scores(*request.need_texts()))))
 
 
+@selection_method(what="n-gram importance resampling", label="DSIR", seeded=True, needs="texts")
 def dsir(request: Request) -> Picks:
     """Draw rows without replacement in proportion to their importance weights.
 
@@ -42,6 +45,7 @@ def dsir(request: Request) -> Picks:
     return Picks(rows, (weights + noise)[rows], columns)
 
 
+@selection_method(what="closest last-token states", label="RDS", needs="rds")
 def rds(request: Request) -> Picks:
     """Rank by cosine of representations, aggregated over tasks like LESS.
 
@@ -51,6 +55,9 @@ def rds(request: Request) -> Picks:
     return less(replace(request, attribution=_similarity(request)))
 
 
+@selection_method(
+    what="instances take turns by weighted mean states", label="RDS+", needs="rds_plus"
+)
 def rds_plus(request: Request) -> Picks:
     """Each validation instance in turn takes the row with the most similar representation.
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.selection.best_rows import top_rows
+from bids_core.selection.methods import selection_method
 from bids_core.selection.result import Picks
 from bids_core.selection.scoring import highest
 
@@ -35,6 +36,7 @@ _CONVERGED: Final = 1e-12
 _MOST_ITERATIONS: Final = 1000
 
 
+@selection_method(what="most often among instances' nearest rows (TSDS)")
 def knn_uniform(request: Request) -> Picks:
     """Every validation instance gives equal mass to its K nearest rows; most mass first.
 
@@ -62,6 +64,7 @@ def neighbours_to_use(values_ML: Floats) -> int:
     return int(counts[enough[0]]) if len(enough) else length
 
 
+@selection_method(what="most mass in an unbalanced transport plan")
 def optimal_transport(request: Request) -> Picks:
     """Rank rows by the mass that an unbalanced optimal transport plan gives them.
 

@@ -137,9 +137,10 @@ def _make_sets(
     seed: int,
 ) -> dict[str, Picks]:
     from bids_core.selection import select
+    from bids_core.selection.names import method_name
 
     return {
-        name: select(
+        method_name(name): select(
             labelled.matrix,
             budget,
             method=name,

@@ -37,16 +37,19 @@ def check(
 
     from bids_core.data import prepare
     from bids_core.models.load import load_tokenizer
-    from flows.budget import planned_picks
+    from bids_core.selection.methods import require_methods
+    from flows.budget import check_methods, planned_picks
     from flows.console import ConsoleReporter, error_console
 
     reporter = ConsoleReporter(error_console())
+    require_methods(settings.selection.methods)
     tokenizer = load_tokenizer(settings.model)
     started = time.perf_counter()
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
     budget = planned_picks(settings.selection.budget, len(data.train))
+    check_methods(settings, data, settings.selection.methods)
     if settings.finetune.enabled:
         from tasks.evaluation import check_evaluation
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from bids_core.config import SelectionMethod
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
+from bids_core.own_code import function_name, own_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from rich.console import Console
 
@@ -34,7 +35,10 @@ def compare(
     config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
     methods: Annotated[
         str | None,
-        typer.Option(help="Methods, comma-separated; default: those of the config, and random."),
+        typer.Option(
+            help="Methods, comma-separated; yours too (methods.py:function). Default: those of the "
+            "config, and random."
+        ),
     ] = None,
     budgets: Annotated[
         str | None,
@@ -102,16 +106,16 @@ def _words(text: str, option: str) -> list[str]:
     return words
 
 
-def _method(word: str) -> Any:
-    known: Sequence[str] = get_args(SelectionMethod)
-    if word not in known:
-        from difflib import get_close_matches
+def _method(word: str) -> str:
+    from bids_core.selection import METHODS
 
-        near = get_close_matches(word, known, n=1)
+    if word not in METHODS:
+        near = get_close_matches(word, METHODS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        msg = f"--methods {word}: no such method; {hint}known are {', '.join(known)}"
+        msg = f"--methods {word}: no such method; {hint}known are {', '.join(METHODS)}"
         raise ConfigError(msg)
-    return word
+    path = own_file(word)
+    return word if path is None else f"{Path(path).expanduser().resolve()}:{function_name(word)}"
 
 
 def _budget(word: str) -> int | float:

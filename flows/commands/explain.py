@@ -33,9 +33,14 @@ def explain(
     from bids_core.artifacts import Handle
     from bids_core.data import PreparedData
     from bids_core.diagnostics.explain import explain_row
+    from bids_core.selection.names import method_name
 
     manifest = _read_manifest(run_folder)
-    result, name = manifest["result"], method or manifest["config"]["selection"]["method"]
+    result, section = manifest["result"], manifest["config"]["selection"]
+    asked = {
+        method_name(known): known for known in (section["method"], *section.get("compare", ()))
+    }
+    name = method_name(method or section["method"])
     if result.get("matrix") is None or name not in result.get("selections", {}):
         made = ", ".join(result.get("selections", {})) or "none"
         msg = f"{run_folder}: the run has no selection of method {name!r} (it has: {made})"
@@ -47,7 +52,7 @@ def explain(
         dict(zip(pool.index.map(str), pool["source"].map(str), strict=True)),
     )
     handle = Handle(**result["selections"][name])
-    selection = _open_selection(handle, labelled)
+    selection = _open_selection(handle, labelled, asked.get(name, name))
     found = explain_row(
         labelled.matrix,
         selection,
@@ -89,7 +94,7 @@ def _open_matrix(handle: Handle, source_of: dict[str, str]) -> LabelledMatrix:
     return replace(labelled, labels=labels)
 
 
-def _open_selection(handle: Handle, labelled: LabelledMatrix) -> Selection:
+def _open_selection(handle: Handle, labelled: LabelledMatrix, method: str) -> Selection:
     from dataclasses import replace
 
     from bids_core.selection import METHODS, Selection
@@ -99,10 +104,9 @@ def _open_selection(handle: Handle, labelled: LabelledMatrix) -> Selection:
     if not isinstance(selection, Selection):
         msg = f"{handle.key}: the selection does not say what its picks were worth; run it again"
         raise UserError(msg)
-    config = handle.record()["config"]
-    used = METHODS[config["method"]].normalized
-    normalization = config["normalization"] if used else "none"
-    return replace(selection, method=config["method"], normalization=normalization)
+    normalization = handle.record()["config"]["selection"]["normalization"]
+    used = METHODS[method].normalized
+    return replace(selection, method=method, normalization=normalization if used else "none")
 
 
 def _only(handle: Handle, pattern: str) -> Path:

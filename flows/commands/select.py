@@ -40,9 +40,7 @@ SourcesOption = Annotated[
         help="Source of each training row, in the same forms (columns row_id and source).",
     ),
 ]
-NormalizationOption = Annotated[
-    str, typer.Option(help="Per-column scale: zscore, minmax, robust, rank or none.")
-]
+NormalizationOption = Annotated[str, typer.Option(help="Per-column scale: {normalizations}.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -61,10 +59,8 @@ def select(
     method: Annotated[
         str,
         typer.Option(
-            help="bids, instance_max, less, task_max, sum, round_robin, round_robin_tasks, quota, "
-            "knn_uniform, optimal_transport, random, random_balanced, full; from texts bm25, dsir; "
-            "from representations rds, rds_plus; from perplexities perplexity, perplexity_low, "
-            "perplexity_high."
+            help="{methods}; or a function of your own, package.module:function or "
+            "methods.py:function (docs/extend.md)."
         ),
     ] = "bids",
     normalization: NormalizationOption = "zscore",

@@ -32,7 +32,7 @@ from tasks.runtime.progress import current
 from tasks.runtime.retries import may_pass, smaller_after_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["StageTask", "stage_task"]
 
@@ -87,9 +87,9 @@ def stage_task(
     identify: Callable[P, Identity],
     compute: Callable[..., None],
     *,
-    label: str | None = None,
+    label: str | Callable[[Mapping[str, Any]], str] | None = None,
     unit: str = "examples",
-    task_run_name: str | None = None,
+    task_run_name: str | Callable[[], str] | None = None,
 ) -> StageTask[P]:
     """Make a stage a Prefect task, retried where that can help.
 
@@ -97,16 +97,17 @@ def stage_task(
         name: of the stage.
         identify: `identify(config, ...)` returns what the result is made from.
         compute: `compute(config, ..., draft=, progress=)` makes it, with the same arguments.
-        label: name of the step for people, a format string of the arguments; default: the name.
+        label: name of the step for people, a format string or function of the arguments; default:
+            the name.
         unit: what the progress counts.
-        task_run_name: name of the task run, a format string of the arguments.
+        task_run_name: name of the task run, as Prefect takes it.
     """
     signature = inspect.signature(identify)
 
     @functools.wraps(identify)
     def run(*args: P.args, **kwargs: P.kwargs) -> State[Handle]:
         arguments = signature.bind(*args, **kwargs).arguments
-        shown = (label or name).format(**arguments)
+        shown = label(arguments) if callable(label) else (label or name).format(**arguments)
         started = time.perf_counter()
 
         def fill(draft: Draft) -> None:

@@ -267,13 +267,12 @@ def test_permuting_the_rows_permutes_the_picks_of_every_method(method):
 
 
 def test_the_configuration_offers_methods_that_there_are():
-    from typing import get_args
-
-    from bids_core.config import Normalization, SelectionMethod
+    from bids_core.config import SelectionConfig
     from bids_core.influence.normalization import NORMALIZATIONS
 
-    assert set(get_args(SelectionMethod)) <= set(METHODS)
-    assert set(get_args(Normalization)) == set(NORMALIZATIONS)
+    offered = SelectionConfig.model_json_schema()["properties"]
+    assert offered["method"]["anyOf"][0]["enum"] == list(METHODS)
+    assert offered["normalization"]["enum"] == list(NORMALIZATIONS)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -67,7 +67,7 @@ def run_folder(tmp_path_factory):
             "capabilities": TASKS, "subtasks": [""] * 3,
         }.items():  # fmt: skip
             group.create_array(name, data=np.array(names, dtype="T"))
-    settings = {"method": "bids", "budget": 8, "normalization": "zscore", "seed": None}
+    settings = {"selection": {"method": "bids", "budget": 8, "normalization": "zscore"}, "seed": 0}
     with store.create("selection", "c" * 32, **(parts | {"config": settings}), seed=0) as draft:
         picks.to_frame(rows, ["s"] * 40, instances, TASKS).to_parquet(
             draft.path / "selection.parquet"

@@ -1,0 +1,91 @@
+"""Fields whose value is a name out of a table (`bids_core.registry`).
+
+The tables lie in the rooms above this one, beside the code that they name. A field holds its
+table's address, as an entry point does, and looks there when a value is checked or a schema is
+made: so a new entry needs no change here, and importing the configuration imports no table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic_core import core_schema
+
+from bids_core.errors import ConfigError
+from bids_core.own_code import check_name, function_name, is_own
+from bids_core.registry import unknown_name
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+
+    from bids_core.registry import Registry
+
+
+@dataclass(frozen=True)
+class ChoiceOf:
+    """The names in a table.
+
+    Args:
+        table: its address, `package.module:ATTRIBUTE`.
+        own: file name in messages (`methods.py`) where a function of the user's own can be named
+            too, `package.module:function` or `file.py:function`; None where it can not.
+    """
+
+    table: str
+    own: str | None = None
+
+    @property
+    def registry(self) -> Registry[Any]:
+        """The table."""
+        module, _, attribute = self.table.partition(":")
+        return cast("Registry[Any]", getattr(importlib.import_module(module), attribute))
+
+    def check(self, value: str) -> str:
+        """Return a name that is in the table, or is written like a function of the user's own.
+
+        Raises:
+            ValueError: it is neither; with the nearest names.
+        """
+        table = self.registry
+        if self.own is not None and is_own(value):
+            try:
+                check_name(value, where=f"a {table.kind} of your own", example=self.own)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+            name = function_name(value)
+            if name in table or name in table.reserved:
+                msg = f"{value}: the name {name!r} is taken; rename the function"
+                raise ValueError(msg)
+        elif value not in table:
+            raise ValueError(unknown_name(table.kind, value, list(table)))
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        """Check a value after its type."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Show the names as choices, in an editor and in the form of the Prefect UI."""
+        names = {"type": "string", "enum": list(self.registry)}
+        if self.own is None:
+            return names
+        own = {
+            "type": "string",
+            "title": "your own",
+            "pattern": r"^.+:\w+$",
+            "description": f"package.module:function, or {self.own}:function",
+        }
+        return {"anyOf": [names | {"title": "by name"}, own]}
+
+
+SelectionMethod = Annotated[str, ChoiceOf("bids_core.selection.methods:METHODS", own="methods.py")]
+Normalization = Annotated[str, ChoiceOf("bids_core.influence.normalization:NORMALIZATIONS")]
+TrainFeature = Annotated[str, ChoiceOf("bids_core.gradients.training_features:TRAINING_FEATURES")]
+TestMetric = Annotated[str, ChoiceOf("bids_core.evaluation.metrics:METRICS")]

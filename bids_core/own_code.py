@@ -1,0 +1,151 @@
+"""Functions of the user, named in a configuration: found, and identified by the source they lie in.
+
+A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so whoever
+takes configurations of others asks first (`flows.confinement`); `function_name` and `check_name`
+look at the text alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+_FILE: Final = ".py"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFunction:
+    """A function of the user.
+
+    Args:
+        name: as in the configuration.
+        function: the function.
+        digest: of the file that defines it, and its module's `__version__` if it has one.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    digest: str
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name names a function of the user, not an entry of a table."""
+    return ":" in name
+
+
+def function_name(name: str) -> str:
+    """Return what people call it: the function's name, or the name itself where it names none."""
+    return name.rpartition(":")[2]
+
+
+def own_file(name: str) -> str | None:
+    """Return the path in `file.py:function`, None for a function of a package."""
+    place = name.rpartition(":")[0]
+    return place if place.endswith(_FILE) else None
+
+
+def check_name(name: str, *, where: str, example: str) -> tuple[str, str]:
+    """Return the module (or file) and the function that a name consists of.
+
+    Args:
+        name: as in the configuration.
+        where: what the name stands for, for the message.
+        example: file name for the message (`scorers.py`).
+
+    Raises:
+        ConfigError: it is written in another way.
+    """
+    place, colon, attribute = name.rpartition(":")
+    if not colon or not place or not attribute.isidentifier():
+        msg = f"{where}: write package.module:function or {example}:function"
+        raise ConfigError(msg)
+    return place, attribute
+
+
+def load_function(
+    name: str, *, where: str, example: str, call: str, arguments: Sequence[Any]
+) -> OwnFunction:
+    """Import a function.
+
+    Args:
+        name: `package.module:function`, or `file.py:function`.
+        where: what it stands for, for messages (`selection method 'm.py:pick'`).
+        example: file name for a message (`scorers.py`).
+        call: how it will be called, for a message (`(generation, row)`).
+        arguments: as many as it will be called with.
+
+    Raises:
+        ConfigError: it is not there, can not be imported, or can not be called like that.
+    """
+    place, attribute = check_name(name, where=where, example=example)
+    try:
+        module = (
+            _from_file(Path(place).expanduser())
+            if place.endswith(_FILE)
+            else importlib.import_module(place)
+        )
+        function = getattr(module, attribute)
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        msg = f"{where} can not be imported ({reason}); check its name, and that it is installed"
+        raise ConfigError(msg) from error
+    check_call(function, where=where, call=call, arguments=arguments)
+    return OwnFunction(name, function, _digest(module, function))
+
+
+def check_call(function: Any, *, where: str, call: str, arguments: Sequence[Any]) -> None:
+    """Refuse what can not be called like that.
+
+    Raises:
+        ConfigError: it is no function, or takes other arguments.
+    """
+    try:
+        inspect.signature(function).bind(*arguments)
+    except (TypeError, ValueError) as error:
+        msg = f"{where} can not be called with {call}: {error}"
+        raise ConfigError(msg) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    """Import a file under a name that its place and content decide; the last one stays."""
+    content = path.read_bytes()
+    key = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
+    name = f"bids_own_{key}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            msg = f"{path} is no Python file"
+            raise ImportError(msg)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # while it runs: its dataclasses look themselves up there
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
+    digest = hashlib.sha256(getattr(function, "__qualname__", repr(type(function))).encode())
+    for item in (module, function):
+        try:
+            source = inspect.getsourcefile(inspect.unwrap(item))  # type: ignore[arg-type]
+        except TypeError:  # an object that can be called has no file of its own: the module's
+            continue
+        if source is not None:
+            digest.update(Path(source).read_bytes())
+    digest.update(str(getattr(module, "__version__", "")).encode())
+    return digest.hexdigest()[:32]

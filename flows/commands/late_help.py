@@ -1,0 +1,44 @@
+"""Help that names what the tables of the library hold, read when help is asked for.
+
+So that `bids --help` and the commands' start import no table: an option's help says `{methods}`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+_WORKS_ON = {
+    "texts": "from texts ",
+    "rds": "from representations ",
+    "rds_plus": "from representations ",
+    "perplexities": "from perplexities ",
+}
+
+
+class LateHelp(TyperCommand):
+    """A command whose options' help names selection methods and normalisations."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer carries its own click
+        """Write the help."""
+        from bids_core.normalization import NORMALIZATIONS
+
+        words = {"{methods}": method_words(), "{normalizations}": ", ".join(NORMALIZATIONS)}
+        for option in self.params:
+            for place, text in words.items():
+                if place in (getattr(option, "help", None) or ""):
+                    option.help = option.help.replace(place, text)  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
+def method_words() -> str:
+    """Return the names of all methods, by what they work on."""
+    from bids_core.selection import METHODS
+
+    groups: dict[str, list[str]] = {}
+    for name in METHODS:
+        known = name not in METHODS.installed()
+        group = _WORKS_ON.get(METHODS[name].needs, "") if known else "from installed packages "
+        groups.setdefault(group, []).append(name)
+    return "; ".join(what + ", ".join(names) for what, names in groups.items())
