@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.gradients import (
+    TRAINING_FEATURES,
     compute_features,
     make_projector,
     validation_feature,
@@ -82,7 +83,7 @@ def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Ide
         "rows": rows_digest(frame),
     }
     uses = [data.key, warm.key]
-    if config.gradients.train_feature == "ekfac":
+    if TRAINING_FEATURES[config.gradients.train_feature].curvature:
         curvature = identify_curvature(config, data, warm, shard.checkpoint)
         inputs["curvature"] = curvature.fingerprint
         uses.append(curvature.key)
@@ -115,11 +116,11 @@ def compute(
         feature=kind if shard.split == "train" else validation_feature(kind),
         projector=projector,
         moments=moments,
-        adam_mode=section.adam_mode,
+        options={name: getattr(section, name) for name in TRAINING_FEATURES[kind].options},
         tokens_per_batch=section.tokens_per_batch,
         pad_token_id=pad_token_id,
         curvature=fitted_curvature(config, data, warm, shard.checkpoint, model, pad_token_id)
-        if kind == "ekfac"
+        if TRAINING_FEATURES[kind].curvature
         else None,
         on_nonfinite=section.on_nonfinite,
         on_progress=progress,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 from pydantic_core import core_schema
 
@@ -50,7 +50,7 @@ class ChoiceOf:
             ValueError: it is neither; with the nearest names.
         """
         table = self.registry
-        if self.own is not None and is_own(value):
+        if self.own is not None and (is_own(value) or value.endswith(".py")):
             try:
                 check_name(value, where=f"a {table.kind} of your own", example=self.own)
             except ConfigError as error:
@@ -87,5 +87,6 @@ class ChoiceOf:
 
 SelectionMethod = Annotated[str, ChoiceOf("bids_core.selection.methods:METHODS", own="methods.py")]
 Normalization = Annotated[str, ChoiceOf("bids_core.influence.normalization:NORMALIZATIONS")]
-TrainFeature = Annotated[str, ChoiceOf("bids_core.gradients.training_features:TRAINING_FEATURES")]
+FEATURES: Final = ChoiceOf("bids_core.gradients.training_features:TRAINING_FEATURES")
+TrainFeature = Annotated[str, FEATURES]
 TestMetric = Annotated[str, ChoiceOf("bids_core.evaluation.metrics:METRICS")]

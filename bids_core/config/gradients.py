@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from bids_core.config.choices import FEATURES, TrainFeature
 from bids_core.config.effects import Changes, Effect, NoEffect
 from bids_core.config.section import PositiveInt, Section
+
+
+def _feature_reads(option: str) -> Callable[[Any], bool]:
+    """Return whether a section's training feature reads one of its fields."""
+
+    def reads(section: Any) -> bool:
+        return option in FEATURES.registry[section.train_feature].options
+
+    return reads
 
 
 class GradientConfig(Section):
@@ -15,10 +26,8 @@ class GradientConfig(Section):
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients"),)
 
-    train_feature: Literal["adam", "sgd", "sign", "ekfac", "rds", "rds_plus"] = "adam"
-    """Feature of a training example: Adam update direction (LESS), plain gradient, or its sign;
-    or, for both sides, the gradient in an EK-FAC metric, or hidden states (`rds` last token,
-    `rds_plus` weighted mean)."""
+    train_feature: TrainFeature = "adam"
+    """Feature of a training example."""
     metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution")] = "cosine"
     """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
     Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""
@@ -26,14 +35,14 @@ class GradientConfig(Section):
     """Keep each checkpoint's own influence beside the weighted sum, to see whether they agree."""
     damping: Annotated[
         float,
-        Changes("gradients", when=lambda section: section.train_feature == "ekfac"),
+        Changes("gradients", when=_feature_reads("damping")),
         Changes("attribution", when=lambda section: section.metric == "fisher"),
     ] = Field(default=0.1, gt=0.0)
     """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`,
     `ekfac`)."""
     adam_mode: Annotated[
         Literal["less_code", "paper"],
-        Changes("gradients", when=lambda section: section.train_feature == "adam"),
+        Changes("gradients", when=_feature_reads("adam_mode")),
     ] = "less_code"
     """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
     projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -16,10 +16,10 @@ from bids_core.data.batches import collate, token_budget_batches
 from bids_core.errors import DataError, NonFiniteError
 from bids_core.gradients.extraction import (
     Extractor,
-    FeatureKind,
     GradientExtractor,
     RepresentationExtractor,
 )
+from bids_core.gradients.training_features import TRAINING_FEATURES
 from bids_core.progress import Progress, silent
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
@@ -66,11 +66,12 @@ def compute_features(
     model: nn.Module,
     examples: Sequence[TokenizedExample],
     *,
-    feature: FeatureKind,
+    feature: str,
     projector: Projector | None = None,
     moments: AdamMoments | None = None,
     adam_mode: AdamMode = "less_code",
     curvature: Ekfac | None = None,
+    options: dict[str, Any] | None = None,
     tokens_per_batch: int = 2048,
     pad_token_id: int = 0,
     on_nonfinite: Literal["error", "reject"] = "error",
@@ -85,12 +86,12 @@ def compute_features(
     Args:
         model: causal language model with trainable (LoRA) parameters.
         examples: tokenized examples, each with a completion token.
-        feature: `adam` (LESS, training side), `sgd` (plain gradient), `sign`, `ekfac` (plain
-            gradient in the Fisher metric), `rds` or `rds_plus` (hidden states).
+        feature: one of `TRAINING_FEATURES`.
         projector: random projection of D coordinates; not needed for hidden states.
         moments: state of the optimizer that ran; needed for `adam`.
         adam_mode: `less_code` or `paper`.
         curvature: the fitted Fisher matrix; needed for `ekfac`.
+        options: further values that the feature reads (`Feature.options`).
         tokens_per_batch: padded tokens in one batch.
         pad_token_id: what padding is made of (never seen by the model's attention).
         on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and go on.
@@ -107,13 +108,15 @@ def compute_features(
     _require_completions(examples)
     started = time.perf_counter()
     extract: Extractor
-    if feature == "rds" or feature == "rds_plus":
+    chosen = TRAINING_FEATURES[feature]
+    if chosen.hidden_states:
         extract = RepresentationExtractor(model, feature)
     elif projector is None:
         msg = f"the {feature} feature needs a projector"
         raise ValueError(msg)
     else:
-        extract = GradientExtractor(model, projector, feature, moments, adam_mode, curvature)
+        options = {"adam_mode": adam_mode} | (options or {})
+        extract = GradientExtractor(model, projector, feature, moments, options, curvature)
     values = torch.empty(len(examples), extract.width)
     losses = torch.empty(len(examples))
     done = 0

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 
 from bids_core.data.batches import collate
+from bids_core.gradients import TRAINING_FEATURES
+from bids_core.gradients.training_features import FORWARD_SHARE
 from bids_core.models.attention import fast_attention
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
@@ -32,14 +34,11 @@ if TYPE_CHECKING:
 
 _PROBE_TOKENS: Final = 1024
 _PROBE_PASSES: Final = 3
-_FORWARD_SHARE: Final = 1 / 3
-"""A forward pass alone against forward and backward with frozen base weights."""
 _FULL_SHARE: Final = 3 / 2
 """Training all weights against adapters: three products a weight instead of two."""
 _DECODING_SHARE: Final = 5
 """A generated token against a read one: decoding waits for memory, not for arithmetic."""
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
-_REPRESENTATIONS: Final = ("rds", "rds_plus")
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -216,7 +215,7 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
     section = config.gradients
     dim = section.dim
     if section.projection == "none":
-        hidden = section.train_feature in _REPRESENTATIONS
+        hidden = TRAINING_FEATURES[section.train_feature].hidden_states
         dim = speed.size.hidden_size if hidden else speed.size.n_trainable
     return dim * _BYTES.get(section.storage, 4) + 4
 
@@ -224,14 +223,15 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
 def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit."""
     checkpoints = config.warmup.epochs
-    kind = config.gradients.train_feature
+    feature = TRAINING_FEATURES[config.gradients.train_feature]
     tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
-    passes = float(tokens) * (_FORWARD_SHARE if kind in _REPRESENTATIONS else 1.0)
+    passes = float(tokens) * feature.passes
     fit = ""
-    if kind == "ekfac":
+    if feature.curvature:
         share = min(1.0, _CURVATURE_ROWS / max(1, counts.pool_rows))
         passes += 2 * checkpoints * share * counts.pool_tokens
-        fit = f"; EK-FAC fitted to {min(_CURVATURE_ROWS, counts.pool_rows)} rows a checkpoint"
+        n_rows = min(_CURVATURE_ROWS, counts.pool_rows)
+        fit = f"; {feature.label} fitted to {n_rows} rows a checkpoint"
     row = _row_bytes(config, speed)
     return StageCost(
         "gradients",
@@ -263,7 +263,7 @@ def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> Sta
     rows = len(needs) * (counts.pool_rows + counts.validation_rows)
     return StageCost(
         "representations",
-        _FORWARD_SHARE * tokens / speed.tokens_per_second,
+        FORWARD_SHARE * tokens / speed.tokens_per_second,
         4 * rows * max(1, speed.size.hidden_size),
         f"{tokens:,} tokens forward, {', '.join(sorted(needs))}",
     )
@@ -287,7 +287,7 @@ def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 def _evaluation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     models = len(config.selection.methods) + int(config.evaluation.zero_shot)
     # a prompt is read once, for the answer, its loss and all choices
-    passes = _FORWARD_SHARE * (counts.test_tokens + _DECODING_SHARE * counts.generated)
+    passes = FORWARD_SHARE * (counts.test_tokens + _DECODING_SHARE * counts.generated)
     return StageCost(
         "evaluation",
         models * passes / speed.tokens_per_second,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_core.formatting import number, percent
+from bids_core.gradients import TRAINING_FEATURES
 from bids_core.progress import duration
 from bids_core.report.figures import step_lines
 
@@ -65,11 +66,13 @@ def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
     for shard in inputs.gradients:
         shards.setdefault((int(shard["checkpoint"]), str(shard["split"])), []).append(shard)
     settings = inputs.config.get("gradients", {})
+    feature = TRAINING_FEATURES.get(str(settings.get("train_feature")))
+    options = () if feature is None else feature.options
     lines = [_line(key, group) for key, group in sorted(shards.items())]
     shares = [line["eps"] for line in lines if line["eps"] is not None]
     return {
         "lines": lines,
-        "mode": settings.get("adam_mode") if settings.get("train_feature") == "adam" else None,
+        "mode": settings.get("adam_mode") if "adam_mode" in options else None,
         "epsilon": inputs.config.get("warmup", {}).get("eps"),
         "feature": settings.get("train_feature"),
         "projection": settings.get("projection"),

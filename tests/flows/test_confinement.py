@@ -73,6 +73,8 @@ def test_what_lies_inside_is_taken(inside):
             },
             "test.0.scorer",
         ),
+        ({"selection": {"method": "pathlib:Path"}}, "selection.method"),
+        ({"selection": {"compare": ["less", "m.py:pick"]}}, "selection.compare.1"),
         ({"model": {"path": "a/b", "chat_template": "/etc/shadow"}}, "model.chat_template"),
         ({"test": [{"task": "a", "capability": "b", "path": "~root/x"}]}, "test.0.path"),
         ({"model": {"path": "a/b", "trust_remote_code": True}}, "model.trust_remote_code"),
@@ -102,6 +104,19 @@ def test_remote_code_and_variables_of_ours_can_be_allowed(inside, monkeypatch):
         model={"path": "org/name", "trust_remote_code": True}, pool=[{"path": "${BIDS_POOL}"}]
     )
     confined(inside, BIDS_ALLOW_REMOTE_CODE="1").check(changed)
+
+
+def test_methods_of_ones_own_can_be_allowed_but_lie_inside(inside):
+    allowed = confined(inside, BIDS_ALLOW_REMOTE_CODE="1")
+    allowed.check(config(selection={"method": str(inside / "m.py:pick"), "compare": ["bids"]}))
+    allowed.check_method("package.module:pick", key="method")
+    with pytest.raises(ConfigError, match=r"selection\.method: .*outside of what"):
+        allowed.check(config(selection={"method": "../outside/m.py:pick"}))
+    with pytest.raises(ConfigError, match=r"methods: .*outside of what"):
+        allowed.check_method("/srv/m.py:pick", key="methods")
+    with pytest.raises(ConfigError, match=r"methods: this machine runs no code"):
+        confined(inside).check_method("m.py:pick", key="methods")
+    confined(inside).check_method("less", key="methods")
 
 
 def test_every_field_that_names_a_place_is_checked():
