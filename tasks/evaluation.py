@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig, TestTask
 from bids_core.evaluation import Evaluation, evaluate, macro_average
+from bids_core.evaluation.metrics import METRICS
 from bids_core.evaluation.plan import plan_tasks
 from bids_core.evaluation.scorers import load_scorer
 from bids_core.models.load import load_base, load_tokenizer
@@ -205,9 +205,7 @@ def _judge_identity(task: TestTask) -> dict[str, Any]:
     identity: dict[str, Any] = {}
     if task.scorer is not None:
         identity["scorer"] = load_scorer(task).digest
-    if task.metric == "ifeval":
-        identity["lm_eval"] = version("lm-eval")
-    return identity
+    return identity | METRICS[task.metric].identity()
 
 
 def _code_limits(config: RunConfig) -> Limits | None:

@@ -89,4 +89,5 @@ SelectionMethod = Annotated[str, ChoiceOf("bids_core.selection.methods:METHODS",
 Normalization = Annotated[str, ChoiceOf("bids_core.influence.normalization:NORMALIZATIONS")]
 FEATURES: Final = ChoiceOf("bids_core.gradients.training_features:TRAINING_FEATURES")
 TrainFeature = Annotated[str, FEATURES]
-TestMetric = Annotated[str, ChoiceOf("bids_core.evaluation.metrics:METRICS")]
+METRICS: Final = ChoiceOf("bids_core.evaluation.metrics:METRICS")
+TestMetric = Annotated[str, METRICS]

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from bids_core.config.choices import METRICS, TestMetric
 from bids_core.config.effects import Changes, Effect, Resolved
 from bids_core.config.section import Name, PositiveInt, Section
 
@@ -63,14 +64,11 @@ class TestTask(SourceConfig):
     capability: Annotated[Name, Changes("prepare", "evaluation")]
     """Capability that the task belongs to."""
     metric: Annotated[
-        Literal["exact_match", "multiple_choice", "generation", "code", "ifeval", "answer_loss"],
+        TestMetric,
         Changes("evaluation"),
         Resolved("prepare", by="whether rows need choices"),
     ] = "exact_match"
-    """`exact_match`: generate and compare; `multiple_choice`: likeliest of the row's choices;
-    `generation`: generate and let `scorer` judge; `code`: generate and run the row's tests
-    (`evaluation.run_generated_code`); `ifeval`: generate and check the row's instructions;
-    `answer_loss`: only the loss of the reference answer, where answers can not be compared."""
+    """What counts as right."""
     answer_pattern: Annotated[str | None, Changes("evaluation")] = None
     """Regular expression whose last match (group 1, if there is one) is the answer, in the
     reference and in the generation."""
@@ -85,7 +83,7 @@ class TestTask(SourceConfig):
 
     @model_validator(mode="after")
     def _scorer_fits_the_metric(self) -> TestTask:
-        if (self.metric == "generation") != (self.scorer is not None):
+        if METRICS.registry[self.metric].scorer != (self.scorer is not None):
             msg = (
                 f"test task {self.task!r}: metric `generation` and `scorer` belong together (metric"
                 f" {self.metric}, scorer {self.scorer}); set both or neither"

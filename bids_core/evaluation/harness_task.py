@@ -13,7 +13,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import Task, TaskConfig
 
 from bids_core.evaluation.answers import compile_pattern, extract_answer
-from bids_core.evaluation.judges import MAIN_METRIC
+from bids_core.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,9 +53,9 @@ class RowTask(Task):  # type: ignore[misc]  # lm-eval is untyped
     def __init__(
         self, task: TestTask, rows: Sequence[EvaluationRow], judge: Judge | None = None
     ) -> None:
-        is_choice = task.metric == "multiple_choice"
+        is_choice = METRICS[task.metric].asks == "choice"
         self.OUTPUT_TYPE = "multiple_choice" if is_choice else "generate_until"
-        self.metric = MAIN_METRIC[task.metric]
+        self.metric = METRICS[task.metric].main
         self._metrics = list(IFEVAL_METRICS) if task.metric == "ifeval" else [self.metric]
         self._rows = rows
         self._judge = judge

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_core.evaluation.judges import make_judge
+from bids_core.evaluation.metrics import METRICS
 from bids_core.evaluation.rows import rows_of_task
 
 if TYPE_CHECKING:
@@ -55,6 +56,6 @@ def plan_tasks(
     judges = {
         task.task: make_judge(task, rows[task.task], code_limits=code_limits)
         for task in tasks
-        if task.metric not in {"multiple_choice", "answer_loss"}
+        if METRICS[task.metric].asks == "answer"
     }
     return EvaluationPlan(rows, judges)

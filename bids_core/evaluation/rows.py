@@ -20,7 +20,7 @@ from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
-from bids_core.evaluation.metrics import JUDGED
+from bids_core.evaluation.metrics import METRICS
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
@@ -123,11 +123,12 @@ def _row(
     text = completion_text(messages)
     fields = json.loads(record["fields"]) if isinstance(record.get("fields"), str) else {}
     if not text.strip() or not (example.labels != IGNORED_LABEL).any():
-        if task.metric in JUDGED:
+        if not METRICS[task.metric].needs_reference:
             return _without_reference(example, location, fields, tokenizer)
+        others = [name for name, metric in METRICS.items() if not metric.needs_reference]
         msg = (
             f"{location}: test task {task.task!r}: there is no reference answer, which metric "
-            f"{task.metric} needs; add one, or use metric generation, code or ifeval"
+            f"{task.metric} needs; add one, or use a metric that needs none ({', '.join(others)})"
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)
@@ -142,9 +143,9 @@ def _row(
         reference=text.strip(),
         fields=fields,
     )
-    if task.metric in JUDGED:
+    if not METRICS[task.metric].needs_reference:
         return row
-    if task.metric == "multiple_choice":
+    if METRICS[task.metric].asks == "choice":
         return _with_choices(row, record.get("choices"), messages, tokenizer)
     return replace(row, reference=_reference(text, pattern, task, location))
 
@@ -244,9 +245,10 @@ def _last_only(example: TokenizedExample) -> TokenizedExample:
 
 
 def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None) -> None:
-    if task.metric == "answer_loss":
+    asks = METRICS[task.metric].asks
+    if asks == "nothing":
         needed = row.example.n_tokens
-    elif task.metric == "multiple_choice":
+    elif asks == "choice":
         needed = max(example.n_tokens for example in row.choice_examples)
     else:
         needed = len(row.prompt) + task.max_new_tokens

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from bids_core.gradients.features import Features, compute_features
     from bids_core.gradients.fisher import FisherMetric
     from bids_core.gradients.optimizer_update import adam_update
-    from bids_core.gradients.parameters import n_trainable
+    from bids_core.gradients.parameters import n_trainable, trainable_slots
+    from bids_core.gradients.pooling import last_token, weighted_mean
     from bids_core.gradients.projection import Projector, make_projector
     from bids_core.gradients.store import GradientStore, open_store, write_shard
 
@@ -31,7 +32,8 @@ _HOMES = {
     "Projector": "projection", "adam_update": "optimizer_update", "align": "aligned",
     "compute_features": "features", "make_projector": "projection", "n_trainable": "parameters",
     "open_store": "store", "per_example_gradients": "engine", "stream_gradients": "engine",
-    "write_shard": "store",
+    "write_shard": "store", "trainable_slots": "parameters", "last_token": "pooling",
+    "weighted_mean": "pooling",
 }  # fmt: skip
 
 __all__ = [
@@ -44,12 +46,15 @@ __all__ = [
     "adam_update",
     "align",
     "compute_features",
+    "last_token",
     "make_projector",
     "n_trainable",
     "open_store",
     "per_example_gradients",
     "stream_gradients",
+    "trainable_slots",
     "validation_feature",
+    "weighted_mean",
     "write_shard",
 ]
 

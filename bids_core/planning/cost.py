@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from bids_core.data.batches import collate
+from bids_core.evaluation.metrics import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.gradients.training_features import FORWARD_SHARE
 from bids_core.models.attention import fast_attention
@@ -83,7 +84,7 @@ class Counts:
         longest = {
             task.task: task.max_new_tokens
             for task in config.test
-            if task.metric not in ("multiple_choice", "answer_loss")
+            if METRICS[task.metric].asks == "answer"
         }
         train, validation, test = (s.frame for s in (data.train, data.validation, data.test))
         pool_tokens = int(train["n_tokens"].sum())

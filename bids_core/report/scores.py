@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from bids_core.evaluation.metrics import metric_label
 from bids_core.formatting import number, percent
 from bids_core.report.figures import Dot, DotRow, dot_plot
 from bids_core.report.headline import (
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bids_core.report.inputs import ReportInputs
-
-METRICS: Final = {
-    "exact_match": "exact match",
-    "multiple_choice": "multiple choice",
-    "generation": "scorer",
-    "code": "tests passed",
-    "ifeval": "instructions followed",
-    "acc": "accuracy",
-    "f1": "F1",
-    "math_verify": "math-verify",
-    "pass@1": "tests passed",
-    "pass_at_1": "tests passed",
-    "prompt_level_strict_acc": "instructions followed",
-}
 
 
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -110,8 +97,7 @@ def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
 
 def _metric(name: str) -> str:
     """Return a metric for people; the suites' are lm-eval's `metric,filter`."""
-    plain = name.partition(",")[0]
-    return METRICS.get(plain, plain)
+    return metric_label(name.partition(",")[0])
 
 
 def _value(cell: Any, name: str) -> float:  # a row of itertuples has no type
