@@ -27,7 +27,8 @@ class GradientConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients"),)
 
     train_feature: TrainFeature = "adam"
-    """Feature of a training example."""
+    """Feature of a training example; validation instances get the plain gradient beside `adam` and
+    `sign`, else the same."""
     metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution")] = "cosine"
     """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
     Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""

@@ -164,7 +164,7 @@ TRAINING_FEATURES: Final = Registry(
     (
         Feature(
             name="adam",
-            what="the direction in which Adam would move (LESS); the plain gradient for validation",
+            what="the direction in which Adam would move (LESS)",
             label="Adam",
             change=_Adam,
             validation="sgd",
@@ -173,13 +173,13 @@ TRAINING_FEATURES: Final = Registry(
         Feature(name="sgd", what="the plain gradient (TracIn)", label="SGD", change=_plain),
         Feature(
             name="sign",
-            what="the sign of the gradient; the plain gradient for validation",
+            what="the sign of the gradient",
             change=_sign,
             validation="sgd",
         ),
         Feature(
             name="ekfac",
-            what="the gradient in an EK-FAC metric, for both sides",
+            what="the gradient in an EK-FAC metric",
             label="EK-FAC",
             change=_ekfac,
             options=("damping",),
@@ -187,14 +187,14 @@ TRAINING_FEATURES: Final = Registry(
         ),
         Feature(
             name="rds",
-            what="the last token's hidden state, for both sides",
+            what="the last token's hidden state",
             label="RDS",
             pool=_last_token,
             passes=FORWARD_SHARE,
         ),
         Feature(
             name="rds_plus",
-            what="the weighted mean of the hidden states, for both sides",
+            what="the mean of the hidden states, later tokens weighing more",
             label="RDS+",
             pool=_weighted_mean,
             passes=FORWARD_SHARE,

@@ -19,6 +19,8 @@ from bids_core.data.batches import collate
 from bids_core.evaluation.metrics import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.gradients.training_features import FORWARD_SHARE
+from bids_core.influence.matrix import RESIDENT_BYTES
+from bids_core.influence.normalization import NORMALIZATIONS
 from bids_core.models.attention import fast_attention
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
@@ -40,6 +42,8 @@ _FULL_SHARE: Final = 3 / 2
 _DECODING_SHARE: Final = 5
 """A generated token against a read one: decoding waits for memory, not for arithmetic."""
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
+_ENTRIES_PER_SECOND: Final = 1e8
+"""Entries of the matrix that a method reads a second: BIDS, measured (docs/selection.md)."""
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -173,6 +177,7 @@ def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[Sta
     ]
     representations = _representation_cost(config, counts, speed)
     costs += [] if representations is None else [representations]
+    costs.append(_selection_cost(config, counts))
     if config.finetune.enabled:
         costs.append(_finetune_cost(config, counts, speed))
         if counts.test_rows:
@@ -267,6 +272,22 @@ def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> Sta
         FORWARD_SHARE * tokens / speed.tokens_per_second,
         4 * rows * max(1, speed.size.hidden_size),
         f"{tokens:,} tokens forward, {', '.join(sorted(needs))}",
+    )
+
+
+def _selection_cost(config: RunConfig, counts: Counts) -> StageCost:
+    """Count one pass over the matrix a method, and the further matrices of the normalisation."""
+    section, entries = config.selection, counts.pool_rows * counts.validation_rows
+    methods = [METHODS[method] for method in section.methods]
+    copies = NORMALIZATIONS[section.normalization].copies
+    copies *= any(method.normalized for method in methods)
+    return StageCost(
+        "selection",
+        len(methods) * entries / _ENTRIES_PER_SECOND,
+        0,
+        f"{len(methods)} methods"
+        + (f"; a second matrix in float64 ({section.normalization})" if copies else ""),
+        min(4 * entries, RESIDENT_BYTES) + 8 * entries * copies,
     )
 
 

@@ -56,6 +56,7 @@ class Method(Entry):
         run: makes the picks.
         normalized: whether it uses `normalization`; the others are defined on raw influence.
         seeded: whether the seed changes its result.
+        labels: what it has to know of instances and rows: `tasks`, `sources`.
         needs: what it works on; hidden states and perplexities cost a pass of the base model.
         colour: its colour on the page (a name of `report/style.css.j2`); None: one that is free.
         trial: whether it is tried on a few rows before a run (a method that is not of this folder).
@@ -66,6 +67,7 @@ class Method(Entry):
     normalized: bool = False
     seeded: bool = False
     needs: Needs = "influence"
+    labels: tuple[str, ...] = ()
     colour: str | None = None
     trial: bool = True
     code: str | None = None
@@ -89,6 +91,7 @@ def selection_method(
     normalized: bool = False,
     seeded: bool = False,
     needs: Needs = "influence",
+    labels: tuple[str, ...] = (),
     colour: str | None = None,
     trial: bool = True,
 ) -> Callable[[F], F]:
@@ -106,7 +109,8 @@ def selection_method(
         first = (inspect.getdoc(function) or "").split("\n")[0].rstrip(".")
         method = Method(
             name=name or function.__name__, run=function, what=what or first, label=label,
-            normalized=normalized, seeded=seeded, needs=needs, colour=colour, trial=trial,
+            normalized=normalized, seeded=seeded, needs=needs, labels=labels, colour=colour,
+            trial=trial,
         )  # fmt: skip
         setattr(function, _MARK, method)
         return function

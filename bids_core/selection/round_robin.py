@@ -37,7 +37,7 @@ def round_robin(request: Request) -> Picks:
     return take_turns(request.matrix, request.budget)
 
 
-@selection_method(what="tasks take turns, by mean influence")
+@selection_method(what="tasks take turns, by mean influence", labels=("tasks",))
 def round_robin_tasks(request: Request) -> Picks:
     """Each task in turn takes the unselected row with its highest mean influence.
 
@@ -49,7 +49,7 @@ def round_robin_tasks(request: Request) -> Picks:
     return _winners_within(request.matrix, groups, take_turns(scores, request.budget))
 
 
-@selection_method(what="an equal share per task, by LESS score")
+@selection_method(what="an equal share per task, by LESS score", labels=("tasks",))
 def quota(request: Request) -> Picks:
     """Each task gets an equal share of the budget for the rows with its highest LESS score.
 
@@ -67,7 +67,9 @@ def quota(request: Request) -> Picks:
     return _winners_within(request.matrix, groups, take_turns(Matrix(scores_NK), request.budget))
 
 
-@selection_method(what="at random, sources in turn", seeded=True, needs="nothing")
+@selection_method(
+    what="at random, sources in turn", seeded=True, needs="nothing", labels=("sources",)
+)
 def random_balanced(request: Request) -> Picks:
     """Return random rows, as many from each source as there are, up to the exhausted ones.
 

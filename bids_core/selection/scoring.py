@@ -53,7 +53,10 @@ def instance_max(request: Request) -> Picks:
 
 
 @selection_method(
-    what="highest mean influence on any subtask (LESS)", label="LESS", colour="vermilion"
+    what="highest mean influence on any subtask (LESS)",
+    label="LESS",
+    labels=("tasks",),
+    colour="vermilion",
 )
 def less(request: Request) -> Picks:
     """Score = max over tasks of the max over its subtasks of the mean over their instances.
@@ -66,7 +69,7 @@ def less(request: Request) -> Picks:
     return _highest_group(request, groups, lambda part_RG: part_RG.mean(axis=1))
 
 
-@selection_method(what="highest summed influence on any task")
+@selection_method(what="highest summed influence on any task", labels=("tasks",))
 def task_max(request: Request) -> Picks:
     """Score = max over tasks of the sum over the task's instances.
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from bids_core.selection.request import Request
 
 
-@selection_method(what="highest BM25 against validation texts", label="BM25", needs="texts")
+@selection_method(
+    what="highest BM25 against validation texts", label="BM25", needs="texts", labels=("tasks",)
+)
 def bm25(request: Request) -> Picks:
     """Rank by BM25 with the validation texts as queries, aggregated over tasks like LESS.
 
@@ -45,7 +47,7 @@ def dsir(request: Request) -> Picks:
     return Picks(rows, (weights + noise)[rows], columns)
 
 
-@selection_method(what="closest last-token states", label="RDS", needs="rds")
+@selection_method(what="closest last-token states", label="RDS", needs="rds", labels=("tasks",))
 def rds(request: Request) -> Picks:
     """Rank by cosine of representations, aggregated over tasks like LESS.
 

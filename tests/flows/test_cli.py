@@ -57,7 +57,9 @@ def test_check_prints_counts_and_json(bids, project):
     assert status == 0
     assert content["budget"] == 6
     stages = [entry["stage"] for entry in content["cost"]]
-    assert stages == ["warmup", "gradients", "attribution", "finetune", "evaluation"]
+    assert stages == [
+        "warmup", "gradients", "attribution", "selection", "finetune", "evaluation",
+    ]  # fmt: skip
     assert all(entry["seconds"] > 0 for entry in content["cost"])
     assert content["memory_bytes"] > 0
 
