@@ -96,11 +96,14 @@ def load_function(
             if place.endswith(_FILE)
             else importlib.import_module(place)
         )
-        function = getattr(module, attribute)
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         msg = f"{where} can not be imported ({reason}); check its name, and that it is installed"
         raise ConfigError(msg) from error
+    if not hasattr(module, attribute):
+        msg = f"{where} can not be imported: there is no {attribute!r} in {place}; check its name"
+        raise ConfigError(msg)
+    function = getattr(module, attribute)
     check_call(function, where=where, call=call, arguments=arguments)
     return OwnFunction(name, function, _digest(module, function))
 

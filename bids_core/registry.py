@@ -84,6 +84,10 @@ class Registry(Mapping[str, E], Generic[E]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def unknown(self, name: object) -> str:
+        """Return the message for a name that is not in the table, with the nearest ones."""
+        return unknown_name(self.kind, name, list(self))
+
     def words(self) -> str:
         """Return one line of what each is: `` `a`: what it does; `b`: ... ``."""
         return "; ".join(f"`{name}`: {self[name].what}" for name in self)

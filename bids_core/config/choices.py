@@ -15,7 +15,6 @@ from pydantic_core import core_schema
 
 from bids_core.errors import ConfigError
 from bids_core.own_code import check_name, function_name, is_own
-from bids_core.registry import unknown_name
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -50,7 +49,7 @@ class ChoiceOf:
             ValueError: it is neither; with the nearest names.
         """
         table = self.registry
-        if self.own is not None and (is_own(value) or value.endswith(".py")):
+        if self.own is not None and is_own(value):
             try:
                 check_name(value, where=f"a {table.kind} of your own", example=self.own)
             except ConfigError as error:
@@ -60,7 +59,7 @@ class ChoiceOf:
                 msg = f"{value}: the name {name!r} is taken; rename the function"
                 raise ValueError(msg)
         elif value not in table:
-            raise ValueError(unknown_name(table.kind, value, list(table)))
+            raise ValueError(table.unknown(value))
         return value
 
     def __get_pydantic_core_schema__(

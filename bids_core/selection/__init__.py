@@ -103,7 +103,7 @@ def select(
     Source: BIDS (arXiv 2501.12147); each method names its own.
     """
     if isinstance(method, str) and method not in METHODS:
-        raise unknown("method", method, METHODS)
+        raise MatrixError(METHODS.unknown(method))
     if normalization not in NORMALIZATIONS:
         raise unknown("normalization", normalization, NORMALIZATIONS)
     chosen = method_of(method)

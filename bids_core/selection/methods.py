@@ -155,6 +155,12 @@ class Methods(Registry[Method]):
         yield from self._entries
         yield from self.installed()
 
+    def unknown(self, name: object) -> str:
+        """Return the message for a name that is not in the table."""
+        if str(name).endswith(".py"):
+            return f"{name} is a file: say which function of it selects, {name}:function"
+        return super().unknown(name)
+
     def installed(self) -> dict[str, str]:
         """Return the methods of installed packages: name and package; nothing is imported."""
         self._fill()
@@ -265,5 +271,5 @@ def require_methods(names: Iterable[str]) -> None:
     """
     for name in names:
         if name not in METHODS:
-            raise ConfigError(unknown_name("selection method", name, list(METHODS)))
+            raise ConfigError(METHODS.unknown(name))
         METHODS[name]  # looked up for the errors that it raises

@@ -110,9 +110,10 @@ def _method(word: str) -> str:
     from bids_core.selection import METHODS
 
     if word not in METHODS:
-        near = get_close_matches(word, METHODS, n=1)
+        near = get_close_matches(word, list(METHODS), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        msg = f"--methods {word}: no such method; {hint}known are {', '.join(METHODS)}"
+        what = f"no such method; {hint}known are {', '.join(METHODS)}"
+        msg = f"--methods {word}: {METHODS.unknown(word) if word.endswith('.py') else what}"
         raise ConfigError(msg)
     path = own_file(word)
     return word if path is None else f"{Path(path).expanduser().resolve()}:{function_name(word)}"

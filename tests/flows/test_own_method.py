@@ -59,7 +59,7 @@ def test_a_run_selects_with_it_and_calls_it_by_its_name(project, own, monkeypatc
     }  # fmt: skip
     assert "last_source" in (folder / "report.html").read_text()
     assert str(project) not in (folder / "selected" / "README.md").read_text()
-    record = result.selections["last_source"].record()["config"]
+    record = result.selections["last_source"].record()["config"]["selection"]
     assert record["method"] == "last_source"
     assert len(record["code"]) == 32
     status, out, _ = bids("explain", folder, "rank:1", "--json")
@@ -119,7 +119,7 @@ def test_a_run_tries_it_before_the_warmup(project, own):
         (["selection.compare=[mine/other.py:last_source]"], "both called 'last_source'"),
         (["selection.method=mine/methods.py:random"], "the name 'random' is taken"),
         (["selection.method=mine/methods.py:zero_shot"], "the name 'zero_shot' is taken"),
-        (["selection.method=mine/methods.py"], "write package.module:function or methods.py"),
+        (["selection.method=mine/methods.py"], "methods.py:function"),
         (["selection.method='mine/methods.py:'"], "write package.module:function or methods.py"),
     ],
 )
@@ -134,3 +134,22 @@ def test_a_comparison_takes_it_from_the_command_line(project, own, bids):
     status, _, err = bids("compare", project / "bids.yaml", "--methods", "mine/other.py:pick")
     assert status == 2
     assert "mine/other.py:pick' can not be imported" in err
+
+
+def test_the_form_of_the_server_offers_the_names_and_takes_ones_own():
+    from prefect.utilities.callables import parameter_schema
+    from prefect.utilities.schema_tools import is_valid_schema, validate
+    from prefect.utilities.schema_tools.validation import ValidationError
+
+    from bids_core.selection import METHODS
+
+    schema = parameter_schema(compare_methods).model_dump_for_openapi()
+    is_valid_schema(schema)
+    choices = schema["properties"]["methods"]["items"]["anyOf"]
+    assert choices[0]["enum"] == list(METHODS)
+    config = {"model": {"path": "m"}, "pool": [{"path": "p"}],
+              "validation": [{"task": "a", "capability": "b", "path": "v"}],
+              "selection": {"method": "mine.py:pick"}}  # fmt: skip
+    validate({"config": config, "methods": ["bids", "mine.py:pick"]}, schema, raise_on_error=True)
+    with pytest.raises(ValidationError, match="bidz"):
+        validate({"config": config, "methods": ["bidz"]}, schema, raise_on_error=True)

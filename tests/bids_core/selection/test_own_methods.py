@@ -96,7 +96,8 @@ def test_what_is_not_a_selection_is_refused_in_one_line(method_file, body, messa
     [
         ("/no/such/file.py:pick", "can not be imported.*FileNotFoundError"),
         ("no_such_package.methods:pick", "can not be imported.*ModuleNotFoundError"),
-        ("json:no_such_function", "can not be imported.*AttributeError"),
+        ("json:no_such_function", "can not be imported: there is no 'no_such_function' in json"),
+        ("methods.py", "say which function of it selects, methods.py:function"),
         ("json:dumps.x", "write package.module:function or methods.py:function"),
         ("json:__name__", "can not be called with"),
         ("no_such_method", "unknown selection method 'no_such_method'"),
