@@ -8,17 +8,18 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
+from bids_core.own_code import function_name
 from bids_core.progress import silent
 from bids_core.registry import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bids_core.influence.matrix import Matrix
     from bids_core.progress import Progress
@@ -31,7 +32,7 @@ class Request:
     """Everything a method may use; each takes what it needs.
 
     Args:
-        method: its name, for messages.
+        method: as `bids_core.selection.METHODS` finds it, or a function at hand.
         n_rows: rows of the pool, N.
         budget: number of picks B, from 1 to N.
         attribution: [N, M] influence.
@@ -48,7 +49,7 @@ class Request:
         progress: told about long loops.
     """
 
-    method: str
+    method: str | Callable[[Request], Any]
     n_rows: int
     budget: int
     attribution: Matrix | None = None
@@ -68,6 +69,13 @@ class Request:
     def matrix(self) -> Matrix:
         """The attribution matrix."""
         return self._need(self.attribution, "attribution", "an attribution matrix")
+
+    @property
+    def method_name(self) -> str:
+        """The method's name; its function's for the user's own."""
+        if isinstance(self.method, str):
+            return function_name(self.method)
+        return getattr(self.method, "__name__", type(self.method).__name__)
 
     @property
     def n_columns(self) -> int:
@@ -112,7 +120,7 @@ class Request:
 
     def _need(self, value: T | None, name: str, what: str) -> T:
         if value is None:
-            msg = f"method {self.method!r} needs `{name}`: {what}"
+            msg = f"method {self.method_name!r} needs `{name}`: {what}"
             raise MatrixError(msg)
         return value
 
