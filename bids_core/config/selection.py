@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import model_validator
 
 from bids_core.config.choices import Normalization, SelectionMethod
-from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
+from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect, Resolved
 from bids_core.config.section import Budget, Section
 from bids_core.own_code import function_name
 
@@ -18,7 +18,10 @@ class SelectionConfig(Section):
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("selection", "analysis"),)
 
-    method: SelectionMethod = "bids"
+    method: Annotated[
+        SelectionMethod,
+        Resolved("selection", "analysis", by="its name, and the digest of code that is not ours"),
+    ] = "bids"
     """Selection method; or a function of your own, `package.module:function` or
     `methods.py:function` with a path relative to the config file (docs/extend.md)."""
     compare: Annotated[

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from bids_core.own_code import is_own
+from bids_core.selection import METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 GLOSSARY: Final = {
     "training pool": "The instruction examples to choose from.",
@@ -72,3 +78,9 @@ CITATIONS: Final = """\
   year      = {2024}
 }
 """
+
+
+def method_terms(methods: Iterable[str]) -> dict[str, str]:
+    """Return what each method of a page does, by its label; of those that are known here."""
+    known = [METHODS[name] for name in methods if name in METHODS and not is_own(name)]
+    return {method.label: f"Selection method: {method.what}." for method in known if method.what}

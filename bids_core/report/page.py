@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from bids_core.formatting import percent
 from bids_core.progress import duration
 from bids_core.report.data import data_section
-from bids_core.report.glossary import CITATIONS, GLOSSARY
+from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import influence_section
 from bids_core.report.picks import SHOWN, picks_section
@@ -57,7 +57,7 @@ def build_report(inputs: ReportInputs) -> str:
         data=data_section(inputs),
         timings=_timings(inputs),
         config_text=yaml.safe_dump(dict(inputs.config), sort_keys=False, allow_unicode=True),
-        glossary=GLOSSARY,
+        glossary=GLOSSARY | method_terms(inputs.selections),
         citations=CITATIONS,
     )
     return page + "\n"

@@ -40,7 +40,6 @@ OTHER = {
     "store": "elsewhere",
     "seed": 1,
     "gradients.train_feature": "sgd",
-    "selection.method": "less",
     "selection.compare": ["sum"],
     "selection.normalization": "rank",
     "selection.budget": 5,
@@ -318,6 +317,24 @@ def test_a_scorer_is_known_by_its_code(project, run, monkeypatch):
     scorer.write_text("def judge(generation, row):\n    return 0.75\n")
     after = identities(run, with_scorer)
     assert {stage for stage in STAGES if before[stage] != after[stage]} == {"evaluation"}
+
+
+def test_a_selection_method_is_known_by_its_name_and_that_of_the_user_by_its_code(
+    project, run, monkeypatch
+):
+    monkeypatch.chdir(project)
+    stages = stages_resolving("selection.method")
+    assert resolved(run, "selection.method", "less") == stages == {"selection", "analysis"}
+    method = project / "methods.py"
+    method.write_text("def pick(request):\n    return range(request.budget)\n")
+    with_method = changed(run.config, "selection.method", f"{method}:pick")
+    (project / "copied.py").write_text(method.read_text())
+    copied = changed(run.config, "selection.method", f"{project}/copied.py:pick")
+    before = identities(run, with_method)
+    assert identities(run, copied) == before
+    method.write_text("def pick(request):\n    return range(1, request.budget + 1)\n")
+    after = identities(run, with_method)
+    assert {stage for stage in STAGES if before[stage] != after[stage]} == stages
 
 
 def test_what_follows_is_recomputed_too():
