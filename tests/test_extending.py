@@ -17,6 +17,7 @@ from bids_core.gradients.training_features import Feature
 from bids_core.influence.normalization import NORMALIZATIONS, ColumnScale, Normalization
 from bids_core.planning.cost import Counts, Speed, estimate_counts
 from bids_core.planning.footprint import ModelSize
+from bids_core.report.glossary import method_terms
 from bids_core.report.names import method_colour
 from bids_core.selection import METHODS, Method, Picks, select
 from bids_core.selection.names import method_label
@@ -93,6 +94,9 @@ def test_a_selection_method(added):
         "Backwards", "var(--yellow)",
     )  # fmt: skip
     assert METHODS["backwards"].identity == {"method": "backwards"}
+    assert method_terms(["backwards", "mine.py:pick", "no_longer_there"]) == {
+        "Backwards": "Selection method: the last rows."
+    }
     assert "| `backwards` | the last rows | perplexities |" in docs_tables().methods()
 
 
