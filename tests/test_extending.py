@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +206,14 @@ def test_the_tables_of_the_docs_are_up_to_date():
     assert sum(text.count("<!-- table: ") for text in pages.values()) == len(tables.TABLES)
     for path, text in pages.items():
         assert tables.written(text) == text, f"{path.name}: run python docs/write_tables.py"
+
+
+def test_reading_a_configuration_imports_nothing_heavy():
+    """Its choices lie beside code that does; the tables themselves need none of it."""
+    code = (
+        "import sys; from bids_core.config import RunConfig; RunConfig.model_json_schema();"
+        "heavy = {'torch', 'transformers', 'pandas', 'prefect', 'lm_eval'} & set(sys.modules);"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

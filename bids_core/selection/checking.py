@@ -43,17 +43,27 @@ def run_method(method: Method, request: Request) -> Picks:
     if method.code is None:
         return method.run(request)
     try:
-        found = method.run(request)
+        found = method.run(_read_only(request))
     except BidsError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         msg = f"selection method {method.name!r} raised {what} ({_place(method, error)}); mend it"
         raise MethodError(msg) from error
     return _checked(method, request, found)
 
 
-def _place(method: Method, error: Exception) -> str:
+def _read_only(request: Request) -> Request:
+    """Return the request with a matrix that cannot be written to: others read it too."""
+    matrix = request.attribution
+    if matrix is None or not isinstance(matrix.values, np.ndarray):
+        return request
+    values = matrix.values.view()
+    values.flags.writeable = False
+    return replace(request, attribution=replace(matrix, values=values))
+
+
+def _place(method: Method, error: BaseException) -> str:
     """Return the last line of the method's own file that the error passed through."""
     own = getattr(method.run, "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)

@@ -82,6 +82,8 @@ def test_it_gets_the_normalisation_and_the_seed_and_what_it_asks_for(method_file
         ("return 1 / 0", r"raised ZeroDivisionError: division by zero \(.*mine.py:5\)"),
         ("raise ValueError('one\\ntwo')", "raised ValueError: one two"),
         ("return np.zeros(3)[9]", "mine.py:5"),
+        ("raise SystemExit(3)", "raised SystemExit: 3"),
+        ("request.matrix.values[0] = 9", "raised ValueError: assignment destination is read-only"),
     ],
 )
 def test_what_is_not_a_selection_is_refused_in_one_line(method_file, body, message):
