@@ -15,32 +15,44 @@ from pydantic_core import core_schema
 
 from bids_core.errors import ConfigError
 from bids_core.own_code import check_name, function_name, is_own
+from bids_core.registry import Registry, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-    from bids_core.registry import Registry
-
 
 @dataclass(frozen=True)
-class ChoiceOf:
+class OneOf:
     """The names in a table.
 
     Args:
-        table: its address, `package.module:ATTRIBUTE`.
+        table: its address, `package.module:ATTRIBUTE`: a `Registry`, or any mapping by name.
+        more: further names, before the table's.
         own: file name in messages (`methods.py`) where a function of the user's own can be named
             too, `package.module:function` or `file.py:function`; None where it can not.
     """
 
     table: str
+    more: tuple[str, ...] = ()
     own: str | None = None
 
     @property
-    def registry(self) -> Registry[Any]:
+    def entries(self) -> Mapping[str, Any]:
         """The table."""
         module, _, attribute = self.table.partition(":")
-        return cast("Registry[Any]", getattr(importlib.import_module(module), attribute))
+        return cast("Mapping[str, Any]", getattr(importlib.import_module(module), attribute))
+
+    def names(self) -> list[str]:
+        """Return the choices."""
+        return [*self.more, *self.entries]
+
+    def words(self) -> str:
+        """Return what each choice is, in a line; blank for a table that does not say."""
+        table = self.entries
+        return table.words() if isinstance(table, Registry) else ""
 
     def check(self, value: str) -> str:
         """Return a name that is in the table, or is written like a function of the user's own.
@@ -48,19 +60,30 @@ class ChoiceOf:
         Raises:
             ValueError: it is neither; with the nearest names.
         """
-        table = self.registry
+        if value in self.more:
+            return value
+        table = self.entries
         if self.own is not None and is_own(value):
-            try:
-                check_name(value, where=f"a {table.kind} of your own", example=self.own)
-            except ConfigError as error:
-                raise ValueError(str(error)) from error
-            name = function_name(value)
-            if name in table or name in table.reserved:
-                msg = f"{value}: the name {name!r} is taken; rename the function"
-                raise ValueError(msg)
+            self._check_own(value, table)
         elif value not in table:
-            raise ValueError(table.unknown(value))
+            raise ValueError(self._unknown(value, table))
         return value
+
+    def _unknown(self, value: str, table: Mapping[str, Any]) -> str:
+        if isinstance(table, Registry) and not self.more:
+            return table.unknown(value)
+        return unknown_name(getattr(table, "kind", "choice"), value, self.names())
+
+    def _check_own(self, value: str, table: Mapping[str, Any]) -> None:
+        kind, reserved = getattr(table, "kind", "choice"), getattr(table, "reserved", ())
+        try:
+            check_name(value, where=f"a {kind} of your own", example=str(self.own))
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        name = function_name(value)
+        if name in table or name in reserved:
+            msg = f"{value}: the name {name!r} is taken; rename the function"
+            raise ValueError(msg)
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -72,7 +95,7 @@ class ChoiceOf:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Show the names as choices, in an editor and in the form of the Prefect UI."""
-        names = {"type": "string", "enum": list(self.registry)}
+        names = handler(schema) | {"enum": self.names()}
         if self.own is None:
             return names
         own = {
@@ -84,9 +107,9 @@ class ChoiceOf:
         return {"anyOf": [names | {"title": "by name"}, own]}
 
 
-SelectionMethod = Annotated[str, ChoiceOf("bids_core.selection.methods:METHODS", own="methods.py")]
-Normalization = Annotated[str, ChoiceOf("bids_core.influence.normalization:NORMALIZATIONS")]
-FEATURES: Final = ChoiceOf("bids_core.gradients.training_features:TRAINING_FEATURES")
+SelectionMethod = Annotated[str, OneOf("bids_core.selection.methods:METHODS", own="methods.py")]
+Normalization = Annotated[str, OneOf("bids_core.influence.normalization:NORMALIZATIONS")]
+FEATURES: Final = OneOf("bids_core.gradients.training_features:TRAINING_FEATURES")
 TrainFeature = Annotated[str, FEATURES]
-METRICS: Final = ChoiceOf("bids_core.evaluation.metrics:METRICS")
+METRICS: Final = OneOf("bids_core.evaluation.metrics:METRICS")
 TestMetric = Annotated[str, METRICS]

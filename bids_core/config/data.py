@@ -83,7 +83,7 @@ class TestTask(SourceConfig):
 
     @model_validator(mode="after")
     def _scorer_fits_the_metric(self) -> TestTask:
-        if METRICS.registry[self.metric].scorer != (self.scorer is not None):
+        if METRICS.entries[self.metric].scorer != (self.scorer is not None):
             msg = (
                 f"test task {self.task!r}: metric `generation` and `scorer` belong together (metric"
                 f" {self.metric}, scorer {self.scorer}); set both or neither"

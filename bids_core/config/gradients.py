@@ -16,7 +16,7 @@ def _feature_reads(option: str) -> Callable[[Any], bool]:
     """Return whether a section's training feature reads one of its fields."""
 
     def reads(section: Any) -> bool:
-        return option in FEATURES.registry[section.train_feature].options
+        return option in FEATURES.entries[section.train_feature].options
 
     return reads
 

@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from bids_core.config.choices import ChoiceOf
+from bids_core.config.choices import OneOf
 from bids_core.config.effects import Effect
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Section(BaseModel):
         made = handler(schema)
         properties = handler.resolve_ref_schema(made).get("properties", {})
         for name, field in cls.model_fields.items():
-            for choice in (item for item in field.metadata if isinstance(item, ChoiceOf)):
-                words = f"{field.description} {choice.registry.words()}."
-                properties[name]["description"] = words
+            for choice in (item for item in field.metadata if isinstance(item, OneOf)):
+                if words := choice.words():
+                    properties[name]["description"] = f"{field.description} {words}."
         return made
