@@ -14,7 +14,7 @@ from prefect import flow
 from pydantic import Field
 
 from bids_core.artifacts import ArtifactStore
-from bids_core.config import Budget, RunConfig, SelectionMethod
+from bids_core.config import Budget, RunConfig, SelectionMethods
 from bids_core.config.selection import distinct_names
 from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @flow(name="compare-methods", flow_run_name="{config.name}", validate_parameters=True)
 def compare_methods(
     config: RunConfig,
-    methods: Annotated[tuple[SelectionMethod, ...], Field(min_length=1)] = (
+    methods: Annotated[SelectionMethods, Field(min_length=1)] = (
         "bids",
         "less",
         "random",

@@ -88,7 +88,7 @@ def test_a_selection_method(added):
     assert select(np.eye(4), 2, method="backwards").indices.tolist() == [3, 2]
     assert "backwards" in command_help("select")
     assert "backwards" in properties("SelectionConfig")["method"]["anyOf"][0]["enum"]
-    assert "backwards" in properties("SelectionConfig")["compare"]["items"]["anyOf"][0]["enum"]
+    assert "backwards" in properties("SelectionConfig")["compare"]["anyOf"][0]["items"]["enum"]
     assert "`backwards`: the last rows" in properties("SelectionConfig")["method"]["description"]
     assert "perplexities" in costs(run)["representations"].basis
     assert "representations" not in costs(config())

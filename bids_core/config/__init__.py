@@ -4,7 +4,7 @@ Each section is the slice that one stage reads, so a stage's fingerprint depends
 Unknown keys are refused everywhere; values are frozen after validation.
 """
 
-from bids_core.config.choices import Normalization, SelectionMethod
+from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods
 from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
@@ -32,6 +32,7 @@ __all__ = [
     "Section",
     "SelectionConfig",
     "SelectionMethod",
+    "SelectionMethods",
     "SourceConfig",
     "StageTimeouts",
     "TestTask",

@@ -8,6 +8,7 @@ made: so a new entry needs no change here, and importing the configuration impor
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
@@ -107,7 +108,35 @@ class OneOf:
         return {"anyOf": [names | {"title": "by name"}, own]}
 
 
-SelectionMethod = Annotated[str, OneOf("bids_core.selection.methods:METHODS", own="methods.py")]
+@dataclass(frozen=True)
+class ManyOf:
+    """A list of choices, among which functions of the user's own can be.
+
+    The form of the Prefect UI shows a list whose items are one of two things as bare JSON. So the
+    list is one of two things: names to choose from, or texts.
+    """
+
+    choice: OneOf
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Show two lists."""
+        made, names = handler(schema), self.choice.names()
+        shared = {key: value for key, value in made.items() if key != "items"}
+        known = "|".join(map(re.escape, names))
+        own = {"type": "string", "pattern": rf"^({known}|.+:\w+)$"}
+        return {
+            "anyOf": [
+                shared | {"title": "by name", "items": {"type": "string", "enum": names}},
+                shared | {"title": "with your own", "items": own},
+            ]
+        }
+
+
+METHODS: Final = OneOf("bids_core.selection.methods:METHODS", own="methods.py")
+SelectionMethod = Annotated[str, METHODS]
+SelectionMethods = Annotated[tuple[SelectionMethod, ...], ManyOf(METHODS)]
 Normalization = Annotated[str, OneOf("bids_core.influence.normalization:NORMALIZATIONS")]
 FEATURES: Final = OneOf("bids_core.gradients.training_features:TRAINING_FEATURES")
 TrainFeature = Annotated[str, FEATURES]

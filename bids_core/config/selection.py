@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import model_validator
 
-from bids_core.config.choices import Normalization, SelectionMethod
+from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods
 from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect, Resolved
 from bids_core.config.section import Budget, Section
 from bids_core.own_code import function_name
@@ -25,7 +25,7 @@ class SelectionConfig(Section):
     """Selection method; or a function of your own, `package.module:function` or
     `methods.py:function` with a path relative to the config file (docs/extend.md)."""
     compare: Annotated[
-        tuple[SelectionMethod, ...], NoEffect("which methods select, not what each selects")
+        SelectionMethods, NoEffect("which methods select, not what each selects")
     ] = ("less", "random")
     """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
     budget: Budget = 0.15

@@ -145,8 +145,9 @@ def test_the_form_of_the_server_offers_the_names_and_takes_ones_own():
 
     schema = parameter_schema(compare_methods).model_dump_for_openapi()
     is_valid_schema(schema)
-    choices = schema["properties"]["methods"]["items"]["anyOf"]
-    assert choices[0]["enum"] == list(METHODS)
+    by_name, with_own = schema["properties"]["methods"]["anyOf"]
+    assert by_name["items"]["enum"] == list(METHODS)
+    assert by_name["minItems"] == with_own["minItems"] == 1
     config = {"model": {"path": "m"}, "pool": [{"path": "p"}],
               "validation": [{"task": "a", "capability": "b", "path": "v"}],
               "selection": {"method": "mine.py:pick"}}  # fmt: skip
