@@ -1,4 +1,4 @@
-"""A project that runs in seconds: three arithmetic tasks, for a tiny model."""
+"""A project that runs in seconds: three arithmetic tasks, for a tiny model; and its neighbours."""
 
 from __future__ import annotations
 
@@ -49,3 +49,12 @@ def write_project(folder: Path, model: Path) -> dict[str, Any]:
     }
     (folder / "bids.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return config
+
+
+def own_folders(folder: Path, *, packages: bool = True) -> None:
+    """Write `flows` and `tasks` as people who use Prefect have them beside their data."""
+    for name in ("flows", "tasks", "deployments"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "etl.py").write_text("THEIRS = True\n", encoding="utf-8")
+        if packages:
+            (folder / name / "__init__.py").write_text("THEIRS = True\n", encoding="utf-8")

@@ -8,6 +8,7 @@ from bids_core.config.data import DataConfig, SourceConfig, TestTask, Validation
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
 from bids_core.config.gradients import GradientConfig
+from bids_core.config.load import load_config
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section
@@ -41,4 +42,5 @@ __all__ = [
     "TestTask",
     "ValidationTask",
     "WarmupConfig",
+    "load_config",
 ]

@@ -6,8 +6,7 @@ counts as the answer), `likelihood`, `prompts`, `choices` and `generation` (the 
 come out).
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from bids_core.evaluation.scores import ANSWER_LOSS, Evaluation, evaluate, macro_average
-
-__all__ = ["ANSWER_LOSS", "Evaluation", "evaluate", "macro_average"]
+# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

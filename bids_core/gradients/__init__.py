@@ -13,7 +13,8 @@ from bids_core.gradients.extraction import validation_feature
 from bids_core.gradients.features import Features, compute_features
 from bids_core.gradients.fisher import FisherMetric
 from bids_core.gradients.optimizer_update import adam_update
-from bids_core.gradients.parameters import n_trainable
+from bids_core.gradients.parameters import n_trainable, trainable_slots
+from bids_core.gradients.pooling import last_token, weighted_mean
 from bids_core.gradients.projection import Projector, make_projector
 from bids_core.gradients.store import GradientStore, open_store, write_shard
 
@@ -26,11 +27,14 @@ __all__ = [
     "adam_update",
     "align",
     "compute_features",
+    "last_token",
     "make_projector",
     "n_trainable",
     "open_store",
     "per_example_gradients",
     "stream_gradients",
+    "trainable_slots",
     "validation_feature",
+    "weighted_mean",
     "write_shard",
 ]
