@@ -14,11 +14,13 @@ from tiny_project import own_folders, write_project
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
 
-@pytest.fixture(scope="module", params=["packages", "bare folders"])
-def crowded(request, tmp_path_factory, tiny_model_folder):
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory, tiny_model_folder):
     """A project's folder with somebody's own flows beside the data; and its configuration."""
     folder = tmp_path_factory.mktemp("crowded")
-    own_folders(folder, packages=request.param == "packages")
+    own_folders(folder)
+    # a bare folder, which Python takes before an editable installation all the same
+    (folder / "tasks" / "__init__.py").unlink()
     np.save(folder / "matrix.npy", np.random.default_rng(0).normal(size=(40, 4)))
     return folder, write_project(folder, tiny_model_folder)
 

@@ -22,6 +22,7 @@ def built(sources, tmp_path_factory):
     command = [sys.executable, "-m", "build", "--outdir", folder, sources]
     done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "would be ignored" not in done.stdout + done.stderr
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return wheel, sdist
 
