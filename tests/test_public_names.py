@@ -11,6 +11,7 @@ import importlib
 import json
 import pkgutil
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,10 @@ ROOT = Path(__file__).parents[1]
 OURS = {"bids_core", "bids_select", "flows", "tasks", "deployments"}
 ROOMS = {f"bids_core.{module.name}" for module in pkgutil.iter_modules(bids_core.__path__)}
 FACES = {*ROOMS, "bids_core.evaluation.suites", "bids_select"}
-NAMED_BY_CONFIGURATIONS = {"bids_core.evaluation.reasoning_gym"}  # `scorer:` of a test task
+NAMED_AS_MODULES = {
+    "bids_core.evaluation.reasoning_gym",  # in configurations: `scorer:` of a test task
+    "bids_core.config.effects_table",  # a program: `python -m`
+}
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOTTED = re.compile(r"\bbids_core(?:\.\w+)+")
 
@@ -34,7 +38,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"
 
 def is_public(name: str) -> bool:
     """Whether a dotted name is a face, or what a face lists."""
-    if name in FACES | NAMED_BY_CONFIGURATIONS:
+    if name in FACES | NAMED_AS_MODULES:
         return True
     face, _, last = name.rpartition(".")
     return face in FACES and last in listed(importlib.import_module(face))
@@ -95,6 +99,11 @@ def test_every_listed_name_is_there(face):
     """Names in a face that is loaded when asked for can be misspelt unseen."""
     module = importlib.import_module(face)
     assert [name for name in listed(module) if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("module", sorted(NAMED_AS_MODULES))
+def test_modules_that_pages_name_are_there(module):
+    assert find_spec(module) is not None
 
 
 def test_the_flows_have_public_names():
