@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from bids_core.artifacts import ArtifactStore
-from flows.fan_out import hand_out
+from flows.dispatch import hand_out
 from flows.spread import Call, call_parcel, portable
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.errors import BidsError
-    from flows.fan_out import Item, Parcel
+    from flows.dispatch import Item, Parcel
     from tasks.cells import Cell
 
 logger = logging.getLogger(__name__)

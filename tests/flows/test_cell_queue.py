@@ -11,7 +11,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import BidsError, NonFiniteError
 from flows import cell_queue
 from flows.cell_queue import CellQueue
-from flows.fan_out import Item, Parcel
+from flows.dispatch import Item, Parcel
 from tasks.cells import Cell
 
 
