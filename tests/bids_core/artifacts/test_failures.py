@@ -20,7 +20,7 @@ from bids_core.errors import (
 )
 from bids_core.sandbox.bubblewrap import SandboxError
 
-LINES = 'rows "a", \'b\':\n  NaN: exception: ConfigError: not this one\n\tünïcode \x00\n'
+LINES = "rows \"a\", 'b':\n  NaN: exception: ConfigError: not this one\n\tünïcode \x00\n"
 
 
 def travelled(error):
@@ -71,7 +71,9 @@ def test_what_was_cut_short_is_no_failure(text):
 
 @pytest.fixture(params=["folder", "remote"])
 def store(request, tmp_path):
-    return ArtifactStore(str(tmp_path / "s") if request.param == "folder" else f"memory:/{tmp_path}")
+    return ArtifactStore(
+        str(tmp_path / "s") if request.param == "folder" else f"memory:/{tmp_path}"
+    )
 
 
 def test_a_store_keeps_failures_until_they_are_removed(store):

@@ -80,7 +80,9 @@ class Source:
 @pytest.fixture(params=["folder", "remote"])
 def store(request, tmp_path, monkeypatch):
     monkeypatch.setenv("BIDS_CACHE", str(tmp_path / "cache"))
-    return ArtifactStore(str(tmp_path / "s") if request.param == "folder" else f"memory:/{tmp_path}")
+    return ArtifactStore(
+        str(tmp_path / "s") if request.param == "folder" else f"memory:/{tmp_path}"
+    )
 
 
 def makes(store, *names, then=None):

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from bids_core.artifacts import ArtifactStore
 from bids_core.artifacts.failures import Failure
 from bids_core.config import RunConfig
-from bids_core.errors import ConfigError
+from bids_core.errors import BidsError, ConfigError
 from flows.admission import admit
 from flows.dispatch import worker
 from flows.dispatch.worker import telling_failures
@@ -54,7 +54,7 @@ def run_of(config, work):
 
     try:
         handed_out()
-    except Exception as error:
+    except (BidsError, OSError, RuntimeError) as error:
         seen["error"] = error
     return seen["id"], seen.get("error")
 
