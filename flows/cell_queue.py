@@ -52,10 +52,10 @@ def with_result(cell: Cell, call: Call, handle: Handle) -> Cell:
 
 
 def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
-    """Return a cell that knows where it failed, and say so."""
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    """Return a cell that knows where it failed, and why in a line; the log has it whole."""
+    reason = str(error).strip() or type(error).__name__
     logger.warning("%s failed in %s: %s", cell.label, stage, reason)
-    return cell.known(failed=f"{stage}: {reason}")
+    return cell.known(failed=f"{stage}: {reason.splitlines()[0]}")
 
 
 def spread_cells(config: RunConfig, cells: Sequence[Cell], target: Handle) -> tuple[Cell, ...]:

@@ -145,7 +145,8 @@ def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any]
 def _size_of(group: pq.RowGroupMetaData) -> int:
     columns = [group.column(i) for i in range(group.num_columns)]
     stored = sum(column.total_uncompressed_size for column in columns)
-    return max(stored, *(column.num_values * _VALUE_BYTES for column in columns), 0)
+    values = max((int(column.num_values) for column in columns), default=0)
+    return max(int(stored), values * _VALUE_BYTES)
 
 
 def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
