@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 OPERATORS = {"add": ("plus", lambda a, b: a + b), "max": ("or", max), "min": ("below", min)}
+
+
+class Recorder:
+    """A reporter that counts what was computed and what was cached, by stage."""
+
+    def __init__(self) -> None:
+        self.computed: Counter[str] = Counter()
+        self.cached: Counter[str] = Counter()
+
+    def step(self, label: str, unit: str) -> Any:
+        """Begin a step."""
+        return lambda done, total: None
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """End a step."""
+        (self.cached if cached else self.computed)[label.split()[0]] += 1
 
 
 def rows(kind: str, start: int, stop: int) -> list[dict[str, str]]:

@@ -4,7 +4,7 @@ Each section is the slice that one stage reads, so a stage's fingerprint depends
 Unknown keys are refused everywhere; values are frozen after validation.
 """
 
-from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
+from bids_core.config.data import DataConfig, ReadLimits, SourceConfig, TestTask, ValidationTask
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
 from bids_core.config.gradients import GradientConfig
@@ -33,6 +33,7 @@ __all__ = [
     "Normalization",
     "OptimizerConfig",
     "OutputConfig",
+    "ReadLimits",
     "RunConfig",
     "Section",
     "SelectionConfig",

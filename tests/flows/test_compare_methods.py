@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import CHAT_TEMPLATE, build_llama
+from tiny_project import Recorder
 
 import flows.cell_queue as module
 from bids_core.config.load import load_config
@@ -21,19 +21,6 @@ from tasks.comparison import CellsFailedError
 from tasks.runtime.progress import reporting
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
-
-
-class Recorder:
-    """Counts what was computed and what was cached."""
-
-    def __init__(self):
-        self.computed, self.cached = Counter(), Counter()
-
-    def step(self, label, unit):
-        return lambda done, total: None
-
-    def end(self, label, *, seconds, cached):
-        (self.cached if cached else self.computed)[label.split()[0]] += 1
 
 
 def run(project, methods=("bids", "random"), budgets=(4, 0.25), seeds=(0, 1), overrides=()):
