@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 from markupsafe import Markup
 
-from bids_core.comparison.compare import RANDOM, suite_table
-from bids_core.comparison.words import LEVEL, conclusions
+from bids_core.comparison import judge, suite_table
+from bids_core.comparison.results import RANDOM
+from bids_core.comparison.statistics import LEVEL
 from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.comparison_figures import Mark, Series, budget_lines, forest
 from bids_core.report.names import method_colour, series_colours
+from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from bids_core.comparison.compare import Comparison
+    from bids_core.comparison import Comparison
 
 _REFERENCES: Final = (ZERO_SHOT, "full")
 
@@ -57,15 +59,11 @@ def build_comparison_page(inputs: ComparisonInputs) -> str:
     """Return the page as an HTML document. Texts are escaped; no script may run."""
     environment = _environment()
     comparison = inputs.comparison
-    sentences = conclusions(comparison, failed=len(inputs.failed))
     colours = _colours(comparison)
-    page = environment.get_template(
-        "comparison.html.j2"
-    ).render(
+    page = environment.get_template("comparison.html.j2").render(
         inputs=inputs,
         style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own
-        verdict=sentences[0],
-        rest=sentences[1:],
+        block=verdict_block(judge(comparison, failed=len(inputs.failed))),
         legend=[{"label": method_label(m), "colour": c} for m, c in colours.items()],
         lines=_lines(comparison, colours),
         against_random=_forest(comparison, RANDOM, colours),

@@ -143,6 +143,7 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
 
 def print_comparison(console: Console, result: ComparisonResult) -> None:
     """Print the table of arms, the differences to random, and what can be concluded."""
+    from flows.commands.run import print_verdict
     from flows.console import table
 
     summary = _summary(result)
@@ -157,8 +158,7 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
         columns = ["method", "rows", "tokens", "fine-tuning", "evaluation", "memory"]
         console.print(table("Cost of one cell (mean over seeds)", columns, costs))
         console.print()
-        console.print(" ".join(summary["conclusions"]))
-        console.print()
+        print_verdict(console, summary["verdict"])
     for cell in result.cells:
         if cell.failed:
             console.print(f"failed: {cell.label}: {cell.failed}", markup=False)

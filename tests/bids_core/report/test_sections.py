@@ -186,12 +186,12 @@ def test_checkpoints_are_numbered_from_one_for_people(inputs):
     assert not section["weak"]
 
 
-def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_scores):
+def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_scores, scored):
     scores = make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6))
     quiz = scores["task"] == "quiz"
     scores.loc[quiz, ["metric", "answer_loss", "answer_loss_stderr"]] = ["acc,none", None, None]
-    found = scores_section(replace(inputs, scores=scores))
+    found = scores_section(replace(inputs, **scored(scores)))
     assert [row["task"] for row in found["losses"]] == ["sums"]
     assert found["rows"][1]["metric"] == "accuracy"
     scores[["answer_loss", "answer_loss_stderr"]] = math.nan
-    assert scores_section(replace(inputs, scores=scores))["losses"] == []
+    assert scores_section(replace(inputs, **scored(scores)))["losses"] == []
