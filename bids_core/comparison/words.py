@@ -137,12 +137,14 @@ def others(main: str, found: Sequence[Finding]) -> list[str]:
         return []
     several = len({one.n_rows for one in found}) > 1
     said = []
-    for kind in ("worse", "mixed", "better"):
+    told: tuple[Relation, ...] = ("worse", "mixed", "better")
+    for kind in told:
         for (n_rows, _, _), pair in pairs.items():
             if relation(pair) == kind:
                 where = f"With {n_rows:,} rows, " if several else ""
                 said.append(f"{where}{stands(pair)}: {evidence(deciding(pair))}.")
-    for kind in ("no better", "unclear"):
+    level: tuple[Relation, ...] = ("no better", "unclear")
+    for kind in level:
         names: dict[str, list[str]] = {}
         for (n_rows, other, _), pair in pairs.items():
             if relation(pair) == kind:
@@ -196,7 +198,7 @@ def _worst(method: str, n_rows: int, measure: Measure, comparison: Comparison) -
     rows = frame[(frame["method"] == method) & (frame["n_rows"] == n_rows)].dropna(subset=[name])
     if rows.empty:
         return None
-    line = rows.loc[rows[name].idxmin() if measure == "score" else rows[name].idxmax()]
+    line = rows.sort_values(name, ascending=measure == "score", kind="stable").iloc[0]
     shown = percent(line[name]) if measure == "score" else number(line[name], 2)
     return f"{method_label(method)} on {line['task']} ({shown})"
 
@@ -283,7 +285,7 @@ def p_value(value: float) -> str:
 
 def rounded_up(count: int) -> int:
     """Return an estimate rounded up to two digits: 4,137 is 4,200."""
-    step = 10 ** max(0, len(str(count)) - 2)
+    step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.budget import budget_option
 from flows.commands.select import (
     JsonOption,
     MatrixArgument,
     NormalizationOption,
     SourcesOption,
     TasksOption,
-    parse_budget,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def analyze(
         sets = _read_sets(selection or [], labelled)
         requests = {}
         if budget is not None:
-            count = parse_budget(budget)
+            count = budget_option(budget)
             requests = {n: _request(labelled, count, n, normalization, seed) for n in methods}
             made: dict[str, Picks] = {n: run_request(one) for n, one in requests.items()}
             _refuse_same_names(sets, made)

@@ -153,8 +153,8 @@ def test_failed_cells_are_named_and_only_they_are_done_again(project, monkeypatc
     ("options", "words"),
     [
         (["--methods", "bds"], "--methods bds: no such method; did you mean bids?"),
-        (["--budgets", "1.5"], "--budgets 1.5: a fraction lies in (0, 1]"),
-        (["--budgets", "many"], "--budgets many: not a count"),
+        (["--budgets", "1.5"], "--budgets: 1.5 is not a fraction in (0, 1]"),
+        (["--budgets", "many"], "--budgets: 'many' is not a number: give a count"),
         (["--seeds", "one"], "--seeds one: not a whole number"),
         (["--seeds", ","], "--seeds: nothing given"),
     ],
