@@ -12,7 +12,14 @@ import pandas as pd
 from bids_core.comparison.needed import needed
 from bids_core.comparison.ranking import average_ranks, balance, count_wins
 from bids_core.comparison.results import RANDOM, Arm
-from bids_core.comparison.statistics import LEVEL, draws_for, holm, paired_intervals, task_weights
+from bids_core.comparison.statistics import (
+    LEVEL,
+    draws_for,
+    holm,
+    paired_intervals,
+    task_weights,
+    wilson_interval,
+)
 from bids_core.selection.names import ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -109,10 +116,13 @@ def _score_columns(
     means = results.task_means(arm)
     by_capability = [np.mean([means[name] for name in group]) for group in results.groups()]
     per_seed = np.mean([values.mean(axis=1) for values in scores.values()], axis=0)
+    low, high = overall.low, overall.high
+    if low == high and 0 <= low <= 1:  # no draw differs where all rows are wrong, or all right
+        low, high = wilson_interval(low, overall.n_rows)
     found = {
         "macro": overall.value,
-        "low": overall.low,
-        "high": overall.high,
+        "low": low,
+        "high": high,
         "macro_capability": float(np.mean(by_capability)),
         "seed_std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan,
         **asdict(balance(means, None if base is None else results.task_means(base))),

@@ -170,12 +170,12 @@ def base(main: str, found: Sequence[Finding]) -> str:
         "unclear": "made no difference to the base model beyond chance",
     }[relation(pair)]
     harder = (
-        ": a test of selection needs training that does"
+        ", and a test of selection needs training that does"
         if relation(pair) in ("no better", "unclear")
         else ""
     )
     shown = evidence(deciding(pair) or pair)
-    return f"Training on the {label} selection{where} {text} ({shown}){harder}."
+    return f"Training on the {label} selection{where} {text}{harder}: {shown}."
 
 
 def worst(main: str, found: Sequence[Finding], comparison: Comparison) -> str:

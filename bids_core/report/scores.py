@@ -8,6 +8,7 @@ from bids_core.comparison import judge
 from bids_core.comparison.statistics import wilson_interval
 from bids_core.evaluation import ANSWER_LOSS
 from bids_core.formatting import number, percent
+from bids_core.report.differences import difference_figure
 from bids_core.report.figures import Dot, DotRow, dot_plot
 from bids_core.report.names import method_colour
 from bids_core.report.verdict import verdict_block
@@ -16,6 +17,7 @@ from bids_core.selection.names import ZERO_SHOT, method_label
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bids_core.comparison import Comparison
     from bids_core.report.inputs import ReportInputs
 
 METRICS: Final = {
@@ -38,13 +40,16 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     scores, comparison = inputs.scores, inputs.comparison
     if scores is None or scores.empty or comparison is None:
         return None
+    verdict = judge(comparison)
     arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
     methods = _order(set(arms), inputs.main_method)
     scored = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
     losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
-        "block": verdict_block(judge(comparison)),
+        "block": verdict_block(verdict),
+        "differences": _differences(inputs.main_method, comparison, methods),
+        "board_first": any(one.tells for one in verdict.findings if one.measure == "score"),
         "columns": [
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
             for m in methods
@@ -73,6 +78,15 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
             axis="score (share of test rows answered correctly)",
         ),
     }
+
+
+def _differences(
+    main: str, comparison: Comparison, methods: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return the figure of the main method's differences in answer loss to the others."""
+    colours = {method: method_colour(method) for method in methods}
+    figure = difference_figure(comparison, main, "loss", colours)
+    return None if figure is None else {"svg": figure, "main": method_label(main)}
 
 
 def _order(methods: set[str], main: str) -> list[str]:

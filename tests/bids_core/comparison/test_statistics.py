@@ -193,6 +193,13 @@ def test_wilson_interval_solves_its_equation(right, n):
         assert (share - end) ** 2 == pytest.approx(Z95**2 * end * (1 - end) / n, abs=1e-9)
 
 
+def test_none_right_of_few_is_not_taken_for_certain():
+    found = compare(Results.of(frame({("bids", 5, 0): {"a": [0] * 10}}), {"a": "x"}), "bids")
+    (arm,) = found.arms.to_dict(orient="records")
+    assert (arm["macro"], arm["low"]) == (0.0, 0.0)
+    assert arm["high"] == pytest.approx(wilson_interval(0.0, 10)[1])
+
+
 def test_score_and_loss_are_corrected_together():
     skills = {("bids", 10): 0.7, ("less", 10): 0.45, ("random", 10): 0.4}
     frame = compare(Results.of(results(skills), CAPABILITIES), "bids").differences

@@ -135,7 +135,7 @@ def test_harm_to_the_base_model_outweighs_all_else(verdict_of):
     verdict = verdict_of(arms)
     assert verdict.label == "worse than the base model (by accuracy and held-out answer loss)"
     assert verdict.sentences[0].startswith("BIDS is better than random selection")
-    assert "Training on the BIDS selection made the base model worse (macro average" in text(
+    assert "Training on the BIDS selection made the base model worse: macro average" in text(
         verdict
     )
 
