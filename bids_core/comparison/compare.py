@@ -218,6 +218,7 @@ def _told(frame: pd.DataFrame, arms: pd.DataFrame, floor: float) -> pd.DataFrame
     low = {}
     if "low" in arms:
         low = dict(zip(zip(arms["method"], arms["n_rows"], strict=True), arms["low"], strict=True))
+    floor += 1e-9  # sums of the same terms in another order
     frame["tells"] = [
         row["of"] == "loss"
         or low[row["method"], row["n_rows"]] > floor
