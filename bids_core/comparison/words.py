@@ -207,9 +207,7 @@ def advice(found: Sequence[Finding], command: str) -> str:
     """Say what would tell where this does not, and what seeds would add where it does."""
     if not found:
         return ""
-    open_pairs = [
-        pair for pair in by_pair(found).values() if relation(pair) in ("unclear", "no better")
-    ]
+    open_pairs = [pair for pair in by_pair(found).values() if relation(pair) == "unclear"]
     if not open_pairs:
         if min(one.seeds for one in found) > 1:
             return ""
@@ -226,6 +224,8 @@ def advice(found: Sequence[Finding], command: str) -> str:
             )
         return f"More test rows, and seeds, may tell: `{command}`."
     least = min(wanted, key=lambda one: one.needed_rows or _MANY)
+    if (least.needed_rows or 0) <= least.tested:
+        return f"A comparison of these two alone, over more seeds, may tell: `{command}`."
     rows = rounded_up(least.needed_rows or 0)
     count = f"about {rows:,}" if rows < _MANY else f"more than {_MANY:,}"
     seeds_too = (

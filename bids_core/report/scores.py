@@ -38,8 +38,11 @@ METRICS: Final = {
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     """Return what the scores section shows, or None where nothing was evaluated."""
     scores, comparison = inputs.scores, inputs.comparison
-    if scores is None or scores.empty or comparison is None:
+    if scores is None or scores.empty:
         return None
+    if comparison is None:
+        msg = "a report of scores needs the comparison of their test rows (`comparison`)"
+        raise ValueError(msg)
     verdict = judge(comparison)
     arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
     methods = _order(set(arms), inputs.main_method)

@@ -128,6 +128,7 @@ def test_a_gain_that_would_matter_is_ruled_out(verdict_of):
     verdict = verdict_of(arms, n=400, majority=0.3, noise=0.01)
     assert verdict.badge is Badge.NO_BETTER
     assert verdict.sentences[0].startswith("BIDS is no better than random selection: answer loss")
+    assert "test rows instead of" not in text(verdict)
 
 
 def test_harm_to_the_base_model_outweighs_all_else(verdict_of):
@@ -255,6 +256,14 @@ def test_the_null_is_rarely_called_better(verdict_of):
         verdict = verdict_of(samples=pd.DataFrame(rows, columns=columns), draws=400)
         wrong += bool(verdict.by)
     assert wrong <= 18  # 5% of 200 is 10; 18 is 2.5 standard errors above
+
+
+def test_what_only_the_number_of_comparisons_hides_needs_no_more_rows(verdict_of):
+    """Eight rivals: p 0.01 alone is none after Holm, and the two alone would tell."""
+    arms = {f"m{i}": [(0.5, 1.5)] for i in range(8)}
+    verdict = verdict_of(arms | {"bids": [(0.5, 1.5)], "random": [(0.36, 1.5)]})
+    assert verdict.badge is Badge.UNCLEAR
+    assert "A comparison of these two alone, over more seeds, may tell" in text(verdict)
 
 
 def test_estimates_are_rounded_up_to_two_digits():

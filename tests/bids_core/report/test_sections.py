@@ -205,3 +205,8 @@ def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_sco
     assert found["rows"][1]["metric"] == "accuracy"
     scores[["answer_loss", "answer_loss_stderr"]] = math.nan
     assert scores_section(replace(inputs, **scored(scores)))["losses"] == []
+
+
+def test_scores_without_their_rows_are_refused_not_left_out(inputs):
+    with pytest.raises(ValueError, match="needs the comparison"):
+        scores_section(replace(inputs, comparison=None))
