@@ -1,9 +1,23 @@
-"""The budget of a configuration, against the pool it is spent on."""
+"""Budgets of the command line, and the budget of a configuration against its pool."""
 
 from __future__ import annotations
 
-from bids_core.errors import ConfigError, MatrixError
-from bids_core.selection.request import resolve_budget
+from bids_core.config.budget import parse_budget
+from bids_core.errors import ConfigError, MatrixError, UserError
+
+
+def budget_option(text: str, *, option: str = "--budget") -> int | float:
+    """Return a count for `500`, a fraction for `0.15` or `15%`.
+
+    Raises:
+        UserError: it is none of these; names the option.
+    """
+    try:
+        budget: int | float = parse_budget(text)
+    except ValueError as error:
+        msg = f"{option}: {error}"
+        raise UserError(msg) from error
+    return budget
 
 
 def planned_picks(budget: int | float, n_pool: int) -> int:
@@ -12,6 +26,8 @@ def planned_picks(budget: int | float, n_pool: int) -> int:
     Raises:
         ConfigError: the budget is beyond the pool, or less than one of its rows.
     """
+    from bids_core.selection.request import resolve_budget
+
     try:
         return resolve_budget(budget, n_pool)
     except MatrixError as error:

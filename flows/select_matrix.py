@@ -28,7 +28,7 @@ class MatrixSelection(Section):
     method: SelectionMethod = "bids"
     """How rows are picked."""
     budget: Budget = 0.15
-    """Number of rows (an integer), or fraction of them (up to 1.0)."""
+    """Number of rows (500), or fraction of them (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
     tasks: str | None = None

@@ -27,7 +27,7 @@ class SelectionConfig(Section):
     ] = ("less", "random")
     """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
     budget: Budget = 0.15
-    """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
+    """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation that BIDS and instance_max use."""
     seed: Annotated[int | None, InPlaceOf("seed", "selection")] = None

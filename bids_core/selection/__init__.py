@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
 
-__all__ = ["METHODS", "NO_COLUMN", "Selection", "resolve_budget", "select"]
+__all__ = [
+    "METHODS", "NO_COLUMN", "Request", "Selection", "make_request", "resolve_budget",
+    "run_request", "select",
+]  # fmt: skip
 
 
 def select(
@@ -87,52 +90,67 @@ def select(
 
     Source: BIDS (arXiv 2501.12147); each method names its own.
     """
-    if method not in METHODS:
-        raise unknown("method", method, list(METHODS))
-    if normalization not in NORMALIZATIONS:
-        raise unknown("normalization", normalization, NORMALIZATIONS)
-    request = _request(
-        attribution, budget, method=method, normalization=normalization, tasks=tasks,
-        subtasks=subtasks, sources=sources, row_ids=row_ids, validation_ids=validation_ids,
-        texts=texts, validation_texts=validation_texts, representations=representations,
-        validation_representations=validation_representations, perplexities=perplexities,
-        seed=seed, progress=progress,
+    return run_request(
+        make_request(
+            attribution, budget, method=method, normalization=normalization, tasks=tasks,
+            subtasks=subtasks, sources=sources, row_ids=row_ids, validation_ids=validation_ids,
+            texts=texts, validation_texts=validation_texts, representations=representations,
+            validation_representations=validation_representations, perplexities=perplexities,
+            seed=seed, progress=progress,
+        )
     )  # fmt: skip
-    if request.attribution is not None and not METHODS[method].normalized:
+
+
+def run_request(request: Request) -> Selection:
+    """Select what a request asks for: what `select` does with its checked arguments.
+
+    Raises:
+        MatrixError: the method lacks something, or the matrix holds an entry that is not finite.
+    """
+    method = METHODS[request.method]
+    if request.attribution is not None and not method.normalized:
         # Refuses entries that are not finite, as the methods with a normalisation do.
         prepare(request.attribution, "none")
-    picks = METHODS[method].run(request)
+    picks = method.run(request)
     return Selection(
         indices=picks.rows,
         utilities=picks.utilities,
         winning_columns=picks.columns,
-        method=method,
-        normalization=normalization if METHODS[method].normalized else "none",
+        method=request.method,
+        normalization=request.normalization if method.normalized else "none",
         n_rows=request.n_rows,
         left_out=picks.left_out,
     )
 
 
-def _request(
+def make_request(
     attribution: MatrixLike | None,
     budget: int | float,
     *,
-    method: str,
-    normalization: str,
-    tasks: Iterable[str] | None,
-    subtasks: Iterable[str] | None,
-    sources: Iterable[str] | None,
-    row_ids: Sequence[str] | None,
-    validation_ids: Sequence[str] | None,
-    texts: Sequence[str] | None,
-    validation_texts: Sequence[str] | None,
-    representations: MatrixLike | None,
-    validation_representations: MatrixLike | None,
-    perplexities: npt.ArrayLike | None,
-    seed: int,
-    progress: Progress,
+    method: str = "bids",
+    normalization: str = "zscore",
+    tasks: Iterable[str] | None = None,
+    subtasks: Iterable[str] | None = None,
+    sources: Iterable[str] | None = None,
+    row_ids: Sequence[str] | None = None,
+    validation_ids: Sequence[str] | None = None,
+    texts: Sequence[str] | None = None,
+    validation_texts: Sequence[str] | None = None,
+    representations: MatrixLike | None = None,
+    validation_representations: MatrixLike | None = None,
+    perplexities: npt.ArrayLike | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Request:
-    """Check that the inputs of `select` fit together."""
+    """Check that the arguments of `select` fit together and return them as one object.
+
+    Raises:
+        MatrixError: they do not; says what.
+    """
+    if method not in METHODS:
+        raise unknown("method", method, list(METHODS))
+    if normalization not in NORMALIZATIONS:
+        raise unknown("normalization", normalization, NORMALIZATIONS)
     matrix = None
     if attribution is not None:
         matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)

@@ -11,6 +11,7 @@ import typer
 from bids_core.config import SelectionMethod
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
+from flows.budget import budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ def compare(
     budgets: Annotated[
         str | None,
         typer.Option(
-            help="Budgets, comma-separated: counts (500) or fractions (0.05); 1.0 is the whole "
+            help="Budgets, comma-separated: counts (500) or fractions (0.05, 5%); 1.0 is the whole "
             "pool. Default: the config's."
         ),
     ] = None,
@@ -64,7 +65,7 @@ def compare(
         else list(dict.fromkeys((*settings.selection.methods, "random")))
     )
     sizes: list[int | float] = (
-        [_budget(word) for word in _words(budgets, "--budgets")]
+        [budget_option(word, option="--budgets") for word in _words(budgets, "--budgets")]
         if budgets is not None
         else [settings.selection.budget]
     )
@@ -114,16 +115,6 @@ def _method(word: str) -> Any:
     return word
 
 
-def _budget(word: str) -> int | float:
-    if word.isdigit():
-        return int(word)
-    value = _number(word, float, "--budgets", "a count (500) or a fraction (0.05)")
-    if not 0 < value <= 1:
-        msg = f"--budgets {word}: a fraction lies in (0, 1]; a count is a whole number (500)"
-        raise ConfigError(msg)
-    return value
-
-
 def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:
     try:
         return kind(word)
@@ -143,6 +134,7 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
 
 def print_comparison(console: Console, result: ComparisonResult) -> None:
     """Print the table of arms, the differences to random, and what can be concluded."""
+    from flows.commands.run import print_verdict
     from flows.console import table
 
     summary = _summary(result)
@@ -157,8 +149,7 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
         columns = ["method", "rows", "tokens", "fine-tuning", "evaluation", "memory"]
         console.print(table("Cost of one cell (mean over seeds)", columns, costs))
         console.print()
-        console.print(" ".join(summary["conclusions"]))
-        console.print()
+        print_verdict(console, summary["verdict"])
     for cell in result.cells:
         if cell.failed:
             console.print(f"failed: {cell.label}: {cell.failed}", markup=False)
