@@ -29,11 +29,12 @@ test: setup  ## all tests
 faults: setup  ## kills servers and workers in the middle of runs; a line for each fault; 15 minutes
 	$(BIN)/python -m pytest tests/faults -m 'faults or not faults'
 
-lint: setup  ## style, types, import contracts
+lint: setup  ## style, types, import contracts, declared dependencies
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
 
 stack: setup  ## the stack of docker/compose.yaml without containers: PostgreSQL, Redis, auth, two workers; a comparison on workers
 	BIDS_TEST_STACK=1 $(BIN)/python -m pytest tests/deployments/test_native_stack.py tests/deployments/test_compare.py

@@ -28,16 +28,18 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate as run_harness
 from lm_eval.models.huggingface import HFLM
 
-from bids_core.config import TestTask
-from bids_core.config.load import load_config
+from bids_core.config import TestTask, load_config
 from bids_core.data import prepare
-from bids_core.evaluation import evaluate
-from bids_core.evaluation.harness import offline_and_quiet
-from bids_core.evaluation.plan import plan_tasks
-from bids_core.evaluation.rows import EvaluationRow
-from bids_core.evaluation.scores import evaluation_mode, stop_ids
-from bids_core.evaluation.suites.model import SuiteModel
-from bids_core.models.load import load_base, load_tokenizer
+from bids_core.evaluation import (
+    EvaluationRow,
+    evaluate,
+    evaluation_mode,
+    offline_and_quiet,
+    plan_tasks,
+    stop_ids,
+)
+from bids_core.evaluation.suites import SuiteModel
+from bids_core.models import load_base, load_tokenizer
 from bids_core.progress import silent
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo" / "config.yaml"

@@ -23,12 +23,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from bids_core.data.batches import collate, token_budget_batches
+from bids_core.data import collate, token_budget_batches
 from bids_core.gradients import adam_update, compute_features, make_projector, n_trainable
-from bids_core.models.bundled import bundled_model
-from bids_core.models.loss import LabelRows, example_losses, output_head
+from bids_core.models import LabelRows, bundled_model, example_losses, output_head
 from bids_core.records import IGNORED_LABEL, TokenizedExample
-from bids_core.training.moments import AdamMoments
+from bids_core.training import AdamMoments
 
 LESS_PROJECT_INTERVAL = 16  # examples that the LESS code collects before it projects them
 Contender = Callable[[], None]

@@ -26,7 +26,7 @@ from scipy.stats import rankdata
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bids_core.attribution import influence
-from bids_core.data.batches import collate
+from bids_core.data import collate
 from bids_core.gradients import (
     Ekfac,
     FisherMetric,
@@ -34,9 +34,9 @@ from bids_core.gradients import (
     make_projector,
     n_trainable,
 )
-from bids_core.models.loss import LabelRows, example_losses, output_head
+from bids_core.models import LabelRows, example_losses, output_head
 from bids_core.records import IGNORED_LABEL, TokenizedExample
-from bids_core.training.moments import AdamMoments
+from bids_core.training import AdamMoments
 
 SYMBOLS, LENGTH, SEPARATOR = 20, 6, 21
 TASKS = ("copy", "reverse", "sort", "shift", "double", "swap")

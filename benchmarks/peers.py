@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bids_core.data.batches import collate
-from bids_core.gradients.parameters import trainable_slots
+from bids_core.data import collate
+from bids_core.gradients import trainable_slots
 from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from gradients import load_model, model_folder
 from reasoning_gym import create_dataset
 from transformers import AutoTokenizer
 
-from bids_core.data.batches import collate
+from bids_core.data import collate
 from bids_core.gradients import (
     Features,
     adam_update,

@@ -31,6 +31,7 @@ import numpy as np
 
 FULL_DISK_ROWS = 5_000_000
 DISK_COLUMNS = 1000
+CACHE_BYTES = 2 << 30  # of a selection from disk, scaled with the rows
 BEST = 1024  # rows per column that the baseline separates from the rest
 METHODS = (
     "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
@@ -180,10 +181,9 @@ def disk_one(n_rows: int) -> dict[str, Any]:
     """Write a matrix to Zarr, select 15% of it out of core; runs in a process of its own."""
     import zarr
 
-    from bids_core.influence.matrix import as_matrix
-    from bids_core.selection import row_reader, select
+    from bids_core.influence import as_matrix
+    from bids_core.selection import select
 
-    row_reader.CACHE_BYTES = int(row_reader.CACHE_BYTES * n_rows / FULL_DISK_ROWS)
     with tempfile.TemporaryDirectory() as folder:
         stored = zarr.create_array(
             Path(folder) / "a.zarr", shape=(n_rows, DISK_COLUMNS), dtype="float32",
@@ -193,7 +193,9 @@ def disk_one(n_rows: int) -> dict[str, Any]:
             stored[start : start + 2048] = make_matrix(
                 min(2048, n_rows - start), DISK_COLUMNS, seed=start
             )
-        matrix = as_matrix(stored, resident_bytes=0)
+        matrix = as_matrix(
+            stored, resident_bytes=0, cache_bytes=int(CACHE_BYTES * n_rows / FULL_DISK_ROWS)
+        )
         before = peak_bytes()
         seconds = timed(lambda: select(matrix, 0.15))
         peak = peak_bytes()

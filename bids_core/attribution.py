@@ -7,6 +7,7 @@ from bids_core.influence.attribution import (
     Attribution,
     influence,
     open_attribution,
+    stream_influence,
 )
 
-__all__ = ["Attribution", "influence", "open_attribution"]
+__all__ = ["Attribution", "influence", "open_attribution", "stream_influence"]

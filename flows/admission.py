@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from bids_core.errors import UserError
 from bids_core.selection.methods import require_methods
 from flows.confinement import Confinement
+from tasks.runtime.run_logs import mistakes_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ def admit(config: RunConfig, *handles: Handle) -> None:
         ConfigError: a path outside of `BIDS_ALLOWED_PATHS`, remote code, a handle of another store.
         UserError: the run asks for more GPUs, or larger ones, than this worker has.
     """
+    mistakes_in_one_line()
     confinement = Confinement.from_environment(os.environ)
     if confinement is not None:
         confinement.check(config)
@@ -49,6 +51,7 @@ def admit_paths(**paths: str | None) -> None:
     Raises:
         ConfigError: a path outside of `BIDS_ALLOWED_PATHS`.
     """
+    mistakes_in_one_line()
     confinement = Confinement.from_environment(os.environ)
     for key, path in paths.items():
         if confinement is not None and path is not None:

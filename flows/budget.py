@@ -1,12 +1,11 @@
-"""What is asked of a selection, against the pool: its budget, and methods of the user's own."""
+"""Budgets of the command line; what is asked of a selection, against the pool."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bids_core.errors import ConfigError, MatrixError
-from bids_core.selection.checking import try_methods
-from bids_core.selection.request import resolve_budget
+from bids_core.config.budget import parse_budget
+from bids_core.errors import ConfigError, MatrixError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +14,28 @@ if TYPE_CHECKING:
     from bids_core.data import PreparedData
 
 
+def budget_option(text: str, *, option: str = "--budget") -> int | float:
+    """Return a count for `500`, a fraction for `0.15` or `15%`.
+
+    Raises:
+        UserError: it is none of these; names the option.
+    """
+    try:
+        budget: int | float = parse_budget(text)
+    except ValueError as error:
+        msg = f"{option}: {error}"
+        raise UserError(msg) from error
+    return budget
+
+
 def planned_picks(budget: int | float, n_pool: int) -> int:
     """Return how many rows will be selected; refuses a wrong budget before anything costly starts.
 
     Raises:
         ConfigError: the budget is beyond the pool, or less than one of its rows.
     """
+    from bids_core.selection.request import resolve_budget
+
     try:
         return resolve_budget(budget, n_pool)
     except MatrixError as error:
@@ -37,5 +52,7 @@ def check_methods(config: RunConfig, data: PreparedData, methods: Sequence[str])
     Raises:
         UserError: one that is not there, raises, or returns something else.
     """
+    from bids_core.selection.checking import try_methods
+
     section = config.selection
     try_methods(methods, data, section.budget, normalization=section.normalization)

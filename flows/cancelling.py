@@ -54,7 +54,7 @@ def cancellable() -> Iterator[None]:
     if deployment.id is None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    watch = _Watch(UUID(flow_run.id))
+    watch = _CancelWatch(UUID(flow_run.id))
     before = signal.signal(signal.SIGUSR1, _stop)
     watch.start()
     try:
@@ -68,7 +68,7 @@ def cancellable() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, before)
 
 
-class _Watch(threading.Thread):
+class _CancelWatch(threading.Thread):
     """Looks at the run's state until told to end; interrupts the main thread."""
 
     def __init__(self, run_id: UUID) -> None:

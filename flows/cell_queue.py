@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from bids_core.artifacts import ArtifactStore
-from flows.fan_out import hand_out
+from flows.dispatch import hand_out
 from flows.spread import Call, call_parcel, portable
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.errors import BidsError
-    from flows.fan_out import Item, Parcel
+    from flows.dispatch import Item, Parcel
     from tasks.cells import Cell
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ def with_result(cell: Cell, call: Call, handle: Handle) -> Cell:
 
 
 def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
-    """Return a cell that knows where it failed, and say so."""
-    reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+    """Return a cell that knows where it failed, and why in a line; the log has it whole."""
+    reason = str(error).strip() or type(error).__name__
     logger.warning("%s failed in %s: %s", cell.label, stage, reason)
-    return cell.known(failed=f"{stage}: {reason}")
+    return cell.known(failed=f"{stage}: {reason.splitlines()[0]}")
 
 
 def spread_cells(config: RunConfig, cells: Sequence[Cell], target: Handle) -> tuple[Cell, ...]:

@@ -16,7 +16,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bids_core.errors import BidsError
 from flows.commands.analyze import analyze
@@ -87,7 +86,9 @@ def options(
 
 def main() -> None:
     """Run the command line; turns errors into one line and an exit status."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    from flows.console import error_console
+
+    console = error_console()
     # leave through Python, so that the temporary Prefect server is stopped too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:

@@ -72,12 +72,13 @@ class ConsoleReporter:
 
 def error_console() -> Console:
     """Return the console for progress and notes (standard error, so that --json stays clean)."""
-    return Console(stderr=True, width=_width(sys.stderr.isatty()), soft_wrap=True)
+    return Console(stderr=True, highlight=False, width=_width(sys.stderr.isatty()), soft_wrap=True)
 
 
 def output_console() -> Console:
-    """Return the console for results."""
-    return Console(highlight=False, width=_width(sys.stdout.isatty()))
+    """Return the console for results: words wrap on a terminal, lines stay whole in a pipe."""
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, width=_width(terminal), soft_wrap=not terminal)
 
 
 def _width(is_terminal: bool) -> int | None:

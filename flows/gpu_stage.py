@@ -13,6 +13,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from flows.admission import admit
 from flows.cancelling import cancellable
+from flows.dispatch.worker import telling_failures
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
 from tasks.runtime.run_logs import run_logs
@@ -36,9 +37,9 @@ def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> 
         stage: which one.
         arguments: what the stage's task takes besides the configuration, by name.
     """
-    checked = _checked(stage, arguments)
-    admit(config, *(value for value in checked.values() if isinstance(value, Handle)))
-    with cancellable(), run_logs():
+    with cancellable(), run_logs(), telling_failures(config):
+        checked = _checked(stage, arguments)
+        admit(config, *(value for value in checked.values() if isinstance(value, Handle)))
         handle: Handle = TASKS[stage](config, **checked)
         return handle
 

@@ -1,6 +1,6 @@
 """What a GPU worker runs: a group of gradient shards of one checkpoint.
 
-The parent (see fan_out) groups shards so that a flow run is worth its start. Each shard is an
+The parent (see dispatch) groups shards so that a flow run is worth its start. Each shard is an
 artifact of its own, so a group that dies loses at most the shard in hand, and shards that are in
 the store already are not computed again.
 """
@@ -13,6 +13,7 @@ from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.config import RunConfig
 from flows.admission import admit
 from flows.cancelling import cancellable
+from flows.dispatch.worker import telling_failures
 from tasks.gradients import Shard, run_gradient_shard
 from tasks.runtime.run_logs import run_logs
 
@@ -29,8 +30,8 @@ def gradient_shards(
         warm: its warmup checkpoints.
         shards: what to compute, of one checkpoint.
     """
-    admit(config, data, warm)
-    with cancellable(), run_logs():
+    with cancellable(), run_logs(), telling_failures(config):
+        admit(config, data, warm)
         return tuple(
             run_gradient_shard(config, data, warm, shard)
             for shard in _in_hand_last(config, data, warm, shards)

@@ -29,7 +29,7 @@ class MatrixSelection(Section):
     """How rows are picked; or a function of your own, `package.module:function` or
     `methods.py:function`."""
     budget: Budget = 0.15
-    """Number of rows (an integer), or fraction of them (up to 1.0)."""
+    """Number of rows (500), or fraction of them (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation, for the methods that use one."""
     tasks: str | None = None

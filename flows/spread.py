@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import ArtifactStore, refer
-from flows.fan_out import Item, Parcel, hand_out
+from flows.dispatch import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
 from tasks.gradients import Shard, plan_shards, run_gradient_shard
 from tasks.prepare import load_prepared

@@ -24,18 +24,19 @@ from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
-from tasks.identity import with_method
+from tasks.identity import selection_config, with_method
 from tasks.prepare import load_prepared, texts_digest
 from tasks.runtime.stage import stage_task
-from tasks.selection import read_selection
+from tasks.selection import read_selection, row_sources, selection_request
 
 if TYPE_CHECKING:
+    from bids_core.data import PreparedData
     from bids_core.influence.attribution import Attribution
     from bids_core.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 1
+VERSION: Final = 2
 TABLES: Final = "analysis"
 PAGE: Final = "analysis.html"
 
@@ -69,9 +70,9 @@ def compute(
 ) -> None:
     """Analyse the attribution matrix and all selections; write tables and a page of figures."""
     attribution = open_attribution(matrix.path() / MATRIX)
-    train = load_prepared(data).train
+    prepared = load_prepared(data)
+    train = prepared.train
     texts = dict(zip(train.row_ids, train.texts(), strict=True))
-    sources = dict(zip(train.row_ids, train.frame["source"], strict=True))
     picks = {name: _selection(name, handle, attribution) for name, handle in selections.items()}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ColumnWarning)
@@ -80,7 +81,7 @@ def compute(
             picks,
             tasks=attribution.tasks,
             capabilities=attribution.capabilities,
-            sources=[sources[row_id] for row_id in attribution.row_ids],
+            sources=row_sources(prepared, attribution),
             texts=[texts[row_id] for row_id in attribution.row_ids],
             normalization=config.selection.normalization,
             row_ids=attribution.row_ids,
@@ -90,7 +91,7 @@ def compute(
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
     try:
-        found.tables.update(_stability(config, attribution, progress))
+        found.tables.update(_stability(config, prepared, attribution, progress))
     except UserError as error:  # a method of the user's own, with less than it was made for
         if METHODS[config.selection.method].code is None:
             raise
@@ -126,23 +127,23 @@ def _selection(method: str, handle: Handle, attribution: Attribution) -> Selecti
 
 
 def _stability(
-    config: RunConfig, attribution: Attribution, progress: Progress
+    config: RunConfig, data: PreparedData, attribution: Attribution, progress: Progress
 ) -> dict[str, pd.DataFrame]:
     """Return agreement of checkpoints, and the picks with something left out, where it applies."""
-    section, kinds = config.selection, config.analysis.leave_out
+    method, kinds = config.selection.method, config.analysis.leave_out
     tables: dict[str, pd.DataFrame] = {}
     if len(attribution.parts) > 1:
         tables["checkpoint_agreement"] = checkpoint_agreement(attribution.parts)
-    if METHODS[section.method].needs != "influence":
+    if METHODS[method].needs != "influence":
         return tables  # there is no influence to leave out
+    request = selection_request(
+        selection_config(config, method), data, attribution, method, representations={}
+    )
     if "checkpoint" in kinds and len(attribution.parts) > 1:
         tables["without_checkpoint"] = leave_out_checkpoints(
-            attribution.parts,
-            attribution.checkpoint_weights,
-            section.budget,
-            tasks=attribution.tasks,
-            method=section.method,
-            normalization=section.normalization,
+            request,
+            per_checkpoint=attribution.parts,
+            weights=attribution.checkpoint_weights,
         )
     several = {
         "task": len(set(attribution.tasks)) > 1,
@@ -150,14 +151,5 @@ def _stability(
     }
     for kind, applies in several.items():
         if kind in kinds and applies:
-            tables[f"without_{kind}"] = leave_one_out(
-                attribution.matrix,
-                section.budget,
-                by=kind,
-                tasks=attribution.tasks,
-                validation_ids=attribution.validation_ids,
-                method=section.method,
-                normalization=section.normalization,
-                progress=progress,
-            )
+            tables[f"without_{kind}"] = leave_one_out(request, by=kind, progress=progress)
     return tables

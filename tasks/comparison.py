@@ -7,34 +7,26 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 from prefect import task
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle, referred
-from bids_core.comparison import (
-    Results,
-    compare,
-    conclusions,
-    suite_table,
-)
+from bids_core.comparison import compare, judge, suite_table
 from bids_core.config import RunConfig
-from bids_core.errors import ArtifactError, BidsError
+from bids_core.errors import BidsError
 from bids_core.report.comparison_page import ComparisonInputs, build_comparison_page
 from bids_core.selection import METHODS
 from tasks.attribution import CheckpointGradients
 from tasks.cells import Cell
-from tasks.evaluation import SAMPLES, SCORES
+from tasks.evaluation import SCORES
 from tasks.prepare import load_prepared
 from tasks.run_folder import replace_file
 from tasks.runtime.progress import current
+from tasks.samples import NO_SEED, arm_samples, results_of
 from tasks.suites import suite_members
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 CELLS: Final = "comparison.parquet"
 SAMPLES_TABLE: Final = "comparison_samples.parquet"
@@ -132,57 +124,17 @@ def cell_table(result: ComparisonResult) -> pd.DataFrame:
 
 def sample_table(result: ComparisonResult) -> pd.DataFrame:
     """Return a row a finished cell and test row: what `bids_core.comparison.Results` reads."""
-    parts = []
-    for cell in result.cells:
-        if cell.scores is None:
-            continue
-        samples = pd.read_parquet(cell.scores.path() / SAMPLES)
-        reported = pd.read_parquet(cell.scores.path() / SCORES).set_index("task")["score"]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "method": cell.method,
-                    "n_rows": cell.n_rows,
-                    "seed": -1 if cell.seed is None else cell.seed,
-                    "task": samples["task"],
-                    "row_id": samples["row_id"],
-                    "score": row_scores(samples, reported),
-                    "answer_loss": samples["answer_loss"],
-                    "prediction": samples["prediction"],
-                }
-            )
+    parts = [
+        arm_samples(
+            cell.scores,
+            method=cell.method,
+            n_rows=cell.n_rows,
+            seed=NO_SEED if cell.seed is None else cell.seed,
         )
+        for cell in result.cells
+        if cell.scores is not None
+    ]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray[np.float64]:
-    """Return the score of each row, weighted so that a task's plain mean is what it reports.
-
-    Some tasks of the suites (TyDi QA) report the mean over their parts, not over their rows.
-
-    Args:
-        samples: of an evaluation.
-        reported: score of each task.
-
-    Raises:
-        ArtifactError: the rows do not add up to what the task reports.
-    """
-    column = samples["score"] if "score" in samples else samples["correct"]
-    scores = np.array(
-        column.astype("Float64").to_numpy(dtype="float64", na_value=math.nan), dtype=np.float64
-    )
-    for name, score in reported.items():
-        rows = (samples["task"] == name).to_numpy()
-        if math.isnan(score) or math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
-            continue
-        parts = samples.loc[rows, "part"] if "part" in samples else pd.Series("", index=[0])
-        sizes = parts.map(parts.value_counts()).to_numpy(dtype="float64")
-        if len(sizes) == rows.sum():
-            scores[rows] *= rows.sum() / (sizes * parts.nunique())
-        if not math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
-            msg = f"task {name}: its rows do not add up to its score, {score:g}; evaluate it again"
-            raise ArtifactError(msg)
-    return scores
 
 
 def cell_costs(cell: Cell) -> dict[str, float]:
@@ -208,8 +160,7 @@ def _or_zero(value: float) -> float:
 
 
 def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) -> ComparisonInputs:
-    scored = cell_table(result).dropna(subset=["task"]).drop_duplicates("task")
-    capabilities = dict(zip(scored["task"], scored["capability"], strict=True))
+    evaluations = [cell.scores for cell in result.cells if cell.scores is not None]
     methods = [cell.method for cell in result.cells if cell.seed is not None]
     main = config.selection.main if config.selection.main in methods else methods[0]
     return ComparisonInputs(
@@ -217,7 +168,7 @@ def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) 
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         model=(config.finetune.model or config.model).path,
         n_pool=len(load_prepared(result.data).train),
-        comparison=compare(Results.of(samples, capabilities), main),
+        comparison=compare(results_of(samples, evaluations), main),
         costs=_mean_costs(result),
         failed=[(cell.label, cell.failed) for cell in result.cells if cell.failed],
         suites=suite_members(config),
@@ -254,6 +205,7 @@ def _summary(
     config: RunConfig, result: ComparisonResult, inputs: ComparisonInputs
 ) -> dict[str, Any]:
     comparison = inputs.comparison
+    verdict = judge(comparison, failed=len(inputs.failed))
     tables = {
         "arms": comparison.arms, "differences": comparison.differences,
         "tasks": comparison.tasks, "suites": suite_table(comparison.tasks, inputs.suites),
@@ -263,7 +215,8 @@ def _summary(
         "name": config.name,
         "created": inputs.created,
         "main_method": comparison.main_method,
-        "conclusions": conclusions(comparison, failed=len(inputs.failed)),
+        "verdict": verdict.to_dict(),
+        "conclusions": list(verdict.sentences),
         **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
         "failed": [{"cell": name, "reason": reason} for name, reason in inputs.failed],
         "artifacts": referred(),

@@ -13,6 +13,7 @@ from tasks.analysis import PAGE, read_table
 from tasks.attribution import MATRIX
 from tasks.evaluation import read_scores
 from tasks.prepare import load_prepared
+from tasks.samples import run_comparison
 from tasks.selection import read_selection
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         gradients=[shard.summary() for shard in shards],
         conversations=_conversations(data, picked),
         scores=read_scores(result.scores) if result.scores else None,
+        comparison=run_comparison(result),
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
         analysis=None if result.analysis is None else PAGE,

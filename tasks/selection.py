@@ -16,7 +16,7 @@ from bids_core.config import RunConfig, SelectionMethod
 from bids_core.config.effects import sliced
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
-from bids_core.selection import METHODS, select
+from bids_core.selection import METHODS, make_request, run_request
 from bids_core.selection.names import method_name
 from tasks.attribution import MATRIX
 from tasks.identity import selection_config, with_method
@@ -25,7 +25,10 @@ from tasks.representations import Representations, signal_identity, signal_keys,
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
+    from bids_core.data import PreparedData
+    from bids_core.influence.attribution import Attribution
     from bids_core.progress import Progress
+    from bids_core.selection import Request
 
 logger = logging.getLogger(__name__)
 
@@ -83,23 +86,11 @@ def compute(
     config = selection_config(config, method)
     attribution = open_attribution(matrix.path() / MATRIX)
     prepared = load_prepared(data)
-    section = config.selection
-    frame = prepared.train.frame.set_index("row_id")
-    sources = frame.loc[list(attribution.row_ids), "source"].tolist()
+    sources = row_sources(prepared, attribution)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ColumnWarning)
-        selection = select(
-            attribution.matrix,
-            section.budget,
-            method=method,
-            normalization=section.normalization,
-            tasks=attribution.tasks,
-            subtasks=attribution.subtasks,
-            sources=sources,
-            row_ids=attribution.row_ids,
-            validation_ids=attribution.validation_ids,
-            seed=config.seed,
-            **signals(method, prepared, representations or {}, attribution.row_ids),
+        selection = run_request(
+            selection_request(config, prepared, attribution, method, representations or {})
         )
     draft.summary["warnings"] = [str(warning.message) for warning in caught]
     for message in draft.summary["warnings"]:
@@ -123,6 +114,43 @@ run_selection = stage_task(
     label=lambda arguments: f"selection {method_name(arguments['method'])}",
     task_run_name=lambda: f"selection {method_name(task_run.parameters['method'])}",
 )
+
+
+def selection_request(
+    config: RunConfig,
+    data: PreparedData,
+    attribution: Attribution,
+    method: str,
+    representations: Mapping[str, Representations],
+) -> Request:
+    """Return all that a method's selection is made from: the same for all who select again.
+
+    Args:
+        config: as the selection sees it (`tasks.identity.selection_config`).
+        data: the prepared data.
+        attribution: the matrix.
+        method: the method.
+        representations: by pooling, for the methods that need them.
+    """
+    return make_request(
+        attribution.matrix,
+        config.selection.budget,
+        method=method,
+        normalization=config.selection.normalization,
+        tasks=attribution.tasks,
+        subtasks=attribution.subtasks,
+        sources=row_sources(data, attribution),
+        row_ids=attribution.row_ids,
+        validation_ids=attribution.validation_ids,
+        seed=config.seed,
+        **signals(method, data, representations, attribution.row_ids),
+    )
+
+
+def row_sources(data: PreparedData, attribution: Attribution) -> list[str]:
+    """Return the source of each row of the matrix."""
+    frame = data.train.frame.set_index("row_id")
+    return [str(source) for source in frame.loc[list(attribution.row_ids), "source"]]
 
 
 def read_selection(handle: Handle) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from tasks.prepare import load_prepared
 from tasks.report_inputs import collect, stage_timings
 from tasks.runtime.progress import current, describe, reporting
 from tasks.runtime.run_logs import on_server
+from tasks.samples import run_verdict
 from tasks.selection import read_selection
 
 if TYPE_CHECKING:
@@ -200,11 +201,9 @@ def _summary(config: RunConfig, result: RunResult) -> str:
     if result.selections:
         picked = {name: len(read_selection(handle)) for name, handle in result.selections.items()}
         lines += ["Selected: " + ", ".join(f"{n} by {m}" for m, n in picked.items()) + ".", ""]
-    if result.scores:
-        from bids_core.report import headline
-
-        scores = read_scores(result.scores)
-        lines += [f"> {headline(scores, config.selection.main)}", ""]
+    verdict = run_verdict(result)
+    if verdict is not None:
+        lines += [f"**{verdict.label}**", "", *(f"> {text}\n>" for text in verdict.sentences), ""]
     records = {name: handle.record() for name, handle in result.stages().items()}
     lines += ["| stage | time | |", "| --- | ---: | --- |"]
     for name, step in stage_timings(records, since=result.started).items():

@@ -356,6 +356,7 @@ class Worker(Process):
         queues: work queues to take runs from; all without it.
         env: further variables for it and its runs (`CUDA_VISIBLE_DEVICES`, `BIDS_ROOT`).
         folder: where relative paths of its runs start.
+        python: of the environment that it and its runs live in.
     """
 
     def __init__(
@@ -368,10 +369,11 @@ class Worker(Process):
         queues: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         folder: Path | None = None,
+        python: str = sys.executable,
     ) -> None:
         name = name or f"worker-{pool}"
         command = _prefect("worker", "start", "--pool", pool, "--type", "process", "--name", name,
-                           "--install-policy", "never")  # fmt: skip
+                           "--install-policy", "never", python=python)  # fmt: skip
         command += [] if limit is None else ["--limit", str(limit)]
         for queue in queues:
             command += ["--work-queue", queue]
@@ -385,8 +387,8 @@ class Worker(Process):
         self.wait_until(lambda: self.text().count("started!") > before, "it does not start")
 
 
-def _prefect(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+def _prefect(*arguments: str, python: str = sys.executable) -> list[str]:
+    return [python, "-m", "prefect", "--no-prompt", *arguments]
 
 
 def _client_environment(folder: Path, url: str, auth: str | None) -> dict[str, str]:

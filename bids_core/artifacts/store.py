@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts.collection import wait_until_spared
 from bids_core.artifacts.drafts import Draft, Drafts
+from bids_core.artifacts.failures import Failures
 from bids_core.artifacts.files import (
     RECORD,
     describe,
@@ -230,6 +231,10 @@ class ArtifactStore:
     def exists(self) -> bool:
         """Tell whether anything was ever stored there."""
         return bool(self._fs.exists(self.root))
+
+    def failures(self) -> Failures:
+        """Return what workers left of their failures."""
+        return Failures(self._fs, self.root)
 
     def require_access(self) -> None:
         """Write and remove a small file.

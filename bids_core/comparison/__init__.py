@@ -1,11 +1,20 @@
-"""Methods compared on the same test rows: intervals, ranks, balance, costs, and what they mean."""
+"""Methods compared on the same test rows: intervals, ranks, balance, costs, and what they mean.
 
-from bids_core.comparison.bootstrap import Interval, holm, paired_interval, paired_intervals
+A run is a comparison of one budget and one seed: both are judged by the same functions.
+
+Read in this order: `results` (the scores of all rows), `statistics` (intervals), `needed` (what it
+would take to tell), `compare` (the tables), `findings` (how two methods stand), `words` (that in
+sentences), `verdict` (all of it in one object).
+"""
+
 from bids_core.comparison.compare import Comparison, compare, suite_table
+from bids_core.comparison.findings import Finding
+from bids_core.comparison.needed import Needed, needed
 from bids_core.comparison.results import Arm, Results
-from bids_core.comparison.words import conclusions
+from bids_core.comparison.statistics import Interval, holm, paired_interval, paired_intervals
+from bids_core.comparison.verdict import Badge, Verdict, judge
 
 __all__ = [
-    "Arm", "Comparison", "Interval", "Results", "compare",
-    "conclusions", "holm", "paired_interval", "paired_intervals", "suite_table",
+    "Arm", "Badge", "Comparison", "Finding", "Interval", "Needed", "Results", "Verdict", "compare",
+    "holm", "judge", "needed", "paired_interval", "paired_intervals", "suite_table",
 ]  # fmt: skip

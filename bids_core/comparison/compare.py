@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from bids_core.comparison.bootstrap import DRAWS, holm, paired_intervals
+from bids_core.comparison.needed import needed
 from bids_core.comparison.ranking import average_ranks, balance, count_wins
-from bids_core.comparison.results import Arm
+from bids_core.comparison.results import RANDOM, Arm
+from bids_core.comparison.statistics import (
+    LEVEL,
+    draws_for,
+    holm,
+    paired_intervals,
+    task_weights,
+    wilson_interval,
+)
 from bids_core.selection.names import ZERO_SHOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bids_core.comparison.bootstrap import Interval
-    from bids_core.comparison.results import Results
+    import numpy.typing as npt
 
-RANDOM: Final = "random"
+    from bids_core.comparison.results import Results
+    from bids_core.comparison.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -35,36 +43,44 @@ class Comparison:
             tied, lost (pairs of task and seed against random), worst_task, worst_score, spread,
             least_gain, gain_spread, answer_loss.
         differences: a row a comparison: method, other, n_rows, other_rows, of (`score`,
-            `capability`: macro average over capabilities, or `loss`: answer loss), value, low,
-            high, p_value, p_holm (adjusted within `family`), family, n_rows_tested, n_seeds.
+            `capability`: macro average over capabilities, or `loss`: answer loss), own, others (the
+            two means), value (their difference), low, high, p_value, p_holm (adjusted within
+            `family`), family, n_rows_tested, n_seeds, tells (False for scores of which neither is
+            above the majority answer), needed_rows, needed_seeds (see `needed`; NaN: none).
         tasks: a row an arm and task: method, n_rows, task, capability, score (NaN where the task
-            has none), answer_loss.
+            has none), majority (likewise), answer_loss.
+        floor: macro average of always giving the most frequent answer.
     """
 
     main_method: str
     arms: pd.DataFrame
     differences: pd.DataFrame
     tasks: pd.DataFrame
+    floor: float = 0.0
 
 
-def compare(results: Results, main_method: str, *, draws: int = DRAWS, seed: int = 0) -> Comparison:
+def compare(
+    results: Results, main_method: str, *, draws: int | None = None, seed: int = 0
+) -> Comparison:
     """Compute all tables.
 
     Two families of comparisons are corrected for their number each (Holm): every method against
-    random at each budget, and the main method against every other one at each budget.
+    random at each budget, and the main method against every other one at each budget. Score and
+    answer loss are two looks at the same question, so a family holds both.
 
     Args:
         results: of all finished cells.
         main_method: the method that the comparison is about.
-        draws: bootstrap draws.
+        draws: bootstrap draws; None: 4,000, and more where there are many comparisons.
         seed: of the draws.
     """
+    draws = draws or draws_for(2 * len(_pairs(results, main_method)))
+    arms = _arms(results, draws=draws, seed=seed)
+    differences = _differences(results, main_method, draws=draws, seed=seed)
     return Comparison(
-        main_method,
-        _arms(results, draws=draws, seed=seed),
-        _differences(results, main_method, draws=draws, seed=seed),
-        _tasks(results),
-    )
+        main_method, arms, _told(differences, arms, results.floor()), _tasks(results),
+        results.floor(),
+    )  # fmt: skip
 
 
 def _arms(results: Results, *, draws: int, seed: int) -> pd.DataFrame:
@@ -100,10 +116,13 @@ def _score_columns(
     means = results.task_means(arm)
     by_capability = [np.mean([means[name] for name in group]) for group in results.groups()]
     per_seed = np.mean([values.mean(axis=1) for values in scores.values()], axis=0)
+    low, high = overall.low, overall.high
+    if low == high and 0 <= low <= 1:  # no draw differs where all rows are wrong, or all right
+        low, high = wilson_interval(low, overall.n_rows)
     found = {
         "macro": overall.value,
-        "low": overall.low,
-        "high": overall.high,
+        "low": low,
+        "high": high,
         "macro_capability": float(np.mean(by_capability)),
         "seed_std": float(per_seed.std(ddof=1)) if len(per_seed) > 1 else math.nan,
         **asdict(balance(means, None if base is None else results.task_means(base))),
@@ -137,6 +156,7 @@ def _differences(results: Results, main: str, *, draws: int, seed: int) -> pd.Da
     measures: list[tuple[str, Sequence[Sequence[str]] | None]] = [("loss", None)]
     if results.scored_tasks():
         measures = [("score", None), ("capability", results.groups()), *measures]
+    n_measures = len(measures) // 2 + any(results.losses.values())
     for of, groups in measures:
         kind = "loss" if of == "loss" else "score"
         pairs = [
@@ -150,21 +170,61 @@ def _differences(results: Results, main: str, *, draws: int, seed: int) -> pd.Da
         rows += [
             {
                 "family": family, "of": of, "method": first.method, "n_rows": first.n_rows,
-                "other": second.method, "other_rows": second.n_rows, "value": found.value,
+                "other": second.method, "other_rows": second.n_rows,
+                **_means(results, first, second, kind, groups), "value": found.value,
                 "low": found.low, "high": found.high, "p_value": found.p_value,
                 "n_rows_tested": found.n_rows, "n_seeds": found.n_seeds,
+                **_needed(values, n_measures=n_measures),
             }
-            for ((family, first, second), _), found in zip(pairs, intervals, strict=True)
+            for ((family, first, second), values), found in zip(pairs, intervals, strict=True)
         ]  # fmt: skip
     return _adjusted(pd.DataFrame(rows))
+
+
+def _means(
+    results: Results, first: Arm, second: Arm, kind: str, groups: Sequence[Sequence[str]] | None
+) -> dict[str, float]:
+    """Return the average over tasks of both arms, over the seeds that both finished."""
+    pairs = results.pairs(first, second, of=kind)
+    weights = task_weights(list(pairs), groups)
+    return {
+        name: float(sum(weights[task] * pair[place].mean() for task, pair in pairs.items()))
+        for place, name in enumerate(("own", "others"))
+    }
+
+
+def _needed(values: Mapping[str, npt.NDArray[np.float64]], *, n_measures: int) -> dict[str, float]:
+    """Return what would tell in a comparison of these two alone, by score and answer loss."""
+    found = needed(values, level=LEVEL / n_measures)
+    return {
+        "needed_rows": math.nan if found is None or found.rows is None else found.rows,
+        "needed_seeds": math.nan if found is None or found.seeds is None else found.seeds,
+    }
 
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         return frame
     frame["p_holm"] = np.nan
-    for _, part in frame.groupby(["family", "of"]):
+    for _, part in frame.groupby([frame["family"], frame["of"] == "capability"]):
         frame.loc[part.index, "p_holm"] = holm(part["p_value"].tolist())
+    return frame
+
+
+def _told(frame: pd.DataFrame, arms: pd.DataFrame, floor: float) -> pd.DataFrame:
+    """Add whether a difference can tell: that of two scores of which one is above the majority."""
+    if frame.empty:
+        return frame
+    low = {}
+    if "low" in arms:
+        low = dict(zip(zip(arms["method"], arms["n_rows"], strict=True), arms["low"], strict=True))
+    floor += 1e-9  # sums of the same terms in another order
+    frame["tells"] = [
+        row["of"] == "loss"
+        or low[row["method"], row["n_rows"]] > floor
+        or low[row["other"], row["other_rows"]] > floor
+        for row in frame.to_dict(orient="records")
+    ]
     return frame
 
 
@@ -186,6 +246,7 @@ def _tasks(results: Results) -> pd.DataFrame:
                     "method": arm.method, "n_rows": arm.n_rows, "task": task,
                     "capability": capability,
                     "n": results.n_rows(task),
+                    "majority": results.majority.get(task, math.nan),
                     "score": math.nan if score is None else float(score.mean()),
                     "answer_loss": math.nan if loss is None else float(loss.mean()),
                 }

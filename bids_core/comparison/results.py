@@ -5,8 +5,9 @@ Shapes: S seeds, n test rows of a task.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+
+RANDOM: Final = "random"
+"""The method that all others are held against."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -38,6 +42,7 @@ class Results:
         seeds: finished seeds of each arm.
         scores: of each arm and scored task, [S, n], in the order of `seeds` and of the test rows.
         losses: likewise, the answer loss, of the tasks that have one.
+        majority: of the tasks that have one, the score of always giving the most frequent answer.
     """
 
     arms: tuple[Arm, ...]
@@ -45,15 +50,23 @@ class Results:
     seeds: Mapping[Arm, tuple[int, ...]]
     scores: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]]
     losses: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]]
+    majority: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, samples: pd.DataFrame, capabilities: Mapping[str, str]) -> Results:
+    def of(
+        cls,
+        samples: pd.DataFrame,
+        capabilities: Mapping[str, str],
+        majority: Mapping[str, float] | None = None,
+    ) -> Results:
         """Read a table of samples.
 
         Args:
             samples: columns method, n_rows, seed, task, row_id, score and answer_loss (NaN where
                 the task has none); one row a test row and finished cell.
             capabilities: of each task.
+            majority: score of always giving a task's most frequent answer; left out, or NaN, for
+                the tasks whose answers have none.
 
         Raises:
             DataError: two cells did not answer the same test rows.
@@ -84,7 +97,10 @@ class Results:
                         )
                         raise DataError(msg)
                     tables[task] = table.to_numpy(dtype=np.float64)
-        return cls(tuple(sorted(seeds)), dict(capabilities), seeds, scores, losses)
+        _refuse_gaps(scores, "score")
+        _refuse_gaps(losses, "answer loss")
+        known = {k: v for k, v in (majority or {}).items() if not math.isnan(v)}
+        return cls(tuple(sorted(seeds)), dict(capabilities), seeds, scores, losses, known)
 
     def budgets(self) -> list[int]:
         """Return the numbers of training rows, ascending, the base model's zero left out."""
@@ -122,12 +138,26 @@ class Results:
             second: another one.
             of: `score` or `loss`.
         """
+        return {name: a - b for name, (a, b) in self.pairs(first, second, of=of).items()}
+
+    def pairs(
+        self, first: Arm, second: Arm, *, of: str = "score"
+    ) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+        """Return both arms' values of each task, [S, n] each, over the seeds that both finished."""
         tables = self.scores if of == "score" else self.losses
         rows = self._common(first, second)
         return {
-            name: tables[first][name][rows[0]] - tables[second][name][rows[1]]
+            name: (tables[first][name][rows[0]], tables[second][name][rows[1]])
             for name in tables[first]
         }
+
+    def floor(self) -> float:
+        """Return the macro average of always giving each scored task's most frequent answer.
+
+        A task whose answers have none counts as 0: any score there is above it.
+        """
+        tasks = self.scored_tasks()
+        return float(np.mean([self.majority.get(name, 0.0) for name in tasks])) if tasks else 0.0
 
     def _common(self, first: Arm, second: Arm) -> tuple[list[int], list[int]]:
         a, b = self.seeds[first], self.seeds[second]
@@ -139,3 +169,16 @@ class Results:
             )
         shared = [seed for seed in a if seed in b]
         return [a.index(seed) for seed in shared], [b.index(seed) for seed in shared]
+
+
+def _refuse_gaps(tables: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]], what: str) -> None:
+    """Raise where a task has values for some arms and not for others."""
+    for task in dict.fromkeys(name for table in tables.values() for name in table):
+        for arm, table in tables.items():
+            if task not in table:
+                msg = (
+                    f"comparison: {arm.method} at {arm.n_rows} rows has no {what} on every test "
+                    f"row of task {task}, which the others have; remove its evaluation and run "
+                    "again"
+                )
+                raise DataError(msg)

@@ -1,178 +1,251 @@
-"""What a comparison allows to conclude, and what it does not, in plain words."""
+"""What a run or a comparison found, in plain words: the same ones in both.
+
+Read from the top: `lead` (the verdict itself), then one function a sentence.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from bids_core.comparison.compare import RANDOM
-from bids_core.formatting import number
+from bids_core.comparison.findings import by_pair, deciding, relation, telling
+from bids_core.comparison.results import RANDOM
+from bids_core.formatting import number, percent
 from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
-
-    import pandas as pd
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bids_core.comparison.compare import Comparison
+    from bids_core.comparison.findings import Finding, Measure, Relation
 
-LEVEL: Final = 0.05
-"""Adjusted p-values below it are called more than chance."""
-
-
-def conclusions(comparison: Comparison, *, failed: int = 0) -> list[str]:
-    """Return sentences for people; the first one is the verdict.
-
-    Args:
-        comparison: what was found.
-        failed: cells that did not finish.
-    """
-    found = [
-        _verdict(comparison),
-        _loss(comparison),
-        *_others(comparison),
-        _base(comparison),
-        _basis(comparison),
-    ]
-    if failed:
-        cells = "1 cell failed and is" if failed == 1 else f"{failed} cells failed and are"
-        found.append(f"{cells} missing here: run again before relying on this.")
-    return [sentence for sentence in found if sentence]
+MEASURES: Final[Mapping[Measure, str]] = {"score": "accuracy", "loss": "held-out answer loss"}
+_RELATIONS: Final[Mapping[Relation, str]] = {
+    "better": "is better than {other}",
+    "worse": "is worse than {other}",
+    "no better": "is no better than {other}",
+    "unclear": "cannot be told apart from {other}",
+}
+_MANY: Final = 10_000_000
+"""More test rows than anyone has."""
 
 
-def _rows(comparison: Comparison, family: str, of: str = "score") -> pd.DataFrame:
-    frame = comparison.differences
-    if frame.empty:
-        return frame
-    return frame[(frame["family"] == family) & (frame["of"] == of)]
-
-
-def _verdict(comparison: Comparison) -> str:
-    main = comparison.main_method
-    rows = _rows(comparison, RANDOM)
-    if rows.empty:
-        rows = _rows(comparison, RANDOM, "loss")
-        what, better = "answer loss", -1
-    else:
-        what, better = "macro average", 1
-    own = rows if rows.empty else rows[rows["method"] == main]
-    if own.empty:
-        return "There is no random selection to compare with, so nothing here says whether any selection is better than chance; add `random` to the methods."  # noqa: E501
-    better_rows = own[(better * own["value"] > 0) & (own["p_holm"] < LEVEL)]
-    worse_rows = own[(better * own["value"] < 0) & (own["p_holm"] < LEVEL)]
-    listed = "; ".join(_difference(row, what) for row in own.to_dict(orient="records"))
+def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -> str:
+    """Return the verdict: how the main method stands to random selection."""
     label = method_label(main)
-    if len(better_rows) and not len(worse_rows):
-        where = "at every budget" if len(better_rows) == len(own) else "at some budgets"
-        lead = f"{label} is better than random selection {where}, beyond chance"
-    elif len(worse_rows) and not len(better_rows):
-        lead = f"{label} is worse than random selection, beyond chance"
-    elif len(worse_rows):
-        lead = f"{label} is better than random selection at some budgets and worse at others"
-    else:
-        lead = f"No difference between {label} and random selection can be concluded from this"
-    return f"{lead}: {listed}."
-
-
-def _loss(comparison: Comparison) -> str:
-    """Say how the answer loss stands, which moves where scores are stuck."""
-    main = comparison.main_method
-    rows = _rows(comparison, RANDOM, "loss")
-    if rows.empty or _rows(comparison, RANDOM).empty:
-        return ""  # nothing to say, or the verdict says it
-    own = rows[rows["method"] == main].to_dict(orient="records")
-    listed = []
-    for row in own:
-        value, low, high = _nats(row["value"], row["low"], row["high"])
-        listed.append(
-            f"{'+' if row['value'] > 0 else ''}{value} with {row['n_rows']:,} rows "
-            f"({low} to {high}, p {_p(row['p_holm'])} after Holm)"
-        )
-    if not listed:
-        return ""
-    return (
-        f"Answer loss (nats, lower is better), {method_label(main)} minus random: "
-        f"{'; '.join(listed)}."
-    )
-
-
-def _nats(*values: float) -> list[str]:
-    """Return losses with enough digits that none but zero shows as zero."""
-    small = any(0 < abs(value) < 0.0005 for value in values)
-    return [number(value, 5 if small else 3) for value in values]
-
-
-def _difference(row: Mapping[Hashable, Any], what: str) -> str:
-    value, low, high, adjusted = (float(row[k]) for k in ("value", "low", "high", "p_holm"))
-    points = what != "answer loss"
-    ends = (value, low, high)
-    shown = [number(100 * v, 1) for v in ends] if points else _nats(*ends)
-    unit = "percentage points" if points else "nats"
-    sign = "+" if value > 0 else ""
-    if value == low == high == 0:
+    if main == RANDOM:
+        return f"The main method is random selection itself. {_levels(main, comparison)}"
+    if not against_random:
         return (
-            f"with {row['n_rows']:,} rows not one of {row['n_rows_tested']:,} test rows was "
-            "answered better or worse, which does not make them equal"
+            f"There is no random selection to compare {label} with, so nothing here says whether "
+            f"it is better than chance; add `random` to the methods. {_levels(main, comparison)}"
         )
+    pairs = by_pair(against_random)
+    if len(pairs) == 1:
+        open_ = f"This cannot tell whether {label} is better or worse than random selection"
+        said = open_ if relation(against_random) == "unclear" else stands(against_random)
+        return f"{said}: {evidence(against_random)}."
+    counts: dict[Relation, list[str]] = {}
+    for (n_rows, _, _), found in pairs.items():
+        counts.setdefault(relation(found), []).append(f"{n_rows:,}")
+    parts = [
+        f"{_verb(kind, 'it' if place else 'random selection')} with {_and(n)} rows"
+        for place, (kind, n) in enumerate(counts.items())
+    ]
+    listed = "; ".join(f"with {key[0]:,} rows {evidence(found)}" for key, found in pairs.items())
+    return f"{label} {_and(parts)}: {listed}."
+
+
+def stands(found: Sequence[Finding]) -> str:
+    """Return how one method stands to another: `BIDS is better than LESS by accuracy`."""
+    kind, label = relation(found), method_label(found[0].method)
+    other = _other(found[0].other)
+    if kind == "mixed":
+        good = next(one for one in deciding(found) if one.relation == "better")
+        bad = next(one for one in deciding(found) if one.relation == "worse")
+        return (
+            f"The two measures disagree: {label} is better than {other} by "
+            f"{MEASURES[good.measure]} and worse by {MEASURES[bad.measure]}"
+        )
+    by = _and(MEASURES[one.measure] for one in deciding(found))
+    text = f"{label} {_RELATIONS[kind].format(other=other)}"
+    if kind in ("better", "worse"):
+        return f"{text} by {by}"
+    return text
+
+
+def evidence(found: Sequence[Finding]) -> str:
+    """Return the numbers of the measures that can tell (of all of them, where none can)."""
+    return "; ".join(numbers(one) for one in telling(found) or found)
+
+
+def numbers(one: Finding) -> str:
+    """Return one difference in full: `macro average 52% against 50%, 2.0 points higher (...)`."""
+    if one.value == one.low == one.high == 0:
+        return (
+            f"not one of {one.tested:,} test rows was answered better or worse "
+            f"({MEASURES[one.measure]}), which does not make them equal"
+        )
+    if one.measure == "score":
+        what = f"macro average {percent(one.own)} against {percent(one.others)}"
+        shown, unit = [number(100 * v, 1) for v in _sizes(one)], " points"
+    else:
+        own, others = nats(one.own, one.others)
+        what = f"answer loss {own} against {others} nats"
+        shown, unit = nats(*_sizes(one)), ""
+    value, low, high = shown
+    ends = (
+        f"{low} lower to {high} higher"
+        if one.low < 0 < one.high
+        else f"{low} to {high} {_side(one.value)}"
+    )
+    return f"{what}, {value}{unit} {_side(one.value)} (95% interval {ends}, p {p_value(one.p)})"
+
+
+def _sizes(one: Finding) -> tuple[float, float, float]:
+    """Return value and ends without their signs; of two ends on one side, the nearer first."""
+    ends = abs(one.low), abs(one.high)
+    return (abs(one.value), *(ends if one.low < 0 < one.high else sorted(ends)))
+
+
+def _side(value: float) -> str:
+    return "higher" if value > 0 else "lower"
+
+
+def majority(found: Sequence[Finding], comparison: Comparison) -> str:
+    """Say what always giving the most frequent answer would score, and what that means."""
+    scores = [one for one in found if one.measure == "score"]
+    if not scores or not comparison.tasks["majority"].notna().any():
+        return "" if all(one.tells for one in scores) else _nothing_right(scores)
+    label, other = method_label(scores[0].method), _other(scores[0].other)
+    silent = [one for one in scores if not one.tells]
+    if not silent:
+        floor = percent(comparison.floor)
+        return f"Always giving each task's most frequent answer would have {floor}."
+    means = _and(f"{percent(one.own)} and {percent(one.others)}" for one in silent)
+    where = "" if len(silent) == len(scores) else f" with {_rows(silent)} rows"
     return (
-        f"with {row['n_rows']:,} rows {sign}{shown[0]} {unit} in {what} "
-        f"(95% interval {shown[1]} to {shown[2]}, p {_p(adjusted)} after Holm)"
+        f"Accuracy cannot tell here{where}: the macro averages of {label} and {other} ({means}) "
+        "are not above what always giving each task's most frequent answer would have "
+        f"({percent(comparison.floor)})."
     )
 
 
-def _p(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.3f}".rstrip("0") if value < 1 else "1"
-
-
-def _others(comparison: Comparison) -> list[str]:
-    main = comparison.main_method
-    rows = _rows(comparison, main)
-    rows = rows if rows.empty else rows[~rows["other"].isin([RANDOM, ZERO_SHOT])]
-    if rows.empty:
+def others(main: str, found: Sequence[Finding]) -> list[str]:
+    """Say how the main method stands to the others, the ones that are better than it first."""
+    pairs = by_pair([one for one in found if one.other not in (RANDOM, ZERO_SHOT)])
+    if not pairs:
         return []
-    groups: dict[str, dict[str, list[str]]] = {
-        "ahead of": {}, "behind": {}, "not told apart from": {},
-    }  # fmt: skip
-    for row in rows.to_dict(orient="records"):
-        sure = row["p_holm"] < LEVEL
-        kind = "not told apart from" if not sure else "ahead of" if row["value"] > 0 else "behind"
-        counts = groups[kind].setdefault(method_label(row["other"]), [])
-        counts.append(f"{row['other_rows']:,}")
-    parts = [
-        f"{kind} "
-        + ", ".join(f"{name} ({_and(dict.fromkeys(n))} rows)" for name, n in named.items())
-        for kind, named in groups.items()
-        if named
-    ]
-    return [f"Against the other methods, {method_label(main)} is {'; '.join(parts)}."]
+    several = len({one.n_rows for one in found}) > 1
+    said = []
+    told: tuple[Relation, ...] = ("worse", "mixed", "better")
+    for kind in told:
+        for (n_rows, _, _), pair in pairs.items():
+            if relation(pair) == kind:
+                where = f"With {n_rows:,} rows, " if several else ""
+                said.append(f"{where}{stands(pair)}: {evidence(deciding(pair))}.")
+    level: tuple[Relation, ...] = ("no better", "unclear")
+    for kind in level:
+        names: dict[str, list[str]] = {}
+        for (n_rows, other, _), pair in pairs.items():
+            if relation(pair) == kind:
+                names.setdefault(_other(other), []).append(f"{n_rows:,}")
+        listed = [f"{n} ({_and(c)} rows)" if several else n for n, c in names.items()]
+        if listed:
+            said.append(f"{method_label(main)} {_verb(kind, _and(listed))}.")
+    return said
 
 
-def _and(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _base(comparison: Comparison) -> str:
-    main = comparison.main_method
-    rows = _rows(comparison, main)
-    rows = rows if rows.empty else rows[rows["other"] == ZERO_SHOT]
-    if rows.empty:
+def base(main: str, found: Sequence[Finding]) -> str:
+    """Say whether training on the selection helped the base model at all."""
+    pairs = by_pair([one for one in found if one.other == ZERO_SHOT])
+    if not pairs:
         return ""
-    sure = rows[rows["p_holm"] < LEVEL]
-    if sure.empty:
-        return "Training made no difference to the base model beyond chance: a harder test of selection needs training that does."  # noqa: E501
-    if (sure["value"] > 0).all():
-        return f"Training on the {method_label(main)} selection raised the base model's scores."
-    if (sure["value"] < 0).all():
-        return f"Training on the {method_label(main)} selection lowered the base model's scores."
-    return f"Training on the {method_label(main)} selection raised the base model's scores at some budgets and lowered them at others."  # noqa: E501
+    label, (last, pair) = method_label(main), list(pairs.items())[-1]
+    where = f" with {last[0]:,} rows" if len(pairs) > 1 else ""
+    text = {
+        "better": "improved the base model",
+        "worse": "made the base model worse",
+        "mixed": "made the base model better by one measure and worse by the other",
+        "no better": "did not improve the base model",
+        "unclear": "made no difference to the base model beyond chance",
+    }[relation(pair)]
+    harder = (
+        ", and a test of selection needs training that does"
+        if relation(pair) in ("no better", "unclear")
+        else ""
+    )
+    shown = evidence(deciding(pair) or pair)
+    return f"Training on the {label} selection{where} {text}{harder}: {shown}."
 
 
-def _basis(comparison: Comparison) -> str:
+def worst(main: str, found: Sequence[Finding], comparison: Comparison) -> str:
+    """Name the task on which the main method does worst, beside random's."""
+    if not found:
+        return ""
+    last = max(one.n_rows for one in found)
+    measures = [one.measure for one in telling([f for f in found if f.n_rows == last])]
+    measure: Measure = measures[0] if measures else "loss"
+    shown = [_worst(name, last, measure, comparison) for name in (main, RANDOM)]
+    if None in shown or comparison.tasks["task"].nunique() < 2:
+        return ""
+    what = "lowest score" if measure == "score" else "highest answer loss"
+    return f"Worst task ({what}): {'; '.join(str(part) for part in shown)}."
+
+
+def _worst(method: str, n_rows: int, measure: Measure, comparison: Comparison) -> str | None:
+    name = "score" if measure == "score" else "answer_loss"
+    frame = comparison.tasks
+    rows = frame[(frame["method"] == method) & (frame["n_rows"] == n_rows)].dropna(subset=[name])
+    if rows.empty:
+        return None
+    line = rows.sort_values(name, ascending=measure == "score", kind="stable").iloc[0]
+    shown = percent(line[name]) if measure == "score" else number(line[name], 2)
+    return f"{method_label(method)} on {line['task']} ({shown})"
+
+
+def advice(found: Sequence[Finding], command: str) -> str:
+    """Say what would tell where this does not, and what seeds would add where it does."""
+    if not found:
+        return ""
+    open_pairs = [pair for pair in by_pair(found).values() if relation(pair) == "unclear"]
+    if not open_pairs:
+        if min(one.seeds for one in found) > 1:
+            return ""
+        return f"Whether it holds for other seeds of the training: `{command}`."
+    wanted = [one for pair in open_pairs for one in telling(pair) if one.needed_rows]
+    if not wanted:
+        seeds = [one for pair in open_pairs for one in telling(pair) if one.needed_seeds]
+        if seeds:
+            least = min(seeds, key=lambda one: one.needed_seeds or 0)
+            return (
+                f"More test rows alone would not tell; about {least.needed_seeds:,} seeds "
+                f"instead of {least.seeds} would just tell a difference in "
+                f"{MEASURES[least.measure]} as large as this (an estimate): `{command}`."
+            )
+        return f"More test rows, and seeds, may tell: `{command}`."
+    least = min(wanted, key=lambda one: one.needed_rows or _MANY)
+    if (least.needed_rows or 0) <= least.tested:
+        return f"A comparison of these two alone, over more seeds, may tell: `{command}`."
+    rows = rounded_up(least.needed_rows or 0)
+    count = f"about {rows:,}" if rows < _MANY else f"more than {_MANY:,}"
+    seeds_too = (
+        f", or about {least.needed_seeds:,} seeds instead of {least.seeds} with the same rows,"
+        if least.needed_seeds and least.needed_seeds > least.seeds
+        else ""
+    )
+    return (
+        f"If the difference in {MEASURES[least.measure]} is as large as it looks, {count} test "
+        f"rows instead of {least.tested:,}{seeds_too} would just tell (an estimate; twice as many "
+        f"are safe): add rows to `test`, then `{command}`."
+    )
+
+
+def basis(comparison: Comparison) -> str:
+    """Say what all of it rests on."""
     frame = comparison.differences
     trained = comparison.arms[comparison.arms["n_rows"] > 0]
     tasks = comparison.tasks.drop_duplicates("task")
     seeds = int(trained["n_seeds"].min()) if len(trained) else 0
-    corrected = 0 if frame.empty else int(frame.groupby(["family", "of"]).size().max())
     runs = (
         "Each method was trained once, so nothing is known of the variation between seeds, which "
         "can be as large as these differences"
@@ -180,10 +253,82 @@ def _basis(comparison: Comparison) -> str:
         else f"Each was trained with at least {seeds} seeds"
         + ("; with so few the intervals are somewhat too narrow" if seeds < 5 else "")
     )
+    rows = f"{int(tasks['n'].sum()):,} test rows of {_count(len(tasks), 'task')}"
+    if frame.empty:
+        return f"This rests on {rows}. {runs}."
+    family = frame[frame["of"] != "capability"].groupby("family").size().max()
     return (
-        f"This rests on {int(tasks['n'].sum()):,} test rows of "
-        f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}. {runs}. Intervals are a paired "
-        "bootstrap over test rows and seeds; "
-        f"they speak of these tasks only, and p-values are adjusted for up to {corrected} "
+        f"This rests on {rows}. {runs}. Intervals are a paired bootstrap over test rows and seeds; "
+        f"they speak of these tasks only, and p-values are adjusted (Holm) for up to {int(family)} "
         "comparisons at a time."
     )
+
+
+def missing(failed: int) -> str:
+    """Say how many cells of a comparison did not finish."""
+    if not failed:
+        return ""
+    cells = "1 cell failed and is" if failed == 1 else f"{failed} cells failed and are"
+    return f"{cells} missing here: run again before relying on this."
+
+
+def nats(*values: float) -> list[str]:
+    """Return losses with enough digits that none but zero shows as zero."""
+    small = any(0 < abs(value) < 0.0005 for value in values)
+    return [number(value, 5 if small else 3) for value in values]
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as people write it."""
+    return "below 0.001" if value < 0.001 else f"{value:.3f}".rstrip("0") if value < 1 else "1"
+
+
+def rounded_up(count: int) -> int:
+    """Return an estimate rounded up to two digits: 4,137 is 4,200."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step
+
+
+def _levels(main: str, comparison: Comparison) -> str:
+    """Return what the main method reaches, where there is nothing to set it against."""
+    rows = comparison.arms[comparison.arms["method"] == main].to_dict(orient="records")
+    said = []
+    for row in rows:
+        parts = []
+        if row.get("macro", float("nan")) == row.get("macro", float("nan")):
+            ends = f"{percent(row['low'])} to {percent(row['high'])}"
+            parts.append(f"a macro average of {percent(row['macro'])} (95% interval {ends})")
+        if row["answer_loss"] == row["answer_loss"]:
+            parts.append(f"a held-out answer loss of {number(row['answer_loss'])} nats")
+        said.append(f"{_and(parts)} with {row['n_rows']:,} rows")
+    return f"{method_label(main)} has {'; '.join(said)}." if said else ""
+
+
+def _nothing_right(scores: Sequence[Finding]) -> str:
+    label, other = method_label(scores[0].method), _other(scores[0].other)
+    return f"Accuracy cannot tell here: neither {label} nor {other} answers anything right."
+
+
+def _verb(kind: Relation, other: str) -> str:
+    if kind == "mixed":
+        return f"is better than {other} by one measure and worse by the other"
+    return _RELATIONS[kind].format(other=other)
+
+
+def _other(name: str) -> str:
+    return "random selection" if name == RANDOM else method_label(name)
+
+
+def _rows(found: Iterable[Finding]) -> str:
+    return _and(f"{one.n_rows:,}" for one in found)
+
+
+def _and(words: Iterable[str]) -> str:
+    listed = list(words)
+    return (
+        " and ".join([", ".join(listed[:-1]), listed[-1]]) if len(listed) > 1 else "".join(listed)
+    )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -5,10 +5,11 @@ Unknown keys are refused everywhere; values are frozen after validation.
 """
 
 from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods
-from bids_core.config.data import DataConfig, SourceConfig, TestTask, ValidationTask
+from bids_core.config.data import DataConfig, ReadLimits, SourceConfig, TestTask, ValidationTask
 from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
 from bids_core.config.gradients import GradientConfig
+from bids_core.config.load import load_config
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section
@@ -28,6 +29,7 @@ __all__ = [
     "Normalization",
     "OptimizerConfig",
     "OutputConfig",
+    "ReadLimits",
     "RunConfig",
     "Section",
     "SelectionConfig",
@@ -38,4 +40,5 @@ __all__ = [
     "TestTask",
     "ValidationTask",
     "WarmupConfig",
+    "load_config",
 ]

@@ -11,6 +11,20 @@ from bids_core.config.effects import Changes, Effect, Resolved
 from bids_core.config.section import Name, PositiveInt, Section
 
 
+class ReadLimits(Section):
+    """What a file may be made of: far beyond real data, and below what brings a machine down."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("prepare"),)
+
+    row_bytes: PositiveInt = 1 << 24
+    """Longest line or row, in bytes (of CSV in characters); a longer one is a reject."""
+    document_bytes: PositiveInt = 1 << 31
+    """Longest JSON document (.json), in bytes unpacked; it is read as a whole."""
+    ratio: PositiveInt = 200
+    """How many times its own size a compressed or Parquet file may unpack to, beyond the first
+    256 MiB."""
+
+
 class SourceConfig(Section):
     """One place that rows are read from."""
 
@@ -35,6 +49,8 @@ class SourceConfig(Section):
     """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
     split: str | None = None
     """Split of a hub data set or of a `datasets` folder."""
+    limits: ReadLimits = ReadLimits()
+    """How long a row may be, and what a file may unpack to."""
     strip_suffix: str | None = None
     """Text to remove from the end of every completion (`<|endoftext|>`)."""
     start: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from bids_core.config import RunConfig
+from bids_core.config.run import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.own_code import own_file
 

@@ -13,6 +13,7 @@ from pydantic import (
     field_validator,
 )
 
+from bids_core.config.budget import PERCENTAGE, parse_budget
 from bids_core.config.choices import OneOf
 from bids_core.config.effects import Effect
 
@@ -32,10 +33,13 @@ def _no_truth_value(value: Any) -> Any:
 
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
+_Count = Annotated[int, Field(ge=1, title="count")]
+_Percentage = Annotated[str, Field(pattern=PERCENTAGE, title="percentage")]
 Budget = Annotated[
-    Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
-    | Annotated[int, Field(ge=1, title="count")],
-    BeforeValidator(_no_truth_value),
+    _Share | _Count,
+    BeforeValidator(parse_budget, json_schema_input_type=_Share | _Count | _Percentage),
+    BeforeValidator(_no_truth_value, json_schema_input_type=_Share | _Count | _Percentage),
 ]
 Seconds = Annotated[float, Field(gt=0.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]

@@ -29,7 +29,7 @@ class SelectionConfig(Section):
     ] = ("less", "random")
     """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
     budget: Budget = 0.15
-    """Number of examples (an integer), or fraction of the pool (up to 1.0)."""
+    """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation, for the methods that use one (`bids`, `instance_max`)."""
     seed: Annotated[int | None, InPlaceOf("seed", "selection")] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
-    """Open a data set.
+    """Open a data set. Images, sound, video and the like stay as they are stored, undecoded.
 
     Args:
         path: folder written by `save_to_disk`, or `hf:org/name`, or `hf:org/name:config`.
@@ -25,7 +26,8 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         A `datasets.Dataset`.
 
     Raises:
-        DataError: not there, not reachable, or the split is missing or ambiguous.
+        DataError: not there, not reachable, or the split is missing or ambiguous; or a folder that
+            names files of other folders.
     """
     import datasets
     from datasets.exceptions import DatasetsError
@@ -45,7 +47,12 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
             " network, or download it (`save_to_disk`) and give the folder's path"
         )
         raise DataError(msg) from error
-    return _pick_split(loaded, split, f"{where}: the data set {shown}")
+    picked = _pick_split(loaded, split, f"{where}: the data set {shown}")
+    if isinstance(path, Path):
+        _require_own_files(picked, path, f"{where}: the data set {shown}")
+    for feature in picked.info.features.values():
+        _leave_undecoded(feature)
+    return picked
 
 
 def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
@@ -54,6 +61,36 @@ def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
     file = InputFile(Path(shown), shown)
     for number, row in enumerate(dataset, start=1):
         yield RawRow(file, number, row)
+
+
+def _require_own_files(dataset: Any, folder: Path, what: str) -> None:
+    """Refuse a folder whose `state.json` or `dataset_dict.json` leads out of it."""
+    root = os.path.abspath(folder)
+    for file in dataset.cache_files:
+        if not Path(os.path.abspath(file["filename"])).is_relative_to(root):
+            msg = (
+                f"{what} names {file['filename']}, which is not in it; save it again with its data"
+            )
+            raise DataError(msg)
+
+
+def _leave_undecoded(feature: Any) -> None:
+    """Let images, sound and the like in a column, however deep, come as they are stored.
+
+    Decoding one opens what the row names, a file anywhere or an address: it would be fetched.
+    """
+    from datasets import features
+
+    if isinstance(feature, dict):
+        for inner in feature.values():
+            _leave_undecoded(inner)
+    elif isinstance(feature, list | tuple):
+        for inner in feature:
+            _leave_undecoded(inner)
+    elif hasattr(feature, "feature"):
+        _leave_undecoded(feature.feature)
+    elif hasattr(feature, "decode") and not isinstance(feature, getattr(features, "Json", ())):
+        feature.decode = False
 
 
 def _pick_split(loaded: Any, split: str | None, what: str) -> Any:

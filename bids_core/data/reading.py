@@ -8,18 +8,26 @@ raises `DataError`: what it would have held can not be counted.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 
+from bids_core.config import ReadLimits
+from bids_core.data.bounded import (
+    RowTooLong,
+    bounded_lines,
+    bounded_text_lines,
+    open_bounded,
+    parquet_rows,
+    read_document,
+    too_long,
+)
 from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.errors import ConfigError, DataError
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
 
     from bids_core.data.locate import InputFile
 
-_PARQUET_ROWS: Final = 1024
+_LIMITS: Final = ReadLimits()
 _MAX_CSV_FIELD: Final = 1 << 30  # the default of 128 KiB is shorter than a long document
 _BROKEN_FILE: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 
@@ -68,15 +76,18 @@ class RawRow:
         return parse_line(self.content) if isinstance(self.content, bytes) else self.content
 
 
-def read_rows(file: InputFile, *, records: str | None = None) -> Iterator[RawRow]:
+def read_rows(
+    file: InputFile, *, records: str | None = None, limits: ReadLimits = _LIMITS
+) -> Iterator[RawRow]:
     """Yield the rows of a file. Blank lines of a JSONL file are not rows.
 
     Args:
         file: what to read.
         records: dotted path of the list of rows in a JSON document.
+        limits: a row beyond them is a reject, a file beyond them is not read.
 
     Raises:
-        DataError: the file as a whole can not be read.
+        DataError: the file as a whole can not be read, or unpacks to more than it may.
         ConfigError: `records` is set for a file that is not a JSON document.
     """
     if records and file.kind != ".json":
@@ -84,15 +95,15 @@ def read_rows(file: InputFile, *, records: str | None = None) -> Iterator[RawRow
         raise ConfigError(msg)
     try:
         if file.kind == ".parquet":
-            yield from _read_parquet(file)
+            yield from _read_parquet(file, limits)
             return
-        with _open(file) as stream:
+        with open_bounded(file, limits) as stream:
             if file.kind in (".csv", ".tsv"):
-                yield from _read_csv(file, stream)
+                yield from _read_csv(file, stream, limits)
             elif file.kind == ".json":
-                yield from _read_json(file, stream, records)
+                yield from _read_json(file, stream, records, limits)
             else:
-                yield from _read_lines(file, stream)
+                yield from _read_lines(file, stream, limits)
     except _BROKEN_FILE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{file.shown}: the file can not be read ({first_line}); is it whole and readable?"
@@ -123,26 +134,20 @@ def parse_line(line: bytes) -> dict[str, Any]:
     return row
 
 
-def _open(file: InputFile) -> BinaryIO:
-    if file.compression == ".gz":
-        return cast("BinaryIO", gzip.open(file.path, "rb"))
-    if file.compression == ".zst":
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            file.path.open("rb"), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(reader)
-    return file.path.open("rb")
-
-
-def _read_lines(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
-    for number, line in enumerate(stream, start=1):
+def _read_lines(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator[RawRow]:
+    for number, line in enumerate(bounded_lines(stream, limits), start=1):
+        if isinstance(line, RejectedRow):
+            yield RawRow(file, number, line)
+            continue
         content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if content.strip():
             yield RawRow(file, number, content)
 
 
-def _read_json(file: InputFile, stream: BinaryIO, records: str | None) -> Iterator[RawRow]:
-    data = stream.read()
+def _read_json(
+    file: InputFile, stream: BinaryIO, records: str | None, limits: ReadLimits
+) -> Iterator[RawRow]:
+    data = read_document(file, stream, limits)
     if not data.strip():
         return
     try:
@@ -150,12 +155,14 @@ def _read_json(file: InputFile, stream: BinaryIO, records: str | None) -> Iterat
         document = json.loads(data.decode("utf-8-sig", errors="surrogateescape"))
     except (ValueError, RecursionError) as error:
         if not records and _is_json_lines(data):  # many a JSONL file is named .json
-            yield from _read_lines(file, io.BytesIO(data))
+            yield from _read_lines(file, io.BytesIO(data), limits)
             return
         msg = f"{file.shown}: not a valid JSON document ({error})"
         raise DataError(msg) from None
     for number, row in enumerate(_rows_of(document, file, records), start=1):
-        if isinstance(row, dict):
+        if len(data) > limits.row_bytes and len(json.dumps(row)) > limits.row_bytes:
+            yield RawRow(file, number, too_long(limits))
+        elif isinstance(row, dict):
             yield RawRow(file, number, row)
         else:
             detail = f"found {shorten(row, 30)}; each row must be an object with named fields"
@@ -194,14 +201,18 @@ def _rows_of(document: Any, file: InputFile, records: str | None) -> list[Any]:
     raise DataError(msg)
 
 
-def _read_csv(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
+def _read_csv(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator[RawRow]:
     # surrogateescape keeps bad bytes apart, so that they cost one row and not the file
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(_MAX_CSV_FIELD)
-    lines = _Lines(text)
+    lines = _Lines(bounded_text_lines(text, limits), limits.row_bytes)
     options: dict[str, Any] = {"delimiter": "\t" if file.kind == ".tsv" else ",", "strict": True}
     reader = csv.reader(lines, **options)
-    header = next(reader, None)
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        msg = f"{file.shown}: the header can not be read ({error or 'too long'})"
+        raise DataError(msg) from error
     if header is None:
         return
     if len(set(header)) < len(header):
@@ -213,6 +224,11 @@ def _read_csv(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
             values = next(reader)
         except StopIteration:
             return
+        except RowTooLong:
+            yield RawRow(file, lines.start, too_long(limits, hint="close the quote, or cut it"))
+            lines.back_to_second()
+            reader = csv.reader(lines, **options)
+            continue
         except csv.Error as error:
             detail = f"{error}; close the quote, and double quotes within text"
             yield RawRow(file, lines.start, RejectedRow("malformed-csv", detail))
@@ -226,10 +242,12 @@ def _read_csv(file: InputFile, stream: BinaryIO) -> Iterator[RawRow]:
 class _Lines:
     """Lines of a text, which can be taken again: a stray quote must not swallow the next rows."""
 
-    def __init__(self, text: Iterable[str]) -> None:
+    def __init__(self, text: Iterable[str | None], row_limit: int) -> None:
         self._text = iter(text)
-        self._again: deque[str] = deque()
-        self._taken: list[str] = []
+        self._row_limit = row_limit
+        self._again: deque[str | None] = deque()
+        self._taken: list[str | None] = []
+        self._length = 0
         self._number = 0
         self.start = 1
         """Line that the row at hand begins with."""
@@ -241,11 +259,14 @@ class _Lines:
         line = self._again.popleft() if self._again else next(self._text)
         self._taken.append(line)
         self._number += 1
+        self._length += len(line or "")
+        if line is None or self._length > self._row_limit:
+            raise RowTooLong
         return line
 
     def begin(self) -> None:
         """Begin a row."""
-        self._taken = []
+        self._taken, self._length = [], 0
         self.start = self._number + 1
 
     def back_to_second(self) -> None:
@@ -261,13 +282,9 @@ def _csv_row(header: list[str], values: list[str]) -> dict[str, Any] | RejectedR
     return dict(zip(header, values, strict=True))
 
 
-def _read_parquet(file: InputFile) -> Iterator[RawRow]:
+def _read_parquet(file: InputFile, limits: ReadLimits) -> Iterator[RawRow]:
     if file.compression:
         msg = f"{file.shown}: Parquet compresses by itself; unpack the file first"
         raise DataError(msg)
-    number = 0
-    with pq.ParquetFile(file.path) as parquet:
-        for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS):
-            for row in batch.to_pylist():
-                number += 1
-                yield RawRow(file, number, row)
+    for number, row in enumerate(parquet_rows(file, limits), start=1):
+        yield RawRow(file, number, row)

@@ -12,6 +12,7 @@ REASONS: Final = {
     "not-utf8": "the row holds bytes (or lone surrogates) that are not UTF-8 text",
     "null-bytes": "the row holds NUL characters",
     "malformed-csv": "a quote of the CSV row is not closed, or stands within text",
+    "row-too-long": "the line or row is longer than limits.row_bytes of its source",
     "csv-columns": "the row has more or fewer columns than the header",
     "missing-field": "a field that the format or the mapping needs is not there",
     "wrong-type": "a field holds something else than text (or than a list of messages)",

@@ -73,7 +73,7 @@ class Source:
         if self.dataset is not None:
             yield from read_dataset(self._open(), self.dataset)
         for file in self.files:
-            yield from read_rows(file, records=self.config.records)
+            yield from read_rows(file, records=self.config.records, limits=self.config.limits)
 
     def digest(self) -> dict[str, Any]:
         """Return what of this source can change the result: content and settings, no paths.

@@ -5,18 +5,7 @@ order, overlap, near-duplicates), `stability` (leave one out, agreement of check
 `analysis` (all of it at once), `plots` (figures).
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from bids_core.diagnostics.influence import (
-    aid_imbalance,
-    aid_table,
-    average_influence_distribution,
-    task_highest_influence,
-)
-
-__all__ = [
-    "aid_imbalance",
-    "aid_table",
-    "average_influence_distribution",
-    "task_highest_influence",
-]
+# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

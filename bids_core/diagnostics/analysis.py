@@ -18,7 +18,7 @@ import pandas as pd
 from bids_core.diagnostics.columns import column_histograms, column_shapes
 from bids_core.diagnostics.influence import (
     aid_imbalance,
-    aid_table,
+    aid_tables,
     highest_task,
     rows_of,
     task_highest_influence,
@@ -151,9 +151,9 @@ def _influence_tables(
     tasks: tuple[str, ...],
     normalization: str,
 ) -> dict[str, pd.DataFrame]:
-    instances, counts = {}, {}
+    found = aid_tables(matrix, sets, tasks=tasks, normalization=normalization)
+    instances, counts = {(name,): table for name, table in found.items()}, {}
     for name, rows in sets.items():
-        instances[(name,)] = aid_table(matrix, rows, tasks=tasks, normalization=normalization)
         counts[(name,)] = pd.DataFrame(
             {
                 "by_task_mean": task_highest_influence(matrix, tasks, rows),

@@ -114,7 +114,8 @@ def explain_row(
 
     Args:
         attribution: [N, M] influence.
-        selection: made from it; its method is run again without the row.
+        selection: made from it; its method is run again without the row, unless it selects by
+            something else (texts, representations, perplexities).
         row: index of the row.
         tasks: M task names; without them all columns are one task, `all`.
         subtasks: M subtask names, as they were given to the selection.
@@ -227,6 +228,8 @@ def _without(
     """Select without the row: who takes its rank, and who is picked that was not before."""
     if selection.method not in METHODS or rank is None or len(selection) == matrix.n_rows:
         return None, ()
+    if METHODS[selection.method].needs not in ("influence", "nothing"):
+        return None, ()  # selected by texts, representations or losses, which are not at hand
     others = np.delete(np.arange(matrix.n_rows), row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)

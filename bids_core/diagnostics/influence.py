@@ -17,7 +17,7 @@ from bids_core.influence.normalization import ColumnWarning, prepare, sum_column
 from bids_core.selection.request import checked_names, groups_of, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
@@ -150,6 +150,24 @@ def aid_table(
         Frame of M lines: column, validation_id, task, aid, normalized_aid (NaN for columns
         without spread).
     """
+    return aid_tables(attribution, {"": indices}, tasks=tasks, normalization=normalization)[""]
+
+
+def aid_tables(
+    attribution: MatrixLike,
+    sets: Mapping[str, npt.ArrayLike | None],
+    *,
+    tasks: Iterable[str] | None = None,
+    normalization: str = "zscore",
+) -> dict[str, pd.DataFrame]:
+    """Return `aid_table` of several sets of rows; the columns are normalised once for all.
+
+    Args:
+        attribution: [N, M] influence.
+        sets: [B] rows of each set by its name; None is the whole pool.
+        tasks: M task names.
+        normalization: see `aid_table`.
+    """
     import pandas as pd
 
     matrix = as_matrix(attribution)
@@ -157,18 +175,22 @@ def aid_table(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)  # NaN in the result says it
         prepared, scale = prepare(matrix, normalization)
-    raw = average_influence_distribution(matrix, indices)
-    base = raw if prepared is matrix else average_influence_distribution(prepared, indices)
-    return pd.DataFrame(
-        {
-            "column": np.arange(matrix.n_columns),
-            "validation_id": [str(n) for n in matrix.validation_ids or range(matrix.n_columns)],
-            "task": pd.Series(names or ["all"] * matrix.n_columns, dtype="str"),
-            "aid": raw,
-            # The mean of an affine map is the map of the mean.
-            "normalized_aid": np.where(scale.usable, scale.apply(base), np.nan),
-        }
-    )
+    tables = {}
+    for name, rows in sets.items():
+        raw = average_influence_distribution(matrix, rows)
+        base = raw if prepared is matrix else average_influence_distribution(prepared, rows)
+        ids = [str(n) for n in matrix.validation_ids or range(matrix.n_columns)]
+        tables[name] = pd.DataFrame(
+            {
+                "column": np.arange(matrix.n_columns),
+                "validation_id": ids,
+                "task": pd.Series(names or ["all"] * matrix.n_columns, dtype="str"),
+                "aid": raw,
+                # The mean of an affine map is the map of the mean.
+                "normalized_aid": np.where(scale.usable, scale.apply(base), np.nan),
+            }
+        )
+    return tables
 
 
 def aid_imbalance(table: pd.DataFrame, *, value: str = "normalized_aid") -> float:

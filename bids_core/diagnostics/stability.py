@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,9 +18,9 @@ from bids_core.errors import MatrixError
 from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
 from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.progress import silent
-from bids_core.selection import select
+from bids_core.selection import run_request
 from bids_core.selection.bids import first_lists, pick_from
-from bids_core.selection.request import checked_names, resolve_budget, unknown
+from bids_core.selection.request import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bids_core.progress import Progress
+    from bids_core.selection import Request
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -36,28 +38,16 @@ _BLOCK_BYTES: Final = 1 << 28
 
 
 def leave_one_out(
-    attribution: MatrixLike,
-    budget: int | float,
-    *,
-    by: str = "task",
-    tasks: Sequence[str] | None = None,
-    validation_ids: Sequence[str] | None = None,
-    method: str = "bids",
-    normalization: str = "zscore",
-    progress: Progress = silent,
+    request: Request, *, by: str = "task", progress: Progress = silent
 ) -> pd.DataFrame:
-    """Return how the selection changes when one task or validation instance is left out.
+    """Return how a selection changes when one task or validation instance is left out.
 
-    Selects once per task (instance); `bids` sorts the columns once for all of them.
+    Selects once per task (instance), with all else as the selection had it; `bids` sorts the
+    columns once for all of them.
 
     Args:
-        attribution: [N, M] influence.
-        budget: as `bids_core.selection.select`.
+        request: of the selection (`bids_core.selection.make_request`).
         by: `task` or `instance`.
-        tasks: M task names; needed for `task`.
-        validation_ids: M names of the validation instances.
-        method: selection method; one that needs nothing but influence and tasks.
-        normalization: as `select`.
         progress: told how many selections are made.
 
     Returns:
@@ -68,87 +58,65 @@ def leave_one_out(
     """
     if by not in ("task", "instance"):
         raise unknown("thing to leave out", by, ("task", "instance"))
-    matrix = as_matrix(attribution, validation_ids=validation_ids)
-    names = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
-    if by == "task" and names is None:
+    if by == "task" and request.tasks is None:
         msg = "leaving out tasks needs `tasks`: the task of each validation instance"
         raise MatrixError(msg)
-    labels = np.array(names if by == "task" else range(matrix.n_columns))
+    labels = np.array(request.tasks if by == "task" else range(request.n_columns))
     groups = list(dict.fromkeys(labels.tolist()))
     if len(groups) < 2:
         msg = f"nothing is left of a matrix of one {by} when it is left out"
         raise MatrixError(msg)
 
-    whole, without = _selector(matrix, budget, method, normalization, names)
+    whole, without = _selector(replace(request, progress=silent))
     lines = []
     for step, group in enumerate(groups):
         dropped = np.flatnonzero(labels == group)
-        called = group if by == "task" else _instance_name(matrix, int(group))
+        called = group if by == "task" else _instance_name(request, int(group))
         lines.append((called, len(dropped), *_agree(whole, without(dropped))))
         progress(step + 1, len(groups))
     return _frame(lines, "columns")
 
 
-def _selector(
-    matrix: Matrix,
-    budget: int | float,
-    method: str,
-    normalization: str,
-    tasks: Sequence[str] | None,
-) -> tuple[Ints, Callable[[Ints], Ints]]:
+def _selector(request: Request) -> tuple[Ints, Callable[[Ints], Ints]]:
     """Return the whole selection, and a function that selects without some columns.
 
     For `bids` the columns' scales and lists of best rows are made once: a column's do not depend
     on the other columns.
     """
-    if method == "bids":
-        count = resolve_budget(budget, matrix.n_rows)
+    if request.method == "bids":
         with _quiet():
-            best = first_lists(*prepare(matrix, normalization), count)
+            best = first_lists(*prepare(request.matrix, request.normalization), request.budget)
 
         def bids_without(dropped: Ints) -> Ints:
             fresh = best.without(dropped)
             if not fresh.scale.usable.any():
                 msg = "nothing that can be normalised is left of the matrix when it is left out"
                 raise MatrixError(msg)
-            return pick_from(fresh, count).rows
+            return pick_from(fresh, request.budget).rows
 
         return bids_without(np.empty(0, dtype=np.int64)), bids_without
-    values = matrix.take(np.arange(matrix.n_rows))
-
-    def chosen(columns: Ints) -> Ints:
-        kept = None if tasks is None else [tasks[column] for column in columns]
-        part = Matrix(np.ascontiguousarray(values[:, columns]))
-        return _select(part, budget, method, normalization, kept)
-
-    everything = np.arange(matrix.n_columns)
-    return chosen(everything), lambda dropped: chosen(np.setdiff1d(everything, dropped))
+    whole, held = _picks(request), request.in_memory()
+    return whole, lambda dropped: _picks(held.without_columns(dropped))
 
 
 def leave_out_checkpoints(
-    per_checkpoint: Sequence[MatrixLike],
-    weights: npt.ArrayLike,
-    budget: int | float,
-    *,
-    tasks: Sequence[str] | None = None,
-    method: str = "bids",
-    normalization: str = "zscore",
+    request: Request, *, per_checkpoint: Sequence[MatrixLike], weights: npt.ArrayLike
 ) -> pd.DataFrame:
-    """Return how the selection changes when one checkpoint is left out of the influence.
+    """Return how a selection changes when one checkpoint is left out of the influence.
+
+    The others keep their proportions: their weights are scaled to the sum of all.
 
     Args:
-        per_checkpoint: C matrices [N, M] of cosines, before weighting.
+        request: of the selection (`bids_core.selection.make_request`); its influence is the
+            weighted sum of all checkpoints.
+        per_checkpoint: C matrices [N, M] of influence at one checkpoint, before weighting.
         weights: [C] checkpoint weights.
-        budget: as `bids_core.selection.select`.
-        tasks: M task names.
-        method: selection method.
-        normalization: as `select`.
 
     Returns:
         Frame of lines left_out (checkpoint, from 0), weight, kept, share_kept, jaccard.
 
     Raises:
-        MatrixError: there are fewer than two checkpoints, or weights do not fit.
+        MatrixError: there are fewer than two checkpoints, or they or the weights do not fit.
     """
     parts = [as_matrix(matrix) for matrix in per_checkpoint]
     shares = np.asarray(weights, dtype=np.float32)
@@ -157,21 +125,33 @@ def leave_out_checkpoints(
             f"{len(parts)} checkpoints and weights of shape {shares.shape}: at least two, one each"
         )
         raise MatrixError(msg)
-
-    def chosen(kept: list[int]) -> Ints:
-        total = np.zeros((parts[0].n_rows, parts[0].n_columns), dtype=np.float32)
-        for c in kept:
-            for start, block in parts[c].blocks():
-                total[start : start + len(block)] += shares[c] * block
-        return _select(Matrix(total), budget, method, normalization, tasks)
-
-    everything = list(range(len(parts)))
-    whole = chosen(everything)
-    lines = [
-        (c, shares[c], *_agree(whole, chosen([k for k in everything if k != c])))
-        for c in everything
-    ]
+    shape = (request.n_rows, request.n_columns)
+    for place, part in enumerate(parts):
+        if (part.n_rows, part.n_columns) != shape:
+            msg = f"checkpoint {place} is [{part.n_rows}, {part.n_columns}], the matrix {shape}"
+            raise MatrixError(msg)
+    plain = replace(request, progress=silent)
+    whole = _picks(plain)
+    lines = []
+    for left_out in range(len(parts)):
+        kept = [c for c in range(len(parts)) if c != left_out]
+        rest = shares[kept].sum()
+        scaled = shares * (shares.sum() / rest) if rest > 0 else shares
+        matrix = replace(plain.matrix, values=_weighted_sum(parts, scaled, kept))
+        other = _picks(plain.with_attribution(matrix))
+        lines.append((left_out, shares[left_out], *_agree(whole, other)))
     return _frame(lines, "weight")
+
+
+def _weighted_sum(
+    parts: Sequence[Matrix], weights: npt.NDArray[np.float32], kept: Sequence[int]
+) -> npt.NDArray[np.float32]:
+    """Return the weighted sum [N, M] of some checkpoints."""
+    total = np.zeros((parts[0].n_rows, parts[0].n_columns), dtype=np.float32)
+    for c in kept:
+        for start, block in parts[c].blocks():
+            total[start : start + len(block)] += weights[c] * block
+    return total
 
 
 def checkpoint_agreement(
@@ -239,17 +219,9 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _select(
-    matrix: Matrix,
-    budget: int | float,
-    method: str,
-    normalization: str,
-    tasks: Sequence[str] | None,
-) -> Ints:
+def _picks(request: Request) -> Ints:
     with _quiet():
-        return select(
-            matrix, budget, method=method, normalization=normalization, tasks=tasks
-        ).indices
+        return run_request(request).indices
 
 
 @contextmanager
@@ -265,8 +237,9 @@ def _agree(whole: Ints, other: Ints) -> tuple[int, float, float]:
     return kept, kept / len(whole), kept / (len(whole) + len(other) - kept)
 
 
-def _instance_name(matrix: Matrix, column: int) -> str:
-    return str(column) if matrix.validation_ids is None else str(matrix.validation_ids[column])
+def _instance_name(request: Request, column: int) -> str:
+    ids = None if request.attribution is None else request.attribution.validation_ids
+    return str(column) if ids is None else str(ids[column])
 
 
 def _frame(lines: list[tuple[Any, ...]], second: str) -> pd.DataFrame:

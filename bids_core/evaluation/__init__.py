@@ -8,19 +8,7 @@ lm-eval around them), `scores` (the frames that come out).
 What the names below need is imported when one of them is first asked for.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from bids_core.evaluation.scores import ANSWER_LOSS, Evaluation, evaluate, macro_average
-
-__all__ = ["ANSWER_LOSS", "Evaluation", "evaluate", "macro_average"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.scores"), name)
+# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,6 +20,7 @@ from bids_core.gradients.extraction import (
     RepresentationExtractor,
 )
 from bids_core.gradients.training_features import TRAINING_FEATURES
+from bids_core.models.memory import free_memory, is_out_of_memory
 from bids_core.progress import Progress, silent
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
@@ -187,17 +188,9 @@ def _fill(
         losses[rows], values[rows] = losses_B.cpu(), values_BP.cpu()
         return
     except (RuntimeError, MemoryError) as error:
-        if len(rows) == 1 or not _is_out_of_memory(error):
+        if len(rows) == 1 or not is_out_of_memory(error):
             raise
         logger.warning("out of memory with %d examples in a batch; trying half", len(rows))
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    free_memory()
     for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
         _fill(extract, examples, half, pad_token_id, values, losses)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell a lack of memory from other runtime errors; torch's CPU allocator has no own class."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(
-        error
-    )

@@ -15,7 +15,6 @@ Shapes: N rows of all shards, P projected, b rows of a block.
 
 from __future__ import annotations
 
-import errno
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec
 
+from bids_core.artifacts.files import is_full
 from bids_core.errors import ArtifactError, DataError, NonFiniteError
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def write_shard(
     stored = stored.astype(storage)
     try:
         _write(folder, stored, scales, features, {"storage": storage, **(attributes or {})})
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if not is_full(error):
             raise  # other input or output errors may pass: the caller tries again
         msg = (
             f"the disk is full: gradient shard {folder} takes {stored.nbytes:,} bytes; free "

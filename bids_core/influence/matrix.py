@@ -37,11 +37,13 @@ class Matrix:
         values: [N, M] numpy array, or Zarr array that stays on disk.
         row_ids: N names, for messages.
         validation_ids: M names, for messages.
+        cache_bytes: memory that a selection may use for rows of a matrix on disk; None: 2 GiB.
     """
 
     values: MatrixLike
     row_ids: Sequence[str] | None = None
     validation_ids: Sequence[str] | None = None
+    cache_bytes: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -136,6 +138,7 @@ def as_matrix(
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
     resident_bytes: int = RESIDENT_BYTES,
+    cache_bytes: int | None = None,
 ) -> Matrix:
     """Wrap an attribution matrix, checking its shape and type.
 
@@ -145,6 +148,8 @@ def as_matrix(
         validation_ids: M names of the columns, used in messages only.
         resident_bytes: a Zarr array up to this size is read into memory at once; a `Matrix`
             stays as it is.
+        cache_bytes: memory that a selection may use for rows of a matrix on disk; None: 2 GiB, or
+            what a `Matrix` has.
 
     Returns:
         The matrix, ready to be read.
@@ -156,6 +161,7 @@ def as_matrix(
     values = attribution.values if isinstance(attribution, Matrix) else _as_array(attribution)
     if isinstance(attribution, Matrix):
         known = attribution.row_ids, attribution.validation_ids
+        cache_bytes = attribution.cache_bytes if cache_bytes is None else cache_bytes
     elif hasattr(attribution, "columns") and hasattr(attribution, "index"):  # a pandas frame
         known = [str(n) for n in attribution.index], [str(n) for n in attribution.columns]
     else:
@@ -179,7 +185,7 @@ def as_matrix(
     loadable = not isinstance(attribution, Matrix) and not isinstance(values, np.ndarray)
     if loadable and shape[0] * shape[1] * values.dtype.itemsize <= resident_bytes:
         values = np.asarray(values[:])
-    return Matrix(values, row_ids=row_ids, validation_ids=validation_ids)
+    return Matrix(values, row_ids=row_ids, validation_ids=validation_ids, cache_bytes=cache_bytes)
 
 
 def _as_array(attribution: MatrixLike) -> MatrixLike:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
+from huggingface_hub import DatasetCardData
 
+from bids_core.publishing.card import card, table
 from bids_core.report.glossary import CITATIONS
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def dataset_card(
     main = config.selection.main
     n_rows, n_pool = sum(sources[main].values()), sum(pool.values())
     parts = [
-        f"---\n{yaml.safe_dump(_header(main, list(sources), n_rows), sort_keys=False)}---",
         f"# {config.name}: {n_rows:,} of {n_pool:,} instruction examples, selected by {main}",
         "Selected for balanced learning of these tasks, whose validation instances the influence "
         "of every example was measured on: "
@@ -52,7 +52,7 @@ def dataset_card(
         "## Rows",
         "`messages`: the conversation (role, content); `row_id`, `source`: where it comes from; "
         "`rank`: its place, from 1.",
-        _table(
+        table(
             ["source", "pool", *sources],
             [[s, f"{n:,}", *(f"{by.get(s, 0):,}" for by in sources.values())]
              for s, n in pool.items()]
@@ -70,15 +70,15 @@ def dataset_card(
         "## Citation",
         f"```bibtex\n{CITATIONS.strip()}\n```",
     ]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
+    return card(_header(main, list(sources), n_rows), parts)
 
 
-def _header(main: str, methods: list[str], n_rows: int) -> dict[str, Any]:
-    return {
-        "task_categories": ["text-generation"],
-        "tags": ["instruction-tuning", "data-selection", "bids"],
-        "size_categories": [next((name for top, name in _SIZES if n_rows < top), "n>10M")],
-        "configs": [
+def _header(main: str, methods: list[str], n_rows: int) -> DatasetCardData:
+    return DatasetCardData(
+        task_categories=["text-generation"],
+        tags=["instruction-tuning", "data-selection", "bids"],
+        size_categories=[next((name for top, name in _SIZES if n_rows < top), "n>10M")],
+        configs=[
             {
                 "config_name": method,
                 "data_files": f"{method}.parquet",
@@ -86,7 +86,7 @@ def _header(main: str, methods: list[str], n_rows: int) -> dict[str, Any]:
             }
             for method in methods
         ],
-    }
+    )
 
 
 def _validation(config: RunConfig) -> list[Any]:
@@ -107,13 +107,4 @@ def _method(config: RunConfig, versions: Mapping[str, str]) -> str:
         ["seed", config.seed],
         ["bids-select", versions.get("bids-select", "")],
     ]  # fmt: skip
-    return _table(["what", "value"], rows)
-
-
-def _table(columns: list[str], rows: list[list[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return table(["what", "value"], rows)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from bids_core.publishing.card import card, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,24 +36,14 @@ def model_card(
     """
     base = config.model.path
     adapter = config.finetune.kind == "lora" and config.finetune.save == "adapter"
-    header: dict[str, Any] = {
-        "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["bids", "data-selection", *(["lora"] if config.finetune.kind == "lora" else [])],
-    }
-    if base.count("/") == 1 and not base.startswith(("/", ".")):
-        header["base_model"] = base
-    if scores is not None and len(scores):
-        header["model-index"] = [_index(config, scores)]
     parts = [
-        f"---\n{yaml.safe_dump(header, sort_keys=False)}---",
         f"# {config.name}: {base} trained on {summary['n_rows']:,} rows selected by {method}",
         f"Base model: `{base}`"
         + (f" (revision `{config.model.revision}`)" if config.model.revision else "")
         + f". {'An adapter (LoRA)' if adapter else 'A whole model'}, in safetensors.",
         "The licence is that of the base model and of the data; neither is changed by training.",
         "## Data",
-        _table(["source", "rows"], [[name, f"{n:,}"] for name, n in sources.items()]),
+        table(["source", "rows"], [[name, f"{n:,}"] for name, n in sources.items()]),
         "The rows were tokenized with the base model's chat template; the loss was taken over the "
         "assistants' turns alone.",
         "## Training",
@@ -60,7 +53,21 @@ def model_card(
         "## Configuration",
         f"```yaml\n{yaml.safe_dump(_shown(config), sort_keys=False)}```",
     ]
-    return "\n\n".join(parts) + "\n"
+    return card(_header(config, scores, adapter=adapter), parts)
+
+
+def _header(config: RunConfig, scores: pd.DataFrame | None, *, adapter: bool) -> ModelCardData:
+    base = config.model.path
+    on_hub = base.count("/") == 1 and not base.startswith(("/", "."))
+    results = _results(scores)
+    return ModelCardData(
+        base_model=base if on_hub else None,
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="text-generation",
+        tags=["bids", "data-selection", *(["lora"] if config.finetune.kind == "lora" else [])],
+        model_name=config.name if results else None,
+        eval_results=results or None,
+    )
 
 
 def _shown(config: RunConfig) -> dict[str, Any]:
@@ -79,7 +86,7 @@ def _settings(config: RunConfig, summary: Mapping[str, Any]) -> str:
         ["tokens", f"{summary['tokens']:,}"],
         ["loss of the first and last step", f"{losses[0]:.3f}, {losses[-1]:.3f}"],
     ]  # fmt: skip
-    return _table(["what", "value"], rows)
+    return table(["what", "value"], rows)
 
 
 def _scores(scores: pd.DataFrame | None) -> str:
@@ -90,26 +97,24 @@ def _scores(scores: pd.DataFrame | None) -> str:
          _number(r["answer_loss"])]
         for r in scores.to_dict(orient="records")
     ]  # fmt: skip
-    return _table(["task", "metric", "rows", "score", "standard error", "answer loss"], rows)
+    return table(["task", "metric", "rows", "score", "standard error", "answer loss"], rows)
 
 
-def _index(config: RunConfig, scores: pd.DataFrame) -> dict[str, Any]:
-    results = [
-        {
-            "task": {"type": "text-generation"},
-            "dataset": {"name": str(r["task"]), "type": str(r["task"])},
-            "metrics": [{"type": str(r["metric"]), "value": round(float(r["score"]), 4)}],
-        }
+def _results(scores: pd.DataFrame | None) -> list[EvalResult]:
+    if scores is None:
+        return []
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=str(r["task"]),
+            dataset_name=str(r["task"]),
+            metric_type=str(r["metric"]),
+            metric_value=round(float(r["score"]), 4),
+        )
         for r in scores.to_dict(orient="records")
         if r["score"] == r["score"]
     ]
-    return {"name": config.name, "results": results}
 
 
 def _number(value: float) -> str:
     return "-" if value != value else f"{value:.3f}"
-
-
-def _table(columns: list[str], rows: list[list[Any]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(v) for v in line) + " |" for line in lines)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 from markupsafe import Markup
 
-from bids_core.comparison.compare import RANDOM, suite_table
-from bids_core.comparison.words import LEVEL, conclusions
+from bids_core.comparison import judge, suite_table
+from bids_core.comparison.results import RANDOM
+from bids_core.comparison.statistics import LEVEL
 from bids_core.formatting import number, percent
 from bids_core.progress import duration
-from bids_core.report.comparison_figures import Mark, Series, budget_lines, forest
+from bids_core.report.comparison_figures import Mark, Series, budget_lines
+from bids_core.report.differences import WHAT, difference_figure
 from bids_core.report.names import method_colour, series_colours
+from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from bids_core.comparison.compare import Comparison
+    from bids_core.comparison import Comparison
 
 _REFERENCES: Final = (ZERO_SHOT, "full")
 
@@ -57,19 +60,15 @@ def build_comparison_page(inputs: ComparisonInputs) -> str:
     """Return the page as an HTML document. Texts are escaped; no script may run."""
     environment = _environment()
     comparison = inputs.comparison
-    sentences = conclusions(comparison, failed=len(inputs.failed))
     colours = _colours(comparison)
-    page = environment.get_template(
-        "comparison.html.j2"
-    ).render(
+    page = environment.get_template("comparison.html.j2").render(
         inputs=inputs,
         style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own
-        verdict=sentences[0],
-        rest=sentences[1:],
+        block=verdict_block(judge(comparison, failed=len(inputs.failed))),
         legend=[{"label": method_label(m), "colour": c} for m, c in colours.items()],
         lines=_lines(comparison, colours),
-        against_random=_forest(comparison, RANDOM, colours),
-        against_main=_forest(comparison, comparison.main_method, colours),
+        against_random=_forests(comparison, RANDOM, colours),
+        against_main=_forests(comparison, comparison.main_method, colours),
         main=method_label(comparison.main_method),
         arms=[_arm(row) for row in comparison.arms.to_dict(orient="records")],
         differences=[_difference(row) for row in comparison.differences.to_dict(orient="records")],
@@ -130,34 +129,13 @@ def _lines(comparison: Comparison, colours: Mapping[str, str]) -> Markup | None:
     )
 
 
-def _forest(comparison: Comparison, family: str, colours: Mapping[str, str]) -> Markup | None:
-    frame = comparison.differences
-    if frame.empty:
-        return None
-    part = frame[(frame["family"] == family) & (frame["of"] == "score")]
-    rows = [
-        (_pair(row, family), _difference_mark(row, colours))
-        for row in part.to_dict(orient="records")
-    ]
-    if not rows:
-        return None
-    return forest(
-        rows,
-        label="Differences of macro averages with 95% intervals",
-        axis="difference of macro averages, percentage points",
-    )
-
-
-def _pair(row: Mapping[Any, Any], family: str) -> str:
-    if family == RANDOM:
-        return f"{method_label(row['method'])}, {row['n_rows']:,} rows"
-    return f"against {method_label(row['other'])}, {row['n_rows']:,} rows"
-
-
-def _difference_mark(row: Mapping[Any, Any], colours: Mapping[str, str]) -> Mark:
-    shown = row["method"] if row["family"] == RANDOM else row["other"]
-    value, low, high = (100 * float(row[key]) for key in ("value", "low", "high"))
-    return Mark(_pair(row, row["family"]), value, low, high, colours.get(shown, "var(--ink)"))
+def _forests(
+    comparison: Comparison, family: str, colours: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return the figures of a family, one a measure; those that there is data for."""
+    sides = {"score": "Right of zero", "loss": "Left of zero"}
+    found = {of: difference_figure(comparison, family, of, colours) for of in sides}
+    return [{"svg": svg, "side": sides[of], "what": WHAT[of]} for of, svg in found.items() if svg]
 
 
 def _arm(row: Mapping[Any, Any]) -> dict[str, Any]:

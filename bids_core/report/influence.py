@@ -5,18 +5,14 @@ Shapes: N training rows, M validation instances, U usable columns (those with sp
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import pandas as pd
 
-from bids_core.diagnostics import average_influence_distribution, task_highest_influence
-from bids_core.diagnostics.influence import mean_difference
+from bids_core.diagnostics import aid_imbalance, task_highest_influence
+from bids_core.diagnostics.influence import aid_tables
 from bids_core.formatting import number, percent
-from bids_core.influence.matrix import as_matrix
-from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.report.figures import Panel, instance_panels
 from bids_core.report.names import method_colour, series_colours
 from bids_core.selection.names import POOL, method_label
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
+    import pandas as pd
 
     from bids_core.report.inputs import ReportInputs
 
@@ -41,11 +38,13 @@ class Distributions:
         raw: set -> [M] on raw influence.
         normalised: set -> [U] on influence z-scored per column over the pool.
         usable: [U] which columns have spread.
+        tables: set -> its table (`bids_core.diagnostics.aid_table`).
     """
 
     raw: Mapping[str, npt.NDArray[np.float64]]
     normalised: Mapping[str, npt.NDArray[np.float64]]
     usable: npt.NDArray[np.int64]
+    tables: Mapping[str, pd.DataFrame]
 
 
 def influence_section(inputs: ReportInputs) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def influence_section(inputs: ReportInputs) -> dict[str, Any]:
             "AID, z-scored influence",
         ),
         "task_columns": list(dict.fromkeys(usable_tasks)),
-        "balance": _balance(found.normalised, usable_tasks),
+        "balance": _balance(found.tables),
         "analysis": inputs.analysis,
         "binned": len(tasks) > _MOST_BARS,
         "left_out": [inputs.validation_ids[column] for column in left_out],
@@ -87,22 +86,16 @@ def _sets(inputs: ReportInputs) -> dict[str, npt.NDArray[np.int64] | None]:
 def distributions(
     inputs: ReportInputs, sets: Mapping[str, npt.NDArray[np.int64] | None]
 ) -> Distributions:
-    """Compute the AID of each set, raw and normalised.
-
-    The z-score is affine, so the AID of z-scored influence is the z-scored AID.
-    """
-    with warnings.catch_warnings():  # the page names the columns that are left out
-        warnings.simplefilter("ignore", ColumnWarning)
-        _, scale = prepare(as_matrix(inputs.attribution), "zscore")
-    usable = np.flatnonzero(scale.usable)
-    raw = {
-        name: np.asarray(average_influence_distribution(inputs.attribution, indices=rows))
-        for name, rows in sets.items()
-    }
+    """Compute the AID of each set, on raw influence and on influence z-scored over the pool."""
+    tables = aid_tables(inputs.attribution, sets, tasks=inputs.tasks, normalization="zscore")
+    usable = np.flatnonzero(next(iter(tables.values()))["normalized_aid"].notna())
     return Distributions(
-        raw=raw,
-        normalised={name: scale.apply(values)[usable] for name, values in raw.items()},
+        raw={name: table["aid"].to_numpy() for name, table in tables.items()},
+        normalised={
+            name: table["normalized_aid"].to_numpy()[usable] for name, table in tables.items()
+        },
         usable=usable,
+        tables=tables,
     )
 
 
@@ -146,28 +139,22 @@ def _set_label(name: str) -> str:
     return "Pool (before)" if name == POOL else f"{method_label(name)} selection (after)"
 
 
-def task_means(values: npt.NDArray[np.float64], tasks: Sequence[str]) -> dict[str, float]:
-    """Return the mean of the values of each task's instances."""
-    return {
-        str(k): float(v)
-        for k, v in pd.Series(values).groupby(list(tasks), sort=False).mean().items()
-    }
-
-
-def _balance(
-    normalised: Mapping[str, npt.NDArray[np.float64]], tasks: Sequence[str]
-) -> list[dict[str, Any]]:
-    means = {n: task_means(values, tasks) for n, values in normalised.items() if n != POOL}
-    return [
-        {
-            "label": method_label(name),
-            "colour": method_colour(name),
-            "cells": [number(mean, 2) for mean in of_task.values()],
-            "mean": number(float(np.mean(list(of_task.values()))), 2),
-            "gap": number(mean_difference(list(of_task.values())), 2),
-        }
-        for name, of_task in means.items()
-    ]
+def _balance(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    lines = []
+    for name, table in tables.items():
+        if name == POOL:
+            continue
+        means = table.groupby("task", sort=False)["normalized_aid"].mean().dropna()
+        lines.append(
+            {
+                "label": method_label(name),
+                "colour": method_colour(name),
+                "cells": [number(float(mean), 2) for mean in means],
+                "mean": number(float(means.mean()), 2),
+                "gap": number(aid_imbalance(table), 2),
+            }
+        )
+    return lines
 
 
 def _frequencies(

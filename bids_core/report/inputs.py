@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from bids_core.comparison import Comparison
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
@@ -44,6 +46,7 @@ class ReportInputs:
             a row that is missing is shown by its id alone.
         scores: scores of all methods with a column `method` (`zero_shot` is the base model); None
             where nothing was evaluated.
+        comparison: of the same methods, by their answers to every test row; with `scores`.
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
         analysis: relative address of the page with further figures; None where there is none.
@@ -71,6 +74,7 @@ class ReportInputs:
     gradients: Sequence[Mapping[str, Any]] = ()
     conversations: Mapping[str, str] = field(default_factory=dict)
     scores: pd.DataFrame | None = None
+    comparison: Comparison | None = None
     timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     analysis: str | None = None

@@ -4,54 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bids_core.comparison import judge
+from bids_core.comparison.statistics import wilson_interval
+from bids_core.evaluation import ANSWER_LOSS
 from bids_core.evaluation.metrics import metric_label
 from bids_core.formatting import number, percent
+from bids_core.report.differences import difference_figure
 from bids_core.report.figures import Dot, DotRow, dot_plot
-from bids_core.report.headline import (
-    Z95,
-    Standing,
-    sentences,
-    standings,
-    wilson_interval,
-    with_score,
-)
 from bids_core.report.names import method_colour
+from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from bids_core.comparison import Comparison
     from bids_core.report.inputs import ReportInputs
 
 
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     """Return what the scores section shows, or None where nothing was evaluated."""
-    scores = inputs.scores
+    scores, comparison = inputs.scores, inputs.comparison
     if scores is None or scores.empty:
         return None
-    ranking = standings(scores)
-    found_sentences = sentences(scores, inputs.main_method)
-    methods = _order({standing.method for standing in ranking}, inputs.main_method)
-    scored = list(dict.fromkeys(with_score(scores)["task"]))
+    if comparison is None:
+        msg = "a report of scores needs the comparison of their test rows (`comparison`)"
+        raise ValueError(msg)
+    verdict = judge(comparison)
+    arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
+    methods = _order(set(arms), inputs.main_method)
+    scored = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
     losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
-        "verdict": found_sentences[0],
-        "rest": " ".join(found_sentences[1:]),
+        "block": verdict_block(verdict),
+        "differences": _differences(inputs.main_method, comparison, methods),
+        "board_first": any(one.tells for one in verdict.findings if one.measure == "score"),
         "columns": [
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
             for m in methods
         ],
         "rows": [_row([found.get((task, m)) for m in methods], of="score") for task in scored],
         "losses": [_row([found.get((task, m)) for m in methods], of="loss") for task in losing],
-        "macro": _macro(ranking, methods) if scored else [],
-        "macro_loss": _best_low(_pick(ranking, m).answer_loss for m in methods),
+        "macro": _macro([arms[m] for m in methods]) if scored else [],
+        "macro_loss": _best_low(float(arms[m]["answer_loss"]) for m in methods),
         "board": scored
         and dot_plot(
-            [DotRow("macro average", [_board_dot(_pick(ranking, m)) for m in methods])],
+            [
+                DotRow(
+                    "macro average",
+                    [_board_dot(arms[m]) for m in methods],
+                    mark=comparison.floor or None,
+                )
+            ],
             label="Macro average of each method with its 95% interval",
             axis="macro average over tasks",
         ),
+        "floor": bool(scored and comparison.floor),
         "figure": scored
         and dot_plot(
             [_dot_row(task, [found.get((task, m)) for m in methods]) for task in scored],
@@ -61,14 +70,19 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     }
 
 
+def _differences(
+    main: str, comparison: Comparison, methods: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return the figure of the main method's differences in answer loss to the others."""
+    colours = {method: method_colour(method) for method in methods}
+    figure = difference_figure(comparison, main, "loss", colours)
+    return None if figure is None else {"svg": figure, "main": method_label(main)}
+
+
 def _order(methods: set[str], main: str) -> list[str]:
     """Put the base model first, then the main method, then the others by name."""
     rest = sorted(methods - {ZERO_SHOT, main})
     return [m for m in (ZERO_SHOT, main) if m in methods] + rest
-
-
-def _pick(ranking: Sequence[Standing], method: str) -> Standing:
-    return next(standing for standing in ranking if standing.method == method)
 
 
 def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
@@ -111,26 +125,25 @@ def _error(cell: Any, *, is_loss: bool) -> str:
     return number(value) if is_loss else f"{100 * value:.1f}"
 
 
-def _macro(ranking: Sequence[Standing], methods: Sequence[str]) -> list[dict[str, Any]]:
-    chosen = [_pick(ranking, method) for method in methods]
-    errors = [f"{100 * s.stderr:.1f}" for s in chosen]
+def _macro(arms: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    intervals = [f"{100 * arm['low']:.1f} to {100 * arm['high']:.1f}" for arm in arms]
     return [
         {
             "name": "Macro average over tasks",
-            "cells": _best_high([s.by_task for s in chosen], errors),
+            "cells": _best_high([float(arm["macro"]) for arm in arms], intervals),
         },
         {
             "name": "Macro average over capabilities",
-            "cells": _best_high([s.by_capability for s in chosen], [""] * len(chosen)),
+            "cells": _best_high([float(arm["macro_capability"]) for arm in arms], [""] * len(arms)),
         },
     ]
 
 
-def _best_high(values: Sequence[float], errors: Sequence[str]) -> list[dict[str, Any]]:
+def _best_high(values: Sequence[float], intervals: Sequence[str]) -> list[dict[str, Any]]:
     best = max(values) if len(set(values)) > 1 else None
     return [
-        {"value": percent(value), "error": error, "best": value == best}
-        for value, error in zip(values, errors, strict=True)
+        {"value": percent(value), "error": "", "interval": interval, "best": value == best}
+        for value, interval in zip(values, intervals, strict=True)
     ]
 
 
@@ -140,10 +153,8 @@ def _best_low(values: Iterable[float]) -> list[dict[str, Any]]:
     return [{"value": number(value), "error": "", "best": value == best} for value in listed]
 
 
-def _board_dot(standing: Standing) -> Dot:
-    margin = Z95 * standing.stderr
-    interval = (max(0.0, standing.by_task - margin), min(1.0, standing.by_task + margin))
-    return _dot(standing.method, standing.by_task, interval)
+def _board_dot(arm: Mapping[Any, Any]) -> Dot:
+    return _dot(str(arm["method"]), float(arm["macro"]), (float(arm["low"]), float(arm["high"])))
 
 
 def _dot_row(task: str, cells: Sequence[Any]) -> DotRow:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
+from bids_core.influence.matrix import Matrix
 from bids_core.own_code import function_name
 from bids_core.progress import silent
 from bids_core.registry import unknown_name
@@ -21,7 +22,6 @@ from bids_core.registry import unknown_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from bids_core.influence.matrix import Matrix
     from bids_core.progress import Progress
 
 T = TypeVar("T")
@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """Everything a method may use; each takes what it needs.
+    """All that one selection is made from; each method takes what it needs.
+
+    Whoever selects again with something changed (without a task, without a checkpoint) changes the
+    request, so that all else stays what it was.
 
     Args:
         method: as `bids_core.selection.METHODS` finds it, or a function at hand.
@@ -65,6 +68,50 @@ class Request:
     seed: int = 0
     progress: Progress = silent
 
+    def with_attribution(self, attribution: Matrix) -> Request:
+        """Return the same request on other influence of the same rows and validation instances."""
+        return replace(self, attribution=attribution)
+
+    def in_memory(self) -> Request:
+        """Return the same request with the whole attribution matrix in memory."""
+        if self.attribution is None or self.attribution.resident:
+            return self
+        values = self.attribution.take(np.arange(self.n_rows))
+        return self.with_attribution(replace(self.attribution, values=values))
+
+    def without_columns(self, dropped: npt.ArrayLike) -> Request:
+        """Return the request without some validation instances, and all that belongs to them.
+
+        Args:
+            dropped: their columns.
+
+        Raises:
+            MatrixError: none would be left.
+        """
+        left_out = set(np.asarray(dropped, dtype=np.int64).tolist())
+        kept = [column for column in range(self.n_columns) if column not in left_out]
+        if not kept:
+            msg = "no validation instance is left when all of them are left out"
+            raise MatrixError(msg)
+        states = self.validation_representations
+        return replace(
+            self,
+            attribution=None if self.attribution is None else _columns(self.attribution, kept),
+            tasks=_at(self.tasks, kept),
+            subtasks=_at(self.subtasks, kept),
+            validation_texts=_at(self.validation_texts, kept),
+            validation_representations=None if states is None else Matrix(states.take(kept)),
+        )
+
+    @property
+    def n_columns(self) -> int:
+        """Number of validation instances M; 0 where nothing given has any."""
+        if self.attribution is not None:
+            return self.attribution.n_columns
+        if self.validation_representations is not None:
+            return self.validation_representations.n_rows
+        return len(self.validation_texts or self.tasks or self.subtasks or ())
+
     @property
     def matrix(self) -> Matrix:
         """The attribution matrix."""
@@ -76,15 +123,6 @@ class Request:
         if isinstance(self.method, str):
             return function_name(self.method)
         return getattr(self.method, "__name__", type(self.method).__name__)
-
-    @property
-    def n_columns(self) -> int:
-        """Number of validation instances M; 0 where nothing given has any."""
-        if self.attribution is not None:
-            return self.attribution.n_columns
-        if self.validation_representations is not None:
-            return self.validation_representations.n_rows
-        return len(self.validation_texts or self.tasks or ())
 
     def need_tasks(self) -> tuple[str, ...]:
         """Return the tasks, or say that the method needs them."""
@@ -123,6 +161,15 @@ class Request:
             msg = f"method {self.method_name!r} needs `{name}`: {what}"
             raise MatrixError(msg)
         return value
+
+
+def _columns(matrix: Matrix, kept: list[int]) -> Matrix:
+    values = matrix.take(np.arange(matrix.n_rows))[:, kept]
+    return Matrix(np.ascontiguousarray(values), matrix.row_ids, _at(matrix.validation_ids, kept))
+
+
+def _at(names: Sequence[str] | None, kept: list[int]) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names[column] for column in kept)
 
 
 def resolve_budget(budget: int | float, n_rows: int) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bids_core.selection.best_rows import BestRows
 
 CACHE_BYTES: Final = 2 << 30
-"""Memory for fetched rows."""
+"""Memory for fetched rows, where the matrix says nothing of it."""
 
 
 class RowReader:
@@ -34,7 +34,8 @@ class RowReader:
         self._slots: dict[int, int] = {}
         self._rows: npt.NDArray[Any] = np.empty((0, matrix.n_columns))
         row_bytes = matrix.n_columns * matrix.values.dtype.itemsize
-        self._capacity = max(1, CACHE_BYTES // row_bytes)
+        cache_bytes = CACHE_BYTES if matrix.cache_bytes is None else matrix.cache_bytes
+        self._capacity = max(1, cache_bytes // row_bytes)
 
     def row(self, index: int) -> npt.NDArray[Any]:
         """Return one row [M]."""

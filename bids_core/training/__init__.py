@@ -4,3 +4,8 @@ Read in this order: `trainer` (one training, through transformers' Trainer), `st
 step has), `log`, `packing`, `resuming`, `warmup`, `moments` (Adam's, by parameter name),
 `finetune`, `processes` and `launch` (several processes).
 """
+
+import lazy_loader
+
+# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,17 +12,17 @@ number is not a multiple of the processes, a few are seen twice in an epoch.
 from __future__ import annotations
 
 import json
+import logging
 import os
-import re
-import socket
 import subprocess
 import sys
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from bids_core import errors
+from bids_core.artifacts.failures import Failure
 from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConfig
+from bids_core.errors import BidsError, WorkerError
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 
 Sharding = Literal["none", "fsdp"]
 
+logger = logging.getLogger(__name__)
+
 _PROGRESS: Final = "@progress "
 _RESULT: Final = "result.json"
-_RAISED: Final = re.compile(r"(\[rank\d+\]: *)?[\w.]+(Error|Exception): ")
-_LAST_LINES: Final = 1000  # the launcher adds a summary of its own below a process's error
+_FAILURES: Final = "failure-{}.json"  # of each process, by rank
+_LAST_LINES: Final = 60  # a traceback, and the launcher's own summary below it
 
 
 def warmup_in_processes(
@@ -145,7 +147,7 @@ def _run(
     dumped = {name: section.model_dump(mode="json") for name, section in sections.items()}
     text = json.dumps({"kind": kind, **dumped, **spec, "scratch": str(scratch)})
     job.write_text(text, encoding="utf-8")
-    _launch(_command(job, processes), on_progress)
+    _launch(_command(job, processes), scratch, on_progress)
     result: dict[str, Any] = json.loads((scratch / _RESULT).read_text(encoding="utf-8"))
     return result
 
@@ -153,15 +155,16 @@ def _run(
 def _command(job: Path, processes: int) -> list[str]:
     """Return the command that starts the processes: torch's launcher, which accelerate's reads."""
     return [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
-        "--master-addr", "127.0.0.1", "--master-port", str(_free_port()),
-        "-m", "bids_core.training.launch", str(job),
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+        "--nproc-per-node", str(processes), "-m", "bids_core.training.launch", str(job),
     ]  # fmt: skip
 
 
-def _launch(command: list[str], on_progress: Progress) -> None:
-    """Run the launcher, pass on what it reports, and keep the last lines for an error."""
+def _launch(command: list[str], scratch: Path, on_progress: Progress) -> None:
+    """Run the launcher, pass on what it reports, and raise what a process failed with."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
+    for old in scratch.glob(_FAILURES.format("*")):
+        old.unlink()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     ) as process:
@@ -177,36 +180,43 @@ def _launch(command: list[str], on_progress: Progress) -> None:
             os.killpg(process.pid, 15)
             raise
     if process.returncode:
-        raise _error(last, process.returncode)
+        raise _error(scratch, last, process.returncode)
 
 
-def _error(last: Sequence[str], status: int) -> errors.BidsError:
-    """Return the error that a process ended with, ours by its own class."""
-    for line in reversed(last):
-        found = re.search(r"bids_core\.errors\.(\w+): (.*)", line)
-        if found is not None:
-            ours: errors.BidsError = getattr(errors, found[1])(found[2])
-            return ours
-    raised = [
-        line for line in last if re.match(r"(\[rank\d+\]: *)?[\w.]+(Error|Exception): ", line)
-    ]
-    said = raised[0] if raised else "it said nothing; a killed process may lack memory"
-    return errors.WorkerError(f"a process of the training ended with status {status}: {said}")
+def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
+    """Return the error that a process ended with: ours if one is, else the first.
 
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    When one process fails, the others fail too: they wait for it in vain.
+    """
+    files = sorted(scratch.glob(_FAILURES.format("*")), key=lambda file: file.stat().st_mtime_ns)
+    found = [failure for file in files if (failure := Failure.from_json(file.read_bytes()))]
+    for failure in found:
+        if failure.is_ours:
+            return failure.error()
+    logger.warning("the training's last words:\n%s", "\n".join(last))
+    said = found[0] if found else "it said nothing; a killed process may lack memory"
+    return WorkerError(f"a process of the training ended with status {status}: {said}")
 
 
 def main(job: Path) -> None:
-    """Run in each process: train, and let the first one write what came out."""
+    """Run in each process: train, and let the first one write what came out.
+
+    What a process fails with it leaves as a file, for the parent to raise.
+    """
+    spec = json.loads(job.read_text(encoding="utf-8"))
+    try:
+        _train(spec)
+    except Exception as error:
+        file = Path(spec["scratch"], _FAILURES.format(os.environ["RANK"]))
+        file.write_text(Failure.of(error).to_json(), encoding="utf-8")
+        raise
+
+
+def _train(spec: dict[str, Any]) -> None:
     import torch
 
     from bids_core.training.processes import is_first_process
 
-    spec = json.loads(job.read_text(encoding="utf-8"))
     device = "cpu"
     if torch.cuda.is_available() and spec["sharding"] == "none":
         device = f"cuda:{os.environ['LOCAL_RANK']}"

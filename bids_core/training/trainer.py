@@ -101,7 +101,7 @@ def train(
         run_name=run_name,
         **_sharding(sharded=sharded),
     )
-    watch = _Watch(len(examples), settings.epochs, on_epoch_end, on_progress)
+    watch = _Recorder(len(examples), settings.epochs, on_epoch_end, on_progress)
     trainer = _LabelTrainer(
         model=model,
         args=arguments,
@@ -266,7 +266,7 @@ class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return {"example": example, "input_ids": example.input_ids, "length": example.n_tokens}
 
 
-class _Watch(TrainerCallback):  # its methods have the signature that the Trainer calls
+class _Recorder(TrainerCallback):  # its methods have the signature that the Trainer calls
     """Writes down what ran, and stops at the first loss that is not a number."""
 
     def __init__(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.budget import budget_option
 from flows.commands.select import (
     JsonOption,
     MatrixArgument,
     NormalizationOption,
     SourcesOption,
     TasksOption,
-    parse_budget,
 )
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bids_core.diagnostics.analysis import Analysis
     from bids_core.influence.files import LabelledMatrix
-    from bids_core.selection import Selection
+    from bids_core.selection import Request, Selection
 
     Picks = Selection | npt.NDArray[np.int64]
 
@@ -77,6 +77,8 @@ def analyze(
     """Show which tasks a pool and selections from it influence, and whether to trust them."""
     from bids_core.diagnostics.analysis import analyze as analyze_matrix
     from bids_core.diagnostics.stability import checkpoint_agreement
+    from bids_core.selection import run_request
+    from bids_core.selection.names import method_name
     from bids_core.selection.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled, showing_warnings
     from flows.commands.show_analysis import show_analysis
@@ -86,8 +88,13 @@ def analyze(
     _check_leave_out(leave_out or [], budget, labelled)
     with showing_warnings():
         sets = _read_sets(selection or [], labelled)
+        requests = {}
         if budget is not None:
-            made = _make_sets(labelled, parse_budget(budget), methods, normalization, seed)
+            count = budget_option(budget)
+            requests = {n: _request(labelled, count, n, normalization, seed) for n in methods}
+            made: dict[str, Picks] = {
+                method_name(n): run_request(one) for n, one in requests.items()
+            }
             _refuse_same_names(sets, made)
             sets |= made
         found = analyze_matrix(
@@ -102,9 +109,7 @@ def analyze(
         if len(labelled.checkpoints) > 1:
             found.tables["checkpoint_agreement"] = checkpoint_agreement(labelled.checkpoints)
         for what in leave_out or []:
-            found.tables[f"without_{what}"] = _left_out(
-                what, labelled, parse_budget(budget or ""), methods[0], normalization
-            )
+            found.tables[f"without_{what}"] = _left_out(what, requests[methods[0]], labelled)
     if out is not None:
         _write(found, out)
     if as_json:
@@ -129,29 +134,24 @@ def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
     return sets
 
 
-def _make_sets(
-    labelled: LabelledMatrix,
-    budget: int | float,
-    methods: list[str],
-    normalization: str,
-    seed: int,
-) -> dict[str, Picks]:
-    from bids_core.selection import select
-    from bids_core.selection.names import method_name
+def _request(
+    labelled: LabelledMatrix, budget: int | float, method: str, normalization: str, seed: int
+) -> Request:
+    """Return all that a selection is made from: `--leave-out` selects again with the very same."""
+    from bids_core.selection import make_request
 
-    return {
-        method_name(name): select(
-            labelled.matrix,
-            budget,
-            method=name,
-            normalization=normalization,
-            tasks=labelled.labels.tasks,
-            subtasks=labelled.labels.subtasks,
-            sources=labelled.labels.sources,
-            seed=seed,
-        )
-        for name in methods
-    }
+    return make_request(
+        labelled.matrix,
+        budget,
+        method=method,
+        normalization=normalization,
+        tasks=labelled.labels.tasks,
+        subtasks=labelled.labels.subtasks,
+        sources=labelled.labels.sources,
+        row_ids=labelled.labels.row_ids,
+        validation_ids=labelled.labels.validation_ids,
+        seed=seed,
+    )
 
 
 def _refuse_same_names(sets: dict[str, Picks], made: dict[str, Picks]) -> None:
@@ -182,24 +182,16 @@ def _check_leave_out(kinds: list[str], budget: str | None, labelled: LabelledMat
             raise UserError(msg)
 
 
-def _left_out(
-    what: str, labelled: LabelledMatrix, budget: int | float, method: str, normalization: str
-) -> pd.DataFrame:
+def _left_out(what: str, request: Request, labelled: LabelledMatrix) -> pd.DataFrame:
     from bids_core.diagnostics.stability import leave_one_out, leave_out_checkpoints
 
-    tasks = labelled.labels.tasks
     if what == "checkpoint":
         return leave_out_checkpoints(
-            labelled.checkpoints,
-            labelled.checkpoint_weights,
-            budget,
-            tasks=tasks,
-            method=method,
-            normalization=normalization,
+            request,
+            per_checkpoint=labelled.checkpoints,
+            weights=labelled.checkpoint_weights,
         )
-    return leave_one_out(
-        labelled.matrix, budget, by=what, tasks=tasks, method=method, normalization=normalization
-    )
+    return leave_one_out(request, by=what)
 
 
 def _write(found: Analysis, folder: Path) -> None:

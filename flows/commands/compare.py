@@ -12,6 +12,7 @@ import typer
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 from bids_core.own_code import function_name, own_file
+from flows.budget import budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ def compare(
     budgets: Annotated[
         str | None,
         typer.Option(
-            help="Budgets, comma-separated: counts (500) or fractions (0.05); 1.0 is the whole "
+            help="Budgets, comma-separated: counts (500) or fractions (0.05, 5%); 1.0 is the whole "
             "pool. Default: the config's."
         ),
     ] = None,
@@ -68,7 +69,7 @@ def compare(
         else list(dict.fromkeys((*settings.selection.methods, "random")))
     )
     sizes: list[int | float] = (
-        [_budget(word) for word in _words(budgets, "--budgets")]
+        [budget_option(word, option="--budgets") for word in _words(budgets, "--budgets")]
         if budgets is not None
         else [settings.selection.budget]
     )
@@ -119,16 +120,6 @@ def _method(word: str) -> str:
     return word if path is None else f"{Path(path).expanduser().resolve()}:{function_name(word)}"
 
 
-def _budget(word: str) -> int | float:
-    if word.isdigit():
-        return int(word)
-    value = _number(word, float, "--budgets", "a count (500) or a fraction (0.05)")
-    if not 0 < value <= 1:
-        msg = f"--budgets {word}: a fraction lies in (0, 1]; a count is a whole number (500)"
-        raise ConfigError(msg)
-    return value
-
-
 def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:
     try:
         return kind(word)
@@ -148,6 +139,7 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
 
 def print_comparison(console: Console, result: ComparisonResult) -> None:
     """Print the table of arms, the differences to random, and what can be concluded."""
+    from flows.commands.run import print_verdict
     from flows.console import table
 
     summary = _summary(result)
@@ -162,8 +154,7 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
         columns = ["method", "rows", "tokens", "fine-tuning", "evaluation", "memory"]
         console.print(table("Cost of one cell (mean over seeds)", columns, costs))
         console.print()
-        console.print(" ".join(summary["conclusions"]))
-        console.print()
+        print_verdict(console, summary["verdict"])
     for cell in result.cells:
         if cell.failed:
             console.print(f"failed: {cell.label}: {cell.failed}", markup=False)

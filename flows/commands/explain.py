@@ -139,8 +139,7 @@ def _text(messages: object) -> str:
 
 
 def _show(found: Explanation, texts: dict[str, str], method: str, source: str) -> None:
-    from flows.commands.matrix_input import output_console
-    from flows.console import table
+    from flows.console import output_console, table
 
     console = output_console()
 

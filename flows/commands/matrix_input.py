@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from rich.console import Console
-
     from bids_core.influence.files import LabelledMatrix
     from bids_core.influence.labels import Labels
-
-_WIDTH = 120
 
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
@@ -98,22 +93,13 @@ def open_inputs(
     return with_files(labels, tasks, sources), inputs
 
 
-def output_console() -> Console:
-    """Return the console for tables; wide where the output is not a terminal."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _WIDTH
-    return Console(soft_wrap=True, highlight=False, width=width)
-
-
 @contextmanager
 def showing_warnings() -> Iterator[None]:
     """Print warnings about columns as lines on standard error; leave the others alone."""
-    from rich.console import Console
-
     from bids_core.influence.normalization import ColumnWarning
+    from flows.console import error_console
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = error_console()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

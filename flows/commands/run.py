@@ -75,6 +75,7 @@ def announce(console: Console) -> None:
 def summarize(result: RunResult) -> dict[str, Any]:
     """Return what a run produced, as JSON values."""
     from tasks.evaluation import read_scores
+    from tasks.samples import run_verdict
 
     summary: dict[str, Any] = {
         "name": result.name,
@@ -88,6 +89,9 @@ def summarize(result: RunResult) -> dict[str, Any]:
         summary["macro_average"] = {
             name: handle.summary()["macro_average"] for name, handle in result.scores.items()
         }
+    verdict = run_verdict(result)
+    if verdict is not None:
+        summary["verdict"] = verdict.to_dict()
     return summary
 
 
@@ -104,8 +108,12 @@ def print_result(result: RunResult) -> None:
         _print_first_picks(console, result)
     if result.scores:
         from tasks.evaluation import read_scores
+        from tasks.samples import run_verdict
 
-        print_scores(console, read_scores(result.scores), main=next(iter(result.selections)))
+        print_scores(console, read_scores(result.scores))
+        verdict = run_verdict(result)
+        if verdict is not None:
+            print_verdict(console, verdict.to_dict())
     console.print(f"Everything is in [bold]{result.folder}[/]")
     for name, what in (
         ("report.html", "the report: open it in a browser"),
@@ -180,10 +188,9 @@ def _print_first_picks(console: Console, result: RunResult) -> None:
     console.print()
 
 
-def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
-    """Print scores per task and method, macro averages, and the headline in plain words."""
+def print_scores(console: Console, scores: pd.DataFrame) -> None:
+    """Print scores per task and method, and macro averages."""
     from bids_core.evaluation import macro_average
-    from bids_core.report import headline
     from flows.console import table
 
     methods = list(dict.fromkeys(scores["method"]))
@@ -199,7 +206,15 @@ def print_scores(console: Console, scores: pd.DataFrame, *, main: str) -> None:
     title = "Scores (held-out answer loss in brackets)"
     console.print(table(title, ["task", "metric", "n", "majority", *methods], rows))
     console.print()
-    console.print(headline(scores, main))
+
+
+def print_verdict(console: Console, verdict: Mapping[str, Any]) -> None:
+    """Print what a run or a comparison found: badge, verdict, and a line a further sentence."""
+    lead, *rest = verdict["sentences"]
+    console.print(f"[bold]{verdict['label']}[/]", highlight=False)
+    console.print(lead, markup=False, highlight=False)
+    for sentence in rest:
+        console.print(f"  {sentence}", markup=False, highlight=False)
     console.print()
 
 

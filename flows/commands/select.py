@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bids_core.errors import UserError
+from flows.budget import budget_option
 
 if TYPE_CHECKING:
     from bids_core.influence.labels import Labels
@@ -46,7 +46,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 
 def select(
     budget: Annotated[
-        str, typer.Option(help="How many rows: a count (500) or a fraction of them (0.15).")
+        str, typer.Option(help="How many rows: a count (500) or a fraction of them (0.15, 15%).")
     ],
     matrix: Annotated[
         Path | None,
@@ -111,7 +111,7 @@ def select(
 
     if out is not None:
         check_selection_path(out)
-    count = parse_budget(budget)
+    count = budget_option(budget)
     labels, inputs = open_inputs(
         matrix=matrix,
         tasks=tasks,
@@ -159,21 +159,6 @@ def _doubtful(matrix: Matrix | None, selection: Selection) -> list[str]:
     return [str(name) for name in names]
 
 
-def parse_budget(text: str) -> int | float:
-    """Return a count for `500`, a fraction for `0.15` or `15%`.
-
-    Raises:
-        UserError: it is neither.
-    """
-    try:
-        if text.endswith("%"):
-            return float(text[:-1]) / 100
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
-    except ValueError as error:
-        msg = f"--budget {text!r} is not a number: give a count (500) or a fraction (0.15)"
-        raise UserError(msg) from error
-
-
 def _facts(
     selection: Selection,
     labels: Labels,
@@ -203,8 +188,7 @@ def _counts(names: Any) -> dict[str, int]:
 
 
 def _show(selection: Selection, labels: Labels, facts: dict[str, Any]) -> None:
-    from flows.commands.matrix_input import output_console
-    from flows.console import table
+    from flows.console import output_console, table
 
     console = output_console()
     frame = selection.first(min(_SHOWN, len(selection))).to_frame(

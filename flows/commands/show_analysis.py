@@ -17,7 +17,7 @@ _RETURNS = (0.5, 0.8, 0.95)
 
 def show_analysis(found: Analysis) -> None:
     """Print the tables that fit a screen; the rest is in the files that --out writes."""
-    from flows.commands.matrix_input import output_console
+    from flows.console import output_console
 
     console = output_console()
     _show_sets(console, found)

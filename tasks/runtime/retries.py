@@ -31,19 +31,26 @@ logger = logging.getLogger(__name__)
 
 _HALVINGS: Final = 4
 _BUDGETED: Final = ("warmup", "gradients", "finetune", "evaluation")
-_MISTAKES: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_FOR_GOOD: Final = (
+    BidsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError,
+)  # fmt: skip
 # the network, as object stores' clients report it: not every one of them is an OSError
 _NETWORK: Final = frozenset(
     {"HTTPClientError", "ConnectionError", "ClientConnectionError", "TransportError"}
 )
 
 
+def is_for_good(error: BaseException) -> bool:
+    """Tell whether an error would be the same another time: ours, a file that is gone, no space."""
+    return isinstance(error, _FOR_GOOD) or is_full(error)
+
+
 def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
     """Tell Prefect whether a failure can pass."""
     error = state.result(raise_on_failure=False)
-    if not isinstance(error, Exception) or isinstance(error, BidsError | TaskRunTimeoutError):
+    if not isinstance(error, Exception) or isinstance(error, TaskRunTimeoutError):
         return False
-    if isinstance(error, _MISTAKES) or is_full(error):
+    if is_for_good(error):
         return False
     if isinstance(error, OSError | TimeoutError) or is_out_of_memory(error):
         return True

@@ -11,6 +11,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 
+from bids_core.errors import BidsError
 from tasks.runtime.progress import LogReporter, current, reporting
 
 if TYPE_CHECKING:
@@ -54,6 +55,23 @@ def run_logs() -> Iterator[None]:
             logger.setLevel(level)
         for shown, level in terminal:
             shown.setLevel(level)
+
+
+def mistakes_in_one_line() -> None:
+    """Let a run that ends with an error of ours log its message, without Prefect's traceback.
+
+    From now on, in this process; called again it changes nothing.
+    """
+    logging.getLogger("prefect.flow_runs").addFilter(_message_alone)
+
+
+def _message_alone(record: logging.LogRecord) -> bool:
+    """Take the traceback from a record whose exception is ours; all records pass."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BidsError):
+        record.msg, record.args = "%s", (str(error),)
+        record.exc_info = record.exc_text = None
+    return True
 
 
 class _RunLogHandler(APILogHandler):

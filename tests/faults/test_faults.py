@@ -7,6 +7,7 @@ and the selection is that of the undisturbed run, to the bit.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -90,6 +91,46 @@ def test_a_corrupted_shard_is_computed_again(outcome, cluster, after_a_kill, und
     assert computed(cluster, [again]) == [handle.key]
     assert bytes(data) != chunk.read_bytes()
     settled(outcome, project, undisturbed, "run again: that shard alone was computed anew")
+
+
+def failed_at_once(cluster, run):
+    """Wait for a run's failure; nothing that failed was handed out again, no log has a traceback."""
+    ended = cluster.server.wait(run, timeout=200)
+    assert ended["state_type"] == "FAILED"
+    children = cluster.children(run)
+    names = [child["name"] for child in children if child["state_type"] == "FAILED"]
+    assert len(names) == len(set(names)), f"handed out again: {names}"
+    for one in (run, *[child["id"] for child in children]):
+        assert not [line for line in cluster.server.logs(one) if "Traceback" in line]
+    return ended["state"]["message"], children
+
+
+@pytest.mark.server
+@pytest.mark.fault("configuration that the workers refuse")
+def test_a_mistake_that_only_a_worker_sees(outcome, cluster, project):
+    for allowed in ("store", "elsewhere"):  # the word travels by the store, or by the server
+        confined = {"BIDS_ALLOWED_PATHS": str(Path(project["store"]).with_name(allowed))}
+        with cluster.worker("gpu-confined", env=confined):
+            message, children = failed_at_once(cluster, cluster.start(project))
+        assert "ConfigError: " in message
+        assert "is outside of what this machine allows" in message
+        assert {child["state"]["message"] for child in children} == {message}
+    outcome.words = "failed with the worker's message; handed out once"
+
+
+@slow
+@pytest.mark.fault("store deleted in the middle of a run")
+def test_a_deleted_store(outcome, cluster, project, undisturbed):
+    with cluster.worker("gpu-a"):
+        run = cluster.start(project)
+        wait_for_shards(project, 2)
+        shutil.rmtree(project["store"])
+        message, _ = failed_at_once(cluster, run)
+        assert project["store"] in message
+        started = time.monotonic()
+        cluster.finish(cluster.start(project))
+        outcome.recovered = time.monotonic() - started
+    settled(outcome, project, undisturbed, "failed, naming what is gone; run again: ended well")
 
 
 @slow

@@ -11,7 +11,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import BidsError, NonFiniteError
 from flows import cell_queue
 from flows.cell_queue import CellQueue
-from flows.fan_out import Item, Parcel
+from flows.dispatch import Item, Parcel
 from tasks.cells import Cell
 
 
@@ -99,4 +99,4 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(store, made, caplog):
         "less": "selection: no such column", "bids": "finetune: rows 'a'",
         "broken": "evaluation: its data is gone", "random": None,
     }  # fmt: skip
-    assert "bids 4 rows seed 0 failed in finetune: rows 'a'" in caplog.text
+    assert "bids 4 rows seed 0 failed in finetune: rows 'a'\nand more" in caplog.text

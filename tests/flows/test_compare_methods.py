@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import CHAT_TEMPLATE, build_llama
+from tiny_project import Recorder
 
 import flows.cell_queue as module
 from bids_core.config.load import load_config
@@ -21,19 +21,6 @@ from tasks.comparison import CellsFailedError
 from tasks.runtime.progress import reporting
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
-
-
-class Recorder:
-    """Counts what was computed and what was cached."""
-
-    def __init__(self):
-        self.computed, self.cached = Counter(), Counter()
-
-    def step(self, label, unit):
-        return lambda done, total: None
-
-    def end(self, label, *, seconds, cached):
-        (self.cached if cached else self.computed)[label.split()[0]] += 1
 
 
 def run(project, methods=("bids", "random"), budgets=(4, 0.25), seeds=(0, 1), overrides=()):
@@ -85,6 +72,28 @@ def test_a_comparison_and_the_same_one_again(project):
     assert single.tuned["bids"] == cells["bids", 8, 0].tuned
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_and_a_comparison_with_its_seed_give_the_same_verdict(project, bids):
+    status, out, _ = bids("run", project / "bids.yaml", "--set", "seed=3", "--json")
+    assert status == 0
+    verdict = json.loads(out)["verdict"]
+    methods = ("bids", "less", "random")
+    result, recorder = run(project, methods, budgets=(6,), seeds=(3,), overrides=["seed=3"])
+    assert recorder.computed == {"comparison": 1}
+    summary = json.loads((result.folder / "comparison.json").read_text(encoding="utf-8"))
+    assert summary["verdict"] == verdict
+    assert summary["conclusions"] == verdict["sentences"]
+    lead = verdict["sentences"][0].replace("'", "&#39;")
+    for page in ("report.html", "comparison.html"):
+        html = (result.folder / page).read_text(encoding="utf-8")
+        assert lead in html
+        assert f">{verdict['label']}</p>" in html
+    _, out, _ = bids("report", result.folder)
+    shown = " ".join(out.split())
+    assert verdict["label"] in shown
+    assert all(" ".join(sentence.split()) in shown for sentence in verdict["sentences"])
+
+
 def select(project, *overrides):
     recorder = Recorder()
     with reporting(recorder):
@@ -131,8 +140,8 @@ def test_failed_cells_are_named_and_only_they_are_done_again(project, monkeypatc
     ("options", "words"),
     [
         (["--methods", "bds"], "--methods bds: no such method; did you mean bids?"),
-        (["--budgets", "1.5"], "--budgets 1.5: a fraction lies in (0, 1]"),
-        (["--budgets", "many"], "--budgets many: not a count"),
+        (["--budgets", "1.5"], "--budgets: 1.5 is not a fraction in (0, 1]"),
+        (["--budgets", "many"], "--budgets: 'many' is not a number: give a count"),
         (["--seeds", "one"], "--seeds one: not a whole number"),
         (["--seeds", ","], "--seeds: nothing given"),
     ],

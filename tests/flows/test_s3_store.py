@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from tiny_project import Recorder
 
 from bids_core.artifacts import ArtifactStore
+from bids_core.artifacts.failures import Failure
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 from flows.select_data import select_data
@@ -20,20 +21,6 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 SECRET = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"  # noqa: S105 - Amazon's own example
 STORE = "s3://bids-test/stores/one"
 FEW = ["selection.compare=[]", "analysis.leave_out=[]", "evaluation.zero_shot=false"]
-
-
-class Recorder:
-    """Counts what was computed."""
-
-    def __init__(self):
-        self.computed = Counter()
-
-    def step(self, label, unit):
-        return lambda done, total: None
-
-    def end(self, label, *, seconds, cached):
-        if not cached:
-            self.computed[label.split()[0]] += 1
 
 
 @pytest.fixture
@@ -107,3 +94,15 @@ def test_a_bucket_that_is_not_there_is_one_clear_line(project, s3):
     with pytest.raises(ConfigError, match="store: s3://no-such-bucket.*can not be written") as told:
         select_data(load_config(project / "bids.yaml", ["store=s3://no-such-bucket/x"]))
     assert "\n" not in str(told.value)
+
+
+def test_failures_of_workers_are_kept_on_s3(s3):
+    failure = Failure("ConfigError", "line one\nline two")
+    here, there = ArtifactStore(STORE).failures(), ArtifactStore(STORE).failures()
+    assert there.read("run") is None
+    here.write("run", failure)
+    assert there.read("run") == failure
+    assert ArtifactStore(STORE).ls() == []
+    there.remove("run")
+    there.remove("run")
+    assert here.read("run") is None

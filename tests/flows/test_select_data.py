@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_project import Recorder
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config.load import load_config
@@ -17,19 +17,6 @@ from flows.select_data import select_data
 from tasks.runtime.progress import reporting
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-
-
-class Recorder:
-    """Counts what was computed and what was cached."""
-
-    def __init__(self):
-        self.computed, self.cached = Counter(), Counter()
-
-    def step(self, label, unit):
-        return lambda done, total: None
-
-    def end(self, label, *, seconds, cached):
-        (self.cached if cached else self.computed)[label.split()[0]] += 1
 
 
 def run(project, *overrides, until="report"):

@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from prefect.states import Completed, Crashed, Failed
 
 from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.config import RunConfig
-from bids_core.errors import NonFiniteError, UserError
+from bids_core.errors import UserError
 from flows import spread
-from flows.fan_out import Item, _raised
+from flows.dispatch import Item
 from flows.gpu_stage import _checked
 from flows.spread import ShardGroups, portable
 from tasks.gradients import Shard
@@ -97,24 +96,6 @@ def test_a_configuration_that_travels_names_store_and_dtype(config, monkeypatch,
     fixed = config.model.model_copy(update={"dtype": "float16", "device": "cuda:7"})
     kept = portable(config.model_copy(update={"model": fixed}), ArtifactStore("here"))
     assert kept.model == fixed
-
-
-@pytest.mark.parametrize(
-    ("state", "error"),
-    [
-        (Failed(message="Flow run encountered an exception: NonFiniteError: rows 'a'"),
-         NonFiniteError),
-        (Failed(message="Flow run encountered an exception: OSError: disk"), None),
-        (Failed(message="Flow run encountered an exception: SystemExit: BidsError: x"), None),
-        (Crashed(message="Flow run encountered an exception: NonFiniteError: x"), None),
-        (Completed(), None),
-    ],
-)  # fmt: skip
-def test_errors_of_ours_are_known_again(state, error):
-    found = _raised(state)
-    assert (None if found is None else type(found)) is error
-    if error is not None:
-        assert str(found) == "rows 'a'"
 
 
 def test_arguments_of_a_stage_are_checked_by_the_tasks_own_types():

@@ -10,9 +10,14 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
-from bids_core.comparison import Arm, Results, compare, conclusions, holm, paired_interval
-from bids_core.comparison.bootstrap import paired_intervals
+from bids_core.comparison import Arm, Results, compare, holm, judge, paired_interval
 from bids_core.comparison.ranking import average_ranks, balance, count_wins
+from bids_core.comparison.statistics import (
+    Z95,
+    draws_for,
+    paired_intervals,
+    wilson_interval,
+)
 from bids_core.errors import DataError
 
 CAPABILITIES = {"a": "x", "b": "x", "c": "y"}
@@ -131,22 +136,23 @@ def test_a_comparison_of_a_better_method():
     assert ours["p_holm"] >= ours["p_value"]
     assert against.loc[("bids", "score", "bids", "full")]["other_rows"] == 99
     assert against.loc[("bids", "loss", "bids", "random")]["high"] < 0
-    text = " ".join(conclusions(found))
-    assert "BIDS is better than random selection at every budget, beyond chance" in text
+    text = " ".join(judge(found).sentences)
+    assert "BIDS is better than random selection by accuracy and held-out answer loss" in text
     assert "240 test rows of 3 tasks" in text
     assert "at least 3 seeds" in text
 
 
 def test_nothing_is_concluded_from_nothing():
     skills = {("bids", 10): 0.42, ("random", 10): 0.4}
-    text = conclusions(compare(Results.of(results(skills, n=20, seeds=1), CAPABILITIES), "bids"))
-    assert text[0].startswith("No difference between BIDS and random selection can be concluded")
+    found = compare(Results.of(results(skills, n=20, seeds=1), CAPABILITIES), "bids")
+    text = judge(found).sentences
+    assert text[0].startswith("This cannot tell whether BIDS is better or worse")
     assert "trained once, so nothing is known of the variation between seeds" in " ".join(text)
     same = {("bids", 5, 0): {"a": [0, 0]}, ("random", 5, 0): {"a": [0, 0]}}
     found = compare(Results.of(frame(same), {"a": "x"}), "bids")
-    assert "not one of 2 test rows was answered better or worse" in conclusions(found)[0]
+    assert "not one of 2 test rows was answered better or worse" in judge(found).sentences[0]
     alone = compare(Results.of(frame({("bids", 5, 0): {"a": [0, 1]}}), {"a": "x"}), "bids")
-    assert "add `random`" in conclusions(alone)[0]
+    assert "add `random`" in judge(alone).sentences[0]
 
 
 def test_failed_cells_leave_the_seeds_that_both_have():
@@ -164,9 +170,12 @@ def test_answer_loss_alone_and_other_rows():
     table = frame(scores, losses=lambda method, _v: {"bids": 1.0, "random": 2.0}[method])
     found = compare(Results.of(table, {"a": "x"}), "bids")
     assert set(found.differences["of"]) == {"loss"}
-    first = conclusions(found)[0]
-    assert first.startswith("No difference")  # one row says nothing, however far apart
-    assert "-1.000 nats in answer loss".replace("-", "\N{MINUS SIGN}") in first
+    first = judge(found).sentences[0]
+    assert first.startswith("This cannot tell")  # one row says nothing, however far apart
+    assert (
+        "answer loss 1.000 against 2.000 nats, 1.000 lower (95% interval 1.000 to 1.000 lower, p 1)"
+        in first
+    )
     suite = table.assign(score=1.0, answer_loss=math.nan)  # a benchmark has no answer loss
     assert set(compare(Results.of(suite, {"a": "x"}), "bids").differences["of"]) == {
         "score", "capability",
@@ -174,3 +183,41 @@ def test_answer_loss_alone_and_other_rows():
     table.loc[0, "row_id"] = "other"
     with pytest.raises(DataError, match="did not answer the same test rows of task a"):
         Results.of(table, {"a": "x"})
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (3, 10), (10, 10), (1, 1)])
+def test_wilson_interval_solves_its_equation(right, n):
+    """Both ends p satisfy (share - p)^2 = z^2 p (1 - p) / n."""
+    share = right / n
+    for end in wilson_interval(share, n):
+        assert (share - end) ** 2 == pytest.approx(Z95**2 * end * (1 - end) / n, abs=1e-9)
+
+
+def test_none_right_of_few_is_not_taken_for_certain():
+    found = compare(Results.of(frame({("bids", 5, 0): {"a": [0] * 10}}), {"a": "x"}), "bids")
+    (arm,) = found.arms.to_dict(orient="records")
+    assert (arm["macro"], arm["low"]) == (0.0, 0.0)
+    assert arm["high"] == pytest.approx(wilson_interval(0.0, 10)[1])
+
+
+def test_score_and_loss_are_corrected_together():
+    skills = {("bids", 10): 0.7, ("less", 10): 0.45, ("random", 10): 0.4}
+    frame = compare(Results.of(results(skills), CAPABILITIES), "bids").differences
+    for family, size in (("random", 4), ("bids", 6)):  # two and three others, two measures
+        part = frame[(frame["family"] == family) & (frame["of"] != "capability")]
+        assert len(part) == size
+        assert part["p_holm"].tolist() == holm(part["p_value"].tolist())
+
+
+def test_many_comparisons_get_draws_enough_to_tell_anything():
+    assert draws_for(1) == 4000
+    for tests in (10, 100, 1000):
+        assert tests * 2 / (draws_for(tests) + 1) < 0.05
+
+
+def test_a_task_that_one_method_lacks_is_an_error():
+    scores = {("bids", 5, 0): {"a": [1], "b": [1]}, ("random", 5, 0): {"a": [1], "b": [1]}}
+    table = frame(scores)
+    table.loc[(table["method"] == "random") & (table["task"] == "b"), "answer_loss"] = math.nan
+    with pytest.raises(DataError, match="random at 5 rows has no answer loss on every test row"):
+        Results.of(table, {"a": "x", "b": "x"})

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import datasets
 import pytest
 
@@ -66,3 +70,81 @@ def test_hub_name_and_config_are_told_apart(monkeypatch):
     assert len(open_dataset("hf:openai/gsm8k:main", split=None, where="w")) == 2
     open_dataset("hf:org/name", split="train", where="w")
     assert asked == [("openai/gsm8k", "main"), ("org/name", None)]
+
+
+@pytest.fixture
+def listener():
+    """A local server; the requests that reach it."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            self.send_response(404)
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/x", seen
+        server.shutdown()
+
+
+MEDIA = ["Image", "Audio", "Video", "Pdf", "Nifti"]
+
+
+@pytest.mark.parametrize("kind", [name for name in MEDIA if hasattr(datasets, name)])
+@pytest.mark.parametrize("depth", ["column", "list", "struct"])
+def test_an_address_in_a_row_is_not_fetched(tmp_path, listener, kind, depth):
+    address, seen = listener
+    text, media = datasets.Value("string"), getattr(datasets, kind)()
+    stored = {"bytes": None, "path": address}
+    plain = {"bytes": datasets.Value("binary"), "path": text}
+
+    def features(inner):
+        deep = {
+            "column": inner,
+            "list": datasets.List(inner),
+            "struct": datasets.List({"m": inner}),
+        }
+        return datasets.Features({"prompt": text, "completion": text, "media": deep[depth]})
+
+    value = {"column": stored, "list": [stored, stored], "struct": [{"m": stored}]}[depth]
+    row = {"prompt": "q", "completion": "a", "media": value}
+    datasets.Dataset.from_list([row], features=features(plain)).save_to_disk(tmp_path / "d")
+    info = tmp_path / "d" / "dataset_info.json"
+    declared = json.loads(info.read_text()) | {"features": features(media).to_dict()}
+    info.write_text(json.dumps(declared))
+    dataset = open_dataset(tmp_path / "d", split=None, where="w")
+    (row,) = read_dataset(dataset, tmp_path / "d")
+    fields = row.parse()
+    assert (fields["prompt"], fields["completion"]) == ("q", "a")
+    assert address in json.dumps(fields["media"])
+    assert seen == []
+
+
+@pytest.mark.parametrize("name", ["../other/data-00000-of-00001.arrow", "absolute"])
+def test_a_folder_that_names_files_elsewhere_is_refused(tmp_path, name):
+    for folder in ("d", "other"):
+        datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / folder)
+    if name == "absolute":
+        name = str(tmp_path / "other" / "data-00000-of-00001.arrow")
+    state = tmp_path / "d" / "state.json"
+    content = json.loads(state.read_text())
+    content["_data_files"] = [{"filename": name}]
+    state.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="which is not in it"):
+        open_dataset(tmp_path / "d", split=None, where="w")
+
+
+def test_splits_of_a_folder_that_lie_elsewhere_are_refused(tmp_path):
+    made = datasets.Dataset.from_list(ROWS)
+    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "d")
+    made.save_to_disk(tmp_path / "other")
+    (tmp_path / "d" / "dataset_dict.json").write_text(json.dumps({"splits": ["../other"]}))
+    with pytest.raises(DataError, match="not in it|can not be loaded"):
+        open_dataset(tmp_path / "d", split=None, where="w")

@@ -77,6 +77,13 @@ def test_other_methods_are_explained_too(method):
     assert (found.winner is None) == (method in ("random", "random_balanced", "full"))
 
 
+def test_a_method_that_selects_by_texts_is_explained_without_another_selection():
+    texts = {"texts": [f"row {i}" for i in range(60)], "validation_texts": ["row 7"] * len(TASKS)}
+    selection = select(matrix(), 12, method="bm25", tasks=TASKS, **texts)
+    found = explain_row(matrix(), selection, int(selection.indices[0]), tasks=TASKS)
+    assert (found.rank, found.instead, found.entering) == (1, None, ())
+
+
 def test_a_row_outside_is_one_clear_line():
     with pytest.raises(MatrixError, match="row 60 is outside"):
         explain_row(matrix(), select(matrix(), 12), 60)

@@ -13,7 +13,7 @@ from bids_core.diagnostics.stability import (
     leave_out_checkpoints,
 )
 from bids_core.errors import MatrixError
-from bids_core.selection import select
+from bids_core.selection import make_request, select
 
 TASKS = ["a", "a", "b", "b", "c", "c"]
 
@@ -76,7 +76,7 @@ def test_copies_of_a_common_template_are_found():
 @pytest.mark.parametrize("by", ["task", "instance"])
 def test_leave_one_out_selects_without_it(by):
     values = matrix()
-    frame = leave_one_out(values, 20, by=by, tasks=TASKS)
+    frame = leave_one_out(make_request(values, 20, tasks=TASKS), by=by)
     whole = set(select(values, 20).indices.tolist())
     groups = ["a", "b", "c"] if by == "task" else list(range(6))
     assert frame["left_out"].tolist() == [str(group) for group in groups]
@@ -89,8 +89,9 @@ def test_leave_one_out_selects_without_it(by):
 
 def test_leave_out_checkpoints_weighs_the_others():
     parts, weights = [matrix(1), matrix(2), matrix(3)], [0.5, 0.3, 0.2]
-    frame = leave_out_checkpoints(parts, weights, 20)
-    whole = set(select(0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2], 20).indices.tolist())
+    total = 0.5 * parts[0] + 0.3 * parts[1] + 0.2 * parts[2]
+    frame = leave_out_checkpoints(make_request(total, 20), per_checkpoint=parts, weights=weights)
+    whole = set(select(total, 20).indices.tolist())
     other = set(select(0.5 * parts[0] + 0.3 * parts[1], 20).indices.tolist())
     assert frame["kept"][2] == len(whole & other)
 
@@ -109,10 +110,10 @@ def test_checkpoint_agreement_is_correlation():
 
 def test_what_can_not_be_left_out_is_said():
     with pytest.raises(MatrixError, match="needs `tasks`"):
-        leave_one_out(matrix(), 5)
+        leave_one_out(make_request(matrix(), 5))
     with pytest.raises(MatrixError, match="nothing is left"):
-        leave_one_out(matrix(), 5, tasks=["a"] * 6)
+        leave_one_out(make_request(matrix(), 5, tasks=["a"] * 6))
     with pytest.raises(MatrixError, match="at least two"):
-        leave_out_checkpoints([matrix()], [1.0], 5)
+        leave_out_checkpoints(make_request(matrix(), 5), per_checkpoint=[matrix()], weights=[1.0])
     with pytest.raises(MatrixError, match="0 picks"):
         along_picks([])

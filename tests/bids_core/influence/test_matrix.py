@@ -74,3 +74,14 @@ def test_a_pandas_frame_brings_its_names(values):
 def test_names_must_fit(values):
     with pytest.raises(MatrixError, match="3 column names were given for a matrix with 4"):
         as_matrix(values, validation_ids=list("abc"))
+
+
+def test_the_memory_for_rows_on_disk_is_kept_and_used(tmp_path):
+    import zarr
+
+    from bids_core.selection import select
+
+    stored = zarr.create_array(tmp_path / "a.zarr", data=np.eye(50, 4), chunks=(8, 4))
+    small = as_matrix(stored, resident_bytes=0, cache_bytes=64)  # two rows
+    assert as_matrix(small, row_ids=[str(i) for i in range(50)]).cache_bytes == 64
+    assert select(small, 9).indices.tolist() == select(np.eye(50, 4), 9).indices.tolist()

@@ -1,12 +1,14 @@
 """A small made-up run: 40 training rows of two sources, two tasks with five instances each."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from bids_core.comparison import Results, compare
 from bids_core.report import ReportInputs
 from bids_core.selection import select
 
@@ -44,13 +46,47 @@ def make_scores():
     return _make
 
 
+def samples_of(scores):
+    """Make the answers to all test rows that give these scores: the first rows are right."""
+    rows = []
+    for line in scores.to_dict(orient="records"):
+        right = round(line["score"] * line["n"]) if line["score"] == line["score"] else None
+        for i in range(line["n"]):
+            score = math.nan if right is None else float(i < right)
+            loss = line["answer_loss"] + 0.3 * (-1) ** i * (line["n"] % 2 == 0)
+            n_rows = 0 if line["method"] == "zero_shot" else 8
+            task = line["task"]
+            rows.append((line["method"], n_rows, 0, task, f"{task}{i}", score, loss))
+    columns = ["method", "n_rows", "seed", "task", "row_id", "score", "answer_loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def comparison_of(scores, main="bids"):
+    """Compare the methods of a table of scores."""
+    first = scores.drop_duplicates("task").set_index("task")
+    results = Results.of(
+        samples_of(scores), first["capability"].to_dict(), first["majority"].to_dict()
+    )
+    return compare(results, main)
+
+
+@pytest.fixture
+def scored():
+    """Return the inputs of a report that tell what the methods scored."""
+
+    def _scored(scores, main="bids"):
+        return {"scores": scores, "comparison": comparison_of(scores, main)}
+
+    return _scored
+
+
 def conversation(question, answer):
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     return json.dumps(turns)
 
 
 @pytest.fixture
-def inputs(make_scores):
+def inputs(make_scores, scored):
     random = np.random.default_rng(0)
     matrix = random.normal(size=(40, 10)).astype(np.float32)
     matrix[:, :5] += 1.0
@@ -81,7 +117,7 @@ def inputs(make_scores):
         capabilities=["math"] * 5 + ["logic"] * 5,
         selections=selections,
         conversations={name: conversation(f"Ask {name}", "42") for name in rows + instances},
-        scores=make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6), less=(0.5, 0.5)),
+        **scored(make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6), less=(0.5, 0.5))),
     )
 
 

@@ -94,7 +94,7 @@ def test_the_sections_show_what_they_were_given(page):
 HOSTILE = """</script><script>alert(1)</script>"><img src=x onerror=alert(2)>'{{ 7*7 }}{% raw %}"""
 
 
-def test_texts_from_the_data_stay_texts(full_inputs):
+def test_texts_from_the_data_stay_texts(full_inputs, scored):
     selections = {
         method: frame.assign(source=HOSTILE) for method, frame in full_inputs.selections.items()
     }
@@ -114,7 +114,7 @@ def test_texts_from_the_data_stay_texts(full_inputs):
         rejects=[
             dict.fromkeys(("location", "reason", "detail", "split", "source", "row_id"), HOSTILE)
         ],
-        scores=full_inputs.scores.assign(task=HOSTILE + full_inputs.scores["task"]),
+        **scored(full_inputs.scores.assign(task=HOSTILE + full_inputs.scores["task"])),
         timings={HOSTILE: {"seconds": 1.0, "cached": False}},
         versions={HOSTILE: HOSTILE},
     )
@@ -143,9 +143,9 @@ def test_best_scores_are_marked(full_inputs):
     assert re.findall(r'<td class="number best">([\d.]+%)', quiz) == ["60.0%"]
 
 
-def test_nothing_is_best_where_all_are_equal(full_inputs, make_scores):
+def test_nothing_is_best_where_all_are_equal(full_inputs, make_scores, scored):
     scores = make_scores(bids=(0.0, 0.2), less=(0.0, 0.1)).assign(answer_loss=1.0)
-    html = build_report(replace(full_inputs, scores=scores))
+    html = build_report(replace(full_inputs, **scored(scores)))
     assert html.count('class="number best"') == 3  # quiz, and the two macro averages
 
 
@@ -206,12 +206,12 @@ def test_a_long_run_stays_small(inputs):
 
 
 @pytest.mark.parametrize("tasks", [["quiz"], ["quiz", "sums"]])
-def test_tasks_without_a_score_are_among_the_losses(full_inputs, tasks):
+def test_tasks_without_a_score_are_among_the_losses(full_inputs, tasks, scored):
     scores = full_inputs.scores.copy()
     chosen = scores["task"].isin(tasks)
     scores.loc[chosen, "metric"] = "answer_loss"
     scores.loc[chosen, ["score", "stderr", "majority"]] = float("nan")
-    page = build_report(replace(full_inputs, scores=scores))
+    page = build_report(replace(full_inputs, **scored(scores)))
     assert "nan" not in page.lower().replace("finance", "")
     assert ("Share of test rows answered correctly" in page) is (len(tasks) == 1)
     assert "Held-out answer loss" in page

@@ -6,16 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.influence import mean_difference
 from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.health import gradients_section, warmup_section
-from bids_core.report.influence import (
-    distributions,
-    influence_section,
-    task_means,
-)
+from bids_core.report.influence import distributions, influence_section
 from bids_core.report.picks import conversation, cut, picks_section
 from bids_core.report.scores import scores_section
 from bids_core.report.stability import stability_section
@@ -49,11 +46,24 @@ def test_a_column_without_spread_is_left_out_of_the_normalised(inputs):
     assert np.isfinite(found.normalised["bids"]).all()
 
 
+def test_the_difference_between_tasks_is_the_analysis_own(inputs):
+    """One figure, computed once: mean absolute difference of z-scored AID between tasks."""
+    section = influence_section(inputs)
+    matrix = inputs.attribution.astype(np.float64)
+    z = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
+    for line, method in zip(section["balance"], inputs.selections, strict=True):
+        rows = [int(row.partition(":")[2]) for row in inputs.selections[method]["row_id"]]
+        means = [z[rows][:, columns].mean() for columns in (slice(0, 5), slice(5, 10))]
+        assert line["cells"] == [number(mean, 2) for mean in means]
+        assert line["gap"] == number(abs(means[0] - means[1]), 2)
+        found = analyze(inputs.attribution, {method: np.array(rows)}, tasks=inputs.tasks)
+        assert line["gap"] == number(found.facts["imbalance"][method], 2)
+
+
 def test_difference_between_tasks_is_the_mean_over_pairs():
-    means = task_means(np.array([1.0, 3.0, 5.0, 10.0]), ["a", "a", "b", "c"])
-    assert means == {"a": 2.0, "b": 5.0, "c": 10.0}
-    pairs = [abs(x - y) for x, y in combinations(means.values(), 2)]
-    assert mean_difference(list(means.values())) == pytest.approx(sum(pairs) / 3)
+    means = [2.0, 5.0, 10.0]
+    pairs = [abs(x - y) for x, y in combinations(means, 2)]
+    assert mean_difference(means) == pytest.approx(sum(pairs) / 3)
     assert math.isnan(mean_difference([1.0]))
 
 
@@ -186,12 +196,17 @@ def test_checkpoints_are_numbered_from_one_for_people(inputs):
     assert not section["weak"]
 
 
-def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_scores):
+def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_scores, scored):
     scores = make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6))
     quiz = scores["task"] == "quiz"
     scores.loc[quiz, ["metric", "answer_loss", "answer_loss_stderr"]] = ["acc,none", None, None]
-    found = scores_section(replace(inputs, scores=scores))
+    found = scores_section(replace(inputs, **scored(scores)))
     assert [row["task"] for row in found["losses"]] == ["sums"]
     assert found["rows"][1]["metric"] == "accuracy"
     scores[["answer_loss", "answer_loss_stderr"]] = math.nan
-    assert scores_section(replace(inputs, scores=scores))["losses"] == []
+    assert scores_section(replace(inputs, **scored(scores)))["losses"] == []
+
+
+def test_scores_without_their_rows_are_refused_not_left_out(inputs):
+    with pytest.raises(ValueError, match="needs the comparison"):
+        scores_section(replace(inputs, comparison=None))

@@ -9,32 +9,20 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from random_examples import make_examples
 from safetensors.torch import load_file
 
 from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig
 from bids_core.data.batches import collate
 from bids_core.errors import ConfigError, ModelError
-from bids_core.records import TokenizedExample
 from bids_core.training.finetune import finetune, load_tuned, require_reporters, trainable_model
 from bids_core.training.packing import pack, packed_loss, require_packable
 from bids_core.training.resuming import PROGRESS, latest_checkpoint
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.3)
 SETTINGS = FinetuneConfig(epochs=3, batch_size=4, learning_rate=1e-2, tokens_per_batch=40)
-
-
-def make_examples(n=14, *, vocabulary=500, seed=0):
-    generator = np.random.default_rng(seed)
-    examples = []
-    for number in range(n):
-        ids = generator.integers(3, vocabulary, int(generator.integers(6, 20))).astype(np.int32)
-        labels = ids.copy()
-        labels[: len(ids) // 2] = -100
-        examples.append(TokenizedExample(f"r{number}", ids, labels))
-    return examples
 
 
 class Stop(Exception):

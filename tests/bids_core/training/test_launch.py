@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from stack import free_port
 
+from bids_core.artifacts.failures import Failure
 from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data import PreparedData, Split
-from bids_core.errors import NonFiniteError
+from bids_core.errors import NonFiniteError, WorkerError
 from bids_core.models.load import add_lora, load_base, load_tokenizer
 from bids_core.records import Example, Message, TokenizedExample
 from bids_core.training.finetune import finetune, load_tuned, trainable_model
@@ -131,6 +131,21 @@ def test_an_error_of_a_process_comes_back_as_it_was(data, tiny_model_folder, tmp
         )  # fmt: skip
 
 
+def test_an_error_that_is_not_ours_is_named_and_an_old_one_is_not(
+    data, tiny_model_folder, tmp_path
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "failure-7.json").write_text(Failure("ConfigError", "of yesterday").to_json())
+    model = ModelConfig(path=str(tiny_model_folder), dtype="float32", device="cpu")
+    (tmp_path / "two").write_text("a file where the folder should be")
+    with pytest.raises(WorkerError, match=r"ended with status 1: (FileExists|NotADirectory)Error"):
+        warmup_in_processes(
+            model, LORA, SETTINGS, data=data, seed=0, folder=tmp_path / "two", scratch=scratch,
+            processes=2,
+        )  # fmt: skip
+
+
 def test_moments_of_a_sharded_model_are_gathered_by_name(tiny_model_folder, tmp_path):
     """FSDP2 itself, on two processes; only the Trainer's use of it needs GPUs."""
     job = Path(__file__).with_name("sharded_job.py")
@@ -139,8 +154,8 @@ def test_moments_of_a_sharded_model_are_gathered_by_name(tiny_model_folder, tmp_
     spec.loader.exec_module(module)
     save_checkpoint(tmp_path / "one", *module.trained(str(tiny_model_folder), sharded=False))
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-         "--master-port", str(free_port()), job, tiny_model_folder, tmp_path / "two"],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+         "--nproc-per-node", "2", job, tiny_model_folder, tmp_path / "two"],
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from random_examples import make_examples
 
 from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
 from bids_core.models.load import add_lora, load_base
-from bids_core.records import TokenizedExample
 from bids_core.training.trainer import train
 from bids_core.training.warmup import read_moments
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.0)
-
-
-def make_examples(n, *, vocabulary=500, seed=0):
-    generator = np.random.default_rng(seed)
-    examples = []
-    for number in range(n):
-        ids = generator.integers(3, vocabulary, int(generator.integers(6, 20))).astype(np.int32)
-        labels = ids.copy()
-        labels[: len(ids) // 2] = -100
-        examples.append(TokenizedExample(f"r{number}", ids, labels))
-    return examples
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from bids_core.errors import UserError
 from bids_core.selection import select as select_rows
+from flows.budget import budget_option
 from flows.commands.analyze import analyze
-from flows.commands.select import parse_budget, select
+from flows.commands.select import select
 
 app = typer.Typer()
 app.command()(select)
@@ -233,8 +234,8 @@ def test_a_mistake_is_one_clear_line(files, monkeypatch, arguments, message):
 
 @pytest.mark.parametrize(("text", "budget"), [("500", 500), ("0.15", 0.15), ("15%", 0.15)])
 def test_budget_on_the_command_line(text, budget):
-    assert parse_budget(text) == budget
-    assert type(parse_budget(text)) is type(budget)
+    assert budget_option(text) == budget
+    assert type(budget_option(text)) is type(budget)
 
 
 def test_importing_the_commands_is_light():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bids_core.errors import ArtifactError
-from tasks.comparison import row_scores
+from tasks.samples import row_scores
 
 
 def test_parts_of_a_task_count_alike_where_the_task_says_so():

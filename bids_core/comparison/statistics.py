@@ -1,19 +1,20 @@
-"""Paired, hierarchical bootstrap of a difference between two methods, and Holm's correction.
+"""All statistics of comparisons: paired bootstrap, Wilson's interval, Holm's correction.
 
-Every draw takes the test rows of each task anew, with replacement, and the seeds anew, with
-replacement, the same draw for both methods: what the two have in common cancels. The tasks are
-fixed: an interval speaks of these tasks, not of others. With S seeds a resampled variance between
-seeds is (S-1)/S of the true one, so intervals over two or three seeds are somewhat too narrow, and
-with one seed they know nothing of seeds at all.
+The bootstrap is paired and has two levels: every draw takes the test rows of each task anew, with
+replacement, and the seeds anew, with replacement, the same draw for both methods: what the two have
+in common cancels. The tasks are fixed: an interval speaks of these tasks, not of others. With S
+seeds a resampled variance between seeds is (S-1)/S of the true one, so intervals over two or three
+seeds are somewhat too narrow, and with one seed they know nothing of seeds at all.
 
 Source: percentile intervals, Efron and Tibshirani (1993), chapter 13; two levels, Davison and
-Hinkley (1997), section 3.8; Holm (1979).
+Hinkley (1997), section 3.8; Wilson (1927); Holm (1979).
 
 Shapes: S seeds, R bootstrap draws, n test rows of a task.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 DRAWS: Final = 4000
 """Bootstrap draws: the ends of a 95% interval then vary by a few hundredths of its width."""
+LEVEL: Final = 0.05
+"""Adjusted p-values below it are called more than chance."""
+Z95: Final = 1.959963984540054
+"""97.5% quantile of the normal distribution."""
+_DRAWS_PER_TEST: Final = 80
+"""So that 2/R, the smallest p-value of R draws, stays below half of `LEVEL` after Holm."""
 _CHUNK: Final = 1 << 22
 
 
@@ -94,7 +101,7 @@ def paired_intervals(
     if not comparisons:
         return []
     tasks = list(comparisons[0])
-    weights = _task_weights(tasks, groups)
+    weights = task_weights(tasks, groups)
     n_seeds = [one[tasks[0]].shape[0] for one in comparisons]
     seed_rng, row_rng = (np.random.default_rng([seed, stream]) for stream in (0, 1))
     drawn_RS = {S: _counts(seed_rng, S, draws) for S in sorted(set(n_seeds))}
@@ -106,6 +113,18 @@ def paired_intervals(
     return [
         _interval(one, total_R, weights) for one, total_R in zip(comparisons, totals_R, strict=True)
     ]
+
+
+def draws_for(n_tests: int) -> int:
+    """Return how many draws let a clear difference stay clear among so many comparisons."""
+    return max(DRAWS, _DRAWS_PER_TEST * n_tests)
+
+
+def wilson_interval(score: float, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a share of right answers (Wilson, 1927)."""
+    center = (score + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    margin = math.sqrt(score * (1 - score) / n + Z95**2 / (4 * n**2)) * Z95 / (1 + Z95**2 / n)
+    return max(0.0, center - margin), min(1.0, center + margin)
 
 
 def _interval(
@@ -134,7 +153,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def _task_weights(tasks: Sequence[str], groups: Sequence[Sequence[str]] | None) -> dict[str, float]:
+def task_weights(tasks: Sequence[str], groups: Sequence[Sequence[str]] | None) -> dict[str, float]:
+    """Return how much each task counts in the average; the weights add up to 1."""
     if groups is None:
         return dict.fromkeys(tasks, 1 / len(tasks))
     return {name: 1 / len(groups) / len(group) for group in groups for name in group}

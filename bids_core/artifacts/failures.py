@@ -1,0 +1,113 @@
+"""What a process failed with, as data: a small JSON file with the error's type and message.
+
+A process that does work for another one leaves its error as such a file, and the other one raises
+it as its own. Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the
+processes of one training leave theirs in its scratch folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from bids_core import errors
+from bids_core.errors import BidsError, WorkerError
+
+logger = logging.getLogger(__name__)
+
+FOLDER: Final = ".failures"
+_KINDS: Final[dict[str, type[BidsError]]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, BidsError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error that travels.
+
+    Args:
+        type: name of its class; for ours the nearest class that `bids_core.errors` holds.
+        message: the whole of it, however many lines.
+        can_pass: whether the same work may succeed another time.
+    """
+
+    type: str
+    message: str
+    can_pass: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException, *, can_pass: bool = False) -> Failure:
+        """Return what an error says."""
+        names = [base.__name__ for base in type(error).__mro__ if base in _KINDS.values()]
+        return cls(names[0] if names else type(error).__name__, str(error), can_pass)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Failure | None:
+        """Return what `to_json` wrote; None if it is cut short or something else."""
+        try:
+            found = json.loads(text)
+            return cls(str(found["type"]), str(found["message"]), bool(found["can_pass"]))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def to_json(self) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(self))
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether its class is one of `bids_core.errors`."""
+        return self.type in _KINDS
+
+    def __str__(self) -> str:
+        """Return the message; of a class that is not ours with the class before it."""
+        if self.is_ours:
+            return self.message
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+    def error(self) -> BidsError:
+        """Return it as an error of ours: of its own class, or a WorkerError that says it all."""
+        return _KINDS.get(self.type, WorkerError)(str(self))
+
+
+class Failures:
+    """The failures that a store holds, each under a name that is known on both sides.
+
+    Args:
+        fs: file system of the store (fsspec).
+        root: the store's path in it.
+    """
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self._fs = fs
+        self._folder = f"{root}/{FOLDER}"
+
+    def write(self, name: str, failure: Failure) -> None:
+        """Leave a failure; the file system's own errors mean that it is not there."""
+        self._fs.makedirs(self._folder, exist_ok=True)
+        self._fs.pipe_file(self._path(name), failure.to_json().encode())
+
+    def read(self, name: str) -> Failure | None:
+        """Return a failure, None if there is none."""
+        try:
+            text = self._fs.cat_file(self._path(name))
+        except FileNotFoundError:
+            return None
+        failure = Failure.from_json(text)
+        if failure is None:
+            logger.warning("%s is not readable; going on without it", self._path(name))
+        return failure
+
+    def remove(self, name: str) -> None:
+        """Remove a failure if it is there."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}.json"

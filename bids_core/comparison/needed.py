@@ -1,0 +1,107 @@
+"""How many test rows or seeds it would take to tell a difference that was seen.
+
+The variance of a mean difference over tasks comes from its parts: with S seeds and f times the test
+rows it is V_seed + V_row / f, with g times the seeds and the same rows (V_seed + V_both) / g +
+V_row - V_both, where V_both is the part of rows and seeds together. The difference is told where
+it is z standard errors from zero. At just that many rows the next try succeeds every second time;
+at twice as many, four times in five.
+
+Source: two-way random effects, Searle, Casella and McCulloch (1992), chapter 4, by the analysis of
+variance of the rows-by-seeds table of each task.
+
+Shapes: S seeds, n test rows of a task.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_core.comparison.statistics import LEVEL, task_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Variance:
+    """The variance of a mean difference over tasks, by where it comes from.
+
+    Args:
+        row: of the test rows, V_both included.
+        seed: between seeds; 0 with one seed, which says nothing of it.
+        both: of single answers, neither their row's nor their seed's; 0 with one seed.
+    """
+
+    row: float
+    seed: float
+    both: float
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What it would take to tell a difference, if it is as large as it looks.
+
+    Args:
+        rows: test rows of all tasks together, with the seeds there are; None: no number would do.
+        seeds: with the test rows there are; None: no number would do, or with one seed nobody
+            knows.
+    """
+
+    rows: int | None
+    seeds: int | None
+
+
+def needed(
+    differences: Mapping[str, npt.NDArray[np.float64]], *, level: float = LEVEL
+) -> Needed | None:
+    """Return how many test rows, or seeds, would tell a difference as large as the one seen.
+
+    Args:
+        differences: of each task, [S, n]: first method minus second, by seed and test row.
+        level: two-sided, of the interval that is to leave out zero.
+
+    Returns:
+        An estimate; None where there is no difference, or a task has a single row.
+    """
+    n_rows = sum(values.shape[1] for values in differences.values())
+    n_seeds = next(iter(differences.values())).shape[0]
+    value = float(np.mean([values.mean() for values in differences.values()]))
+    if abs(value) < 1e-12 or any(values.shape[1] < 2 for values in differences.values()):
+        return None
+    limit = (value / NormalDist().inv_cdf(1 - level / 2)) ** 2
+    parts = variance(differences)
+    rows = _times(parts.row, limit - parts.seed, n_rows)
+    if n_seeds < 2:
+        return Needed(rows, None)
+    fixed = max(0.0, parts.row - parts.both)
+    return Needed(rows, _times(parts.seed + parts.both, limit - fixed, n_seeds))
+
+
+def variance(differences: Mapping[str, npt.NDArray[np.float64]]) -> Variance:
+    """Return the variance of the mean over tasks of the mean difference, by its parts."""
+    weights = task_weights(list(differences), None)
+    row = both = 0.0
+    for name, values_Sn in differences.items():
+        n_seeds, n = values_Sn.shape
+        row += weights[name] ** 2 * float(values_Sn.mean(axis=0).var(ddof=1)) / n
+        if n_seeds > 1:
+            rest = values_Sn - values_Sn.mean(axis=0) - values_Sn.mean(axis=1, keepdims=True)
+            squares = float(((rest + values_Sn.mean()) ** 2).sum())
+            both += weights[name] ** 2 * squares / ((n_seeds - 1) * (n - 1)) / (n_seeds * n)
+    by_seed = np.sum([weights[k] * v.mean(axis=1) for k, v in differences.items()], axis=0)
+    if len(by_seed) < 2:
+        return Variance(row, 0.0, 0.0)
+    between = float(by_seed.var(ddof=1)) / len(by_seed)
+    return Variance(row, max(0.0, between - both), both)
+
+
+def _times(part: float, room: float, n: int) -> int | None:
+    """Return n times part / room, rounded up: so many make a variance of `part` fit in `room`."""
+    return max(1, math.ceil(n * part / room)) if room > 0 else None

@@ -1,0 +1,177 @@
+"""Reading within limits: what a file may unpack to, and how long a line or row may be.
+
+A few kilobytes can unpack to more than any machine holds: in one line that never ends, in rows
+that never end, in one dictionary entry of a Parquet file that every row repeats. Whatever a file
+holds, reading it takes memory for a few rows of `row_bytes`, or for one JSON document.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from bids_core.data.rejects import RejectedRow
+from bids_core.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bids_core.config import ReadLimits
+    from bids_core.data.locate import InputFile
+
+_UNSUSPICIOUS: Final = 1 << 28  # so much may be unpacked before its ratio counts
+_BUFFER: Final = 1 << 20
+_BATCH_ROWS: Final = 1024
+_BATCH_BYTES: Final = 1 << 30  # of Parquet rows that are unpacked at a time, at worst
+_VALUE_BYTES: Final = 8  # a value that is stored in next to nothing: null, or the last one again
+
+
+class RowTooLong(csv.Error):
+    """A CSV row is longer than the limit."""
+
+
+def open_bounded(file: InputFile, limits: ReadLimits) -> BinaryIO:
+    """Open a file, unpacking it; reading beyond its limits raises DataError."""
+    if file.compression is None:
+        return file.path.open("rb")
+    if file.compression == ".gz":
+        unpacked = cast("BinaryIO", gzip.GzipFile(file.path, "rb"))
+    else:
+        unpacked = zstandard.ZstdDecompressor().stream_reader(
+            file.path.open("rb"), read_across_frames=True, closefd=True
+        )
+    return io.BufferedReader(_Unpacked(unpacked, file, limits), _BUFFER)
+
+
+class _Unpacked(io.RawIOBase):
+    """Counts what comes out of a compressed file."""
+
+    def __init__(self, inner: BinaryIO, file: InputFile, limits: ReadLimits) -> None:
+        self._inner, self._file, self._limits = inner, file, limits
+        self._packed = file.path.stat().st_size
+        self._count = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as the file does."""
+        count: int = self._inner.readinto(buffer)  # type: ignore[attr-defined]
+        self._count += count
+        check_unpacked(self._file, self._packed, self._count, self._limits)
+        return count
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._inner.close()
+        super().close()
+
+
+def check_unpacked(file: InputFile, packed: int, unpacked: int, limits: ReadLimits) -> None:
+    """Refuse a file that unpacks to too much.
+
+    Raises:
+        DataError: more than `ratio` times its size, beyond the first 256 MiB.
+    """
+    if unpacked > max(_UNSUSPICIOUS, limits.ratio * packed):
+        msg = (
+            f"{file.shown}: its {packed:,} bytes unpack to more than {unpacked:,}, over "
+            f"{limits.ratio} times as many; if that is right, raise `limits.ratio` of this source"
+        )
+        raise DataError(msg)
+
+
+def bounded_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[bytes | RejectedRow]:
+    """Yield the lines of a file; one that is too long comes as its reject."""
+    while line := stream.readline(limits.row_bytes + 1):
+        if len(line) <= limits.row_bytes or line.endswith(b"\n"):
+            yield line
+            continue
+        while (rest := stream.readline(_BUFFER)) and not rest.endswith(b"\n"):
+            pass
+        yield too_long(limits)
+
+
+def bounded_text_lines(text: TextIO, limits: ReadLimits) -> Iterator[str | None]:
+    """Yield the lines of a text; None for one that is too long."""
+    while line := text.readline(limits.row_bytes + 1):
+        if len(line) <= limits.row_bytes or line.endswith("\n"):
+            yield line
+            continue
+        while (rest := text.readline(_BUFFER)) and not rest.endswith("\n"):
+            pass
+        yield None
+
+
+def read_document(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> bytes:
+    """Return all bytes of a JSON document.
+
+    Raises:
+        DataError: it is longer than the limit.
+    """
+    data = stream.read(limits.document_bytes + 1)
+    if len(data) > limits.document_bytes:
+        msg = (
+            f"{file.shown}: longer than {limits.document_bytes:,} bytes, and a JSON document is"
+            " read as a whole; write it as JSONL, or raise `limits.document_bytes` of this source"
+        )
+        raise DataError(msg)
+    return data
+
+
+def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any] | RejectedRow]:
+    """Yield the rows of a Parquet file; one that is too long comes as its reject."""
+    with pq.ParquetFile(file.path) as parquet:
+        groups = [_size_of(parquet.metadata.row_group(i)) for i in range(parquet.num_row_groups)]
+        packed, unpacked = file.path.stat().st_size, 0
+        check_unpacked(file, packed, sum(groups), limits)
+        for index, size in enumerate(groups):
+            # any value may be the whole group, and every row may hold it
+            rows = min(max(_BATCH_BYTES // max(size, 1), 1), _BATCH_ROWS)
+            for encoded in parquet.iter_batches(batch_size=rows, row_groups=[index]):
+                batch = _without_dictionaries(encoded)
+                unpacked += batch.nbytes  # more than the groups say where rows share a value
+                check_unpacked(file, packed, unpacked, limits)
+                yield from _rows_of(batch, limits)
+
+
+def _size_of(group: pq.RowGroupMetaData) -> int:
+    columns = [group.column(i) for i in range(group.num_columns)]
+    stored = sum(column.total_uncompressed_size for column in columns)
+    values = max((int(column.num_values) for column in columns), default=0)
+    return max(int(stored), values * _VALUE_BYTES)
+
+
+def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch whose size is that of its rows: a dictionary's entries count once each."""
+    if not any(pa.types.is_dictionary(column.type) for column in batch.columns):
+        return batch
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _rows_of(batch: pa.RecordBatch, limits: ReadLimits) -> Iterator[dict[str, Any] | RejectedRow]:
+    if batch.nbytes <= limits.row_bytes:
+        yield from batch.to_pylist()
+        return
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        yield too_long(limits) if row.nbytes > limits.row_bytes else row.to_pylist()[0]
+
+
+def too_long(limits: ReadLimits, *, hint: str = "cut it") -> RejectedRow:
+    """Return the reject of a row that is too long."""
+    detail = (
+        f"longer than {limits.row_bytes:,} bytes; {hint}, or raise the source's limits.row_bytes"
+    )
+    return RejectedRow("row-too-long", detail)

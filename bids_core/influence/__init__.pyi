@@ -1,0 +1,21 @@
+from .attribution import Attribution, influence, open_attribution, stream_influence
+from .files import LabelledMatrix, read_matrix
+from .labels import Labels
+from .matrix import Matrix, MatrixLike, as_matrix
+from .normalization import NORMALIZATIONS, ColumnWarning, normalize
+
+__all__ = [
+    "NORMALIZATIONS",
+    "Attribution",
+    "ColumnWarning",
+    "LabelledMatrix",
+    "Labels",
+    "Matrix",
+    "MatrixLike",
+    "as_matrix",
+    "influence",
+    "normalize",
+    "open_attribution",
+    "read_matrix",
+    "stream_influence",
+]

@@ -1,0 +1,31 @@
+from .attention import fast_attention
+from .bundled import bundled_model
+from .load import (
+    ResolvedModel,
+    add_lora,
+    choose_device,
+    choose_dtype,
+    load_adapter,
+    load_base,
+    load_tokenizer,
+    resolve_model,
+)
+from .loss import LabelRows, example_losses, output_head
+from .memory import free_memory
+
+__all__ = [
+    "LabelRows",
+    "ResolvedModel",
+    "add_lora",
+    "bundled_model",
+    "choose_device",
+    "choose_dtype",
+    "example_losses",
+    "fast_attention",
+    "free_memory",
+    "load_adapter",
+    "load_base",
+    "load_tokenizer",
+    "output_head",
+    "resolve_model",
+]

@@ -1,0 +1,58 @@
+"""The figure of one method's differences to others, by score or by answer loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.comparison.results import RANDOM
+from bids_core.report.comparison_figures import Mark, forest
+from bids_core.selection.names import method_label
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from markupsafe import Markup
+
+    from bids_core.comparison import Comparison
+
+WHAT: Final = {"score": "macro average", "loss": "held-out answer loss"}
+_UNITS: Final = {"score": "percentage points", "loss": "nats"}
+
+
+def difference_figure(
+    comparison: Comparison, family: str, of: str, colours: Mapping[str, str]
+) -> Markup | None:
+    """Draw differences with their intervals around zero; None where there are none.
+
+    Args:
+        comparison: its tables.
+        family: `random` (every method against random selection), or the main method's name (it
+            against every other).
+        of: `score` or `loss`.
+        colours: CSS colour of each method.
+    """
+    frame = comparison.differences
+    if frame.empty:
+        return None
+    part = frame[(frame["family"] == family) & (frame["of"] == of)]
+    rows = [(_pair(row), _mark(row, of, colours)) for row in part.to_dict(orient="records")]
+    if not rows:
+        return None
+    return forest(
+        rows,
+        label=f"Differences in {WHAT[of]} with 95% intervals",
+        axis=f"difference in {WHAT[of]}, {_UNITS[of]}",
+    )
+
+
+def _pair(row: Mapping[Any, Any]) -> str:
+    if row["family"] == RANDOM:
+        return f"{method_label(row['method'])}, {row['n_rows']:,} rows"
+    return f"against {method_label(row['other'])}, {row['n_rows']:,} rows"
+
+
+def _mark(row: Mapping[Any, Any], of: str, colours: Mapping[str, str]) -> Mark:
+    shown = row["method"] if row["family"] == RANDOM else row["other"]
+    scale = 100 if of == "score" else 1
+    value, low, high = (scale * float(row[key]) for key in ("value", "low", "high"))
+    return Mark(_pair(row), value, low, high, colours.get(shown, "var(--ink)"))

@@ -1,0 +1,1 @@
+"""Job templates of the work pools."""
