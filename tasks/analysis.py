@@ -11,7 +11,7 @@ import pandas as pd
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.plots import write_page
 from bids_core.diagnostics.stability import (

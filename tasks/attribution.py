@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.errors import DataError
 from bids_core.gradients import FisherMetric, align, open_store
 from bids_core.influence.attribution import stream_influence

@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.gradients import validation_feature
 from bids_core.models.load import choose_device, choose_dtype, resolve_model
 from bids_core.selection import METHODS

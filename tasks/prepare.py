@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.data import PreparedData, input_digests, prepare
 from bids_core.models.load import load_tokenizer
 from tasks.identity import tokenizer_digest

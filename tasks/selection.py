@@ -13,7 +13,7 @@ from prefect.runtime import task_run
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, make_request, run_request

@@ -10,30 +10,21 @@ the two, at least one sees the other.
 from __future__ import annotations
 
 import json
-import logging
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts.holders import holder_content, lives_here
-from bids_core.artifacts.ledger import FOLDER
+from bids_core.artifacts.intent import announced
 from bids_core.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from bids_core.artifacts.ledger import RunEntry
-    from bids_core.artifacts.locks import LockFiles
     from bids_core.artifacts.store import ArtifactStore, Handle
-
-logger = logging.getLogger(__name__)
 
 MANIFESTS: Final = ("manifest.json", "comparison.json")
 """Files in a run folder that name artifacts."""
-_INTENT: Final = "deleting"
-_POLL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ def collect(
         ArtifactError: as `survey`; or another process is cleaning the store.
     """
     first = survey(store, folders=folders, forget=forget)
-    with _intent(store.files(), store.ledger().folder, [handle.key for handle in first.unused]):
+    with announced(store.files(), store.ledger().folder, [handle.key for handle in first.unused]):
         found = survey(
             store, folders=folders, forget=forget
         )  # what began meanwhile is in the ledger by now
@@ -128,47 +119,6 @@ def collect(
         for entry in found.gone:
             store.ledger().remove(entry)
     return replace(found, unused=doomed, sizes={one.key: found.sizes[one.key] for one in doomed})
-
-
-def wait_until_spared(files: LockFiles, root: str, keys: Iterable[str]) -> None:
-    """Wait while a collector is about to delete one of some artifacts."""
-    path, told, wanted = f"{root}/{FOLDER}/{_INTENT}", False, set(keys)
-    while True:
-        content = files.read(path)
-        if content is None or not wanted & set(_keys_of(content)):
-            return
-        if lives_here(content) is False:
-            return  # it was killed; what it deleted is gone, what is there stays
-        if not told:
-            logger.info("the store is being cleaned; waiting")
-            told = True
-        time.sleep(_POLL_SECONDS)
-
-
-@contextmanager
-def _intent(files: LockFiles, folder: str, keys: list[str]) -> Iterator[None]:
-    path = f"{folder}/{_INTENT}"
-    content = json.dumps(json.loads(holder_content()) | {"keys": keys}).encode()
-    if not files.create(path, content):
-        other = files.read(path)
-        if other is not None and lives_here(other) is not False:
-            msg = (
-                f"another process is cleaning the store; wait for it, or delete {path} if it was "
-                "killed on another machine"
-            )
-            raise ArtifactError(msg)
-        files.write(path, content)
-    try:
-        yield
-    finally:
-        files.remove(path)
-
-
-def _keys_of(content: bytes) -> list[str]:
-    try:
-        return list(json.loads(content)["keys"])
-    except (ValueError, KeyError, TypeError):
-        return []  # caught in the middle of its write; its writer has not deleted anything yet
 
 
 def _manifests(folders: Iterable[Path]) -> list[Path]:

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts.collection import wait_until_spared
 from bids_core.artifacts.drafts import Draft, Drafts
 from bids_core.artifacts.failures import Failures
 from bids_core.artifacts.files import (
@@ -40,6 +39,7 @@ from bids_core.artifacts.files import (
     move_whole,
 )
 from bids_core.artifacts.holders import lives_here
+from bids_core.artifacts.intent import wait_until_spared
 from bids_core.artifacts.ledger import Ledger, Recorder, recording, refer
 from bids_core.artifacts.locks import (
     EXPIRY_SECONDS,

@@ -16,11 +16,10 @@ from bids_core.config.effects import (
     InPlaceOf,
     NoEffect,
     Resolved,
-    effects_of,
     recomputed,
-    walk,
 )
 from bids_core.config.run import RunConfig
+from bids_core.config.slices import effects_of, walk
 
 _HEAD: Final = """\
 # What is computed again when a field changes

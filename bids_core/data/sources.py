@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bids_core.artifacts import file_digest
 from bids_core.config import TestTask, ValidationTask
-from bids_core.config.effects import sliced
+from bids_core.config.slices import sliced
 from bids_core.data.hub import open_dataset, read_dataset
 from bids_core.data.locate import (
     HUB_PREFIX,

@@ -94,7 +94,7 @@ def test_a_corrupted_shard_is_computed_again(outcome, cluster, after_a_kill, und
 
 
 def failed_at_once(cluster, run):
-    """Wait for a run's failure; nothing that failed was handed out again, no log has a traceback."""
+    """Wait for a failure; nothing that failed was handed out again, no log has a traceback."""
     ended = cluster.server.wait(run, timeout=200)
     assert ended["state_type"] == "FAILED"
     children = cluster.children(run)

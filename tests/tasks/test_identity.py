@@ -18,19 +18,9 @@ from tiny_project import write_project
 
 from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.config import RunConfig
-from bids_core.config.effects import (
-    STAGES,
-    Changes,
-    InPlaceOf,
-    NoEffect,
-    Resolved,
-    effects_of,
-    recomputed,
-    sliced,
-    walk,
-    without_effect,
-)
+from bids_core.config.effects import STAGES, Changes, InPlaceOf, NoEffect, Resolved, recomputed
 from bids_core.config.load import load_config
+from bids_core.config.slices import effects_of, sliced, walk, without_effect
 
 FIELDS = {path: (owner, name) for path, owner, name in walk(RunConfig)}
 # Where the type does not say what another valid value is.

@@ -202,8 +202,8 @@ def test_a_run_that_begins_while_the_store_is_cleaned_loses_nothing(tmp_path):
     job = f"""
 import pathlib, time
 from bids_core.artifacts import ArtifactStore, Identity
-import bids_core.artifacts.collection as collection
-collection._POLL_SECONDS = 0.001
+import bids_core.artifacts.intent as intent
+intent._POLL_SECONDS = 0.001
 store = ArtifactStore({store.url!r})
 identity = Identity("stage", 1, config={{}}, inputs={{}})
 while not pathlib.Path({str(tmp_path)!r}, "enough").exists():

@@ -1,0 +1,69 @@
+"""What a collector is about to delete: written down first, so that a run that begins can wait."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from bids_core.artifacts.holders import holder_content, lives_here
+from bids_core.artifacts.ledger import FOLDER
+from bids_core.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from bids_core.artifacts.locks import LockFiles
+
+logger = logging.getLogger(__name__)
+
+_INTENT: Final = "deleting"
+_POLL_SECONDS: Final = 1.0
+
+
+def wait_until_spared(files: LockFiles, root: str, keys: Iterable[str]) -> None:
+    """Wait while a collector is about to delete one of some artifacts."""
+    path, told, wanted = f"{root}/{FOLDER}/{_INTENT}", False, set(keys)
+    while True:
+        content = files.read(path)
+        if content is None or not wanted & set(_keys_of(content)):
+            return
+        if lives_here(content) is False:
+            return  # it was killed; what it deleted is gone, what is there stays
+        if not told:
+            logger.info("the store is being cleaned; waiting")
+            told = True
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def announced(files: LockFiles, folder: str, keys: list[str]) -> Iterator[None]:
+    """Announce the artifacts that are deleted within the block.
+
+    Raises:
+        ArtifactError: another process is cleaning the store.
+    """
+    path = f"{folder}/{_INTENT}"
+    content = json.dumps(json.loads(holder_content()) | {"keys": keys}).encode()
+    if not files.create(path, content):
+        other = files.read(path)
+        if other is not None and lives_here(other) is not False:
+            msg = (
+                f"another process is cleaning the store; wait for it, or delete {path} if it was "
+                "killed on another machine"
+            )
+            raise ArtifactError(msg)
+        files.write(path, content)
+    try:
+        yield
+    finally:
+        files.remove(path)
+
+
+def _keys_of(content: bytes) -> list[str]:
+    try:
+        return list(json.loads(content)["keys"])
+    except (ValueError, KeyError, TypeError):
+        return []  # caught in the middle of its write; its writer has not deleted anything yet

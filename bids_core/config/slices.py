@@ -1,0 +1,92 @@
+"""The part of a configuration that can change a stage's result.
+
+Derived from what is said at the fields (`bids_core.config.effects`). `without_effect` finds the
+fields of which nothing is said; a test holds that there are none, and another that changing a field
+changes the identities of the stages that it names and of no others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel
+
+from bids_core.config.effects import STAGES, Changes, Effect, InPlaceOf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+    from bids_core.config.section import Section
+
+
+def effects_of(section: type[Section], name: str) -> tuple[Effect, ...]:
+    """Return what a field can change: what is said at it, else what its section says."""
+    said = tuple(item for item in section.model_fields[name].metadata if isinstance(item, Effect))
+    return said or section.effects
+
+
+def sliced(section: Section, stage: str) -> dict[str, Any]:
+    """Return the values that can change a stage's result, as JSON; sections without any left out.
+
+    Args:
+        section: a configuration, or a section of one.
+        stage: name of the stage, one of `STAGES`.
+
+    Raises:
+        KeyError: there is no such stage.
+    """
+    STAGES[stage]
+    found: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if any(isinstance(effect, InPlaceOf) for effect in effects_of(type(section), name)):
+            continue  # who uses it puts it in the other field's place first
+        parts = value if isinstance(value, tuple) else (value,)
+        if parts and all(_is_section(part) for part in parts):
+            inner = [sliced(part, stage) for part in parts]
+            if any(inner):
+                found[name] = inner if isinstance(value, tuple) else inner[0]
+        elif _counts(section, name, stage):
+            found[name] = section.model_dump(mode="json", include={name})[name]
+    return found
+
+
+def _counts(section: Section, name: str, stage: str) -> bool:
+    return any(
+        isinstance(effect, Changes)
+        and stage in effect.stages
+        and (effect.when is None or effect.when(section))
+        for effect in effects_of(type(section), name)
+    )
+
+
+def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, type[Section], str]]:
+    """Yield each field that is not a section itself: dotted path, its section, its name."""
+    for name, info in section.model_fields.items():
+        inner = _section_in(info)
+        if inner is None:
+            yield f"{prefix}{name}", section, name
+        else:
+            yield from walk(inner, f"{prefix}{name}.")
+
+
+def without_effect(section: type[Section]) -> list[str]:
+    """Return the fields of which nothing says what they can change."""
+    return [path for path, owner, name in walk(section) if not effects_of(owner, name)]
+
+
+def _section_in(info: FieldInfo) -> type[Section] | None:
+    """Return the section that a field holds (alone, in a tuple, or None); none of a plain field."""
+    if any(isinstance(item, InPlaceOf) for item in info.metadata):
+        return None  # its fields are those of the section whose place it takes
+    candidates = [info.annotation, *get_args(info.annotation)]
+    for candidate in candidates:
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate  # type: ignore[return-value]
+    return None
+
+
+def _is_section(value: object) -> bool:
+    return isinstance(value, BaseModel)
