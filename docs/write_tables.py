@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_core.evaluation.metrics import METRICS
+from bids_core.evaluation import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.normalization import NORMALIZATIONS
 from bids_core.selection import METHODS

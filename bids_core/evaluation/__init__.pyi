@@ -1,10 +1,12 @@
 from .harness import offline_and_quiet
+from .metrics import METRICS
 from .plan import EvaluationPlan, plan_tasks
 from .rows import EvaluationRow
 from .scores import ANSWER_LOSS, Evaluation, evaluate, evaluation_mode, macro_average, stop_ids
 
 __all__ = [
     "ANSWER_LOSS",
+    "METRICS",
     "Evaluation",
     "EvaluationPlan",
     "EvaluationRow",
