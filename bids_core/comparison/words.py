@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bids_core.comparison.findings import by_pair, deciding, relation, telling
+from bids_core.comparison.findings import (
+    LOSS_MARGIN,
+    SCORE_MARGIN,
+    by_pair,
+    deciding,
+    relation,
+    telling,
+)
 from bids_core.comparison.results import RANDOM
 from bids_core.formatting import number, percent
 from bids_core.selection.names import ZERO_SHOT, method_label
@@ -25,6 +32,10 @@ _RELATIONS: Final[Mapping[Relation, str]] = {
     "no better": "is no better than {other}",
     "unclear": "cannot be told apart from {other}",
 }
+_RULED_OUT: Final = (
+    f" A gain that would matter ({SCORE_MARGIN:.0%} more right answers, {LOSS_MARGIN:.0%} less "
+    "answer loss) is ruled out."
+)
 _MANY: Final = 10_000_000
 """More test rows than anyone has."""
 
@@ -43,7 +54,8 @@ def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -
     if len(pairs) == 1:
         open_ = f"This cannot tell whether {label} is better or worse than random selection"
         said = open_ if relation(against_random) == "unclear" else stands(against_random)
-        return f"{said}: {evidence(against_random)}."
+        ruled_out = _RULED_OUT if relation(against_random) == "no better" else ""
+        return f"{said}: {evidence(against_random)}.{ruled_out}"
     counts: dict[Relation, list[str]] = {}
     for (n_rows, _, _), found in pairs.items():
         counts.setdefault(relation(found), []).append(f"{n_rows:,}")
@@ -89,9 +101,8 @@ def numbers(one: Finding) -> str:
         what = f"macro average {percent(one.own)} against {percent(one.others)}"
         shown, unit = [number(100 * v, 1) for v in _sizes(one)], " points"
     else:
-        own, others = nats(one.own, one.others)
-        what = f"answer loss {own} against {others} nats"
-        shown, unit = nats(*_sizes(one)), ""
+        own, others, *shown = nats(one.own, one.others, *_sizes(one))
+        what, unit = f"answer loss {own} against {others} nats", ""
     value, low, high = shown
     ends = (
         f"{low} lower to {high} higher"
@@ -121,7 +132,7 @@ def majority(found: Sequence[Finding], comparison: Comparison) -> str:
     if not silent:
         floor = percent(comparison.floor)
         return f"Always giving each task's most frequent answer would have {floor}."
-    means = _and(f"{percent(one.own)} and {percent(one.others)}" for one in silent)
+    means = "; ".join(f"{percent(one.own)} and {percent(one.others)}" for one in silent)
     where = "" if len(silent) == len(scores) else f" with {_rows(silent)} rows"
     return (
         f"Accuracy cannot tell here{where}: the macro averages of {label} and {other} ({means}) "

@@ -128,6 +128,7 @@ def test_a_gain_that_would_matter_is_ruled_out(verdict_of):
     verdict = verdict_of(arms, n=400, majority=0.3, noise=0.01)
     assert verdict.badge is Badge.NO_BETTER
     assert verdict.sentences[0].startswith("BIDS is no better than random selection: answer loss")
+    assert "less answer loss) is ruled out." in verdict.sentences[0]
     assert "test rows instead of" not in text(verdict)
 
 
