@@ -54,6 +54,8 @@ class ReportInputs:
             without_checkpoint, without_task, without_instance; near_duplicates of
             `bids_core.diagnostics.picks` with a column `set`; columns of
             `bids_core.diagnostics.columns`. Those that apply.
+        breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None where the data
+            has no column to break down.
     """
 
     name: str
@@ -79,3 +81,4 @@ class ReportInputs:
     versions: Mapping[str, str] = field(default_factory=dict)
     analysis: str | None = None
     stability: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    breakdown: pd.DataFrame | None = None

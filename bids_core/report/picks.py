@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.diagnostics.breakdown import POOL
 from bids_core.formatting import number, percent
 from bids_core.report.figures import stacked_shares
 from bids_core.report.names import series_colours
@@ -42,6 +43,7 @@ def picks_section(inputs: ReportInputs) -> dict[str, Any]:
         "by_task": _by_task(inputs, picks),
         "by_source": _by_source(inputs, picks),
         "sources": _source_table(inputs),
+        "breakdowns": breakdowns(inputs),
         "agreement": _agreement(inputs),
         "tasks": sorted({row["task"] for row in rows if row["task"]}),
         "source_names": sorted({row["source"] for row in rows}),
@@ -147,6 +149,28 @@ def _source_table(inputs: ReportInputs) -> dict[str, Any]:
         for source, count in pool.most_common()
     ]
     return {"columns": [method_label(m) for m in methods], "rows": rows}
+
+
+def breakdowns(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Return each further column's values: their share of the pool and of each selection."""
+    if inputs.breakdown is None:
+        return []
+    methods = list(inputs.selections)
+    tables = []
+    for column, lines in inputs.breakdown.groupby("column", sort=False):
+        rows = [
+            {"value": value, "cells": [_counted(cells, key) for key in (POOL, *methods)]}
+            for value, cells in lines.groupby("value", sort=False)
+        ]
+        labels = [method_label(method) for method in methods]
+        tables.append({"column": column, "rows": rows, "columns": labels})
+    return tables
+
+
+def _counted(cells: pd.DataFrame, key: str) -> dict[str, Any]:
+    cell = cells[cells["set"] == key].iloc[0]
+    share = float(cell["share"])
+    return {"share": share, "text": percent(share), "count": int(cell["count"])}
 
 
 def _share(count: int, total: int) -> dict[str, Any]:
