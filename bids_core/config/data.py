@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from bids_core.config.choices import METRICS, TestMetric
 from bids_core.config.effects import Changes, Effect, Resolved
-from bids_core.config.section import Name, PositiveInt, Section
+from bids_core.config.evaluation import GenerationConfig
+from bids_core.config.section import Name, PositiveInt, Section, Seed
 
 
 class ReadLimits(Section):
@@ -57,7 +58,7 @@ class SourceConfig(Section):
     """Skip this many rows of the source first."""
     limit: PositiveInt | None = None
     """Take at most this many usable rows (drawn with `sample_seed`; the first ones without it)."""
-    sample_seed: int | None = None
+    sample_seed: Seed | None = None
     """Draw the `limit` rows at random with this seed."""
 
 
@@ -95,7 +96,9 @@ class TestTask(SourceConfig):
     stop: Annotated[tuple[str, ...], Changes("evaluation")] = ()
     """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
     max_new_tokens: Annotated[PositiveInt, Changes("evaluation")] = 32
-    """Longest generation, in tokens."""
+    """Longest generation, in tokens; a model that thinks first needs thousands."""
+    generation: Annotated[GenerationConfig | None, Changes("evaluation")] = None
+    """How answers are generated; null: as `evaluation.generation` says."""
 
     @model_validator(mode="after")
     def _scorer_fits_the_metric(self) -> TestTask:

@@ -21,6 +21,8 @@ from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
 from bids_core.evaluation.metrics import METRICS
+from bids_core.evaluation.thoughts import MARKERS, text_behind_thought
+from bids_core.models.fit import unknown_id
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
@@ -82,7 +84,13 @@ class EvaluationRow:
 
 
 def rows_of_task(
-    split: Split, task: TestTask, tokenizer: PreTrainedTokenizerBase, *, max_positions: int | None
+    split: Split,
+    task: TestTask,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_positions: int | None,
+    vocabulary: int | None = None,
+    markers: Sequence[tuple[str, str]] = MARKERS,
 ) -> list[EvaluationRow]:
     """Make the rows of one test task.
 
@@ -91,6 +99,8 @@ def rows_of_task(
         task: which task, and how it is scored.
         tokenizer: the model's; it is only read.
         max_positions: longest sequence that the model takes, None where it says nothing.
+        vocabulary: rows of the model's embedding, None where it says nothing.
+        markers: beginning and end of thoughts; what is compared is the text behind one.
 
     Raises:
         DataError: the task has no rows, or a row can not be scored (its location is named).
@@ -101,9 +111,10 @@ def rows_of_task(
         msg = f"test task {task.task!r} has no usable rows; see the rejects, or remove the task"
         raise DataError(msg)
     pattern = compile_pattern(task)
-    rows = [_row(record, task, pattern, tokenizer) for record in frame.to_dict("records")]
+    rows = [_row(record, task, pattern, tokenizer, markers) for record in frame.to_dict("records")]
     for row in rows:
         _check_length(row, task, max_positions)
+        _check_ids(row, tokenizer, vocabulary)
     return rows
 
 
@@ -112,6 +123,7 @@ def _row(
     task: TestTask,
     pattern: re.Pattern[str] | None,
     tokenizer: PreTrainedTokenizerBase,
+    markers: Sequence[tuple[str, str]],
 ) -> EvaluationRow:
     example = TokenizedExample(
         row_id=str(record["row_id"]),
@@ -143,11 +155,12 @@ def _row(
         reference=text.strip(),
         fields=fields,
     )
-    if not METRICS[task.metric].needs_reference:
-        return row
     if METRICS[task.metric].asks == "choice":
         return _with_choices(row, record.get("choices"), messages, tokenizer)
-    return replace(row, reference=_reference(text, pattern, task, location))
+    answer = text_behind_thought(text, markers)
+    if not METRICS[task.metric].needs_reference:
+        return replace(row, reference=answer.strip())
+    return replace(row, reference=_reference(answer, pattern, task, location))
 
 
 def _without_reference(
@@ -258,6 +271,14 @@ def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None)
             f"but the model takes {max_positions}; shorten the row, or lower max_new_tokens"
         )
         raise DataError(msg)
+
+
+def _check_ids(
+    row: EvaluationRow, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None
+) -> None:
+    largest = max(int(each.input_ids.max()) for each in (row.example, *row.choice_examples))
+    if vocabulary is not None and largest >= vocabulary:
+        raise DataError(unknown_id(row.location, largest, tokenizer, vocabulary))
 
 
 def stop_tokens(

@@ -131,7 +131,21 @@ def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[st
             inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
     if "use_cache" in accepted:
         inputs["use_cache"] = False
+    if _wants_token_types(model, accepted):
+        inputs["token_type_ids"] = torch.zeros_like(batch["input_ids"])
     return inputs
+
+
+def _wants_token_types(model: nn.Module, accepted: Mapping[str, Any]) -> bool:
+    """Tell whether a model has to be told in training that all of its input is text.
+
+    Gemma 3 that sees refuses to be trained without, in some releases of transformers. To a model of
+    text alone (GPT-2) the argument means something else.
+    """
+    if not model.training or "token_type_ids" not in accepted:
+        return False
+    config: Any = causal_lm(model).config
+    return config.get_text_config() is not config
 
 
 def _padded_on_the_right(mask_BT: torch.Tensor) -> bool:

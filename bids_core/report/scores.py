@@ -33,12 +33,15 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     verdict = judge(comparison)
     arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
     methods = _order(set(arms), inputs.main_method)
-    scored = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
+    wanted = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
+    compared = set(comparison.tasks.dropna(subset=["score"])["task"])
+    scored = [task for task in wanted if task in compared]
     losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
         "block": verdict_block(verdict),
         "differences": _differences(inputs.main_method, comparison, methods),
+        "unjudged": [task for task in wanted if task not in compared],
         "board_first": any(one.tells for one in verdict.findings if one.measure == "score"),
         "columns": [
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}

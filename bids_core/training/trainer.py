@@ -207,7 +207,7 @@ class _LabelTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Return the summed token loss of a micro-batch, divided by the step's tokens."""
-        if "segments" in inputs:
+        if "position_ids" in inputs:  # packed
             summed, n_labels = packed_loss(model, inputs)
         else:
             rows = LabelRows.of(inputs["labels"])

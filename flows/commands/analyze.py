@@ -52,7 +52,9 @@ def analyze(
         typer.Option(help="Method to select with; may be given several times. [default: bids]"),
     ] = None,
     normalization: NormalizationOption = "zscore",
-    seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random methods.")
+    ] = 0,
     leave_out: Annotated[
         list[str] | None,
         typer.Option(

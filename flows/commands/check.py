@@ -14,6 +14,7 @@ from bids_core.config.load import load_config
 _SHOWN = 80
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from rich.console import Console
 
     from bids_core.config import RunConfig
@@ -36,10 +37,12 @@ def check(
     settings = load_config(config, overrides or [])
 
     from bids_core.data import prepare
-    from bids_core.models.load import load_tokenizer
+    from bids_core.models.load import load_base, load_tokenizer
     from bids_core.selection.methods import require_methods
     from flows.budget import check_methods, planned_picks
     from flows.console import ConsoleReporter, error_console
+    from tasks.checks import check_run
+    from tasks.identity import training_config
 
     reporter = ConsoleReporter(error_console())
     require_methods(settings.selection.methods)
@@ -50,15 +53,24 @@ def check(
     reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
     budget = planned_picks(settings.selection.budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
-    if settings.finetune.enabled:
-        from tasks.evaluation import check_evaluation
-
-        check_evaluation(settings, data)
+    target = _target(settings)
+    remarks = check_run(settings, data, target, evaluates=True)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
-        costs, speed = _measure(settings, data, tokenizer.pad_token_id, reporter)
-    summary = {"budget": budget, "data": data.summary, "overlap": len(data.overlap)}
+        model = _load(settings)
+        costs, speed = _measure(settings, model, data, tokenizer.pad_token_id, reporter)
+        if target is None:
+            remarks += _try_out(settings, model, data)
+        else:
+            del model
+            remarks += _try_out(settings, load_base(training_config(settings).model), target)
+    summary: dict[str, Any] = {
+        "budget": budget,
+        "data": data.summary,
+        "overlap": len(data.overlap),
+        "remarks": remarks,
+    }
     if as_json:
         from bids_core.planning.cost import memory_bytes
 
@@ -75,20 +87,57 @@ def check(
         typer.echo(json.dumps(summary, indent=1))
     else:
         _print(data, budget, costs, speed)
+        for remark in remarks:
+            error_console().print(f"warning: {remark}", markup=False, highlight=False)
+
+
+def _target(config: RunConfig) -> PreparedData | None:
+    """Read the data again for another model that is fine-tuned, None where there is none."""
+    from bids_core.data import prepare
+    from bids_core.models.load import load_tokenizer
+    from tasks.identity import training_config
+
+    if config.finetune.model is None or not config.finetune.enabled:
+        return None
+    other = training_config(config)
+    return prepare(other, load_tokenizer(other.model), base_dir=Path.cwd())
+
+
+def _load(config: RunConfig) -> PeftModel:
+    from bids_core.models.adapters import add_lora
+    from bids_core.models.load import load_base
+
+    return add_lora(load_base(config.model), config.lora, seed=config.seed)
+
+
+def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
+    """Try out what the run will do with the model that it fine-tunes; returns remarks."""
+    from bids_core.evaluation.cache import cache_plan
+    from bids_core.training.packing import require_packable
+
+    if not config.finetune.enabled:
+        return []
+    if config.finetune.packing:
+        require_packable(model, data.train.examples())
+    if not config.has_evaluation:
+        return []
+    model.eval()
+    lengths = data.test.frame["n_tokens"]
+    new = max((task.max_new_tokens for task in config.test), default=0)
+    return cache_plan(model, longest=int(lengths.max()) + new if len(lengths) else 0).remarks()
 
 
 def _measure(
     config: RunConfig,
+    model: PeftModel,
     data: PreparedData,
     pad_token_id: int,
     reporter: Any,
 ) -> tuple[list[StageCost], Speed]:
-    from bids_core.models.load import add_lora, load_base
     from bids_core.planning.cost import estimate, measure_speed
 
     started = time.perf_counter()
     reporter.step("measuring the model's speed", "passes")
-    model = add_lora(load_base(config.model), config.lora, seed=config.seed)
     speed = measure_speed(
         model,
         data.train.examples(),

@@ -73,7 +73,7 @@ def compare(
         if budgets is not None
         else [settings.selection.budget]
     )
-    drawn = [_number(word, int, "--seeds", "a whole number") for word in _words(seeds, "--seeds")]
+    drawn = [_seed(word) for word in _words(seeds, "--seeds")]
 
     from flows.commands.run import announce
     from flows.compare_methods import compare_methods
@@ -118,6 +118,14 @@ def _method(word: str) -> str:
         raise ConfigError(msg)
     path = own_file(word)
     return word if path is None else f"{Path(path).expanduser().resolve()}:{function_name(word)}"
+
+
+def _seed(word: str) -> int:
+    seed = _number(word, int, "--seeds", "a whole number")
+    if not 0 <= seed < 2**32:
+        msg = f"--seeds {word}: a seed is a whole number from 0 to {2**32 - 1}"
+        raise ConfigError(msg)
+    return seed
 
 
 def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:

@@ -93,7 +93,9 @@ def select(
             help="Perplexity of each training row: .txt, .npy, or a table with `perplexity`.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random methods.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
