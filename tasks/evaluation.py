@@ -49,7 +49,7 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
     """
     if config.test:
         limits = _code_limits(config)
-        tokenizer = load_tokenizer(config.model)
+        tokenizer = load_tokenizer(config.model, config.data.template_args)
         plan_tasks(data.test, tokenizer, config.test, max_positions=None, code_limits=limits)
     load_suites(config, data)
     if config.evaluation.suites and config.evaluation.backend == "vllm":
@@ -156,14 +156,18 @@ class _Model:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self.config.model)
+        return load_tokenizer(self.config.model, self.config.data.template_args)
 
     @cached_property
     def vllm(self) -> Any:
         from bids_core.evaluation.suites.vllm import vllm_model
 
         folder = self.tuned.path() if self.tuned else None
-        return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
+        arguments = self.config.data.template_args
+        model_args: dict[str, Any] = {**self.config.evaluation.model_args}
+        if arguments:  # vLLM loads a tokenizer of its own
+            model_args = {"chat_template_args": arguments, **model_args}
+        return vllm_model(self.config.model, folder, model_args)
 
 
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bids_core.data.batches import label_weights
 from bids_core.errors import ModelError
 from bids_core.models.loss import causal_lm
 from bids_core.records import IGNORED_LABEL
@@ -46,7 +47,8 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
 
     Returns:
         `input_ids`, `labels`, `position_ids` (from zero in each example) and `segments` (number of
-        the example), each [1, T] int64.
+        the example), each [1, T] int64; with examples whose labels do not all count alike,
+        `weights` too, [1, T] float32.
     """
     labels = [example.labels.astype(np.int64) for example in examples]
     for row in labels:
@@ -58,17 +60,30 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
         "position_ids": np.concatenate([np.arange(n) for n in lengths]),
         "segments": np.repeat(np.arange(len(examples)), lengths),
     }
-    return {name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()}
+    packed = {
+        name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()
+    }
+    if any(example.weights is not None for example in examples):
+        weights = np.concatenate([label_weights(example) for example in examples])
+        packed["weights"] = torch.from_numpy(weights)[None]
+    return packed
 
 
 def packed_loss(
     model: nn.Module, batch: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed token loss of a packed batch, differentiable, and its number of labels."""
+    """Return the summed token loss of a packed batch, differentiable, and its number of labels.
+
+    With weights: the sum of the weighted losses, and of the weights.
+    """
     targets_T = F.pad(batch["labels"], (0, 1), value=IGNORED_LABEL)[0, 1:]
     kept = (targets_T != IGNORED_LABEL).nonzero().flatten()
     logits = _logits(model, batch, kept)
     targets = targets_T[kept].to(logits.device)
+    if "weights" in batch:
+        weights = F.pad(batch["weights"], (0, 1))[0, 1:][kept].to(logits.device)
+        losses = F.cross_entropy(logits.float(), targets, reduction="none")
+        return (losses * weights).sum(), weights.sum()
     return F.cross_entropy(logits.float(), targets, reduction="sum"), torch.tensor(len(kept))
 
 

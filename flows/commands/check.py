@@ -43,7 +43,7 @@ def check(
 
     reporter = ConsoleReporter(error_console())
     require_methods(settings.selection.methods)
-    tokenizer = load_tokenizer(settings.model)
+    tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     started = time.perf_counter()
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
