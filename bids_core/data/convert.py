@@ -197,7 +197,8 @@ class Converter:
         mapped = "id" in self.getters
         value = self.getters["id"](fields) if mapped else row.get("id")
         if isinstance(value, float) and math.isfinite(value):  # 3.0: a column with gaps, in pandas
-            value = int(value) if value.is_integer() else repr(value)
+            whole = value.is_integer() and abs(value) < 2**53
+            value = int(value) if whole else repr(value)
         if isinstance(value, bool) or not isinstance(value, str | int):
             if mapped:
                 raise RejectedRow("wrong-type", f"the mapping's id is {shorten(value)}, not text")

@@ -212,7 +212,8 @@ def _read_pair(row: Row, asks: tuple[str, ...], answers: tuple[str, ...]) -> Con
 def _read_alpaca(row: Row) -> Conversation:
     ask, answer = _need(row, ("instruction",)), _need(row, ("output", "response"))
     given, notes = _given(row), set[str]()
-    used = {ask, answer, "history"} | ({given} if given else set())
+    blank = {name for name in _INPUTS if _is_absent(row.get(name))}
+    used = {ask, answer, "history"} | blank | ({given} if given else set())
     asked = _instruction(row[ask], row, given)
     messages = _history(row.get("history")) + pair(asked, row[answer], fields=(ask, answer))
     return _with_system(Conversation(messages, None, used, notes), row)
