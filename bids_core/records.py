@@ -73,6 +73,7 @@ class Example:
         tools: schemas of the tools that the assistant may call (JSON list), None without any.
         extra: the row's further columns (JSON object), None without any.
         notes: what is worth saying of the row, codes of `bids_core.data.notes.NOTES`.
+        form: format that it was read in, `mapping` where the configuration says how.
     """
 
     row_id: str
@@ -87,6 +88,7 @@ class Example:
     tools: str | None = None
     extra: str | None = None
     notes: tuple[str, ...] = ()
+    form: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,13 @@ def completion_text(messages: Sequence[Message]) -> str:
     return "\n".join([*([messages[-1].content] if messages[-1].content else []), *calls])
 
 
+def said(message: Message) -> str:
+    """Return all that a turn says, for people: reasoning, content, tool calls."""
+    calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    parts = [f"({message.reasoning})"] if message.reasoning else []
+    return "\n".join([*parts, *([message.content] if message.content else []), *calls])
+
+
 def standard_role(role: object) -> str:
     """Return the role of a `Message`.
 

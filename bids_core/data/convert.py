@@ -95,6 +95,7 @@ class Converter:
             tools=None if found.tools is None else _as_json(found.tools),
             extra=self._extra(row, found),
             notes=tuple(sorted(found.notes)),
+            form=found.form,
         )
 
     def has_own_id(self, example: Example, raw: RawRow) -> bool:

@@ -47,12 +47,14 @@ class Conversation:
         tools: schemas of the tools that the assistant may call; None without any.
         used: fields that were read; all others are the row's further columns.
         notes: codes of `bids_core.data.notes`.
+        form: format that it was read in, `mapping` where the configuration says how.
     """
 
     messages: list[Message]
     tools: list[dict[str, Any]] | None = None
     used: set[str] = field(default_factory=set)
     notes: set[str] = field(default_factory=set)
+    form: str = "mapping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def read_row(row: Row, form: str = "auto") -> Conversation:
     refuse_media(row)
     _refuse_bad_feedback(row)
     found = chosen.read(row)
+    found.form = chosen.name
     add_tools(found, row)
     return found
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TEXT: Final = (
     "row_id", "source", "task", "capability", "subtask", "location", "messages", "choices",
-    "fields", "tools", "extra", "notes",
+    "fields", "tools", "extra", "notes", "format",
 )  # fmt: skip
 SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in _TEXT]
@@ -31,6 +31,7 @@ SCHEMA: Final = pa.schema(
     + [("weights", pa.list_(pa.float32()))]
     + [("n_tokens", pa.int32()), ("n_completion_tokens", pa.int32())]
 )
+_OPTIONAL: Final = ("tools", "extra", "notes", "format", "weights")
 OVERLAP_SCHEMA: Final = pa.schema(
     [(name, pa.float64() if name == "share" else pa.string()) for name in OVERLAP_COLUMNS]
 )
@@ -46,7 +47,8 @@ class Split:
             None), `messages` (JSON list of role and content), `choices` (JSON list or None),
             `fields` (a test row as in the file, JSON; None elsewhere), `tools` (JSON list of
             schemas or None), `extra` (the row's further columns, JSON object or None), `notes`
-            (codes of `bids_core.data.notes`, a blank between them, or None), `input_ids` and
+            (codes of `bids_core.data.notes`, a blank between them, or None), `format` (that the
+            row was read in), `input_ids` and
             `labels` (int32 arrays), `weights` (float32 array, or None where all labels count
             alike), `n_tokens`, `n_completion_tokens` (labels that are not `IGNORED_LABEL`).
     """
@@ -75,7 +77,8 @@ class Split:
 
     def examples(self) -> list[TokenizedExample]:
         """Return what the model sees of each row, in order."""
-        columns = (self.frame[name] for name in ("row_id", "input_ids", "labels", "weights"))
+        frame = _whole(self.frame)
+        columns = (frame[name] for name in ("row_id", "input_ids", "labels", "weights"))
         return [TokenizedExample(*values) for values in zip(*columns, strict=True)]
 
     def texts(self) -> list[str]:
@@ -92,7 +95,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Write it as Parquet."""
-        table = pa.Table.from_pandas(self.frame, schema=SCHEMA, preserve_index=False)
+        table = pa.Table.from_pandas(_whole(self.frame), schema=SCHEMA, preserve_index=False)
         pq.write_table(table.replace_schema_metadata(), path, compression="zstd")
 
     @classmethod
@@ -168,10 +171,16 @@ def _row(example: Example, tokens: TokenizedExample, notes: tuple[str, ...]) -> 
         example.row_id, example.source, example.task, example.capability, example.subtask,
         example.location, to_json(example.messages),
         None if choices is None else json.dumps(choices, ensure_ascii=False), example.fields,
-        example.tools, example.extra, " ".join(notes) or None,
+        example.tools, example.extra, " ".join(notes) or None, example.form,
         tokens.input_ids, tokens.labels, tokens.weights, tokens.n_tokens,
         int(np.count_nonzero(tokens.labels != IGNORED_LABEL)),
     )  # fmt: skip
+
+
+def _whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that a frame made by hand can do without."""
+    lacking = [name for name in _OPTIONAL if name not in frame.columns]
+    return frame.assign(**dict.fromkeys(lacking)) if lacking else frame
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def summarise(
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:
         count}}, `reject_total`, `sources` (list of accounts), `tokens` {split: {total, min, median,
         p95, max, completion_total}}, `truncated`, `merged` {split: count}, `notes` {split: {note:
-        rows}}, `overlap`.
+        rows}}, `formats` {split: {format: rows}}, `overlap`.
     """
     return {
         "rows": {name: _rows(split) for name, split in splits.items()},
@@ -53,6 +53,10 @@ def summarise(
         "truncated": dict(truncated),
         "merged": dict(merged),
         "notes": {name: _notes(split) for name, split in splits.items()},
+        "formats": {
+            name: {str(k): int(v) for k, v in split.frame["format"].value_counts().items()}
+            for name, split in splits.items()
+        },
         "overlap": _overlap(overlap),
     }
 

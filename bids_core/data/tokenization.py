@@ -54,10 +54,11 @@ class Tokenized:
 
 
 @dataclass(frozen=True, slots=True)
-class _Masked:
-    """Token ids, weights (0 outside the completions), and whether the text had to be cut."""
+class Masked:
+    """Token ids, offsets, weights (0 outside the completions), and whether the text was cut."""
 
     ids_T: npt.NDArray[np.int32]
+    offsets_T2: npt.NDArray[np.int64]
     weights_T: npt.NDArray[np.float32]
     merged: bool
 
@@ -169,7 +170,7 @@ def _render(
     return rendered
 
 
-def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> _Masked:
+def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> Masked:
     """Return ids and weights [T] of a rendered text.
 
     Args:
@@ -195,12 +196,12 @@ def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerB
         if answer.weight:
             inside_T, _ = completion_mask(offsets_T2, [(answer.start, answer.end)])
             weights_T[inside_T] = answer.weight
-    return _Masked(ids_T, weights_T, bool(crossed))
+    return Masked(ids_T, offsets_T2, weights_T, bool(crossed))
 
 
 def _cut(
     example: Example,
-    masked: _Masked,
+    masked: Masked,
     max_length: int,
     notes: tuple[str, ...],
     *,

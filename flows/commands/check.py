@@ -12,12 +12,14 @@ import typer
 from bids_core.config.load import load_config
 
 _SHOWN = 80
+_LONGEST = 300
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
+    from bids_core.data.view import RowView
     from bids_core.planning.cost import Speed, StageCost
 
 
@@ -36,6 +38,7 @@ def check(
     settings = load_config(config, overrides or [])
 
     from bids_core.data import prepare
+    from bids_core.data.view import one_of_each_format
     from bids_core.models.load import load_tokenizer
     from bids_core.selection.methods import require_methods
     from flows.budget import check_methods, planned_picks
@@ -74,7 +77,7 @@ def check(
         summary["memory_bytes"] = memory_bytes(costs) if costs else None
         typer.echo(json.dumps(summary, indent=1))
     else:
-        _print(data, budget, costs, speed)
+        _print(data, budget, costs, speed, one_of_each_format(data, tokenizer, settings.data))
 
 
 def _measure(
@@ -105,6 +108,7 @@ def _print(
     budget: int,
     costs: list[StageCost],
     speed: Speed | None,
+    examples: list[RowView],
 ) -> None:
     from bids_core.planning.cost import memory_bytes
     from bids_core.progress import duration
@@ -112,6 +116,7 @@ def _print(
 
     console = output_console()
     _print_data(console, data)
+    _print_rows(console, data, examples)
     console.print(f"Budget: {budget} of {len(data.train)} pool rows.")
     if speed is None:
         return
@@ -172,3 +177,41 @@ def _print_data(console: Console, data: PreparedData) -> None:
             )
     else:
         console.print("Overlap: none found between pool, validation and test.")
+
+
+def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:
+    """Print what is to be said of rows that are kept, and a row of each format."""
+    from bids_core.data import NOTES
+    from flows.commands.show import print_row
+    from flows.console import table
+
+    console.print()
+    splits = ("train", "validation", "test")
+    notes = data.summary["notes"]
+    rows = [
+        [note, *(notes[split].get(note, 0) for split in splits), words]
+        for note, words in NOTES.items()
+        if any(notes[split].get(note) for split in splits)
+    ]
+    counts = [
+        [f"{what} at data.max_length" if what == "truncated" else "cut before the answer",
+         *(data.summary[what][split] for split in splits), words]
+        for what, words in (
+            ("truncated", "the rest of the row is not learned"),
+            ("merged", "lest a token span prompt and answer"),
+        )
+        if any(data.summary[what].values())
+    ]  # fmt: skip
+    if rows or counts:
+        columns = ["rows that are kept, but", *splits, "what it means"]
+        console.print(table("Notes", columns, [*rows, *counts]))
+        console.print()
+    formats = data.summary["formats"]
+    names = list(dict.fromkeys(name for split in splits for name in formats[split]))
+    rows = [[name, *(formats[split].get(name, 0) for split in splits)] for name in names]
+    console.print(table("Formats", ["format", *splits], rows))
+    console.print("One row of each (`bids show` shows any, whole):")
+    for example in examples:
+        console.print()
+        print_row(console, example, longest=_LONGEST)
+    console.print()
