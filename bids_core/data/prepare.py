@@ -210,7 +210,7 @@ def _warn_of_losses(works: list[_Work]) -> None:
     counts = Counter(note for work in works for notes in work.notes for note in notes)
     for note in (*ALTERED, "special-text", "no-end-of-turn", "other-role-not-learned"):
         if counts[note]:
-            logger.warning("%d rows: %s (%s)", counts[note], NOTES[note], note)
+            logger.warning("rows with note %s: %d; %s", note, counts[note], NOTES[note])
 
 
 def _finish(works: list[_Work], overlap: pd.DataFrame) -> PreparedData:

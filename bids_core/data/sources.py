@@ -184,7 +184,12 @@ def _of_description(
     task = entry.task if isinstance(entry, ValidationTask | TestTask) else None
     label = entry.name or task
     name = described.name if label is None else label if count == 1 else f"{label}-{described.name}"
-    changes = {"path": described.path, "format": described.format, "name": name, "dataset": None}
+    changes: dict[str, Any] = {
+        "path": described.path,
+        "format": described.format,
+        "name": name,
+        "dataset": None,
+    }
     if entry.split is None:
         changes["split"] = described.split
     if entry.limit is None:

@@ -90,9 +90,14 @@ class LabelRows:
         """Return the same positions on another device (a model may span several)."""
         if self.example.device == device:
             return self
-        names = ("example", "position", "target", "rank", "counts", "weights")
-        parts = {name: getattr(self, name) for name in names}
-        return LabelRows(**{n: None if p is None else p.to(device) for n, p in parts.items()})
+        return LabelRows(
+            example=self.example.to(device),
+            position=self.position.to(device),
+            target=self.target.to(device),
+            rank=self.rank.to(device),
+            counts=self.counts.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
 
 def causal_lm(model: nn.Module) -> nn.Module:

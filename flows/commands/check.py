@@ -160,8 +160,9 @@ def _print_data(console: Console, data: PreparedData) -> None:
                 "Rejected rows", ["split", "reason", "rows"], [[*k, n] for k, n in counts.items()]
             )
         )
-        for reject in data.rejects[:3]:
-            console.print(f"  {reject.location}: {reject.detail}", markup=False)
+        first = {(reject.split, reject.reason): reject for reject in reversed(data.rejects)}
+        for key in counts:  # one of each kind
+            console.print(f"  {first[key].location}: {first[key].detail}", markup=False)
         console.print()
     if len(data.overlap):
         console.print(
