@@ -14,7 +14,7 @@ from bids_core.data.conversation import from_json
 from bids_core.data.ingest import Ingested, ingest
 from bids_core.data.literal import encode
 from bids_core.data.notes import NOTES
-from bids_core.data.rejects import RejectedRow
+from bids_core.data.rejects import REASONS, RejectedRow
 from bids_core.data.sources import SPLITS, find_sources
 from bids_core.data.tokenization import Masked, mask
 from bids_core.errors import UserError
@@ -42,6 +42,7 @@ class Piece:
         role: of that turn.
         weight: how much its tokens count; 0 is read and not learned.
         n_tokens: how many tokens.
+        cut: beyond `data.max_length`, so neither read nor learned.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Piece:
     role: str | None
     weight: float
     n_tokens: int
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,10 @@ def view(
         why = (problem.reason, problem.detail)
         return RowView(**known, notes=example.notes, reject=why)
     masked.weights_T[:1] = 0  # nothing predicts the first token
+    masked.weights_T[data.max_length :] = 0
+    reject = None
+    if rendered.answers and not masked.weights_T.any():
+        reject = ("completion-truncated", REASONS["completion-truncated"])
     tokens = tuple(
         Token(int(index), rendered.text[start:end], float(weight))
         for index, (start, end), weight in zip(
@@ -228,22 +234,25 @@ def view(
     return RowView(
         **known,
         notes=tuple(sorted({*example.notes, *rendered.notes})),
-        pieces=tuple(_pieces(example, rendered, masked)),
+        reject=reject,
+        pieces=tuple(_pieces(example, rendered, masked, data.max_length)),
         tokens=tokens,
         cut=max(0, len(tokens) - data.max_length),
     )
 
 
-def _pieces(example: Example, rendered: Rendered, masked: Masked) -> Iterator[Piece]:
+def _pieces(
+    example: Example, rendered: Rendered, masked: Masked, max_length: int
+) -> Iterator[Piece]:
     """Yield the text in stretches of one turn and weight."""
     ends_T, n = masked.offsets_T2[:, 1], len(masked.ids_T)
+    cut_T = np.arange(n) >= max_length
     turns_T = np.full(n, -1)
     for answer in rendered.answers:
         inside = (ends_T > answer.start) & (masked.offsets_T2[:, 0] < answer.end)
         turns_T[inside] = answer.turn
-    edges = [0, *(np.flatnonzero(
-        (np.diff(turns_T) != 0) | (np.diff(masked.weights_T) != 0)
-    ) + 1).tolist(), n]  # fmt: skip
+    changes_T = (np.diff(turns_T) != 0) | (np.diff(masked.weights_T) != 0) | np.diff(cut_T)
+    edges = [0, *(np.flatnonzero(changes_T) + 1).tolist(), n]
     at = 0
     for first, behind in pairwise(edges):
         if first == behind:
@@ -256,6 +265,7 @@ def _pieces(example: Example, rendered: Rendered, masked: Masked) -> Iterator[Pi
             None if turn < 0 else example.messages[turn].role,
             float(masked.weights_T[first]),
             behind - first,
+            cut=bool(cut_T[first]),
         )
         at = to
 

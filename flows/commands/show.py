@@ -111,6 +111,8 @@ def _print_piece(console: Console, piece: Piece, longest: int | None) -> None:
     if piece.weight:
         style, what = "green", "learned"
         what += f" x{piece.weight:g}" if piece.weight != 1 else ""
+    elif piece.cut:
+        style, what = "red", "cut off"
     elif piece.turn is not None:
         style, what = "yellow", "masked"
     turn = f"turn {piece.turn + 1}" if piece.turn is not None else ""
