@@ -162,6 +162,20 @@ def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> list[Source]
     return [_of_description(entry, one, split, base_dir, len(described)) for one in described]
 
 
+def described_paths(entry: SourceConfig, base_dir: Path) -> list[str]:
+    """Return the places that another tool's file names, where an entry's path is such a file.
+
+    Hub names name none.
+
+    Raises:
+        ConfigError, DataError: the file can not be read, or asks for what is not supported.
+    """
+    if entry.path.startswith(HUB_PREFIX):
+        return []
+    described = _described(entry, base_dir, f"source {entry.path!r}")
+    return [one.path for one in described or () if not one.path.startswith(HUB_PREFIX)]
+
+
 def _described(entry: SourceConfig, base_dir: Path, where: str) -> list[Described] | None:
     """Return what a `dataset_info.json` or an axolotl configuration describes."""
     path = absolute(entry.path, base_dir, where=where)
