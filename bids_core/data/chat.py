@@ -304,14 +304,19 @@ class ChatRenderer:
 
     @cached_property
     def _inner_end(self) -> str:
-        """The special token behind an answer that is not the last one, in a plain conversation."""
-        turns = [Message("user", "Q"), Message("assistant", _PLACEHOLDER), Message("user", "Q"),
-                 Message("assistant", "A")]  # fmt: skip
+        """The special token behind an answer that is not the last one, in a plain conversation.
+
+        A special token that is all there is before the next question opens that one (GLM).
+        """
+        turns = [Message("user", "A"), Message("assistant", _PLACEHOLDER),
+                 Message("user", _PLACEHOLDER), Message("assistant", "A")]  # fmt: skip
         try:
-            _, found, after = self._apply(turns, None).partition(_PLACEHOLDER)
+            _, *between = self._apply(turns, None).split(_PLACEHOLDER)
         except RejectedRow:
             return ""
-        return self._special_at(after.lstrip(), 0) if found else ""
+        gap = between[0].lstrip() if len(between) == 2 else ""
+        first = self._special_at(gap, 0)
+        return first if any(token in gap[len(first) :] for token in self._specials) else ""
 
     def _notes(
         self,
@@ -469,12 +474,18 @@ def _lost(message: Message, written: str, turn: int) -> set[str]:
 
 
 def _holds(text: str, piece: str) -> bool:
-    """Tell whether a text holds a piece, whatever blanks were added or trimmed."""
-    return piece.strip() in text or "".join(piece.split()) in "".join(text.split())
+    """Tell whether a text holds a piece, as it is, as JSON, or with other blanks."""
+    if piece.strip() in text or "".join(piece.split()) in "".join(text.split()):
+        return True
+    return any(json.dumps(piece, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))
 
 
 def _unmarked(rendered: Rendered, mark: str) -> Rendered:
-    """Take the marks out, and move all positions."""
+    """Take the marks out, and move all positions.
+
+    Raises:
+        RejectedRow: the template took a marked text apart, or wrote the mark otherwise.
+    """
     text, literal, places = unmark(rendered.text, mark)
     return Rendered(
         text,

@@ -136,14 +136,21 @@ def unmark(text: str, mark: str) -> tuple[str, Ranges, npt.NDArray[np.int64]]:
     Returns:
         The text, the marked ranges in it, and for each position of the marked text (and its end)
         the position in the text.
+
+    Raises:
+        RejectedRow: marks are left that do not belong together.
     """
     is_mark = np.fromiter((char == mark for char in text), dtype=np.bool_, count=len(text))
     places = np.concatenate([[0], np.cumsum(~is_mark)])
     at = places[np.flatnonzero(is_mark)].tolist()
+    clean = text.replace(mark, "")
+    if len(at) % 2 or json.dumps(mark)[1:-1] in clean:
+        detail = "a text spells a special token, and the chat template takes that text apart"
+        raise RejectedRow("special-token-text", f"{detail}; change the text")
     ranges = tuple(
-        (start, end) for start, end in zip(at[::2], at[1::2], strict=False) if start < end
+        (start, end) for start, end in zip(at[::2], at[1::2], strict=True) if start < end
     )
-    return text.replace(mark, ""), ranges, places
+    return clean, ranges, places
 
 
 def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:

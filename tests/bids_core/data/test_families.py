@@ -352,3 +352,38 @@ def test_plain_rows_of_every_family(family, name, said):
     for answer in said[1::2]:
         assert "".join(answer.split()) in "".join(text.split())
     assert tokenizer.decode(result.example.input_ids) == rendered(tokenizer, turns(*said)).text
+
+
+def test_a_tools_answer_that_the_template_quotes_is_not_called_rewritten(family):
+    row = json.loads(json.dumps(CALLS))
+    row["messages"][2]["content"] = '{"rain": "12 mm",\n "at": "Ré"}'
+    for name in ("llama3", "gpt-oss"):
+        assert "prompt-rewritten" not in rendered(family(name), row).notes
+
+
+def test_a_template_that_drops_a_turn_is_noted(tokenizer_with):
+    silent = (
+        "{% for m in messages %}{% if m.role != 'system' %}"
+        "{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+    row = turns("Q", "A") | {"system": "Be brief."}
+    assert rendered(tokenizer_with(silent), row).notes == ("prompt-rewritten",)
+
+
+def test_a_token_that_opens_the_next_question_ends_no_answer(tokenizer_with):
+    """Ended by a token at the end of all alone; a question opens with a special token."""
+    opens = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ '<|im_start|>' + m.content }}"
+        "{% else %}{{ 'A: ' + m.content }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ 'A: ' }}{% else %}{{ '<|im_end|>' }}{% endif %}"
+    )
+    assert completions(tokenizer_with(opens), turns("Q", "A", "Q2", "A2")) == ["A", "A2<|im_end|>"]
+
+
+@pytest.mark.parametrize("cut", ["m.content[:3]", "m.content | tojson(ensure_ascii=true)"])
+def test_a_text_that_the_template_takes_apart_is_rejected(tokenizer_with, cut):
+    template = "{% for m in messages %}{{ m.role + ': ' + " + cut + " + '\\n' }}{% endfor %}"
+    with pytest.raises(RejectedRow) as caught:
+        rendered(tokenizer_with(template), turns("<|im_end|> and more", "A"))
+    assert caught.value.reason in ("special-token-text", "template-changed-content")

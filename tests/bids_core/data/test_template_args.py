@@ -77,3 +77,35 @@ def test_a_test_prompt_is_what_was_learned_after(qwen, write, make_config, tmp_p
         assert list(found.prompt) == learned.input_ids[:first].tolist()
         assert [tokenizer.decode(c.labels[c.labels != IGNORED_LABEL])
                 for c in found.choice_examples] == ["yes<|im_end|>", "no<|im_end|>"]  # fmt: skip
+
+
+def test_a_call_that_is_asked_for_is_compared_as_the_template_writes_it(
+    qwen, write, make_config, tmp_path
+):
+    call = {"function": {"name": "look", "arguments": '{"x": 1}'}}
+    row = {
+        "tools": [{"name": "look"}],
+        "messages": [
+            {"role": "user", "content": "Q"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+        ],
+    }
+    files = [write(f"{name}.jsonl", [row]) for name in ("pool", "val", "test")]
+    data = prepare(make_config(files[:1], files[1:2], files[2:]), qwen, base_dir=tmp_path)
+    task = TestTask(path="x", task="test0", capability="c")
+    (found,) = rows_of_task(data.test, task, qwen, max_positions=None)
+    assert found.reference == ('<tool_call>\n{"name": "look", "arguments": {"x": 1}}\n</tool_call>')
+    assert found.scored_anyway
+
+
+def test_weights_of_a_test_row_are_in_its_answer_loss_alone(qwen, write, make_config, tmp_path):
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A", "weight": 0.5},
+             {"role": "user", "content": "Q"}, {"role": "assistant", "content": "B"}]  # fmt: skip
+    files = [write(f"{name}.jsonl", [{"messages": turns}]) for name in ("pool", "val", "test")]
+    data = prepare(make_config(files[:1], files[1:2], files[2:]), qwen, base_dir=tmp_path)
+    task = TestTask(path="x", task="test0", capability="c")
+    (found,) = rows_of_task(data.test, task, qwen, max_positions=None)
+    (learned,) = data.train.examples()
+    assert found.example.weights.tolist() == learned.weights.tolist()
+    assert found.last.weights is None
+    assert not found.scored_anyway
