@@ -287,7 +287,8 @@ def _read_parquet(file: InputFile, limits: ReadLimits) -> Iterator[RawRow]:
         msg = f"{file.shown}: Parquet compresses by itself; unpack the file first"
         raise DataError(msg)
     for number, row in enumerate(parquet_rows(file, limits), start=1):
-        yield RawRow(file, number, without_filled_nulls(row))
+        content = row if isinstance(row, RejectedRow) else without_filled_nulls(row)
+        yield RawRow(file, number, content)
 
 
 def without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
