@@ -19,6 +19,7 @@ from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.tools import read_tools
 from bids_core.data.turns import field_names, first_field, missing, read_turns, text
 from bids_core.records import Message
+from bids_core.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,20 +58,16 @@ class Conversation:
     form: str = "mapping"
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
-    """One shape of rows.
+@dataclass(frozen=True, kw_only=True)
+class Format(Entry):
+    """One shape of rows; `what` says its fields.
 
     Args:
-        name: as `format` in the configuration calls it.
         needs: for each thing that a row must have, the names that it may go by.
-        words: its fields, for people.
         read: makes a row that has them into a conversation.
     """
 
-    name: str
     needs: tuple[tuple[str, ...], ...]
-    words: str
     read: Callable[[Row], Conversation]
 
     def fits(self, row: Row) -> bool:
@@ -314,48 +311,49 @@ def _with_system(found: Conversation, row: Row) -> Conversation:
     return found
 
 
-def _registered(*formats: Format) -> dict[str, Format]:
-    return {form.name: form for form in formats}
-
-
-FORMATS: Final = _registered(
-    Format(
-        "preference",
-        (_CHOSEN, _REJECTED),
-        "`chosen` and `rejected` (texts, turns or lists of turns), with `prompt`, `messages`, "
-        "`conversations`, `instruction`, `question` or OpenAI's `input`; or without, as whole "
-        "conversations",
-        _read_preference,
+FORMATS: Final[Registry[Format]] = Registry(
+    "format",
+    (
+        Format(
+            name="preference",
+            what="`chosen` and `rejected` (texts, turns or lists of turns), with `prompt`, "
+            "`messages`, `conversations`, `instruction`, `question` or OpenAI's `input`; or "
+            "without, as whole conversations",
+            needs=(_CHOSEN, _REJECTED),
+            read=_read_preference,
+        ),
+        Format(
+            name="messages",
+            what="`messages`: list of {role, content}; also `tools`, `system`",
+            needs=(_MESSAGES,),
+            read=lambda row: _read_list(row, _MESSAGES),
+        ),
+        Format(
+            name="sharegpt",
+            what="`conversations`: list of {from, value}; also `tools`, `system`",
+            needs=(_SHARED,),
+            read=lambda row: _read_list(row, _SHARED),
+        ),
+        Format(
+            name="alpaca",
+            what="`instruction`, `input` (or `context`), `output` (or `response`); also `history`, "
+            "`system`",
+            needs=(("instruction",), ("output", "response")),
+            read=_read_alpaca,
+        ),
+        Format(
+            name="prompt_completion",
+            what="`prompt`, `completion` (or `response`): texts, or lists of turns; also `system`",
+            needs=(("prompt",), ("completion", "response")),
+            read=lambda row: _read_pair(row, ("prompt",), ("completion", "response")),
+        ),
+        Format(
+            name="question_answer",
+            what="`question` (or `query`), `answer` (or `response`); also `system`",
+            needs=(("question", "query"), ("answer", "response")),
+            read=lambda row: _read_pair(row, ("question", "query"), ("answer", "response")),
+        ),
     ),
-    Format(
-        "messages",
-        (_MESSAGES,),
-        "`messages`: list of {role, content}; also `tools`, `system`",
-        lambda row: _read_list(row, _MESSAGES),
-    ),
-    Format(
-        "sharegpt",
-        (_SHARED,),
-        "`conversations`: list of {from, value}; also `tools`, `system`",
-        lambda row: _read_list(row, _SHARED),
-    ),
-    Format(
-        "alpaca",
-        (("instruction",), ("output", "response")),
-        "`instruction`, `input` (or `context`), `output` (or `response`); also `history`, `system`",
-        _read_alpaca,
-    ),
-    Format(
-        "prompt_completion",
-        (("prompt",), ("completion", "response")),
-        "`prompt`, `completion` (or `response`): texts, or lists of turns; also `system`",
-        lambda row: _read_pair(row, ("prompt",), ("completion", "response")),
-    ),
-    Format(
-        "question_answer",
-        (("question", "query"), ("answer", "response")),
-        "`question` (or `query`), `answer` (or `response`); also `system`",
-        lambda row: _read_pair(row, ("question", "query"), ("answer", "response")),
-    ),
+    reserved=("auto", "mapping"),
 )
 """Name -> format, in the order in which a row is tried."""

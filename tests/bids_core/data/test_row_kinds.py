@@ -234,7 +234,7 @@ def test_a_user_turn_marked_for_learning_is_noted():
 def test_every_format_has_words_and_reads_what_it_names():
     for name, form in FORMATS.items():
         assert form.name == name
-        assert form.needs[0][0] in form.words
+        assert form.needs[0][0] in form.what
 
 
 @pytest.fixture
