@@ -28,8 +28,10 @@ from flows.commands.late_help import LateHelp
 from flows.commands.report import report
 from flows.commands.run import run
 from flows.commands.select import select
+from flows.commands.show import show
 from flows.commands.store import store
 
+_ANY_ROW = {"ignore_unknown_options": True}  # a row id may begin with a dash
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
 _TERMINATED = 143  # 128 + SIGTERM
 
@@ -43,12 +45,13 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(check)
+app.command(context_settings=_ANY_ROW)(show)
 app.command()(run)
 app.command()(compare)
 app.command()(report)
 app.command(cls=LateHelp)(select)
 app.command(cls=LateHelp)(analyze)
-app.command()(explain)
+app.command(context_settings=_ANY_ROW)(explain)
 app.command()(deploy)
 app.add_typer(store, name="store")
 

@@ -52,7 +52,7 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
         facts = read_config(config.model)
         plan_tasks(
             data.test,
-            load_tokenizer(config.model),
+            load_tokenizer(config.model, config.data.template_args),
             config.test,
             max_positions=max_positions(facts),
             code_limits=_code_limits(config),
@@ -166,14 +166,18 @@ class _Model:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self.config.model)
+        return load_tokenizer(self.config.model, self.config.data.template_args)
 
     @cached_property
     def vllm(self) -> Any:
         from bids_core.evaluation.suites.vllm import vllm_model
 
         folder = self.tuned.path() if self.tuned else None
-        return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
+        arguments = self.config.data.template_args
+        model_args: dict[str, Any] = {**self.config.evaluation.model_args}
+        if arguments:  # vLLM loads a tokenizer of its own
+            model_args = {"chat_template_args": arguments, **model_args}
+        return vllm_model(self.config.model, folder, model_args)
 
 
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:

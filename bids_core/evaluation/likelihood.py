@@ -37,11 +37,19 @@ class Scored:
         log_likelihood: sum over the labelled tokens, natural logarithm.
         n_tokens: how many there are.
         is_greedy: whether each of them is the likeliest next token.
+        weighted_loss: mean token loss with the example's weights; None where all count alike.
     """
 
     log_likelihood: float
     n_tokens: int
     is_greedy: bool
+    weighted_loss: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean token loss, as in training."""
+        plain = self.weighted_loss is None
+        return -self.log_likelihood / self.n_tokens if plain else float(self.weighted_loss or 0.0)
 
 
 def answer_losses(
@@ -51,11 +59,14 @@ def answer_losses(
     tokens_per_batch: int,
     on_progress: Progress = silent,
 ) -> npt.NDArray[np.float64]:
-    """Return the mean token cross-entropy over each example's completion tokens, one an example."""
+    """Return the mean token cross-entropy over each example's completion tokens, one an example.
+
+    Weighted where the example has weights, as in training.
+    """
     scored = log_likelihoods(
         model, examples, tokens_per_batch=tokens_per_batch, on_progress=on_progress
     )
-    return np.array([-row.log_likelihood / row.n_tokens for row in scored])
+    return np.array([row.loss for row in scored])
 
 
 @torch.inference_mode()
@@ -99,16 +110,23 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> li
     kept = max(len(row) - int((row != IGNORED_LABEL).nonzero()[0]) + 1 for row in labels)
     kept = min(kept, ids_BT.shape[1])
     logits_BKV, _ = read(model, ids_BT, mask_BT, keep=kept, remember=False)
-    return [score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
+    weights = [None if row.weights is None else torch.from_numpy(row.weights) for row in rows]
+    return [
+        score_row(logits_KV, row, weights=weights_T)
+        for logits_KV, row, weights_T in zip(logits_BKV, labels, weights, strict=True)
+    ]
 
 
-def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
+def score_row(
+    logits_KV: torch.Tensor, labels: torch.Tensor, *, weights: torch.Tensor | None = None
+) -> Scored:
     """Score the labelled tokens of one row.
 
     Args:
         logits_KV: logits at its last K positions (or more, if the row is shorter: then the last
             positions count); those at a position are about the next token.
         labels: [T] int64, `IGNORED_LABEL` where nothing is scored.
+        weights: [T] float32, how much each label counts in the loss; None: all alike.
     """
     targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
     predicting = logits_KV[:-1][-len(targets) :]
@@ -117,4 +135,8 @@ def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
     targets = targets[is_label]
     picked = log_probabilities.gather(1, targets[:, None])[:, 0].double()
     greedy = bool((log_probabilities.argmax(dim=-1) == targets).all())
-    return Scored(float(picked.sum()), len(targets), greedy)
+    loss = None
+    if weights is not None:
+        counted = weights[1:][-len(is_label) :].to(picked.device)[is_label].double()
+        loss = float(-(picked * counted).sum() / counted.sum())
+    return Scored(float(picked.sum()), len(targets), greedy, loss)

@@ -75,7 +75,12 @@ class EvaluationRow:
 
     @property
     def scored_anyway(self) -> bool:
-        """Whether what is asked for covers all labels: no earlier turns, nothing truncated."""
+        """Whether what is asked for covers all labels: no earlier turns, nothing truncated.
+
+        Labels that do not all count alike are scored with their weights, on their own.
+        """
+        if self.example.weights is not None:
+            return False
         asked = (
             self.choice_examples[self.choices.index(self.reference)] if self.choices else self.last
         )
@@ -125,10 +130,12 @@ def _row(
     tokenizer: PreTrainedTokenizerBase,
     markers: Sequence[tuple[str, str]],
 ) -> EvaluationRow:
+    weights = record.get("weights")
     example = TokenizedExample(
         row_id=str(record["row_id"]),
         input_ids=np.asarray(record["input_ids"], dtype=np.int32),
         labels=np.asarray(record["labels"], dtype=np.int32),
+        weights=None if weights is None else np.asarray(weights, dtype=np.float32),
     )
     location = str(record["location"])
     messages = from_json(record["messages"])
@@ -144,6 +151,9 @@ def _row(
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)
+    if messages[-1].tool_calls:  # what the model writes for them is the template's choice
+        ids = example.input_ids[start:end].tolist()
+        text = str(tokenizer.decode(ids, skip_special_tokens=True))
     before, found, _ = _decode(tokenizer, example.input_ids[start:end]).partition(text.strip())
     row = EvaluationRow(
         location=location,
@@ -156,7 +166,7 @@ def _row(
         fields=fields,
     )
     if METRICS[task.metric].asks == "choice":
-        return _with_choices(row, record.get("choices"), messages, tokenizer)
+        return _with_choices(row, record, messages, tokenizer)
     answer = text_behind_thought(text, markers)
     if not METRICS[task.metric].needs_reference:
         return replace(row, reference=answer.strip())
@@ -210,10 +220,11 @@ def _reference(text: str, pattern: re.Pattern[str] | None, task: TestTask, locat
 
 def _with_choices(
     row: EvaluationRow,
-    stored: object,
+    record: dict[Any, Any],
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
 ) -> EvaluationRow:
+    stored, tools = record.get("choices"), record.get("tools")
     if not isinstance(stored, str):
         msg = (
             f"{row.location}: the row has no choices, which metric multiple_choice needs; map "
@@ -236,6 +247,7 @@ def _with_choices(
             source="",
             messages=(*prompt, Message("assistant", f"{before}{choice}{after}")),
             location=row.location,
+            tools=tools if isinstance(tools, str) else None,
         )
         for choice in choices
     ]
@@ -251,10 +263,10 @@ def _with_choices(
 
 
 def _last_only(example: TokenizedExample) -> TokenizedExample:
-    """Keep the labels of the last completion only."""
+    """Keep the labels of the last completion only, all of one weight."""
     labels = example.labels.copy()
     labels[: last_completion(labels)[0]] = IGNORED_LABEL
-    return replace(example, labels=labels)
+    return replace(example, labels=labels, weights=None)
 
 
 def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None) -> None:

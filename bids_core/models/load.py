@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
+from bids_core.data.template_args import with_template_args
 from bids_core.errors import ModelError
 from bids_core.models.bundled import PREFIX, bundled_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from peft import PeftModel
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -179,8 +182,16 @@ def read_config(config: ModelConfig) -> PretrainedConfig:
     return found
 
 
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Load the tokenizer, with a padding token and (if given) the configured chat template."""
+def load_tokenizer(
+    config: ModelConfig, template_args: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer, with a padding token and (if given) the configured chat template.
+
+    Args:
+        config: of the model.
+        template_args: variables of the chat template (`data.template_args`), for whoever renders
+            conversations with it.
+    """
     from transformers import AutoTokenizer
 
     folder = resolve_model(config).folder
@@ -199,7 +210,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             )
             raise ModelError(msg)
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return with_template_args(tokenizer, template_args or {})
 
 
 def load_skeleton(config: ModelConfig) -> PreTrainedModel:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.data import from_json
+from bids_core.data.conversation import said
 from bids_core.diagnostics.breakdown import POOL
 from bids_core.formatting import number, percent
 from bids_core.report.figures import stacked_shares
@@ -82,7 +83,7 @@ def conversation(messages: str | None) -> dict[str, Any] | None:
     """
     if messages is None:
         return None
-    turns = [(str(turn["role"]), str(turn["content"])) for turn in json.loads(messages)]
+    turns = [(message.role, said(message)) for message in from_json(messages)]
     asked = next((content for role, content in reversed(turns) if role == "user"), "")
     answer = turns[-1][1] if turns and turns[-1][0] == "assistant" else ""
     return {

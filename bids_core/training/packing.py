@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from transformers.masking_utils import create_masks_for_generate
 
+from bids_core.data.batches import label_weights
 from bids_core.errors import ModelError
 from bids_core.models.facts import attention_window, keeps_a_state, language_config
 from bids_core.models.loss import causal_lm, model_inputs
@@ -52,7 +53,8 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
     """Lay examples end to end.
 
     Returns:
-        `input_ids`, `labels` and `position_ids` (from zero in each example), each [1, T] int64.
+        `input_ids`, `labels` and `position_ids` (from zero in each example), each [1, T] int64;
+        with examples whose labels do not all count alike, `weights` too, [1, T] float32.
     """
     labels = [example.labels.astype(np.int64) for example in examples]
     for row in labels:
@@ -63,17 +65,30 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
         "labels": np.concatenate(labels),
         "position_ids": np.concatenate([np.arange(n) for n in lengths]),
     }
-    return {name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()}
+    packed = {
+        name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()
+    }
+    if any(example.weights is not None for example in examples):
+        weights = np.concatenate([label_weights(example) for example in examples])
+        packed["weights"] = torch.from_numpy(weights)[None]
+    return packed
 
 
 def packed_loss(
     model: nn.Module, batch: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed token loss of a packed batch, differentiable, and its number of labels."""
+    """Return the summed token loss of a packed batch, differentiable, and its number of labels.
+
+    With weights: the sum of the weighted losses, and of the weights.
+    """
     targets_T = F.pad(batch["labels"], (0, 1), value=IGNORED_LABEL)[0, 1:]
     kept = (targets_T != IGNORED_LABEL).nonzero().flatten()
     logits = _logits(model, batch, kept)
     targets = targets_T[kept].to(logits.device)
+    if "weights" in batch:
+        weights = F.pad(batch["weights"], (0, 1))[0, 1:][kept].to(logits.device)
+        losses = F.cross_entropy(logits.float(), targets, reduction="none")
+        return (losses * weights).sum(), weights.sum()
     return F.cross_entropy(logits.float(), targets, reduction="sum"), torch.tensor(len(kept))
 
 

@@ -12,6 +12,7 @@ import typer
 from bids_core.config.load import load_config
 
 _SHOWN = 80
+_LONGEST = 300
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
+    from bids_core.data.view import RowView
     from bids_core.planning.cost import Speed, StageCost
 
 
@@ -37,6 +39,7 @@ def check(
     settings = load_config(config, overrides or [])
 
     from bids_core.data import prepare
+    from bids_core.data.view import one_of_each_format
     from bids_core.models.load import load_base, load_tokenizer
     from bids_core.selection.methods import require_methods
     from flows.budget import check_methods, planned_picks
@@ -46,7 +49,7 @@ def check(
 
     reporter = ConsoleReporter(error_console())
     require_methods(settings.selection.methods)
-    tokenizer = load_tokenizer(settings.model)
+    tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     started = time.perf_counter()
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
@@ -86,7 +89,7 @@ def check(
         summary["memory_bytes"] = memory_bytes(costs) if costs else None
         typer.echo(json.dumps(summary, indent=1))
     else:
-        _print(data, budget, costs, speed)
+        _print(data, budget, costs, speed, one_of_each_format(data, tokenizer, settings.data))
         for remark in remarks:
             error_console().print(f"warning: {remark}", markup=False, highlight=False)
 
@@ -100,7 +103,9 @@ def _target(config: RunConfig) -> PreparedData | None:
     if config.finetune.model is None or not config.finetune.enabled:
         return None
     other = training_config(config)
-    return prepare(other, load_tokenizer(other.model), base_dir=Path.cwd())
+    return prepare(
+        other, load_tokenizer(other.model, other.data.template_args), base_dir=Path.cwd()
+    )
 
 
 def _load(config: RunConfig) -> PeftModel:
@@ -154,6 +159,7 @@ def _print(
     budget: int,
     costs: list[StageCost],
     speed: Speed | None,
+    examples: list[RowView],
 ) -> None:
     from bids_core.planning.cost import memory_bytes
     from bids_core.progress import duration
@@ -161,6 +167,7 @@ def _print(
 
     console = output_console()
     _print_data(console, data)
+    _print_rows(console, data, examples)
     console.print(f"Budget: {budget} of {len(data.train)} pool rows.")
     if speed is None:
         return
@@ -204,8 +211,9 @@ def _print_data(console: Console, data: PreparedData) -> None:
                 "Rejected rows", ["split", "reason", "rows"], [[*k, n] for k, n in counts.items()]
             )
         )
-        for reject in data.rejects[:3]:
-            console.print(f"  {reject.location}: {reject.detail}", markup=False)
+        first = {(reject.split, reject.reason): reject for reject in reversed(data.rejects)}
+        for key in counts:  # one of each kind
+            console.print(f"  {first[key].location}: {first[key].detail}", markup=False)
         console.print()
     if len(data.overlap):
         console.print(
@@ -221,3 +229,41 @@ def _print_data(console: Console, data: PreparedData) -> None:
             )
     else:
         console.print("Overlap: none found between pool, validation and test.")
+
+
+def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:
+    """Print what is to be said of rows that are kept, and a row of each format."""
+    from bids_core.data import NOTES
+    from flows.commands.show import print_row
+    from flows.console import table
+
+    console.print()
+    splits = ("train", "validation", "test")
+    notes = data.summary["notes"]
+    rows = [
+        [note, *(notes[split].get(note, 0) for split in splits), words]
+        for note, words in NOTES.items()
+        if any(notes[split].get(note) for split in splits)
+    ]
+    counts = [
+        [f"{what} at data.max_length" if what == "truncated" else "cut before the answer",
+         *(data.summary[what][split] for split in splits), words]
+        for what, words in (
+            ("truncated", "the rest of the row is not learned"),
+            ("merged", "lest a token span prompt and answer"),
+        )
+        if any(data.summary[what].values())
+    ]  # fmt: skip
+    if rows or counts:
+        columns = ["rows that are kept, but", *splits, "what it means"]
+        console.print(table("Notes", columns, [*rows, *counts]))
+        console.print()
+    formats = data.summary["formats"]
+    names = list(dict.fromkeys(name for split in splits for name in formats[split]))
+    rows = [[name, *(formats[split].get(name, 0) for split in splits)] for name in names]
+    console.print(table("Formats", ["format", *splits], rows))
+    console.print("One row of each (`bids show` shows any, whole):")
+    for example in examples:
+        console.print()
+        print_row(console, example, longest=_LONGEST)
+    console.print()
