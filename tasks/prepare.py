@@ -88,3 +88,12 @@ def texts_digest(data: Handle) -> str:
     for text in prepared.train.texts() + prepared.validation.texts():
         digest.update(len(text).to_bytes(8, "little") + text.encode())
     return digest.hexdigest()[:32]
+
+
+def columns_digest(data: Handle) -> str:
+    """Return a digest of the pool's further columns, which `rows_digest` leaves out."""
+    digest = hashlib.sha256()
+    for extra in load_prepared(data).train.frame["extra"]:
+        text = extra or ""
+        digest.update(len(text).to_bytes(8, "little") + text.encode())
+    return digest.hexdigest()[:32]
