@@ -12,7 +12,8 @@ from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data.batches import collate
 from bids_core.evaluation.likelihood import answer_losses
 from bids_core.gradients import per_example_gradients
-from bids_core.models.load import add_lora, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 from bids_core.training.packing import pack, packed_loss
