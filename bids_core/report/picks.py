@@ -11,6 +11,7 @@ from bids_core.diagnostics.breakdown import POOL
 from bids_core.formatting import number, percent
 from bids_core.report.figures import stacked_shares
 from bids_core.report.names import series_colours
+from bids_core.report.section import Section
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def picks_section(inputs: ReportInputs) -> dict[str, Any]:
         "method": method_label(inputs.main_method),
         "rows": rows,
         "total": len(picks),
+        "shown": SHOWN,
         "has_winners": any(row["task"] for row in rows),
         "by_task": _by_task(inputs, picks),
         "by_source": _by_source(inputs, picks),
@@ -196,3 +198,6 @@ def _agreement(inputs: ReportInputs) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+SECTION: Final = Section("picks", "Picks", 40, picks_section)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.budget import budget_option
+from flows.commands.command import Command
+from flows.commands.late_help import LateHelp
 from flows.commands.select import (
     JsonOption,
     MatrixArgument,
@@ -121,6 +123,9 @@ def analyze(
         typer.echo(json.dumps(found.to_dict(leave_out=large), allow_nan=False))
     else:
         show_analysis(found)
+
+
+COMMAND = Command(analyze, place=80, options={"cls": LateHelp})
 
 
 def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:

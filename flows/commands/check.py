@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.config.load import load_config
+from flows.commands.command import Command
 
 _SHOWN = 80
 _LONGEST = 300
@@ -92,6 +93,9 @@ def check(
         _print(data, budget, costs, speed, one_of_each_format(data, tokenizer, settings.data))
         for remark in remarks:
             error_console().print(f"warning: {remark}", markup=False, highlight=False)
+
+
+COMMAND = Command(check, place=20)
 
 
 def _target(config: RunConfig) -> PreparedData | None:

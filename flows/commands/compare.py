@@ -13,6 +13,7 @@ from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 from bids_core.own_code import function_name, own_file
 from flows.budget import budget_option
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +98,9 @@ def compare(
         print_comparison(output_console(), result)
     if failure is not None:
         raise failure
+
+
+COMMAND = Command(compare, place=50)
 
 
 def _words(text: str, option: str) -> list[str]:

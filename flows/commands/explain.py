@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.errors import ConfigError, UserError
+from flows.commands.command import ANY_ROW, Command
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -77,6 +78,9 @@ def explain(
         typer.echo(json.dumps(facts | found.to_dict() | {"texts": texts}, ensure_ascii=False))
     else:
         _show(found, texts, name, str(pool.loc[found.row_id, "source"]))
+
+
+COMMAND = Command(explain, place=90, options={"context_settings": ANY_ROW})
 
 
 def _read_manifest(run_folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,9 @@ def run(
         typer.echo(json.dumps(summarize(result), indent=1))
     else:
         print_result(result)
+
+
+COMMAND = Command(run, place=40)
 
 
 def announce(console: Console) -> None:

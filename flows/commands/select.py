@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.budget import budget_option
+from flows.commands.command import Command
+from flows.commands.late_help import LateHelp
 
 if TYPE_CHECKING:
     from bids_core.influence.labels import Labels
@@ -148,6 +150,9 @@ def select(
         typer.echo(json.dumps(facts | {"indices": selection.indices.tolist()}))
     else:
         _show(selection, labels, facts)
+
+
+COMMAND = Command(select, place=70, options={"cls": LateHelp})
 
 
 def _doubtful(matrix: Matrix | None, selection: Selection) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bids_core.config.load import load_config
+from flows.commands.command import ANY_ROW, Command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +56,9 @@ def show(
             console.print()
         print_row(console, one)
         print_tokens(console, one, most=None if tokens else _TOKENS)
+
+
+COMMAND = Command(show, place=30, options={"context_settings": ANY_ROW})
 
 
 def print_row(console: Console, row: RowView, *, longest: int | None = None) -> None:
