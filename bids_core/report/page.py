@@ -98,6 +98,7 @@ def _summary(inputs: ReportInputs) -> dict[str, Any]:
         "tasks": len(set(inputs.tasks)),
         "capabilities": len(set(inputs.capabilities)),
         "others": others,
+        "checkpoints": len((inputs.warmup or {}).get("checkpoint_weights", ())),
     }
 
 
