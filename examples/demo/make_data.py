@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,9 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Write pool/, validation/ and test/, a file a task."""
+    """Write pool/, validation/ and test/, a file a task; what was there before goes."""
+    for part in ("pool", "validation", "test"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     for task in TARGETS:
         counts = (task.n_pool, task.n_wrong, N_VALIDATION, N_TEST)
         left = questions(task.name, sum(counts), task.options)
