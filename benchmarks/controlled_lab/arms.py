@@ -2,7 +2,8 @@
 
 A label is `METHOD`, `METHOD:NORMALIZATION` or `METHOD@ESTIMATOR`: the method of
 `bids_core.selection.select`, a normalisation other than its default, an influence estimator other
-than Adam's. References that know the truth or pick nothing have labels of their own.
+than Adam's. `try_...` are variants of BIDS that are not in the library. References that know the
+truth or pick nothing have labels of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from bids_core.normalization import ColumnWarning
 from bids_core.selection import METHODS, select
+from controlled_lab.candidates import CANDIDATES, pick_candidate
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,6 +46,7 @@ ARMS = (
     *MAIN,
     *(f"{method}@{kind}" for method in ("bids", "less") for kind in ESTIMATORS[1:]),
     *(f"bids@{kind}" for kind in SIMILARITIES),
+    *CANDIDATES,
 )
 
 
@@ -72,6 +75,8 @@ def pick(arm: str, budget: int, pool: Pool, evidence: Evidence, *, seed: int) ->
     """Return an arm's picks, best first."""
     if arm in ORACLES:
         return _clean(pool, seed, balanced=arm == "clean_balanced")[:budget]
+    if arm in CANDIDATES:
+        return pick_candidate(arm, evidence.matrices["adam"], evidence.instance_tasks, budget)
     label = Label.of(arm)
     n_rows = len(pool.rows)
     matrix = (

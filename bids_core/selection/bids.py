@@ -54,7 +54,12 @@ def bids(request: Request) -> Picks:
 
 
 def pick_iteratively(
-    matrix: Matrix, scale: ColumnScale, budget: int, *, progress: Progress = silent
+    matrix: Matrix,
+    scale: ColumnScale,
+    budget: int,
+    *,
+    mean_weight: float = 1.0,
+    progress: Progress = silent,
 ) -> Picks:
     """Return the first `budget` picks of the BIDS loop.
 
@@ -62,6 +67,7 @@ def pick_iteratively(
         matrix: [N, M] finite raw values.
         scale: the normalisation to apply; unusable columns take no part.
         budget: number of picks B, at most N.
+        mean_weight: factor of the mean over the picks; 1 in the paper.
         progress: told how many picks are made.
 
     Returns:
@@ -69,7 +75,8 @@ def pick_iteratively(
 
     Source: BIDS, algorithm 1.
     """
-    return pick_from(first_lists(matrix, scale, budget), budget, progress=progress)
+    best = first_lists(matrix, scale, budget)
+    return pick_from(best, budget, mean_weight=mean_weight, progress=progress)
 
 
 def first_lists(matrix: Matrix, scale: ColumnScale, budget: int) -> BestRows:
@@ -77,7 +84,9 @@ def first_lists(matrix: Matrix, scale: ColumnScale, budget: int) -> BestRows:
     return BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
 
 
-def pick_from(best: BestRows, budget: int, *, progress: Progress = silent) -> Picks:
+def pick_from(
+    best: BestRows, budget: int, *, mean_weight: float = 1.0, progress: Progress = silent
+) -> Picks:
     """Return what `pick_iteratively` does, from lists that are at hand; they are used up."""
     matrix, scale = best.matrix, best.scale
     reader = RowReader(matrix, best)
@@ -94,6 +103,7 @@ def pick_from(best: BestRows, budget: int, *, progress: Progress = silent) -> Pi
     for step in range(budget):
         if step:
             np.divide(total, step, out=mean)
+            mean *= mean_weight
         np.subtract(best.head_values, mean, out=utility)
         column = int(utility.argmax())
         highest = float(utility[column])

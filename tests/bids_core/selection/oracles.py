@@ -21,11 +21,13 @@ def zscore(matrix):
     return (matrix - mean) / np.sqrt(add_rows((matrix - mean) ** 2) / len(matrix))
 
 
-def literal_bids(z, budget):
+def literal_bids(z, budget, mean_weight=None):
     """Follow METHOD.md word for word on an already normalised [N, M] float64 matrix."""
     picked, utilities, columns = [], [], []
     for _ in range(budget):
         mean = add_rows(z[picked]) / len(picked) if picked else np.zeros(z.shape[1])
+        if mean_weight is not None:  # bids_cautious; not in the paper
+            mean = mean * mean_weight
         utility = z - mean
         utility[picked] = -np.inf
         row, column = np.unravel_index(utility.argmax(), utility.shape)  # the lowest row of ties
@@ -33,6 +35,28 @@ def literal_bids(z, budget):
         utilities.append(utility[row, column])
         columns.append(int(column))
     return picked, utilities, columns
+
+
+def lowered_by_harm(z, weight):
+    """Take `weight` times the mean of its negative parts off every entry of a row."""
+    return np.array([
+        [value - weight * np.mean([max(0.0, -other) for other in row]) for value in row]
+        for row in z
+    ])  # fmt: skip
+
+
+def bids_cautious(z, budget, weight, mean_weight):
+    """Follow the equation of `bids_cautious` on z: harm off the candidates, not off the mean."""
+    picked = []
+    for _ in range(budget):
+        mean = add_rows(z[picked]) / len(picked) if picked else np.zeros(z.shape[1])
+        worth = [
+            -np.inf if i in picked
+            else max(z[i] - mean_weight * mean) - weight * np.mean([max(0.0, -v) for v in z[i]])
+            for i in range(len(z))
+        ]  # fmt: skip
+        picked.append(int(np.argmax(worth)))
+    return picked
 
 
 def instance_max(z, budget):

@@ -254,7 +254,8 @@ def test_budgets_are_nested_for_every_method(method, seed):
 
 @pytest.mark.parametrize(
     "method",
-    ["bids", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks",
+    ["bids", "bids_cautious", "instance_max", "less", "task_max", "sum", "round_robin",
+     "round_robin_tasks",
      "quota", "knn_uniform", "optimal_transport"],
 )  # fmt: skip
 def test_permuting_the_rows_permutes_the_picks_of_every_method(method):
