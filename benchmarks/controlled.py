@@ -8,7 +8,8 @@ that methods are compared in pairs.
 
     python benchmarks/controlled.py --seeds 3 --json out.json
     python benchmarks/controlled.py --json out.json --pools half_off_target --methods random bids
-    python benchmarks/controlled.py --json out.json --seeds 0 --tables --plots docs/images
+    python benchmarks/controlled.py --seeds 10 --methods all --json out.json
+    python benchmarks/controlled.py --json out.json --seeds 0 --plots docs/images
 
 Results are written after every seed; the same command again goes on with what is missing.
 """
@@ -26,9 +27,9 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from controlled_lab.arms import ARMS, MAIN
+from controlled_lab.arms import ARMS, CORE
 from controlled_lab.pools import POOLS
-from controlled_lab.summary import print_tables
+from controlled_lab.summary import tables
 from controlled_lab.trial import Settings, run
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--pools", nargs="+", choices=list(POOLS), default=list(POOLS))
     parser.add_argument(
-        "--methods", nargs="+", choices=ARMS, default=list(MAIN), metavar="METHOD",
-        help="METHOD, METHOD:NORMALIZATION or METHOD@ESTIMATOR (default: all but the last kind)",
+        "--methods", nargs="+", choices=[*ARMS, "all"], default=list(CORE), metavar="METHOD",
+        help=f"METHOD, METHOD:NORMALIZATION, METHOD@ESTIMATOR or all; default: {' '.join(CORE)}",
     )  # fmt: skip
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.01, 0.03, 0.05, 0.1, 0.2],
                         help="fractions of the pool")  # fmt: skip
@@ -83,7 +84,8 @@ def kept(file: Path | None, settings: Settings) -> dict[str, Any]:
 def main() -> None:
     args = arguments()
     warnings.filterwarnings("ignore", category=FutureWarning)
-    settings = Settings(tuple(args.pools), tuple(args.methods), tuple(args.budgets))
+    methods = ARMS if "all" in args.methods else tuple(args.methods)
+    settings = Settings(tuple(args.pools), methods, tuple(args.budgets))
     results = kept(args.json, settings)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         done = {(row["pool"], row["method"]) for row in results["rows"] if row["seed"] == seed}
@@ -98,7 +100,7 @@ def main() -> None:
             aside = args.json.with_suffix(".part")
             aside.write_text(json.dumps(results))
             aside.replace(args.json)
-    print_tables(results["rows"], pools=args.pools, methods=args.methods)
+    print(tables(results, pools=args.pools, methods=methods))
     if args.plots:
         from controlled_lab.plots import draw_all
 

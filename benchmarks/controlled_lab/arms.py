@@ -33,21 +33,21 @@ NORMALIZATIONS = ("minmax", "robust", "rank", "none")
 ESTIMATORS = ("adam", "adam_paper", "sgd", "sign", "ekfac")
 SIMILARITIES = ("rds", "rds_plus")
 
-OURS = tuple(name for name in METHODS if name != FULL)
-MAIN = (
+CORE = (
+    ZERO_SHOT, "random", "less", "round_robin", "instance_max", "bids", "bids_cautious",
+    "bids:robust", "bids:rank", "bids:none", "rds_plus", "bm25", "clean_balanced",
+)  # fmt: skip
+"""What runs by default: three seeds in minutes."""
+ARMS = (
     ZERO_SHOT,
-    FULL,
-    *OURS,
+    *METHODS,
     *(f"{method}:{kind}" for method in ("bids", "instance_max") for kind in NORMALIZATIONS),
     *ORACLES,
-)
-"""What runs by default."""
-ARMS = (
-    *MAIN,
     *(f"{method}@{kind}" for method in ("bids", "less") for kind in ESTIMATORS[1:]),
     *(f"bids@{kind}" for kind in SIMILARITIES),
     *CANDIDATES,
 )
+"""Everything that there is, `--methods all`."""
 
 
 @dataclass(frozen=True)

@@ -30,28 +30,54 @@ def command(*arguments):
 
 
 def test_random_loses_to_less_and_less_to_bids_where_half_the_pool_is_off_target(tmp_path):
-    """MARGIN"""
+    """The order of mean test losses: random > LESS > BIDS.
+
+    Over 20 seeds (10, 11, 20 to 37) LESS was better than random by 0.089 (sd 0.058) and BIDS better
+    than LESS by 0.076 (sd 0.055); in all 190 pairs of these seeds the order was this one. The two
+    seeds here have gaps of 0.105 and 0.095, so half of either may be lost before the test fails.
+    Noise of one millionth on the pretrained weights, far more than another machine's rounding,
+    moves a loss by 0.0001 at most.
+    """
     out = tmp_path / "out.json"
-    done = command("--seeds", 2, "--pools", "half_off_target", "--methods", "random", "less",
-                   "bids", "--budgets", 0.1, 0.2, "--json", out)  # fmt: skip
+    asked = ("--first-seed", 22, "--seeds", 2, "--pools", "half_off_target", "--methods", "random",
+             "less", "bids", "--budgets", 0.05, 0.1, 0.2, "--json", out)  # fmt: skip
+    done = command(*asked)
     assert done.returncode == 0, done.stderr
     rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 2 * 3 * 3
     loss = {
         method: np.mean([row["loss"] for row in rows if row["method"] == method])
         for method in ("random", "less", "bids")
     }
-    assert loss["random"] > loss["less"] + 0.0
-    assert loss["less"] > loss["bids"] + 0.0
+    assert loss["random"] > loss["less"] + 0.05
+    assert loss["less"] > loss["bids"] + 0.045
     clean = {row["method"]: row["share_clean"] for row in rows if row["budget"] == 0.1}
     assert clean["bids"] > 0.8 > 0.6 > clean["random"]
-
-    again = command("--seeds", 2, "--pools", "half_off_target", "--methods", "random", "less",
-                    "bids", "--budgets", 0.1, 0.2, "--json", out)  # fmt: skip
-    assert "seed 0" not in again.stdout  # nothing is computed twice
+    again = command(*asked)
+    assert "seed 22" in done.stdout
+    assert "seed 22" not in again.stdout  # nothing is computed twice
     assert json.loads(out.read_text())["rows"] == rows
-    other = command("--seeds", 2, "--budgets", 0.3, "--json", out)
-    assert other.returncode == 1
-    assert "results of other settings" in other.stderr
+
+
+def test_results_of_other_settings_are_not_mixed(lab, tmp_path):
+    import controlled
+
+    settings = lab("trial").Settings(("skewed",), ("bids",), (0.1,))
+    (tmp_path / "a.json").write_text(json.dumps(controlled.kept(None, settings)))
+    assert controlled.kept(tmp_path / "a.json", settings)["rows"] == []
+    other = lab("trial").Settings(("skewed",), ("bids",), (0.2,))
+    with pytest.raises(SystemExit, match="results of other settings"):
+        controlled.kept(tmp_path / "a.json", other)
+
+
+def test_only_what_is_missing_is_computed(lab):
+    import controlled
+
+    settings = lab("trial").Settings(("skewed", "bimodal"), ("bids", "less"))
+    done = {("skewed", "bids"), ("skewed", "less"), ("bimodal", "less")}
+    left = controlled.missing(settings, done)
+    assert (left.pools, left.arms) == (("bimodal",), ("bids",))
+    assert controlled.missing(settings, done | {("bimodal", "bids")}) is None
 
 
 def small(lab, seed=0):
