@@ -34,7 +34,7 @@ DISK_COLUMNS = 1000
 CACHE_BYTES = 2 << 30  # of a selection from disk, scaled with the rows
 BEST = 1024  # rows per column that the baseline separates from the rest
 METHODS = (
-    "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
+    "bids_cautious", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
     "knn_uniform", "optimal_transport", "random", "random_balanced",
 )  # fmt: skip
 

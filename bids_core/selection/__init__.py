@@ -76,8 +76,8 @@ def select(
         budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
         method: one of `METHODS`, `package.module:function`, `file.py:function`, or a function; see
             docs/extend.md for what it is given and returns.
-        normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids` and
-            `instance_max`, the other methods are defined on raw influence.
+        normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids`,
+            `bids_cautious` and `instance_max`, the other methods are defined on raw influence.
         tasks: M task names of the validation instances, for methods that need them.
         seed: of random methods; the others are deterministic.
         subtasks: M subtask names, for `less`, `quota`, `bm25` and `rds`.
