@@ -34,8 +34,8 @@ DISK_COLUMNS = 1000
 CACHE_BYTES = 2 << 30  # of a selection from disk, scaled with the rows
 BEST = 1024  # rows per column that the baseline separates from the rest
 METHODS = (
-    "bids_cautious", "instance_max", "less", "task_max", "sum", "round_robin", "round_robin_tasks", "quota",
-    "knn_uniform", "optimal_transport", "random", "random_balanced",
+    "bids_cautious", "instance_max", "less", "task_max", "sum", "round_robin",
+    "round_robin_tasks", "quota", "knn_uniform", "optimal_transport", "random", "random_balanced",
 )  # fmt: skip
 
 

@@ -20,11 +20,11 @@ CURVES = {
     "round_robin": "tab:green",
     "rds_plus": "tab:brown",
     "bids": "tab:blue",
-    "bids_shrunk": "tab:red",
+    "bids_cautious": "tab:red",
     "clean_balanced": "black",
 }
 """Methods drawn as curves over the budget, and their colours."""
-BARS = ("less", "round_robin", "instance_max", "bids", "bids_shrunk", "clean_balanced")
+BARS = ("less", "round_robin", "instance_max", "bids", "bids_cautious", "clean_balanced")
 
 
 def draw_all(results: dict[str, Any], folder: Path) -> None:
