@@ -31,7 +31,8 @@ class SelectionConfig(Section):
     budget: Budget = 0.15
     """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
-    """Per-column normalisation, for the methods that use one (`bids`, `instance_max`)."""
+    """Per-column normalisation, for the methods that use one (`bids`, `bids_cautious`,
+    `instance_max`)."""
     seed: Annotated[Seed | None, InPlaceOf("seed", "selection")] = None
     """Seed of the methods that draw at random; null: the run's."""
 
