@@ -1,0 +1,29 @@
+from .batches import collate, token_budget_batches
+from .conversation import completion_text, from_json, prompt_messages, to_json
+from .formats import FORMATS
+from .notes import NOTES
+from .preparation import prepare
+from .rejects import REASONS, RejectedRow
+from .sources import input_digests
+from .splits import PreparedData, Split
+from .template_args import with_template_args
+from .tokenization import tokenize_example
+
+__all__ = [
+    "FORMATS",
+    "NOTES",
+    "REASONS",
+    "PreparedData",
+    "RejectedRow",
+    "Split",
+    "collate",
+    "completion_text",
+    "from_json",
+    "input_digests",
+    "prepare",
+    "prompt_messages",
+    "to_json",
+    "token_budget_batches",
+    "tokenize_example",
+    "with_template_args",
+]
