@@ -19,6 +19,7 @@ import typer
 
 from bids_core.errors import BidsError
 from flows.commands.analyze import analyze
+from flows.commands.audit import audit
 from flows.commands.check import check
 from flows.commands.compare import compare
 from flows.commands.deploy import deploy
@@ -29,6 +30,7 @@ from flows.commands.report import report
 from flows.commands.run import run
 from flows.commands.select import select
 from flows.commands.store import store
+from flows.commands.validate import validate
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
 _TERMINATED = 143  # 128 + SIGTERM
@@ -45,10 +47,12 @@ app.command()(init)
 app.command()(check)
 app.command()(run)
 app.command()(compare)
+app.command()(validate)
 app.command()(report)
 app.command(cls=LateHelp)(select)
 app.command(cls=LateHelp)(analyze)
 app.command()(explain)
+app.command()(audit)
 app.command()(deploy)
 app.add_typer(store, name="store")
 

@@ -20,7 +20,9 @@ from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import influence_section
 from bids_core.report.picks import SHOWN, picks_section
 from bids_core.report.scores import scores_section
+from bids_core.report.harmful import harmful_section
 from bids_core.report.stability import stability_section
+from bids_core.report.trust import trust_section
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ def build_report(inputs: ReportInputs) -> str:
         influence=influence_section(inputs),
         picks=picks_section(inputs),
         stability=stability_section(inputs),
+        trust=trust_section(inputs),
+        harmful=harmful_section(inputs),
         shown=SHOWN,
         warmup=warmup_section(inputs),
         gradients=gradients_section(inputs),
