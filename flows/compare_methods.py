@@ -94,7 +94,9 @@ def compare_methods(
             config, data, [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
         )
         if config.execution.training == "inline":
-            cells = tuple(finish_cell(_pick(cell, config, shared), config, shared.target) for cell in plan)
+            cells = tuple(
+                finish_cell(_pick(cell, config, shared), config, shared.target) for cell in plan
+            )
         else:
             picked = [_pick(cell, config, shared) for cell in plan]
             cells = spread_cells(config, picked, shared.target)

@@ -22,7 +22,7 @@ from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
 from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import MATRIX, run_attribution
-from tasks.cells import Cell, plan_cells
+from tasks.cells import FULL, Cell, plan_cells
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.losses import run_losses
@@ -119,9 +119,7 @@ def _checkpoint(warm: Handle, wanted: int | None) -> int:
     return wanted
 
 
-def _measured(
-    config: RunConfig, data: Handle, warm: Handle, parts: list[StepRows]
-) -> list[Handle]:
+def _measured(config: RunConfig, data: Handle, warm: Handle, parts: list[StepRows]) -> list[Handle]:
     """Take the steps of all parts; what is missing is shown as one step with the time left."""
     store = ArtifactStore(config.store)
     missing = sum(
@@ -144,7 +142,7 @@ def _with_subsets(config: RunConfig, found: Measurements, subsets: int) -> Measu
     section = config.selection
     n_pool = len(load_prepared(data).train)
     plan = plan_cells(["random"], [section.budget], range(subsets), n_pool=n_pool, zero_shot=False)
-    if len(plan) < subsets:
+    if any(cell.method == FULL for cell in plan):
         msg = (
             "selection.budget: the whole pool has no random subsets; lower the budget, for "
             "instance with --set selection.budget=0.5"

@@ -68,7 +68,9 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         versions=next(iter(records.values()))["versions"],
         analysis=None if result.analysis is None else PAGE,
         stability={} if result.analysis is None else stability_tables(result.analysis),
-        validation=None if result.folder is None else read_validation(result.folder, result.matrix.key),
+        validation=None
+        if result.folder is None
+        else read_validation(result.folder, result.matrix.key),
     )
 
 

@@ -82,9 +82,7 @@ def plan_steps(
     rate = _mean_rate(warm, checkpoint) if learning_rate is None else learning_rate
     cut = [tuple(chosen[start : start + PART_ROWS]) for start in range(0, len(chosen), PART_ROWS)]
     return [
-        StepRows(
-            checkpoint=checkpoint, learning_rate=rate, rows=part, part=number, parts=len(cut)
-        )
+        StepRows(checkpoint=checkpoint, learning_rate=rate, rows=part, part=number, parts=len(cut))
         for number, part in enumerate(cut, start=1)
     ]
 

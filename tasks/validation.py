@@ -87,7 +87,7 @@ def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
     if found.cells:
         result["subsets"] = _subsets(config, found)
     replace_file(folder / VALIDATION, json.dumps(result, indent=1, allow_nan=False))
-    _write_report_anew(config, folder)
+    _write_report_anew(folder)
     current().end("validation", seconds=time.perf_counter() - started, cached=False)
     return result
 
@@ -170,8 +170,9 @@ def _outcomes(
     losses: list[pd.DataFrame],
     split: str,
 ) -> Outcomes | None:
-    """Return the outcomes on one split: validation rows by their own column, test rows by the mean
-    column of their task; None if no row has one.
+    """Return the outcomes on one split, None if influence says nothing of any of its rows.
+
+    A validation row has a column of its own; a test row has the mean column of its task.
     """
     columns = (
         {name: [j] for j, name in enumerate(attribution.validation_ids)}
@@ -193,7 +194,7 @@ def _outcomes(
     )
 
 
-def _write_report_anew(config: RunConfig, folder: Path) -> None:
+def _write_report_anew(folder: Path) -> None:
     """Put the result into the report of the run, if there is one."""
     manifest = folder / "manifest.json"
     if not manifest.is_file():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,10 @@ REASONS: Final = {
     NEAR_MISS: "next in line below the budget",
 }
 """Reasons, in the order in which a row gets them (the first that holds), and what they mean."""
+COLUMNS: Final = (
+    "reason", "row", "row_id", "source", "harm", "tasks_harmed", "tasks_negative", "best_task",
+    "best", "worst_task", "worst", "rank", "utility", "winning_validation", "covered_by", "text",
+)  # fmt: skip
 TEXT_SHOWN: Final = 80
 
 
@@ -191,6 +195,7 @@ def _labelled(
     texts: Sequence[str] | None,
 ) -> pd.DataFrame:
     """Replace places by names, and put the columns into their order."""
+    import pandas as pd
 
     def named(names: Sequence[str] | None, place: object) -> str | None:
         if place is None or place != place:
@@ -198,18 +203,17 @@ def _labelled(
         index = int(place)  # type: ignore[call-overload]
         return str(index if names is None else names[index])
 
+    def series(values: list[str | None]) -> pd.Series[Any]:
+        return pd.Series(values, index=table.index, dtype="object")
+
     rows = table["row"].tolist()
     return table.assign(
-        row_id=[named(matrix.row_ids, row) for row in rows],
-        source=[None if sources is None else sources[row] for row in rows],
-        winning_validation=[named(matrix.validation_ids, j) for j in table["column"]],
-        covered_by=[named(matrix.row_ids, row) for row in table["covered_by"]],
-        text=[None if texts is None else _start(texts[row]) for row in rows],
-    )[
-        ["reason", "row", "row_id", "source", "harm", "tasks_harmed", "tasks_negative", "best_task",
-         "best", "worst_task", "worst", "rank", "utility", "winning_validation", "covered_by",
-         "text"]
-    ]  # fmt: skip
+        row_id=series([named(matrix.row_ids, row) for row in rows]),
+        source=series([None if sources is None else sources[row] for row in rows]),
+        winning_validation=series([named(matrix.validation_ids, j) for j in table["column"]]),
+        covered_by=series([named(matrix.row_ids, row) for row in table["covered_by"]]),
+        text=series([None if texts is None else _start(texts[row]) for row in rows]),
+    )[list(COLUMNS)]
 
 
 def _start(text: str) -> str:

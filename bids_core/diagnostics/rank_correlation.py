@@ -111,7 +111,8 @@ def mean_known(values: Floats, axis: int = -1) -> Floats:
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0.0).sum(axis=axis)
-    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    means: Floats = np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
+    return means
 
 
 def correlate(one_nM: Floats, other_nM: Floats) -> Floats:
@@ -119,7 +120,8 @@ def correlate(one_nM: Floats, other_nM: Floats) -> Floats:
     a, b = one_nM - one_nM.mean(axis=0), other_nM - other_nM.mean(axis=0)
     scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     sums: Floats = (a * b).sum(axis=0)
-    return np.divide(sums, scale, out=np.full(len(scale), np.nan), where=scale > 0)
+    found: Floats = np.divide(sums, scale, out=np.full(len(scale), np.nan), where=scale > 0)
+    return found
 
 
 def _ranks(values_nM: npt.ArrayLike) -> Floats:

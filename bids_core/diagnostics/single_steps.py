@@ -1,5 +1,4 @@
-"""What one optimizer step on a training row really does to each validation loss, and what was
-predicted.
+"""What one optimizer step on a row really does to the validation losses, and what was predicted.
 
 From a checkpoint with parameters theta and Adam's moments m, v, one AdamW step on row i alone gives
 theta_i = theta + delta_i. Measured is the fall of every validation loss,
@@ -196,7 +195,7 @@ class _Stepper:
             parameter.grad = None
 
     def _split(self, grad_D: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return grad_D.split([parameter.numel() for _, parameter in self._named])
+        return torch.split(grad_D, [parameter.numel() for _, parameter in self._named])
 
 
 def _losses(

@@ -11,6 +11,7 @@ Shapes: n sampled rows, M validation instances, R bootstrap draws.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -174,7 +175,7 @@ def _costs(rho: Mapping[str, Floats], means: Mapping[str, Floats]) -> dict[str, 
     order = list(rho)
     return {
         later: Estimate.of(_mean(rho[earlier]) - _mean(rho[later]), means[earlier] - means[later])
-        for earlier, later in zip(order, order[1:], strict=False)
+        for earlier, later in pairwise(order)
     }
 
 
@@ -254,7 +255,9 @@ def _tasks(trust: Trust) -> str:
         return ""
     ordered = sorted(trust.tasks.items(), key=lambda item: -item[1].value)
     best, worst = ordered[0], ordered[-1]
-    text = f"It does best on {best[0]}, {shown(best[1])}, and worst on {worst[0]}, {shown(worst[1])}."  # noqa: E501
+    text = (
+        f"It does best on {best[0]}, {shown(best[1])}, and worst on {worst[0]}, {shown(worst[1])}."
+    )
     none = [name for name, estimate in ordered if not estimate.positive]
     if none:
         text += f" Not shown to say anything about: {', '.join(none)}."
@@ -270,6 +273,8 @@ def _where_lost(trust: Trust) -> str:
     costly.sort(key=lambda item: -item[1].value)
     start = f"Without any approximation but the first order it would be {shown(first)}"
     if not costly:
-        return f"{start}; nothing on the way to the run's influence costs anything that can be seen."  # noqa: E501
+        return (
+            f"{start}; nothing on the way to the run's influence costs anything that can be seen."
+        )
     listed = "; ".join(f"{STEPS[name]} costs {shown(e)}" for name, e in costly)
     return f"{start}; {listed}."

@@ -16,11 +16,11 @@ from bids_core.formatting import percent
 from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
+from bids_core.report.harmful import harmful_section
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import influence_section
 from bids_core.report.picks import SHOWN, picks_section
 from bids_core.report.scores import scores_section
-from bids_core.report.harmful import harmful_section
 from bids_core.report.stability import stability_section
 from bids_core.report.trust import trust_section
 from bids_core.selection.names import method_label

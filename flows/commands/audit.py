@@ -100,9 +100,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
         elif suffix == ".csv":
             table.to_csv(out, index=False)
         else:
-            table.to_json(
-                out, orient="records", lines=True, double_precision=15, force_ascii=False
-            )
+            table.to_json(out, orient="records", lines=True, double_precision=15, force_ascii=False)
     except OSError as error:
         msg = f"{out} cannot be written: {error}"
         raise UserError(msg) from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
-from test_compare_methods import Recorder
 
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
@@ -18,10 +18,25 @@ from flows.validate_influence import validate_influence
 from tasks.runtime.progress import reporting
 
 
+class Recorder:
+    """Counts what was computed and what was cached."""
+
+    def __init__(self):
+        self.computed, self.cached = Counter(), Counter()
+
+    def step(self, label, unit):
+        return lambda done, total: None
+
+    def end(self, label, *, seconds, cached):
+        (self.cached if cached else self.computed)[label.split()[0]] += 1
+
+
 def run(project, *overrides, **options):
     recorder = Recorder()
     with reporting(recorder):
-        return validate_influence(load_config(project / "bids.yaml", overrides), **options), recorder
+        return validate_influence(
+            load_config(project / "bids.yaml", overrides), **options
+        ), recorder
 
 
 @pytest.mark.usefixtures("prefect_server")

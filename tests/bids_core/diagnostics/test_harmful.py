@@ -99,7 +99,9 @@ def test_near_misses_are_the_next_picks_and_what_covers_them():
     z = (values - values.mean(axis=0, dtype=np.float64)) / values.std(axis=0, dtype=np.float64)
     for miss in found.to_dict("records"):
         assert miss["covered_by"] == max(picks[:10], key=lambda k: z[k, miss["column"]])
-    assert near_misses(values, 58, near=5)["row"].tolist() == select(values, 60).indices[58:].tolist()
+    assert (
+        near_misses(values, 58, near=5)["row"].tolist() == select(values, 60).indices[58:].tolist()
+    )
     assert near_misses(values, 60, near=5).empty
 
 

@@ -33,7 +33,8 @@ def examples(lengths, seed):
 @pytest.fixture(scope="module")
 def model():
     wrapped = get_peft_model(
-        build_llama(64, initializer_range=0.2), LoraConfig(r=2, lora_alpha=4, lora_dropout=0.3, target_modules=["q_proj"])
+        build_llama(64, initializer_range=0.2),
+        LoraConfig(r=2, lora_alpha=4, lora_dropout=0.3, target_modules=["q_proj"]),
     )
     torch.manual_seed(1)
     for name, parameter in wrapped.named_parameters():
