@@ -100,7 +100,7 @@ class Datamodel:
 
     @property
     def needed(self) -> tuple[int, int] | None:
-        """Seeds and test rows that would show the gain; None if there is none to show."""
+        """Seeds and test rows that would show the gain; None if there is none, or nobody knows."""
         return needed_to_show(
             self.gain.value, run_deviation=self.run_deviation, row_deviation=self.row_deviation
         )
@@ -192,9 +192,9 @@ def needed_to_show(
         row_deviation: sigma_row.
 
     Returns:
-        None if there is no gain to show.
+        None if there is no gain to show, or a deviation is not known.
     """
-    if not gain > 0:
+    if not gain > 0 or math.isnan(run_deviation + row_deviation):
         return None
     allowed = (gain / _POWER) ** 2
     seeds = max(_LEAST_SEEDS, math.ceil(2 * run_deviation**2 / (allowed / 2)))

@@ -12,10 +12,16 @@ import pytest
 from scipy.stats import spearmanr
 
 from bids_core.config.load import load_config
-from bids_core.errors import ConfigError
+from bids_core.errors import BidsError, ConfigError
 from bids_core.influence.attribution import open_attribution
+from flows import cell_queue
+from flows.gpu_stage import _checked
 from flows.validate_influence import validate_influence
+from tasks import finetune
 from tasks.runtime.progress import reporting
+from tasks.runtime.stage import stage_task
+from tasks.steps import StepRows
+from tasks.validation import SubsetsFailedError
 
 
 class Recorder:
@@ -146,3 +152,35 @@ def test_a_checkpoint_that_is_not_there_and_a_budget_of_everything_are_refused(p
         run(project, rows=2, checkpoint=3)
     with pytest.raises(ConfigError, match="the whole pool has no random subsets"):
         run(project, "selection.budget=1.0", rows=2, subsets=3)
+
+
+def test_a_worker_understands_what_it_is_handed(tmp_path):
+    handle = {"store": str(tmp_path), "stage": "warmup", "fingerprint": "a" * 32}
+    part = StepRows(checkpoint=1, learning_rate=1e-3, rows=(3, 1), part=1, parts=2)
+    found = _checked(
+        "steps", {"data": handle, "warm": handle, "part": part.model_dump(mode="json")}
+    )
+    assert found["part"] == part
+    found = _checked("losses", {"data": handle, "tuned": None, "method": "random 4 rows seed 0"})
+    assert found["tuned"] is None
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_failed_trainings_are_named_and_only_they_are_done_again(project, monkeypatch):
+    def compute(config, data, selection, method, *, draft, progress):
+        if method.endswith("seed 1"):
+            raise BidsError("the disk went away")
+        finetune.compute(config, data, selection, method, draft=draft, progress=progress)
+
+    true_task = cell_queue.run_finetune
+    flaky = stage_task("finetune", true_task.identify, compute, label="finetune {method}")
+    monkeypatch.setattr(cell_queue, "run_finetune", flaky)
+    with pytest.raises(SubsetsFailedError, match="1 of 3 trainings failed.*the disk went away"):
+        run(project, rows=2, subsets=3)
+    kept = json.loads((project / "runs" / "tiny" / "validation.json").read_text(encoding="utf-8"))
+    assert kept["subsets"]["n_subsets"] == 2
+    assert kept["subsets"]["failed"][0]["reason"] == "finetune: the disk went away"
+    monkeypatch.setattr(cell_queue, "run_finetune", true_task)
+    result, recorder = run(project, rows=2, subsets=3)
+    assert (recorder.computed["finetune"], recorder.computed["losses"]) == (1, 1)
+    assert result["subsets"]["failed"] == []

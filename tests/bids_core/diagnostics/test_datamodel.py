@@ -70,6 +70,7 @@ def test_the_size_that_is_asked_for_has_the_power():
         difference += rng.normal(0, row / np.sqrt(rows))
         shown += difference / (gain / 2.8) > 1.96
     assert 0.75 < shown / 2000 < 0.88
+    assert needed_to_show(0.1, run_deviation=np.nan, row_deviation=row) is None
     assert needed_to_show(-0.1, run_deviation=run, row_deviation=row) is None
     assert needed_to_show(0.1, run_deviation=0.0, row_deviation=1.0) == (3, 784)
 
