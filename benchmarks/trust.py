@@ -4,7 +4,7 @@ On the model, tasks and estimators of `influence_quality.py`: the rank correlati
 with single optimizer steps from the first warmup checkpoint (what `bids validate` measures, in a
 minute), beside its linear datamodeling score over retrainings on random halves of the pool (what
 `bids validate --full` measures). The last lines say how alike the two order the estimators, and
-what `bids_core.diagnostics.datamodel` makes of the retrainings.
+what `bids_core.diagnostics.fit_datamodel` makes of the retrainings.
 
     python benchmarks/trust.py --subsets 32 --seeds 2 --json out.json
 """
@@ -21,16 +21,18 @@ import influence_quality as quality
 import numpy as np
 from scipy.stats import spearmanr
 
-from bids_core.diagnostics.datamodel import Outcomes, datamodel
-from bids_core.diagnostics.rank_correlation import (
+from bids_core.diagnostics import (
     Estimate,
+    Outcomes,
+    StepSettings,
+    fit_datamodel,
     mean_known,
+    measure_steps,
     resampled_spearman,
     spearman,
 )
-from bids_core.diagnostics.single_steps import MEASURED, StepSettings, single_steps
 from bids_core.gradients import make_projector, n_trainable
-from bids_core.training.moments import AdamMoments
+from bids_core.training import AdamMoments
 
 
 def first_checkpoint(base, pool, args):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
@@ -79,7 +81,7 @@ def main() -> None:
     matrices = quality.estimates(base, pool, validation, args)
     model, moments, rate = first_checkpoint(base, pool, args)
     before = time.perf_counter()
-    steps = single_steps(
+    steps = measure_steps(
         model,
         pool,
         validation,
@@ -95,18 +97,20 @@ def main() -> None:
     before = time.perf_counter()
     outcome = quality.retrain(base, pool, validation, members, args, range(args.seeds))
     train_seconds = time.perf_counter() - before
-    ladder = {f"at checkpoint 1: {n}": v for n, v in steps.items() if n not in (MEASURED, "before")}
+    ladder = {
+        f"at checkpoint 1: {n}": v for n, v in steps.items() if n not in ("measured", "before")
+    }
     print(f"single steps {step_seconds:.0f} s, retrainings {train_seconds:.0f} s")
     print(f"{'estimator':36s}{'single steps':>26s}{'LDS':>26s}")
     rows = []
     for name, matrix in (ladder | matrices).items():
-        quick, lds = scores(matrix, steps[MEASURED]), scores(members @ matrix, outcome)
+        quick, lds = scores(matrix, steps["measured"]), scores(members @ matrix, outcome)
         rows.append({"estimator": name, "steps": quick.to_dict(), "lds": lds.to_dict()})
         shown = [f"{e.value:.3f} ({e.low:.3f} .. {e.high:.3f})" for e in (quick, lds)]
         print(f"{name:36s}{shown[0]:>26s}{shown[1]:>26s}")
     alike = spearmanr(*([row[key]["value"] for row in rows] for key in ("steps", "lds"))).statistic
     print(f"rank correlation of the two over {len(rows)} estimators: {alike:.2f}")
-    found = datamodel(
+    found = fit_datamodel(
         Outcomes(
             members @ matrices["adam less_code"],
             -outcome,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, single_steps
+from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, measure_steps
 from bids_core.models.load import load_tokenizer
 from tasks.gradients import LoadedCheckpoint, release_model
 from tasks.identity import gradient_identity
@@ -128,7 +128,7 @@ def compute(
     prepared = load_prepared(data)
     section, pool = config.gradients, prepared.train.examples()
     known = section.train_feature in ("adam", "sgd", "sign") and section.metric != "fisher"
-    found = single_steps(
+    found = measure_steps(
         model,
         [pool[row] for row in part.rows],
         prepared.validation.examples(),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
 from bids_core.config import RunConfig
-from bids_core.diagnostics.datamodel import Outcomes, datamodel
+from bids_core.diagnostics.datamodel import Outcomes, fit_datamodel
 from bids_core.diagnostics.datamodel_words import datamodel_words
 from bids_core.diagnostics.single_steps import BEFORE, MEASURED
 from bids_core.diagnostics.trust import assess
@@ -149,7 +149,7 @@ def _subsets(config: RunConfig, found: Measurements) -> dict[str, Any]:
     for split, held_out in _HELD_OUT.items():
         outcomes = _outcomes(attribution, sums, picked, losses, split)
         if outcomes is not None:
-            scores = datamodel(outcomes)
+            scores = fit_datamodel(outcomes)
             words = datamodel_words(scores, held_out=held_out, method=label)
             result[split] = scores.to_dict() | {"words": words}
     return result

@@ -63,7 +63,7 @@ class Audit:
     n_tasks: int
 
 
-def audit(
+def audit_pool(
     attribution: MatrixLike,
     tasks: Sequence[str] | None = None,
     *,

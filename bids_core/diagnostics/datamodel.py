@@ -123,7 +123,7 @@ class Datamodel:
         }
 
 
-def datamodel(outcomes: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> Datamodel:
+def fit_datamodel(outcomes: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> Datamodel:
     """Return LDS, recall and expected gain, with intervals over subsets.
 
     Args:

@@ -95,7 +95,7 @@ class StepSettings:
     pad_token_id: int = 0
 
 
-def single_steps(
+def measure_steps(
     model: nn.Module,
     rows: Sequence[TokenizedExample],
     validation: Sequence[TokenizedExample],

@@ -108,7 +108,7 @@ def assess(
     """Compare predictions with the measured fall of the validation losses.
 
     Args:
-        measured_nM: [n, M] fall of each loss in nats (`single_steps.single_steps`).
+        measured_nM: [n, M] fall of each loss in nats (`measure_steps`).
         predictions: by name, [n, M] each; `run` (the run's influence) must be among them, the
             others are those of `STEPS`.
         losses_M: [M] losses before the step; they say how finely float32 can see a change.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.diagnostics.audit import NEAR_MISS, REASONS, audit
+from bids_core.diagnostics.audit import NEAR_MISS, REASONS, audit_pool
 from bids_core.diagnostics.audit_words import audit_words
 from bids_core.formatting import number
 from bids_core.influence.matrix import as_matrix
@@ -27,7 +27,9 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
     normalization = str(inputs.config.get("selection", {}).get("normalization", "zscore"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)  # said with the selection
-        found = audit(matrix, inputs.tasks, sources=inputs.sources, normalization=normalization)
+        found = audit_pool(
+            matrix, inputs.tasks, sources=inputs.sources, normalization=normalization
+        )
     picked = set(inputs.selections[inputs.main_method]["row_id"])
     table = found.table.assign(picked=found.table["row_id"].isin(picked))
     return {

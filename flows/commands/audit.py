@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from flows.budget import budget_option
 from flows.commands.select import (
     JsonOption,
     NormalizationOption,
     SourcesOption,
     TasksOption,
-    parse_budget,
 )
 
 if TYPE_CHECKING:
@@ -55,16 +55,16 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """List rows worth a second look: those that hurt, likely wrong answers, near misses."""
-    from bids_core.diagnostics.audit import audit as audit_matrix
+    from bids_core.diagnostics.audit import audit_pool
     from flows.commands.audit_input import open_target
     from flows.commands.matrix_input import showing_warnings
 
     if out is not None:
         _check_out(out)
-    count = None if budget is None else parse_budget(budget)
+    count = None if budget is None else budget_option(budget)
     given = open_target(target, tasks=tasks, sources=sources, texts=texts)
     with showing_warnings():
-        found = audit_matrix(
+        found = audit_pool(
             given.labelled.matrix,
             given.labelled.labels.tasks,
             budget=given.budget if count is None else count,
@@ -122,8 +122,7 @@ def _as_json(found: Audit) -> str:
 def _show(found: Audit, out: Path | None) -> None:
     from bids_core.diagnostics.audit import NEAR_MISS, REASONS
     from bids_core.diagnostics.audit_words import audit_words
-    from flows.commands.matrix_input import output_console
-    from flows.console import table
+    from flows.console import output_console, table
 
     console = output_console()
     for name, part in found.table.groupby("reason", sort=False):

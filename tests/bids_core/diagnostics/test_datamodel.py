@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress, spearmanr
 
-from bids_core.diagnostics.datamodel import Outcomes, datamodel, needed_to_show, recall_at
+from bids_core.diagnostics.datamodel import Outcomes, fit_datamodel, needed_to_show, recall_at
 from bids_core.diagnostics.datamodel_words import datamodel_words
 from bids_core.errors import MatrixError
 
@@ -24,7 +24,7 @@ def additive(n_subsets=24, *, noise=0.0, seed=0):
 
 def test_an_additive_world_is_explained_whole():
     outcomes = additive()
-    found = datamodel(outcomes, draws=100)
+    found = fit_datamodel(outcomes, draws=100)
     assert found.lds.value == pytest.approx(1)
     assert found.recall.value == pytest.approx(1)
     truth = 0.01 * (outcomes.method_H[0] - _task_mean(outcomes.predicted_SH).mean())
@@ -38,7 +38,7 @@ def _task_mean(values):
 
 def test_numbers_are_those_of_scipy_and_of_a_literal_loop():
     outcomes = additive(noise=0.05)
-    found = datamodel(outcomes, draws=100)
+    found = fit_datamodel(outcomes, draws=100)
     rho = [
         spearmanr(outcomes.predicted_SH[:, h], -outcomes.losses_SH[:, h]).statistic
         for h in range(5)
@@ -76,7 +76,7 @@ def test_the_size_that_is_asked_for_has_the_power():
 
 
 def test_words_say_how_much_and_what_would_show_it():
-    found = datamodel(additive(noise=0.05), draws=200)
+    found = fit_datamodel(additive(noise=0.05), draws=200)
     words = " ".join(datamodel_words(found, held_out="test rows", method="BIDS"))
     assert "explains about" in words
     assert "24 random subsets, 5 test rows" in words
@@ -88,10 +88,10 @@ def test_words_say_how_much_and_what_would_show_it():
 def test_noise_is_not_called_a_finding_and_few_subsets_say_only_that():
     rng = np.random.default_rng(3)
     noise = Outcomes(*rng.standard_normal((2, 24, 5)), TASKS, np.full(5, 9.0))
-    words = datamodel_words(datamodel(noise, draws=200), held_out="test rows", method="BIDS")
+    words = datamodel_words(fit_datamodel(noise, draws=200), held_out="test rows", method="BIDS")
     assert words[0].startswith("These trainings do not show")
     assert "cannot be told" in words[2]
-    few = datamodel(additive(19), draws=50)
+    few = fit_datamodel(additive(19), draws=50)
     assert datamodel_words(few, held_out="test rows", method="BIDS") == [
         "19 subsets are too few to say anything; train on at least 20 (--subsets)."
     ]
@@ -100,8 +100,8 @@ def test_noise_is_not_called_a_finding_and_few_subsets_say_only_that():
 def test_what_does_not_fit_is_refused():
     good = additive()
     with pytest.raises(MatrixError, match="1 subsets say nothing"):
-        datamodel(Outcomes(good.predicted_SH[:1], good.losses_SH[:1], TASKS, good.method_H))
+        fit_datamodel(Outcomes(good.predicted_SH[:1], good.losses_SH[:1], TASKS, good.method_H))
     with pytest.raises(MatrixError, match="do not fit"):
-        datamodel(Outcomes(good.predicted_SH[:, :2], good.losses_SH, TASKS, good.method_H))
+        fit_datamodel(Outcomes(good.predicted_SH[:, :2], good.losses_SH, TASKS, good.method_H))
     with pytest.raises(MatrixError, match="NaN"):
-        datamodel(Outcomes(good.predicted_SH * np.nan, good.losses_SH, TASKS, good.method_H))
+        fit_datamodel(Outcomes(good.predicted_SH * np.nan, good.losses_SH, TASKS, good.method_H))

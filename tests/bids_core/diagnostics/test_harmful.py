@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bids_core.diagnostics.audit import NEAR_MISS, audit, near_misses
+from bids_core.diagnostics.audit import NEAR_MISS, audit_pool, near_misses
 from bids_core.diagnostics.audit_words import audit_words
 from bids_core.diagnostics.harmful import harmful_rows
 from bids_core.errors import MatrixError
@@ -109,7 +109,7 @@ def test_an_audit_lists_each_row_once_a_reason_with_rank_and_text():
     values = matrix(80, seed=5)
     values[3] -= 5
     texts = [f"Row {i}\nsays   something" for i in range(80)]
-    found = audit(values, TASKS, budget=0.25, sources=["s"] * 80, texts=texts, near=4)
+    found = audit_pool(values, TASKS, budget=0.25, sources=["s"] * 80, texts=texts, near=4)
     table = found.table
     assert table["reason"].iloc[0] == "likely_wrong"
     assert table["row"].iloc[0] == 3
@@ -125,7 +125,7 @@ def test_an_audit_lists_each_row_once_a_reason_with_rank_and_text():
 
 
 def test_an_audit_without_a_budget_has_no_picks():
-    found = audit(matrix(), TASKS)
+    found = audit_pool(matrix(), TASKS)
     assert found.picked is None
     assert found.counts[NEAR_MISS] == 0
     assert found.table["rank"].isna().all()
@@ -133,6 +133,6 @@ def test_an_audit_without_a_budget_has_no_picks():
 
 def test_texts_of_other_rows_are_refused():
     with pytest.raises(MatrixError, match="3 texts were given for 40 rows"):
-        audit(matrix(), TASKS, texts=["x"] * 3)
+        audit_pool(matrix(), TASKS, texts=["x"] * 3)
     with pytest.raises(MatrixError, match="2 tasks were given"):
         harmful_rows(matrix(), ["a", "b"])

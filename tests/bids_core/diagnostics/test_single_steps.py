@@ -10,7 +10,7 @@ from conftest import build_llama
 from peft import LoraConfig, get_peft_model
 
 from bids_core.diagnostics.rank_correlation import spearman
-from bids_core.diagnostics.single_steps import BEFORE, LADDER, StepSettings, single_steps
+from bids_core.diagnostics.single_steps import BEFORE, LADDER, StepSettings, measure_steps
 from bids_core.errors import ArtifactError
 from bids_core.gradients import make_projector, n_trainable
 from bids_core.records import IGNORED_LABEL, TokenizedExample
@@ -105,7 +105,7 @@ def oracle(model, moments):
 
 def steps(model, moments, **changes):
     settings = {"learning_rate": RATE, "weight_decay": DECAY, "tokens_per_batch": 24}
-    return single_steps(
+    return measure_steps(
         model,
         ROWS,
         HELD_OUT,
@@ -142,7 +142,7 @@ def test_the_feature_is_the_runs_own_and_each_rung_is_near_the_last(model, momen
 
 
 def test_a_projection_to_the_whole_space_costs_nothing(model, moments):
-    found = single_steps(
+    found = measure_steps(
         model,
         ROWS,
         HELD_OUT,
@@ -178,7 +178,7 @@ def test_the_model_is_left_as_it_was_and_blocks_change_nothing(model, moments, m
     whole = steps(model, moments)
     monkeypatch.setattr("bids_core.diagnostics.single_steps._BLOCK_BYTES", 1)
     done = []
-    one_by_one = single_steps(
+    one_by_one = measure_steps(
         model,
         ROWS,
         HELD_OUT,
@@ -198,7 +198,7 @@ def test_the_model_is_left_as_it_was_and_blocks_change_nothing(model, moments, m
 def test_small_steps_are_ranked_by_their_first_order(model, moments):
     """The truth is known: a step small enough does what its first order says."""
     rows = examples((9,) * 12, 8)
-    found = single_steps(
+    found = measure_steps(
         model,
         rows,
         HELD_OUT,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bids_core.diagnostics.audit import audit
+from bids_core.diagnostics.audit import audit_pool
 from bids_core.diagnostics.trust import assess
 from bids_core.report import build_report
 from bids_core.report.harmful import harmful_section
@@ -59,7 +59,7 @@ def test_rows_that_hurt_are_those_of_the_audit_and_say_whether_they_were_picked(
     values[worst] = -9
     given = replace(inputs, attribution=values)
     section = harmful_section(given)
-    found = audit(values, inputs.tasks)
+    found = audit_pool(values, inputs.tasks)
     first = section["reasons"][0]
     assert first["name"] == "likely wrong"
     assert first["rows"] == str(found.counts["likely_wrong"])
