@@ -49,22 +49,21 @@ def _verdict(found: Datamodel, held_out: str) -> str:
 def _recall(found: Datamodel) -> str:
     chance = number(found.k / found.n_subsets, 2)
     return (
-        f"Of the {found.k} best subsets for a row, {shown(found.recall)} of them are among the "
-        f"{found.k} predicted best, where chance gives {chance}."
+        f"The share of the {found.k} best subsets for a row that are among the {found.k} predicted "
+        f"best is {shown(found.recall)}, where chance gives {chance}."
     )
 
 
 def _gain(found: Datamodel, method: str) -> list[str]:
+    digits = 3 if abs(found.gain.value) >= 0.01 else 5
+    gain = f"{shown(found.gain, digits)} nats"
     if not found.gain.positive:
         return [
             f"Whether {method} beats random rows cannot be told from this: the expected gain in "
-            f"mean answer loss is {shown(found.gain, 3)} nats."
+            f"mean answer loss is {gain}."
         ]
     needed = found.needed
-    said = [
-        f"Expect {method} to beat random rows by about {shown(found.gain, 3)} nats of mean answer "
-        "loss."
-    ]
+    said = [f"Expect {method} to beat random rows by about {gain} of mean answer loss."]
     if needed is not None:
         seeds, rows = needed
         said.append(
