@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -16,12 +16,17 @@ from flows.commands.select import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from bids_core.diagnostics.audit import Audit
 
 SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
 _SHOWN: Final = 10
+_TEXT_SHOWN: Final = 50
+_HARM: Final = ("row id", "source", "harm", "best for", "worst for", "rank", "text")
+_NEAR: Final = ("row id", "source", "utility", "winning validation", "covered by", "text")
 
 
 def audit(
@@ -126,21 +131,26 @@ def _show(found: Audit, out: Path | None) -> None:
 
     console = output_console()
     for name, part in found.table.groupby("reason", sort=False):
-        miss = name == NEAR_MISS
-        columns = (
-            ["row_id", "source", "utility", "winning_validation", "covered_by", "text"]
-            if miss
-            else ["row_id", "source", "harm", "best_task", "best", "worst_task", "worst", "rank",
-                  "text"]
-        )  # fmt: skip
-        columns = [column for column in columns if part[column].notna().any()]
-        lines = [
-            [None if value is None or value != value else value for value in line]
-            for line in part[columns].head(_SHOWN).astype(object).itertuples(index=False)
-        ]
+        heads = _NEAR if name == NEAR_MISS else _HARM
+        lines = [[_cell(line, head) for head in heads] for line in part.to_dict("records")[:_SHOWN]]
+        known = [i for i in range(len(heads)) if any(line[i] is not None for line in lines)]
         title = f"{name}: {REASONS[str(name)]} ({len(part):,} rows)"
-        console.print(table(title, columns, lines))
+        shown = [[line[i] for i in known] for line in lines]
+        console.print(table(title, [heads[i] for i in known], shown))
         console.print()
     console.print(" ".join(audit_words(found)), markup=False)
     where = f"The list is in {out}" if out is not None else "--out FILE writes the whole list"
     console.print(where, markup=False)
+
+
+def _cell(line: Mapping[Any, Any], head: str) -> object:
+    """Return what a line of the table shows under a heading; None where there is nothing."""
+    import pandas as pd
+
+    if head in ("best for", "worst for"):
+        kind = head.split()[0]
+        return f"{line[f'{kind}_task']} {line[kind]:.1f}"
+    value = line[head.replace(" ", "_")]
+    if pd.isna(value):
+        return None
+    return value[:_TEXT_SHOWN] if head == "text" else value

@@ -40,6 +40,20 @@ def test_the_harmful_rows_of_a_matrix_file(matrix, bids):
     assert "read the rows before dropping them" in " ".join(out.split())
 
 
+def test_rows_of_one_reason_of_which_some_are_picked_are_shown(matrix, bids):
+    values = np.load("a.npy")
+    values[[10, 20, 30], :3] += 4
+    values[[10, 20, 30], 3:] -= 3
+    np.save("b.npy", values)
+    status, out, err = bids("audit", "b.npy", "--tasks", "tasks.txt", "--budget", "1")
+    assert status == 0, err
+    part = out[out.index("one_sided:") : out.index("near_miss:")]
+    ranks = {line.split("│")[4].strip() for line in part.splitlines() if line.count("│") > 3}
+    assert "-" in ranks  # not picked
+    assert any(rank.isdigit() for rank in ranks)
+    assert "covered by" in out
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_the_list_is_written(matrix, bids, suffix):
     status, _, err = bids("audit", "a.npy", "--tasks", "tasks.txt", "--out", f"x/list.{suffix}")
