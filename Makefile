@@ -18,9 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup examples/demo/data/.written  ## the whole pipeline on SmolLM2-135M-Instruct, in minutes
 	$(BIN)/bids run examples/demo/config.yaml
 
-examples/demo/data/.written: examples/demo/make_data.py examples/make_mmlu.py | $(STAMP)
+examples/demo/data/.written: examples/demo/make_data.py | $(STAMP)
 	$(BIN)/python examples/demo/make_data.py examples/demo/data
-	$(BIN)/python examples/make_mmlu.py examples/demo/data/mmlu.jsonl --max-characters 350
 	touch $@
 
 test: setup  ## all tests

@@ -17,11 +17,43 @@ IGNORED_LABEL: Final = -100
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool that an assistant's turn makes.
+
+    Args:
+        name: of the tool.
+        arguments: a JSON object, as text.
+        id: what the tool's answer refers to, if the data names it.
+    """
+
+    name: str
+    arguments: str = "{}"
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation; ``role`` is system, user, assistant or tool."""
+    """One turn of a conversation.
+
+    Args:
+        role: system, user, assistant or tool.
+        content: what is said; blank for an answer that only calls tools.
+        reasoning: what the assistant thought before, where the data keeps it apart.
+        tool_calls: calls that the assistant's turn makes.
+        name: of the tool that answers, or of who speaks.
+        tool_call_id: call that a tool's turn answers.
+        weight: how much each token of an assistant's turn counts in the loss; 0 is not learned.
+        other: further fields of the turn, a JSON object as text; blank where there are none.
+    """
 
     role: str
     content: str
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str | None = None
+    tool_call_id: str | None = None
+    weight: float = 1.0
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +70,10 @@ class Example:
         subtask: optional finer label within the task.
         choices: answer options of a multiple-choice test row.
         fields: the row as in the file (JSON), for what judges its answers; test rows only.
+        tools: schemas of the tools that the assistant may call (JSON list), None without any.
+        extra: the row's further columns (JSON object), None without any.
+        notes: what is worth saying of the row, codes of `bids_core.data.notes.NOTES`.
+        form: format that it was read in, `mapping` where the configuration says how.
     """
 
     row_id: str
@@ -49,6 +85,10 @@ class Example:
     subtask: str | None = None
     choices: tuple[str, ...] | None = None
     fields: str | None = None
+    tools: str | None = None
+    extra: str | None = None
+    notes: tuple[str, ...] = ()
+    form: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +100,14 @@ class TokenizedExample:
         input_ids: [T] int32.
         labels: [T] int32, ``IGNORED_LABEL`` outside the completion; ``labels[t]`` equals
             ``input_ids[t]`` elsewhere (the shift by one happens in the loss).
+        weights: [T] float32, how much each labelled token counts in the mean loss; None where all
+            count alike.
     """
 
     row_id: str
     input_ids: npt.NDArray[np.int32]
     labels: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32] | None = None
 
     @property
     def n_tokens(self) -> int:

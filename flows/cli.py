@@ -18,19 +18,7 @@ from typing import Annotated
 import typer
 
 from bids_core.errors import BidsError
-from flows.commands.analyze import analyze
-from flows.commands.audit import audit
-from flows.commands.check import check
-from flows.commands.compare import compare
-from flows.commands.deploy import deploy
-from flows.commands.explain import explain
-from flows.commands.init import init
-from flows.commands.late_help import LateHelp
-from flows.commands.report import report
-from flows.commands.run import run
-from flows.commands.select import select
-from flows.commands.store import store
-from flows.commands.validate import validate
+from flows.commands.command import commands
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
 _TERMINATED = 143  # 128 + SIGTERM
@@ -43,18 +31,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(init)
-app.command()(check)
-app.command()(run)
-app.command()(compare)
-app.command()(validate)
-app.command()(report)
-app.command(cls=LateHelp)(select)
-app.command(cls=LateHelp)(analyze)
-app.command()(explain)
-app.command()(audit)
-app.command()(deploy)
-app.add_typer(store, name="store")
+for command in commands():
+    command.add_to(app)
 
 
 def _show_version(value: bool) -> None:

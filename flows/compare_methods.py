@@ -8,13 +8,14 @@ only what is missing.
 from __future__ import annotations
 
 import datetime
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 from prefect import flow
 from pydantic import Field
 
 from bids_core.artifacts import ArtifactStore
-from bids_core.config import Budget, RunConfig, SelectionMethods
+from bids_core.config import Budget, RunConfig, Seed, SelectionMethods
 from bids_core.config.selection import distinct_names
 from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
@@ -27,8 +28,8 @@ from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
+from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
-from tasks.evaluation import check_evaluation
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
 from tasks.runtime.run_logs import run_logs
@@ -38,6 +39,8 @@ from tasks.warmup import run_warmup
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from tasks.representations import Representations
+
+logger = logging.getLogger(__name__)
 
 
 @flow(name="compare-methods", flow_run_name="{config.name}", validate_parameters=True)
@@ -49,7 +52,7 @@ def compare_methods(
         "random",
     ),
     budgets: Annotated[tuple[Budget, ...], Field(min_length=1)] = (0.05, 0.15),
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2),
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0, 1, 2),
 ) -> ComparisonResult:
     """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
 
@@ -86,13 +89,20 @@ def compare_methods(
         for budget in budgets:
             planned_picks(budget, n_pool)
         check_methods(config, load_prepared(data), methods)
-        check_evaluation(config, load_prepared(data))
+        transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
+        target = prepare_data(training_config(config)) if transfer else data
+        for remark in check_run(
+            config,
+            load_prepared(data),
+            load_prepared(target) if transfer else None,
+            evaluates=True,
+        ):
+            logger.warning("%s", remark)
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
-        shared = _Shared(
-            config, data, [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
-        )
+        trained = [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
+        shared = _Shared(config, data, target, trained)
         if config.execution.training == "inline":
             cells = tuple(
                 finish_cell(_pick(cell, config, shared), config, shared.target) for cell in plan
@@ -120,7 +130,7 @@ def compare_methods(
 class _Shared:
     """What all cells rest on, computed once."""
 
-    def __init__(self, config: RunConfig, data: Handle, methods: list[str]) -> None:
+    def __init__(self, config: RunConfig, data: Handle, target: Handle, methods: list[str]) -> None:
         self.data = data
         (self.warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
         self.gradients = all_gradients(config, data, self.warm)
@@ -128,8 +138,7 @@ class _Shared:
         self.states: dict[str, Representations] = all_representations(
             config, data, list(dict.fromkeys(methods))
         )
-        transfer = config.finetune.model is not None
-        self.target = prepare_data(training_config(config)) if transfer else data
+        self.target = target
 
 
 def _pick(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bids_core.data.locate import HUB_PREFIX, expand
+from bids_core.data.sources import described_paths
 from bids_core.errors import ConfigError
 from bids_core.models.bundled import PREFIX
 from bids_core.own_code import is_own, own_file
@@ -153,6 +154,8 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
         for index, source in enumerate(getattr(config, split)):
             if not source.path.startswith(HUB_PREFIX):
                 yield f"{split}.{index}.path", source.path
+                for place in described_paths(source, Path.cwd()):  # read once it is allowed
+                    yield f"{split}.{index}.path", place
     for index, task in enumerate(config.test):
         if task.scorer is not None and (path := own_file(task.scorer)) is not None:
             yield f"test.{index}.scorer", path

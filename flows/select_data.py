@@ -6,6 +6,7 @@ Read `select_data` from top to bottom: each line is a stage, and what it passes 
 from __future__ import annotations
 
 import datetime
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from prefect import flow
@@ -22,7 +23,8 @@ from flows.cancelling import cancellable
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
-from tasks.evaluation import check_evaluation, run_evaluation
+from tasks.checks import check_run
+from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards
 from tasks.identity import training_config
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bids_core.artifacts import Handle
+
+logger = logging.getLogger(__name__)
 
 Stage = Literal["prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report"]
 
@@ -78,8 +82,16 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     check_methods(config, load_prepared(data), config.selection.methods)
     if until == "prepare":
         return gather_run(config, result)
-    if until == "report" and config.finetune.enabled:
-        check_evaluation(config, load_prepared(data))
+    transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
+    reached = until in ("finetune", "report") and config.finetune.enabled
+    target = prepare_data(training_config(config)) if transfer and reached else data
+    for remark in check_run(
+        config,
+        load_prepared(data),
+        None if target is data else load_prepared(target),
+        evaluates=until == "report",
+    ):
+        logger.warning("%s", remark)
 
     (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
     result = result.with_stage(warm=warm)
@@ -107,8 +119,6 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 
-    transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
-    target = prepare_data(training_config(config)) if transfer else data
     calls = [
         Call(
             run_finetune,

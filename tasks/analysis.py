@@ -13,6 +13,7 @@ from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.diagnostics.analysis import analyze
+from bids_core.diagnostics.breakdown import breakdown, few_valued
 from bids_core.diagnostics.plots import write_page
 from bids_core.diagnostics.stability import (
     checkpoint_agreement,
@@ -25,7 +26,7 @@ from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
 from tasks.identity import selection_config, with_method
-from tasks.prepare import load_prepared, texts_digest
+from tasks.prepare import columns_digest, load_prepared, texts_digest
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection, row_sources, selection_request
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION: Final = 2
+VERSION: Final = 3
 TABLES: Final = "analysis"
 PAGE: Final = "analysis.html"
 
@@ -54,6 +55,7 @@ def identify(
             "selections": {method: handle.fingerprint for method, handle in selections.items()},
             "sources": data.summary()["digests"]["sources"],
             "texts": texts_digest(data),
+            "columns": columns_digest(data),
         },
         uses=(data.key, matrix.key, *(handle.key for handle in selections.values())),
     )
@@ -90,6 +92,10 @@ def compute(
     draft.summary["warnings"] = [str(warning.message) for warning in caught]
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
+    columns = _columns(prepared, attribution)
+    if columns:
+        chosen = {name: selection.indices for name, selection in picks.items()}
+        found.tables["breakdown"] = breakdown(columns, chosen)
     try:
         found.tables.update(_stability(config, prepared, attribution, progress))
     except UserError as error:  # a method of the user's own, with less than it was made for
@@ -109,6 +115,12 @@ def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
     """Return one table of an analysis, None if it does not apply to that run."""
     path = handle.path() / TABLES / f"{name}.parquet"
     return pd.read_parquet(path) if path.exists() else None
+
+
+def _columns(data: PreparedData, attribution: Attribution) -> dict[str, list[str]]:
+    """Return the further columns that have a few values, for the rows of the matrix."""
+    frame = data.train.frame.set_index("row_id")
+    return few_valued(frame.loc[list(attribution.row_ids), "extra"].tolist())
 
 
 def _selection(method: str, handle: Handle, attribution: Attribution) -> Selection:

@@ -15,7 +15,8 @@ from bids_core.evaluation import Evaluation, evaluate, macro_average
 from bids_core.evaluation.metrics import METRICS
 from bids_core.evaluation.plan import plan_tasks
 from bids_core.evaluation.scorers import load_scorer
-from bids_core.models.load import load_base, load_tokenizer
+from bids_core.models.facts import max_positions, vocabulary_size
+from bids_core.models.load import load_base, load_tokenizer, read_config
 from bids_core.sandbox import Limits
 from bids_core.training.finetune import load_tuned
 from tasks.identity import model_identity, tokenizer_digest, training_config
@@ -40,17 +41,23 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
     """Find out, before anything is trained, whether the evaluation will work.
 
     Args:
-        config: the run.
-        data: its prepared data.
+        config: the run, `model` being the one that is evaluated.
+        data: tokenized for it.
 
     Raises:
         ConfigError, DataError, SandboxError: one line for what will not: a scorer, a row, a suite's
             data set, a package, the sandbox.
     """
     if config.test:
-        limits = _code_limits(config)
-        tokenizer = load_tokenizer(config.model)
-        plan_tasks(data.test, tokenizer, config.test, max_positions=None, code_limits=limits)
+        facts = read_config(config.model)
+        plan_tasks(
+            data.test,
+            load_tokenizer(config.model, config.data.template_args),
+            config.test,
+            max_positions=max_positions(facts),
+            code_limits=_code_limits(config),
+            vocabulary=vocabulary_size(facts),
+        )
     load_suites(config, data)
     if config.evaluation.suites and config.evaluation.backend == "vllm":
         from bids_core.evaluation.suites.vllm import require_vllm
@@ -114,6 +121,9 @@ def compute(
                 config.test,
                 tokens_per_batch=config.evaluation.tokens_per_batch,
                 code_limits=_code_limits(config),
+                generation=config.evaluation.generation,
+                seed=config.seed,
+                thought_markers=config.evaluation.thought_markers,
                 on_progress=progress,
             )
         )
@@ -156,14 +166,18 @@ class _Model:
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        return load_tokenizer(self.config.model)
+        return load_tokenizer(self.config.model, self.config.data.template_args)
 
     @cached_property
     def vllm(self) -> Any:
         from bids_core.evaluation.suites.vllm import vllm_model
 
         folder = self.tuned.path() if self.tuned else None
-        return vllm_model(self.config.model, folder, self.config.evaluation.model_args)
+        arguments = self.config.data.template_args
+        model_args: dict[str, Any] = {**self.config.evaluation.model_args}
+        if arguments:  # vLLM loads a tokenizer of its own
+            model_args = {"chat_template_args": arguments, **model_args}
+        return vllm_model(self.config.model, folder, model_args)
 
 
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def identify(config: RunConfig) -> Identity:
@@ -37,7 +37,7 @@ def identify(config: RunConfig) -> Identity:
 
 def compute(config: RunConfig, *, draft: Draft, progress: Progress) -> None:
     """Read, tokenize and check the pool, the validation instances and the test rows."""
-    tokenizer = load_tokenizer(config.model)
+    tokenizer = load_tokenizer(config.model, config.data.template_args)
     data = prepare(config, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     data.save(draft.path)
     draft.summary |= data.summary
@@ -75,6 +75,9 @@ def rows_digest(frame: pd.DataFrame) -> str:
         digest.update(repr(identity).encode())
         digest.update(input_ids.tobytes())
         digest.update(labels.tobytes())
+    for row_id, weights in zip(frame["row_id"], frame["weights"], strict=True):
+        if weights is not None:
+            digest.update(repr(row_id).encode() + weights.tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -83,5 +86,14 @@ def texts_digest(data: Handle) -> str:
     prepared = load_prepared(data)
     digest = hashlib.sha256()
     for text in prepared.train.texts() + prepared.validation.texts():
+        digest.update(len(text).to_bytes(8, "little") + text.encode())
+    return digest.hexdigest()[:32]
+
+
+def columns_digest(data: Handle) -> str:
+    """Return a digest of the pool's further columns, which `rows_digest` leaves out."""
+    digest = hashlib.sha256()
+    for extra in load_prepared(data).train.frame["extra"]:
+        text = extra or ""
         digest.update(len(text).to_bytes(8, "little") + text.encode())
     return digest.hexdigest()[:32]

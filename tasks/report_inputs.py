@@ -67,6 +67,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
         analysis=None if result.analysis is None else PAGE,
+        breakdown=None if result.analysis is None else read_table(result.analysis, "breakdown"),
         stability={} if result.analysis is None else stability_tables(result.analysis),
         validation=None
         if result.folder is None

@@ -23,7 +23,7 @@ from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
 from tasks.run_result import RunResult
 from tasks.runtime.progress import current
-from tasks.selected_data import publish, write_selected
+from tasks.selected_data import publish, with_extra, write_selected
 from tasks.selection import read_selection
 
 MANIFEST: Final = "manifest.json"
@@ -53,7 +53,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         if result.selections:
             write_selected(config, data, result.selections, folder)
             main = read_selection(result.selections[config.selection.main])
-            main.to_parquet(folder / "ranking.parquet", index=False)
+            with_extra(main, data).to_parquet(folder / "ranking.parquet", index=False)
     if result.scores:
         read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)
         samples = [

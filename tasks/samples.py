@@ -69,7 +69,8 @@ def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray
     )
     for name, score in reported.items():
         rows = (samples["task"] == name).to_numpy()
-        if math.isnan(score) or math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
+        unjudged = bool(np.isnan(scores[rows]).any())  # answers that ended inside a thought
+        if math.isnan(score) or unjudged or math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
             continue
         parts = samples.loc[rows, "part"] if "part" in samples else pd.Series("", index=[0])
         sizes = parts.map(parts.value_counts()).to_numpy(dtype="float64")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import uuid
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bids_core.artifacts.provenance import versions
+from bids_core.data.export import as_table, extra_columns, json_line, record
 from bids_core.publishing.dataset_card import dataset_card
 from bids_core.publishing.send import log_to_mlflow, log_to_wandb, push_to_hub
 from tasks.selection import read_selection
@@ -31,6 +31,8 @@ def write_selected(
 ) -> None:
     """Write every method's picks as JSONL and Parquet, the main one's as a `datasets` folder too.
 
+    All of them have the rows' further columns (licence, language, the rejected answer).
+
     Args:
         config: the run.
         data: the prepared data.
@@ -47,9 +49,9 @@ def write_selected(
     picks = {method: read_selection(handle) for method, handle in selections.items()}
     for method, chosen in picks.items():
         rows = _rows(chosen, frame)
-        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        lines = map(json_line, rows)
         (aside / f"{method}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        made = Dataset.from_list(rows)
+        made = Dataset.from_list(as_table(rows))
         made.to_parquet(str(aside / f"{method}.parquet"))
         if method == config.selection.main:
             made.save_to_disk(str(aside / "dataset"))
@@ -90,14 +92,28 @@ def publish(config: RunConfig, selections: Mapping[str, Handle], folder: Path) -
 
 
 def _rows(chosen: pd.DataFrame, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    messages = dict(zip(frame.index, frame["messages"], strict=True))
+    columns = ("messages", "tools", "extra")
+    stored = {
+        row_id: dict(zip(columns, values, strict=True))
+        for row_id, *values in zip(frame.index, *(frame[name] for name in columns), strict=True)
+    }
     return [
-        {"messages": json.loads(messages[pick["row_id"]]), **pick}
+        {**record(stored[pick["row_id"]]), **pick}
         for pick in (
             {str(name): value for name, value in row.items()}
             for row in chosen[["row_id", "source", "rank"]].to_dict(orient="records")
         )
     ]
+
+
+def with_extra(chosen: pd.DataFrame, data: PreparedData) -> pd.DataFrame:
+    """Return a ranking with the rows' further columns, one type a column."""
+    extra = dict(zip(data.train.frame["row_id"], data.train.frame["extra"], strict=True))
+    rows = [{"messages": [], **extra_columns(extra.get(row_id))} for row_id in chosen["row_id"]]
+    names = [n for n in dict.fromkeys(n for row in rows for n in row) if n not in chosen.columns]
+    table = as_table(rows)
+    columns = {name: [row[name] for row in table] for name in names if name != "messages"}
+    return pd.concat([chosen, pd.DataFrame(columns, index=chosen.index)], axis=1)
 
 
 def _counts(names: pd.Series[str]) -> dict[str, int]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.models.load import add_lora, load_base, load_tokenizer
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base, load_tokenizer
 from bids_core.training.launch import warmup_in_processes
 from bids_core.training.warmup import warmup
 from tasks.identity import model_identity

@@ -5,6 +5,7 @@ Shapes: S seeds, n test rows of a task.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 RANDOM: Final = "random"
 """The method that all others are held against."""
@@ -97,6 +100,7 @@ class Results:
                         )
                         raise DataError(msg)
                     tables[task] = table.to_numpy(dtype=np.float64)
+        _leave_out_unjudged(scores, samples)
         _refuse_gaps(scores, "score")
         _refuse_gaps(losses, "answer loss")
         known = {k: v for k, v in (majority or {}).items() if not math.isnan(v)}
@@ -169,6 +173,25 @@ class Results:
             )
         shared = [seed for seed in a if seed in b]
         return [a.index(seed) for seed in shared], [b.index(seed) for seed in shared]
+
+
+def _leave_out_unjudged(
+    scores: Mapping[Arm, dict[str, npt.NDArray[np.float64]]], samples: pd.DataFrame
+) -> None:
+    """Leave out of all arms the scores of a task with answers that were not judged.
+
+    They ended inside a thought; scores of different rows do not compare.
+    """
+    unjudged = set(samples.loc[samples["score"].isna(), "task"])
+    scored = {name for tables in scores.values() for name in tables}
+    for name in sorted(unjudged & scored):
+        logger.warning(
+            "comparison: task %s is left out of the scores, for answers of some methods to it "
+            "ended inside a thought and are not judged; raise its max_new_tokens",
+            name,
+        )
+        for tables in scores.values():
+            tables.pop(name, None)
 
 
 def _refuse_gaps(tables: Mapping[Arm, Mapping[str, npt.NDArray[np.float64]]], what: str) -> None:

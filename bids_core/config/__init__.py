@@ -6,13 +6,13 @@ Unknown keys are refused everywhere; values are frozen after validation.
 
 from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods
 from bids_core.config.data import DataConfig, ReadLimits, SourceConfig, TestTask, ValidationTask
-from bids_core.config.evaluation import EvaluationConfig
+from bids_core.config.evaluation import EvaluationConfig, GenerationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig, StageTimeouts
 from bids_core.config.gradients import GradientConfig
 from bids_core.config.load import load_config
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.run import RunConfig
-from bids_core.config.section import Budget, Section
+from bids_core.config.section import Budget, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
 
@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationConfig",
     "ExecutionConfig",
     "FinetuneConfig",
+    "GenerationConfig",
     "GradientConfig",
     "LoraConfig",
     "ModelConfig",
@@ -32,6 +33,7 @@ __all__ = [
     "ReadLimits",
     "RunConfig",
     "Section",
+    "Seed",
     "SelectionConfig",
     "SelectionMethod",
     "SelectionMethods",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from bids_core.config.choices import METRICS, TestMetric
+from bids_core.config.choices import METRICS, OneOf, TestMetric
 from bids_core.config.effects import Changes, Effect, Resolved
-from bids_core.config.section import Name, PositiveInt, Section
+from bids_core.config.evaluation import GenerationConfig
+from bids_core.config.section import Name, PositiveInt, Section, Seed
 
 
 class ReadLimits(Section):
@@ -37,14 +38,17 @@ class SourceConfig(Section):
     name: Annotated[Name | None, Resolved("prepare", by="the name that the source gets")] = None
     """Name of the source, unique within pool, validation or test; default: the task's name, else
     the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
-    format: Literal[
-        "auto", "messages", "sharegpt", "alpaca", "prompt_completion", "question_answer"
-    ] = "auto"
+    dataset: Annotated[str | None, Resolved("prepare", by="what the entry says")] = None
+    """Where `path` is LLaMA-Factory's `dataset_info.json`: the name of the entry. Where it is an
+    axolotl configuration: the number of the entry of its `datasets:` (all, without it). Several
+    with commas between them."""
+    format: Annotated[str, OneOf("bids_core.data.formats:FORMATS", more=("auto",))] = "auto"
     """Shape of a row; `auto` tells by the names of the row's fields."""
     mapping: dict[str, str] = Field(default_factory=dict)
-    """Where to find `prompt` and `completion` (or `messages`), `system`, `id`, `subtask`,
+    """Where to find `prompt` and `completion` (or `messages`), `system`, `tools`, `id`, `subtask`,
     `choices`: a field name, a dotted path (`instances.0.output`), or a Jinja template
-    (`{{ question }}`). `_file` (stem of the file) and `_line` can be used like fields."""
+    (`{{ question }}`). `_file` (stem of the file) and `_line` can be used like fields. `weight`
+    names the field of a *turn* that says how much it is learned (true, false or a number)."""
     records: str | None = None
     """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
     split: str | None = None
@@ -57,7 +61,7 @@ class SourceConfig(Section):
     """Skip this many rows of the source first."""
     limit: PositiveInt | None = None
     """Take at most this many usable rows (drawn with `sample_seed`; the first ones without it)."""
-    sample_seed: int | None = None
+    sample_seed: Seed | None = None
     """Draw the `limit` rows at random with this seed."""
 
 
@@ -95,7 +99,9 @@ class TestTask(SourceConfig):
     stop: Annotated[tuple[str, ...], Changes("evaluation")] = ()
     """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
     max_new_tokens: Annotated[PositiveInt, Changes("evaluation")] = 32
-    """Longest generation, in tokens."""
+    """Longest generation, in tokens; a model that thinks first needs thousands."""
+    generation: Annotated[GenerationConfig | None, Changes("evaluation")] = None
+    """How answers are generated; null: as `evaluation.generation` says."""
 
     @model_validator(mode="after")
     def _scorer_fits_the_metric(self) -> TestTask:
@@ -118,6 +124,23 @@ class DataConfig(Section):
 
     max_length: PositiveInt = 2048
     """Longest example, in tokens; longer ones are truncated on the right."""
+    learn: Literal["all", "last"] = "all"
+    """Learn all of a conversation's answers, or the last one alone. What the row says of its turns
+    (`weight`, `train`, `loss_weight`) holds beside it."""
+    system: Literal["keep", "merge"] = "keep"
+    """`merge` puts a system turn in front of the user turn that follows, for chat templates that
+    refuse system turns (Gemma 2)."""
+    join_turns: bool = False
+    """Join turns that the user (or the assistant) has in a row, with a blank line between them, for
+    chat templates that want turns to alternate."""
+    altered: Literal["warn", "reject"] = "warn"
+    """A row of which the chat template leaves out or rewrites something (reasoning, tools, part of
+    a turn), so that less is learned than is exported: count it, or reject it."""
+    template_args: Annotated[dict[str, Any], Changes("prepare", "evaluation", "suite")] = Field(
+        default_factory=dict
+    )
+    """Variables for the chat template (`enable_thinking: false`), in every rendering: training,
+    validation, test prompts, benchmark suites."""
     duplicate_ids: Literal["reject", "error"] = "reject"
     """A row id seen before in its source: reject the later row, or stop."""
     overlap: Literal["warn", "drop"] = "warn"

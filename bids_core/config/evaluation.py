@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bids_core.config.effects import Changes, Effect, NoEffect, Resolved
 from bids_core.config.section import PositiveInt, Seconds, Section
@@ -15,13 +15,50 @@ _MODEL_SECTION: Final = {
 }  # fmt: skip
 
 
+class GenerationConfig(Section):
+    """How answers are generated: greedily, unless a temperature is given."""
+
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("evaluation"),)
+
+    temperature: float = Field(default=0.0, ge=0.0)
+    """What logits are divided by before a token is drawn; 0: always the likeliest token. Makers of
+    thinking models advise against 0 (Qwen: 0.6)."""
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Draw from the likeliest tokens that have this share together."""
+    top_k: PositiveInt | None = None
+    """Draw from this many of the likeliest tokens; null: from all."""
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Draw from tokens that are at least this share as likely as the likeliest."""
+    repetition_penalty: float = Field(default=1.0, gt=0.0)
+    """What logits of tokens that are there already are divided by; 1: no penalty."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether tokens are drawn, so that a seed matters."""
+        return self.temperature > 0
+
+    @model_validator(mode="after")
+    def _draws_need_a_temperature(self) -> GenerationConfig:
+        if self.temperature == 0 and (self.top_p < 1 or self.top_k is not None or self.min_p > 0):
+            msg = "top_p, top_k and min_p choose what is drawn from; set a temperature above 0 too"
+            raise ValueError(msg)
+        return self
+
+
 class EvaluationConfig(Section):
-    """Held-out evaluation through lm-eval."""
+    """Held-out evaluation: own rows, and suites through lm-eval."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("suite"),)
 
     tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 4096
     """Padded tokens in one evaluation batch."""
+    generation: GenerationConfig = GenerationConfig()
+    """How answers to own test rows are generated, where the task does not say (the suites' are
+    always greedy)."""
+    thought_markers: Annotated[tuple[str, str] | None, Changes("evaluation")] = None
+    """Beginning and end of a thought, as the model writes them, where they are none of the known
+    (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). What is judged is the
+    text behind a thought."""
     zero_shot: Annotated[bool, NoEffect("which models are evaluated, not how")] = True
     """Evaluate the base model without training too."""
     run_generated_code: Annotated[bool, NoEffect("without it, tasks that need it are refused")] = (

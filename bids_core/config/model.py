@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bids_core.config.effects import Changes, Effect, NoEffect, Resolved
 from bids_core.config.section import PositiveInt, Section
@@ -60,10 +61,28 @@ class LoraConfig(Section):
     """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout while training; always off while gradients are taken."""
-    target_modules: tuple[str, ...] | Literal["all-linear"] = (
+    target_modules: tuple[str, ...] | str = (
         "q_proj",
         "k_proj",
         "v_proj",
         "o_proj",
     )
-    """Names of the layers that get an adapter, or `all-linear`."""
+    """Names of the layers that get an adapter, `all-linear`, or a regular expression that matches
+    whole names (`model\\.layers\\.(1[6-9]|2\\d)\\..*(q|v)_proj`), as peft has it. In a model that
+    sees or hears only layers of its language model get one."""
+
+    @field_validator("target_modules")
+    @classmethod
+    def _targets_are_names_or_an_expression(
+        cls, value: tuple[str, ...] | str
+    ) -> tuple[str, ...] | str:
+        if not value:
+            msg = "name at least one layer, or use all-linear"
+            raise ValueError(msg)
+        if isinstance(value, str):
+            try:
+                re.compile(value)
+            except re.error as error:
+                msg = f"{value!r} is not a regular expression ({error})"
+                raise ValueError(msg) from error
+        return value

@@ -13,7 +13,7 @@ from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig
 from bids_core.config.gradients import GradientConfig
 from bids_core.config.model import LoraConfig, ModelConfig
-from bids_core.config.section import Name, Section
+from bids_core.config.section import Name, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, WarmupConfig
 
@@ -40,8 +40,13 @@ class RunConfig(Section):
     """Where run folders go."""
     store: Annotated[str, NoEffect("a place")] = ".bids"
     """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
-    seed: Annotated[int, Changes("warmup", "curvature", "gradients", "selection", "finetune")] = 0
-    """Seed of sampling, initialisation, dropout, projection and random selection."""
+    seed: Annotated[
+        Seed,
+        Changes("warmup", "curvature", "gradients", "selection", "finetune"),
+        Changes("evaluation", when=lambda run: run.draws_answers),
+    ] = 0
+    """Seed of sampling, initialisation, dropout, projection and random selection; and of answers,
+    where they are drawn."""
     data: DataConfig = DataConfig()
     """Tokenization, rejects and overlap."""
     lora: LoraConfig = LoraConfig()
@@ -72,6 +77,12 @@ class RunConfig(Section):
                 msg = "finetune.save: merged needs weights that are not quantised; save the adapter"
                 raise ValueError(msg)
         return self
+
+    @property
+    def draws_answers(self) -> bool:
+        """Whether answers to own test rows are drawn, not the likeliest."""
+        settings = [task.generation or self.evaluation.generation for task in self.test]
+        return any(one.draws for one in settings)
 
     @property
     def has_evaluation(self) -> bool:

@@ -36,6 +36,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 _Share = Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
 _Count = Annotated[int, Field(ge=1, title="count")]
 _Percentage = Annotated[str, Field(pattern=PERCENTAGE, title="percentage")]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What all random generators take: NumPy's old one, which transformers seeds, has 32 bits."""
 Budget = Annotated[
     _Share | _Count,
     BeforeValidator(parse_budget, json_schema_input_type=_Share | _Count | _Percentage),

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods
 from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect, Resolved
-from bids_core.config.section import Budget, Section
+from bids_core.config.section import Budget, Section, Seed
 from bids_core.own_code import function_name
 
 
@@ -32,7 +32,7 @@ class SelectionConfig(Section):
     """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation, for the methods that use one (`bids`, `instance_max`)."""
-    seed: Annotated[int | None, InPlaceOf("seed", "selection")] = None
+    seed: Annotated[Seed | None, InPlaceOf("seed", "selection")] = None
     """Seed of the methods that draw at random; null: the run's."""
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
 from bids_core.config.model import LoraConfig, ModelConfig
-from bids_core.config.section import Fraction, PositiveInt, Seconds, Section
+from bids_core.config.section import Fraction, PositiveInt, Seconds, Section, Seed
 
 
 class OptimizerConfig(Section):
@@ -65,7 +65,7 @@ class FinetuneConfig(OptimizerConfig):
     and chat template; null: the model that the gradients were taken of."""
     lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None
     """Adapters of the fine-tuning; null: those of the warmup."""
-    seed: Annotated[int | None, InPlaceOf("seed", "finetune")] = None
+    seed: Annotated[Seed | None, InPlaceOf("seed", "finetune")] = None
     """Seed of adapters, order and dropout; null: the run's."""
     packing: bool = False
     """Put several examples into one row, none of which sees another (needs attention `sdpa` or

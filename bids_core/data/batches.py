@@ -15,6 +15,8 @@ from bids_core.records import IGNORED_LABEL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from bids_core.records import TokenizedExample
 
 
@@ -67,7 +69,8 @@ def collate(
 
     Returns:
         `input_ids`, `attention_mask` and `labels`, each [B, T] int64; padding has mask 0 and label
-        `IGNORED_LABEL`.
+        `IGNORED_LABEL`. With examples whose labels do not all count alike, `weights` too, [B, T]
+        float32.
 
     Raises:
         ValueError: there is no example.
@@ -79,14 +82,27 @@ def collate(
     ids_BT = np.full(size, pad_token_id, dtype=np.int64)
     mask_BT = np.zeros(size, dtype=np.int64)
     labels_BT = np.full(size, IGNORED_LABEL, dtype=np.int64)
+    weights_BT = np.zeros(size, dtype=np.float32)
     for i, example in enumerate(examples):
         n = example.n_tokens
         place = slice(0, n) if padding_side == "right" else slice(size[1] - n, size[1])
         ids_BT[i, place] = example.input_ids
         mask_BT[i, place] = 1
         labels_BT[i, place] = example.labels
-    return {
+        weights_BT[i, place] = label_weights(example)
+    batch = {
         "input_ids": torch.from_numpy(ids_BT),
         "attention_mask": torch.from_numpy(mask_BT),
         "labels": torch.from_numpy(labels_BT),
     }
+    if any(example.weights is not None for example in examples):
+        batch["weights"] = torch.from_numpy(weights_BT)
+    return batch
+
+
+def label_weights(example: TokenizedExample) -> npt.NDArray[np.float32]:
+    """Return how much each token counts in the mean loss, [T]; 0 where there is no label."""
+    if example.weights is not None:
+        return example.weights
+    is_label: npt.NDArray[np.float32] = (example.labels != IGNORED_LABEL).astype(np.float32)
+    return is_label

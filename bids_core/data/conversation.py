@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.rejects import RejectedRow, shorten
-from bids_core.records import Message
+from bids_core.records import Message, ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +33,24 @@ def prompt_messages(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def completion_text(messages: Sequence[Message]) -> str:
-    """Return the text of the last answer; empty for a test row that has only a prompt."""
-    return messages[-1].content if messages and messages[-1].role == "assistant" else ""
+    """Return the text of the last answer, its tool calls as JSON, one a line.
+
+    Empty for a test row that has only a prompt.
+    """
+    if not messages or messages[-1].role != "assistant":
+        return ""
+    calls = [
+        json.dumps({"name": call.name, "arguments": json.loads(call.arguments)}, ensure_ascii=False)
+        for call in messages[-1].tool_calls
+    ]
+    return "\n".join([*([messages[-1].content] if messages[-1].content else []), *calls])
+
+
+def said(message: Message) -> str:
+    """Return all that a turn says, for people: reasoning, content, tool calls."""
+    calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]
+    parts = [f"({message.reasoning})"] if message.reasoning else []
+    return "\n".join([*parts, *([message.content] if message.content else []), *calls])
 
 
 def standard_role(role: object) -> str:
@@ -54,9 +71,49 @@ def strip_completions(messages: Sequence[Message], suffix: str | None) -> list[M
     if not suffix:
         return list(messages)
     return [
-        Message(m.role, _without_suffix(m.content, suffix)) if m.role == "assistant" else m
+        replace(m, content=_without_suffix(m.content, suffix)) if m.role == "assistant" else m
         for m in messages
     ]
+
+
+def merge_system(messages: Sequence[Message]) -> list[Message]:
+    """Put system turns in front of the user turn that follows, for templates that take none."""
+    merged: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting += [message.content] if message.content.strip() else []
+        elif message.role == "user" and waiting:
+            merged.append(replace(message, content="\n\n".join([*waiting, message.content])))
+            waiting = []
+        else:
+            merged.append(message)
+    if waiting:
+        raise RejectedRow(
+            "no-user-turn", "no user turn follows the system turn that data.system: merge moves"
+        )
+    return merged
+
+
+def join_turns(messages: Sequence[Message]) -> list[Message]:
+    """Join turns that one speaker has in a row, for templates that want them to alternate.
+
+    Only what is text alone is joined: user turns, and answers of one weight without tool calls.
+    """
+    joined: list[Message] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last is not None and _are_one(last, message):
+            joined[-1] = replace(last, content=f"{last.content}\n\n{message.content}")
+        else:
+            joined.append(message)
+    return joined
+
+
+def _are_one(last: Message, message: Message) -> bool:
+    plain = not (last.tool_calls or message.tool_calls or message.reasoning)
+    alike = last.role == message.role and last.weight == message.weight
+    return message.role in ("user", "assistant") and alike and plain
 
 
 def check_conversation(messages: Sequence[Message], *, prompt_only: bool = False) -> None:
@@ -75,8 +132,10 @@ def check_conversation(messages: Sequence[Message], *, prompt_only: bool = False
             detail = f"the last turn is of role {roles[-1]!r}; remove it or add the answer"
             raise RejectedRow("last-turn-not-assistant", detail)
     for number, message in enumerate(messages, start=1):
-        check_text(message.content)
-        if not message.content.strip():
+        calls = [text for call in message.tool_calls for text in (call.name, call.arguments)]
+        for text in (message.content, message.reasoning, message.name or "", *calls):
+            check_text(text)
+        if not message.content.strip() and not message.tool_calls:
             _refuse_blank(message, number)
 
 
@@ -95,16 +154,55 @@ def check_text(text: str) -> None:
         raise RejectedRow("not-utf8", detail) from None
 
 
+def to_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return a conversation in the form that OpenAI and TRL read."""
+    return [_as_dict(message) for message in messages]
+
+
 def to_json(messages: Sequence[Message]) -> str:
     """Return a conversation as JSON, in the form that OpenAI and TRL read."""
-    return json.dumps(
-        [{"role": m.role, "content": m.content} for m in messages], ensure_ascii=False
-    )
+    return json.dumps(to_dicts(messages), ensure_ascii=False)
 
 
 def from_json(text: str) -> tuple[Message, ...]:
     """Return the conversation that `to_json` wrote."""
-    return tuple(Message(turn["role"], turn["content"]) for turn in json.loads(text))
+    return tuple(_from_dict(turn) for turn in json.loads(text))
+
+
+def _as_dict(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.reasoning:
+        turn["reasoning_content"] = message.reasoning
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            ({"id": call.id} if call.id is not None else {})
+            | {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    for field in ("name", "tool_call_id"):
+        if getattr(message, field) is not None:
+            turn[field] = getattr(message, field)
+    if message.weight != 1.0:
+        turn["weight"] = message.weight
+    return turn | (json.loads(message.other) if message.other else {})
+
+
+def _from_dict(turn: dict[str, Any]) -> Message:
+    known = {"role", "content", "reasoning_content", "tool_calls", "name", "tool_call_id", "weight"}
+    other = {key: value for key, value in turn.items() if key not in known}
+    return Message(
+        turn["role"],
+        turn["content"],
+        reasoning=turn.get("reasoning_content", ""),
+        tool_calls=tuple(
+            ToolCall(call["function"]["name"], call["function"]["arguments"], call.get("id"))
+            for call in turn.get("tool_calls", ())
+        ),
+        name=turn.get("name"),
+        tool_call_id=turn.get("tool_call_id"),
+        weight=float(turn.get("weight", 1.0)),
+        other=json.dumps(other, ensure_ascii=False) if other else "",
+    )
 
 
 def _without_suffix(text: str, suffix: str) -> str:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bids_core.data.conversation import check_conversation, check_text, strip_completions
-from bids_core.data.formats import pair, text, to_messages, turns
-from bids_core.data.mapping import Getter, as_list, compile_mapping
+from bids_core.data.conversation import (
+    check_conversation,
+    check_text,
+    join_turns,
+    merge_system,
+    strip_completions,
+)  # fmt: skip
+from bids_core.data.formats import (
+    Conversation,
+    add_tools,
+    pair,
+    read_row,
+    refuse_media_marks,
+)  # fmt: skip
+from bids_core.data.layout import Layout
+from bids_core.data.mapping import Getter, as_list, compile_mapping, plain_fields
 from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.data.tools import read_tools
+from bids_core.data.turns import read_turns, text
 from bids_core.errors import ConfigError
 from bids_core.records import Example, Message
 
@@ -27,15 +43,24 @@ class Converter:
     Args:
         source: the source.
         getters: its mapping, compiled.
+        merge: put system turns into the user turn that follows (`data.system: merge`).
+        join: join turns that one speaker has in a row (`data.join_turns`).
     """
 
     source: Source
     getters: dict[str, Getter]
+    merge: bool = False
+    join: bool = False
 
     @property
     def prompt_only(self) -> bool:
         """The mapping names a prompt and no completion: test rows that a checker judges."""
         return "prompt" in self.getters and "completion" not in self.getters
+
+    @property
+    def by_mapping(self) -> bool:
+        """The mapping says where the turns are."""
+        return "messages" in self.getters or "prompt" in self.getters
 
     def convert(self, raw: RawRow) -> Example:
         """Return the example that a row holds.
@@ -47,12 +72,18 @@ class Converter:
             RejectedRow: the row can not be used.
         """
         row = raw.parse()
+        if self.source.layout is not None:
+            row = self.source.layout.apply(row)
         fields = {"_file": raw.file.stem, "_line": raw.number, **row}
-        messages = strip_completions(self._messages(fields, row), self.source.config.strip_suffix)
-        messages, choices = self._choices(fields, messages)
+        found = self._read(fields, row)
+        messages, choices = self._choices(fields, self._shaped(found.messages))
         check_conversation(messages, prompt_only=self.prompt_only)
+        refuse_media_marks(messages)
+        self._check_tools(found)
+        self._refuse_masked(messages)
+        row_id = self._row_id(fields, row, found)
         return Example(
-            row_id=self._row_id(fields, row) or f"{self.source.name}:{raw.label}",
+            row_id=row_id or f"{self.source.name}:{raw.label}",
             source=self.source.name,
             messages=tuple(messages),
             location=raw.location,
@@ -61,26 +92,82 @@ class Converter:
             subtask=self._optional("subtask", fields),
             choices=choices,
             fields=_as_json(row) if self.source.split == "test" else None,
+            tools=None if found.tools is None else _as_json(found.tools),
+            extra=self._extra(row, found),
+            notes=tuple(sorted(found.notes)),
+            form=found.form,
         )
 
-    def _messages(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> list[Message]:
-        if "messages" in self.getters:
-            messages = turns(self.getters["messages"](fields))
-        elif "prompt" in self.getters:
-            messages = self._mapped_pair(fields)
-        else:
-            messages = to_messages(row, self.source.config.format)
-        system = self._optional("system", fields)
-        if system is None or messages[0].role == "system":
-            return messages
-        return [Message("system", system), *messages]
+    def has_own_id(self, example: Example, raw: RawRow) -> bool:
+        """Tell whether a row's id comes from the data, not from its place."""
+        return example.row_id != f"{self.source.name}:{raw.label}"
 
-    def _mapped_pair(self, fields: Mapping[str, Any]) -> list[Message]:
+    def _read(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> Conversation:
+        if not self.by_mapping:
+            found = read_row(self._weighted(row), self.source.config.format)
+        else:
+            found = self._mapped(fields, row)
+        system = self._optional("system", fields)
+        if system is not None and found.messages[0].role != "system":
+            found.messages.insert(0, Message("system", system))
+        if "tools" in self.getters:
+            found.tools = read_tools(self._tools_value(fields))
+        return found
+
+    def _mapped(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> Conversation:
+        """Return what the mapping takes from the row, and nothing else but tools beside turns."""
+        notes: set[str] = set()
+        used = plain_fields(self.source.config.mapping)
+        if "messages" in self.getters:
+            turns = self._weighted({"messages": self.getters["messages"](fields)})["messages"]
+            found = Conversation(read_turns(turns, notes), None, used, notes)
+            if "tools" not in self.getters:
+                add_tools(found, row)
+            return found
+        return Conversation(self._mapped_pair(fields, notes), None, used, notes)
+
+    def _mapped_pair(self, fields: Mapping[str, Any], notes: set[str]) -> list[Message]:
         ask = _plain(self.getters["prompt"](fields))
         if not self.prompt_only:
             answer = _plain(self.getters["completion"](fields))
-            return pair(ask, answer, fields=("prompt", "completion"))
-        return turns(ask) if isinstance(ask, list) else [Message("user", text(ask, "prompt"))]
+            return pair(ask, answer, fields=("prompt", "completion"), notes=notes)
+        if isinstance(ask, list):
+            return read_turns(ask, notes)
+        return [Message("user", text(ask, "prompt"))]
+
+    def _weighted(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give the field that `mapping.weight` names its usual name, in each turn."""
+        name = self.source.config.mapping.get("weight")
+        return row if name is None else Layout(turn_fields={"weight": name}).apply(row)
+
+    def _tools_value(self, fields: Mapping[str, Any]) -> object:
+        try:
+            return self.getters["tools"](fields)
+        except RejectedRow as problem:
+            if problem.reason == "missing-field":
+                return None
+            raise
+
+    def _shaped(self, messages: list[Message]) -> list[Message]:
+        shaped = strip_completions(messages, self.source.config.strip_suffix)
+        shaped = merge_system(shaped) if self.merge else shaped
+        return join_turns(shaped) if self.join else shaped
+
+    def _check_tools(self, found: Conversation) -> None:
+        for tool in found.tools or ():
+            check_text(_as_json(tool))
+
+    def _refuse_masked(self, messages: list[Message]) -> None:
+        """Refuse a held-out row whose last answer is not to be learned: nothing is asked."""
+        last = messages[-1]
+        if self.source.split == "test" and last.role == "assistant" and not last.weight:
+            detail = "the last answer has weight 0, and a test row asks for it; remove the weight"
+            raise RejectedRow("nothing-to-learn", detail)
+
+    def _extra(self, row: Mapping[str, Any], found: Conversation) -> str | None:
+        """Return the row's further columns as JSON."""
+        rest = {k: v for k, v in row.items() if k not in found.used and v is not None}
+        return _as_json(rest) if rest else None
 
     def _choices(
         self, fields: Mapping[str, Any], messages: list[Message]
@@ -94,7 +181,7 @@ class Converter:
         )
         for choice in choices:
             check_text(choice)
-        answer = messages[-1].content.strip()
+        answer = messages[-1].content.strip() if messages else ""
         if len(set(choices)) < 2 or not all(choices):
             detail = f"the choices are {shorten(choices)}; give at least two different texts"
             raise RejectedRow("bad-choices", detail)
@@ -103,17 +190,26 @@ class Converter:
         if answer not in choices:
             detail = f"the answer {shorten(answer, 30)} is not among the choices {shorten(choices)}"
             raise RejectedRow("bad-choices", f"{detail}; map `completion` to the choice's text")
-        return [*messages[:-1], Message(messages[-1].role, answer)], choices
+        return [*messages[:-1], replace(messages[-1], content=answer)], choices
 
-    def _row_id(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
-        value = self.getters["id"](fields) if "id" in self.getters else row.get("id")
+    def _row_id(
+        self, fields: Mapping[str, Any], row: Mapping[str, Any], found: Conversation
+    ) -> str | None:
+        mapped = "id" in self.getters
+        value = self.getters["id"](fields) if mapped else row.get("id")
+        if isinstance(value, float) and math.isfinite(value):  # 3.0: a column with gaps, in pandas
+            whole = value.is_integer() and abs(value) < 2**53
+            value = int(value) if whole else repr(value)
         if isinstance(value, bool) or not isinstance(value, str | int):
-            if "id" in self.getters:
+            if mapped:
                 raise RejectedRow("wrong-type", f"the mapping's id is {shorten(value)}, not text")
+            if value is not None and not isinstance(value, float):
+                found.notes.add("id-not-used")
             return None
         check_text(str(value))
-        if not str(value).strip() and "id" in self.getters:
+        if not str(value).strip() and mapped:
             raise RejectedRow("missing-field", "the mapping's id is blank")
+        found.used.add("id")
         return str(value).strip() or None
 
     def _optional(self, key: str, fields: Mapping[str, Any]) -> str | None:
@@ -130,14 +226,14 @@ class Converter:
         return value if value.strip() else None
 
 
-def make_converter(source: Source) -> Converter:
+def make_converter(source: Source, *, merge: bool = False, join: bool = False) -> Converter:
     """Return the converter of a source.
 
     Raises:
         ConfigError: the mapping does not fit the source.
     """
     getters = compile_mapping(source.config.mapping, where=source.where)
-    converter = Converter(source, getters)
+    converter = Converter(source, getters, merge, join)
     if converter.prompt_only and source.split != "test":
         msg = (
             f"{source.where}: mapping has `prompt` but no `completion`; add it (only test rows can"
@@ -152,7 +248,7 @@ def make_converter(source: Source) -> Converter:
     return converter
 
 
-def _as_json(row: Mapping[str, Any]) -> str:
+def _as_json(row: object) -> str:
     """Return a row as JSON; what JSON has no word for (a date of a Parquet file) as text."""
     return json.dumps(row, ensure_ascii=False, default=str)
 

@@ -1,179 +1,359 @@
 """The shapes that rows come in, told apart by their field names, and made into conversations.
 
-| format | fields |
-| --- | --- |
-| messages | `messages`: list of {role, content}; content is text or a list of text parts |
-| sharegpt | `conversations`: list of {from, value}; also `system` |
-| alpaca | `instruction`, `input` (or `context`), `output` (or `response`); also `system` |
-| prompt_completion | `prompt`, `completion` (or `response`): texts, or lists of messages (TRL) |
-| question_answer | `question` (or `query`), `answer` (or `response`) |
-
-Each row is looked at by itself, so a file may mix formats. All assistant turns of a conversation
-are learned, those in a TRL `prompt` list too.
+`FORMATS` is the table: a new format is one more entry, and everything that chooses or lists
+formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what is
+done with each. A field that is null counts as absent, for merged files fill up what one of them
+does not have. Each row is looked at by itself, so a file may mix formats. All assistant turns of a
+conversation are learned, those in a TRL `prompt` list too, unless the row or `data.learn` says
+otherwise.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any, Final
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from bids_core.data.conversation import standard_role
 from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.data.tools import read_tools
+from bids_core.data.turns import field_names, first_field, missing, read_turns, text
 from bids_core.records import Message
+from bids_core.registry import Entry, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-_LISTS: Final = {"messages": ("messages",), "sharegpt": ("conversations", "conversation")}
-_PAIRS: Final = {
-    "alpaca": (("instruction",), ("output", "response")),
-    "prompt_completion": (("prompt",), ("completion", "response")),
-    "question_answer": (("question", "query"), ("answer", "response")),
-}
-FORMATS: Final = (*_LISTS, *_PAIRS)
+Row: TypeAlias = "Mapping[str, Any]"
+
+_MESSAGES: Final = ("messages",)
+_SHARED: Final = ("conversations", "conversation")
+_CHOSEN: Final = ("chosen", "chosen_messages", "chosen_response", "preferred_output")
+_REJECTED: Final = (
+    "rejected", "rejected_messages", "rejected_response", "non_preferred_output",
+)  # fmt: skip
+_LABELS: Final = ("label", "kto_tag")
+_MEDIA: Final = ("images", "image", "videos", "video", "audios", "audio")
+_MEDIA_MARK: Final = re.compile(r"<(image|video|audio)>")
+_TOOLS: Final = ("tools", "functions")
+_INPUTS: Final = ("input", "context")
 
 
-def detect(row: Mapping[str, Any]) -> str:
+@dataclass(slots=True)
+class Conversation:
+    """What a row holds.
+
+    Args:
+        messages: its turns.
+        tools: schemas of the tools that the assistant may call; None without any.
+        used: fields that were read; all others are the row's further columns.
+        notes: codes of `bids_core.data.notes`.
+        form: format that it was read in, `mapping` where the configuration says how.
+    """
+
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None = None
+    used: set[str] = field(default_factory=set)
+    notes: set[str] = field(default_factory=set)
+    form: str = "mapping"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format(Entry):
+    """One shape of rows; `what` says its fields.
+
+    Args:
+        needs: for each thing that a row must have, the names that it may go by.
+        read: makes a row that has them into a conversation.
+    """
+
+    needs: tuple[tuple[str, ...], ...]
+    read: Callable[[Row], Conversation]
+
+    def fits(self, row: Row) -> bool:
+        """Tell whether a row has all that the format needs."""
+        return all(any(name in row for name in names) for names in self.needs)
+
+
+def detect(row: Row) -> str:
     """Return the format of a row: the first of `FORMATS` whose fields are all there.
 
     Raises:
         RejectedRow: none fits; names the field that is missing from the nearest one.
     """
-    for name, fields in _LISTS.items():
-        if any(field in row for field in fields):
-            return name
-    for name, (asks, answers) in _PAIRS.items():
-        if any(field in row for field in asks) and any(field in row for field in answers):
-            return name
-    for asks, answers in _PAIRS.values():
+    filled = {name: value for name, value in row.items() if not _is_absent(value)}
+    for candidate in (filled, row):  # a row whose only fields are null is told what it lacks
+        for form in FORMATS.values():
+            if form.fits(candidate):
+                return form.name
+    for form in FORMATS.values():
+        asks, answers = form.needs[0], form.needs[-1]
         for one, other in ((asks, answers), (answers, asks)):
-            present = [field for field in one if field in row]
-            if present:
-                raise _missing(other, row, f"{present[0]!r} is there, but not")
+            present = [name for name in one if name in row]
+            if present and one is not other:
+                raise missing(other, row, f"{present[0]!r} is there, but not")
     raise RejectedRow(
-        "missing-field", f"no known format has the fields {_names(row)}; set a `mapping`"
+        "missing-field", f"no known format has the fields {field_names(row)}; set a `mapping`"
     )
 
 
-def to_messages(row: Mapping[str, Any], form: str) -> list[Message]:
-    """Return the conversation that a row holds.
+def read_row(row: Row, form: str = "auto") -> Conversation:
+    """Return the conversation that a row holds, with its tools.
 
     Args:
         row: its fields.
-        form: one of `FORMATS`, or `auto`.
+        form: a name of `FORMATS`, or `auto`.
 
     Raises:
-        RejectedRow: a field is missing or of the wrong type.
+        RejectedRow: a field is missing or of the wrong type, the row is not text, or its feedback
+            says that the answer is bad.
     """
-    form = detect(row) if form == "auto" else form
-    if form in _LISTS:
-        return _with_system(turns(_need(row, _LISTS[form])[1]), row.get("system"))
-    asks, answers = _PAIRS[form]
-    ask_field, ask = _need(row, asks)
-    answer_field, answer = _need(row, answers)
-    if form == "alpaca":
-        ask = _instruction(ask, row)
-    return _with_system(pair(ask, answer, fields=(ask_field, answer_field)), row.get("system"))
+    chosen = FORMATS[detect(row) if form == "auto" else form]
+    refuse_media(row)
+    _refuse_bad_feedback(row)
+    found = chosen.read(row)
+    found.form = chosen.name
+    add_tools(found, row)
+    return found
 
 
-def pair(ask: object, answer: object, *, fields: tuple[str, str]) -> list[Message]:
+def to_messages(row: Row, form: str) -> list[Message]:
+    """Return the turns that a row holds; see `read_row`."""
+    return read_row(row, form).messages
+
+
+def pair(
+    ask: object, answer: object, *, fields: tuple[str, str], notes: set[str] | None = None
+) -> list[Message]:
     """Return the conversation of a prompt and a completion, texts or lists of messages."""
-    before = turns(ask) if isinstance(ask, list) else [Message("user", text(ask, fields[0]))]
-    if isinstance(answer, list):
-        return before + turns(answer)
-    return [*before, Message("assistant", text(answer, fields[1]))]
+    return _asked(ask, fields[0], notes) + _answered(answer, fields[1], notes)
 
 
-def turns(value: object) -> list[Message]:
-    """Return the messages of a list (or of its JSON text, as CSV files hold it)."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise RejectedRow("wrong-type", f"the messages are no valid JSON ({error})") from None
-    if not isinstance(value, list) or not value:
-        detail = f"expected a list of messages, found {shorten(value)}"
-        raise RejectedRow("wrong-type", detail)
-    return [_turn(item) for item in value]
+def add_tools(found: Conversation, row: Row) -> None:
+    """Take the row's tools, unless its system turn lists them already."""
+    name = first_field(row, _TOOLS)
+    tools = read_tools(row[name]) if name is not None else None
+    if tools is None or name is None:
+        return
+    found.used.add(name)
+    if any("<tools>" in m.content for m in found.messages if m.role == "system"):
+        found.notes.add("tools-in-system")
+    found.tools = tools
 
 
-def text(value: object, field: str) -> str:
-    """Return a field's text; null counts as blank.
+def refuse_media(row: Row) -> None:
+    """Raise for a row with images, audio or video: only text can be used.
 
     Raises:
-        RejectedRow: it is something else than text.
+        RejectedRow: names the column.
     """
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        detail = f"{field!r} is {shorten(value)}, not text; quote it, or use `mapping`"
-        raise RejectedRow("wrong-type", detail)
-    return value
-
-
-def _turn(item: object) -> Message:
-    if not isinstance(item, dict):
-        raise RejectedRow("wrong-type", f"a message is {shorten(item)}, not an object")
-    for role_field, content_field in (("role", "content"), ("from", "value")):
-        if role_field in item:
-            role = standard_role(item[role_field])
-            if content_field not in item:
-                raise _missing((content_field,), item, "a message has no")
-            return Message(role, _content(item[content_field], item))
-    raise _missing(("role",), item, "a message has no")
-
-
-def _content(value: object, turn: Mapping[str, Any]) -> str:
-    """Return a turn's text; a list of text parts is joined."""
-    if value is None and turn.get("tool_calls"):
-        detail = "a turn is a tool call without text; render it as text, or remove the row"
-        raise RejectedRow("unsupported-content", detail)
-    if not isinstance(value, list):
-        return text(value, "content")
-    parts = []
-    for part in value:
-        if isinstance(part, str):
-            parts.append(part)
-        elif isinstance(part, dict) and isinstance(part.get("text"), str):
-            parts.append(part["text"])
-        else:
-            kind = part.get("type") if isinstance(part, dict) else part
-            detail = f"a part of a turn is {shorten(kind, 30)}, only text can be used"
+    for name in _MEDIA:
+        if not _is_absent(row.get(name)):
+            detail = (
+                f"the row has {name!r} ({shorten(row[name], 30)}), and only text can be used;"
+                " remove the row, or name its text columns in `mapping`"
+            )
             raise RejectedRow("unsupported-content", detail)
-    return "".join(parts)
 
 
-def _instruction(instruction: object, row: Mapping[str, Any]) -> str:
+def refuse_media_marks(messages: Sequence[Message]) -> None:
+    """Raise for a user turn with the mark that stands for an image, audio or video (`<image>`).
+
+    A mark that is closed again (`</video>`) is a tag of XML or HTML, which is text.
+
+    Raises:
+        RejectedRow: names the mark.
+    """
+    for message in messages:
+        for mark in _MEDIA_MARK.finditer(message.content) if message.role == "user" else ():
+            if f"</{mark[1]}>" not in message.content:
+                detail = f"a user turn holds the mark {mark[0]}, and only text can be used"
+                raise RejectedRow("unsupported-content", f"{detail}; remove the row")
+
+
+def _refuse_bad_feedback(row: Row) -> None:
+    for name in _LABELS:
+        value = row.get(name)
+        if value is False or (isinstance(value, str) and value.strip().lower() == "false"):
+            detail = (
+                f"{name} is false: the answer is an example of a bad one; remove the row, or name"
+                " its columns in `mapping` if the field means something else"
+            )
+            raise RejectedRow("negative-feedback", detail)
+
+
+def _is_absent(value: object) -> bool:
+    """Tell whether a field stands for nothing: null, not a number, a blank list or text."""
+    if isinstance(value, float) and math.isnan(value):
+        return True
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def _need(row: Row, fields: tuple[str, ...]) -> str:
+    """Return the name of the field that the row has, one with a value before one without."""
+    filled = next((name for name in fields if not _is_absent(row.get(name))), None)
+    name = filled or next((name for name in fields if name in row), None)
+    if name is None:
+        raise missing(fields, row, "there is no")
+    return name
+
+
+def _read_list(row: Row, fields: tuple[str, ...]) -> Conversation:
+    name, notes = _need(row, fields), set[str]()
+    return _with_system(Conversation(read_turns(row[name], notes), None, {name}, notes), row)
+
+
+def _read_pair(row: Row, asks: tuple[str, ...], answers: tuple[str, ...]) -> Conversation:
+    ask, answer, notes = _need(row, asks), _need(row, answers), set[str]()
+    messages = pair(row[ask], row[answer], fields=(ask, answer), notes=notes)
+    return _with_system(Conversation(messages, None, {ask, answer}, notes), row)
+
+
+def _read_alpaca(row: Row) -> Conversation:
+    ask, answer = _need(row, ("instruction",)), _need(row, ("output", "response"))
+    given, notes = _given(row), set[str]()
+    blank = {name for name in _INPUTS if _is_absent(row.get(name))}
+    used = {ask, answer, "history"} | blank | ({given} if given else set())
+    asked = _instruction(row[ask], row, given)
+    messages = _history(row.get("history")) + pair(asked, row[answer], fields=(ask, answer))
+    return _with_system(Conversation(messages, None, used, notes), row)
+
+
+def _read_preference(row: Row) -> Conversation:
+    """Return the chosen side; the rejected one stays among the further columns."""
+    chosen, notes = _need(row, _CHOSEN), {"chosen-side"}
+    used = {chosen}
+    answer = row[chosen]
+    is_text = isinstance(answer, str) and not answer.lstrip().startswith("[{")
+    after = [Message("assistant", answer)] if is_text else read_turns(answer, notes)
+    before, name = _preference_prompt(row, notes)
+    if name is not None:
+        used |= {name} | ({"input"} if name == "instruction" else set())
+    elif is_text:
+        raise missing(("prompt",), row, f"{chosen!r} is text, but there is no")
+    if any(message.role == "user" for message in after):  # the whole conversation, prompt and all
+        system = [m for m in before if m.role == "system" and after[0].role != "system"]
+        before = before if _begins_anew(before, after) else system
+    found = _with_system(Conversation([*before, *after], None, used, notes), row)
+    inside = row.get("input")
+    if isinstance(inside, dict):
+        add_tools(found, inside)
+    return found
+
+
+def _begins_anew(before: list[Message], after: list[Message]) -> bool:
+    """Tell whether a chosen side with user turns goes on from the prompt, not over it again."""
+    said = [(m.role, m.content.strip()) for m in after if m.role != "system"]
+    asked = [(m.role, m.content.strip()) for m in before if m.role != "system"]
+    return bool(asked) and said[: len(asked)] != asked
+
+
+def _preference_prompt(row: Row, notes: set[str]) -> tuple[list[Message], str | None]:
+    for name in (*_MESSAGES, *_SHARED, "prompt", "instruction", "question", "query", "input"):
+        value = row.get(name)
+        if _is_absent(value):
+            continue
+        if name == "instruction":
+            return [Message("user", _instruction(value, row, _given(row)))], name
+        if name == "input" and isinstance(value, dict):  # OpenAI
+            return read_turns(value.get("messages"), notes), name
+        return _asked(value, name, notes), name
+    return [], None
+
+
+def _asked(ask: object, name: str, notes: set[str] | None = None) -> list[Message]:
+    if isinstance(ask, list) or (isinstance(ask, str) and ask.lstrip().startswith('[{"role"')):
+        return read_turns(ask, notes)
+    return [Message("user", text(ask, name))]
+
+
+def _answered(answer: object, name: str, notes: set[str] | None = None) -> list[Message]:
+    if isinstance(answer, list) or (isinstance(answer, dict) and ("role" in answer)):
+        return read_turns(answer, notes)
+    return [Message("assistant", text(answer, name))]
+
+
+def _given(row: Row) -> str | None:
+    return next((name for name in _INPUTS if text(row.get(name), name).strip()), None)
+
+
+def _instruction(instruction: object, row: Row, given: str | None) -> str:
     """Return instruction and input as one prompt, a blank line between them."""
     asked = text(instruction, "instruction")
-    for field in ("input", "context"):
-        given = text(row.get(field), field)
-        if given.strip():
-            return f"{asked}\n\n{given}" if asked.strip() else given
-    return asked
+    if given is None:
+        return asked
+    return f"{asked}\n\n{row[given]}" if asked.strip() else str(row[given])
 
 
-def _with_system(messages: list[Message], system: object) -> list[Message]:
+def _history(value: object) -> list[Message]:
+    """Return the turns before the instruction: a list of pairs of question and answer."""
+    if _is_absent(value):
+        return []
+    pairs = value if isinstance(value, list) else []
+    if not pairs or not all(isinstance(each, list | tuple) and len(each) == 2 for each in pairs):
+        detail = f"'history' is {shorten(value)}, not a list of [question, answer]"
+        raise RejectedRow("wrong-type", detail)
+    return [
+        Message(role, text(said, "history"))
+        for each in pairs
+        for role, said in zip(("user", "assistant"), each, strict=True)
+    ]
+
+
+def _with_system(found: Conversation, row: Row) -> Conversation:
     """Put a row's `system` field first; null and blank mean that there is none."""
-    said = text(system, "system")
-    if not said.strip() or messages[0].role == "system":
-        return messages
-    return [Message("system", said), *messages]
+    if "system" not in row:
+        return found
+    said = text(row["system"], "system")
+    found.used.add("system")
+    if said.strip() and found.messages[0].role != "system":
+        found.messages.insert(0, Message("system", said))
+    return found
 
 
-def _need(row: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, Any]:
-    for field in fields:
-        if field in row:
-            return field, row[field]
-    raise _missing(fields, row, "there is no")
-
-
-def _missing(fields: tuple[str, ...], row: Mapping[str, Any], what: str) -> RejectedRow:
-    names = " or ".join(map(repr, fields))
-    return RejectedRow(
-        "missing-field", f"{what} {names} (fields: {_names(row)}); add it or set a `mapping`"
-    )
-
-
-def _names(row: Mapping[str, Any]) -> str:
-    return shorten(", ".join(map(str, row)), 80).strip("'")
+FORMATS: Final[Registry[Format]] = Registry(
+    "format",
+    (
+        Format(
+            name="preference",
+            what="`chosen` and `rejected` (texts, turns or lists of turns), with `prompt`, "
+            "`messages`, `conversations`, `instruction`, `question` or OpenAI's `input`; or "
+            "without, as whole conversations",
+            needs=(_CHOSEN, _REJECTED),
+            read=_read_preference,
+        ),
+        Format(
+            name="messages",
+            what="`messages`: list of {role, content}; also `tools`, `system`",
+            needs=(_MESSAGES,),
+            read=lambda row: _read_list(row, _MESSAGES),
+        ),
+        Format(
+            name="sharegpt",
+            what="`conversations`: list of {from, value}; also `tools`, `system`",
+            needs=(_SHARED,),
+            read=lambda row: _read_list(row, _SHARED),
+        ),
+        Format(
+            name="alpaca",
+            what="`instruction`, `input` (or `context`), `output` (or `response`); also `history`, "
+            "`system`",
+            needs=(("instruction",), ("output", "response")),
+            read=_read_alpaca,
+        ),
+        Format(
+            name="prompt_completion",
+            what="`prompt`, `completion` (or `response`): texts, or lists of turns; also `system`",
+            needs=(("prompt",), ("completion", "response")),
+            read=lambda row: _read_pair(row, ("prompt",), ("completion", "response")),
+        ),
+        Format(
+            name="question_answer",
+            what="`question` (or `query`), `answer` (or `response`); also `system`",
+            needs=(("question", "query"), ("answer", "response")),
+            read=lambda row: _read_pair(row, ("question", "query"), ("answer", "response")),
+        ),
+    ),
+    reserved=("auto", "mapping"),
+)
+"""Name -> format, in the order in which a row is tried."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_core.data.locate import HUB_PREFIX, InputFile
-from bids_core.data.reading import RawRow
+from bids_core.data.reading import RawRow, without_filled_nulls
 from bids_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
     shown = path.name if isinstance(path, Path) else path
     file = InputFile(Path(shown), shown)
     for number, row in enumerate(dataset, start=1):
-        yield RawRow(file, number, row)
+        yield RawRow(file, number, without_filled_nulls(row))
 
 
 def _require_own_files(dataset: Any, folder: Path, what: str) -> None:

@@ -61,35 +61,43 @@ class Ingested:
 
 
 def ingest(
-    sources: list[Source], *, duplicate_ids: Literal["reject", "error"] = "reject"
+    sources: list[Source],
+    *,
+    duplicate_ids: Literal["reject", "error"] = "reject",
+    merge: bool = False,
+    join: bool = False,
 ) -> Ingested:
     """Read all sources of one split.
 
-    An id that a row of another source has is no duplicate: the later row gets `<source>:<id>`.
+    An id that a row of another source has is no duplicate, and neither is one that spells the name
+    that a row without id got from its line: the later row gets `<source>:<id>`.
 
     Args:
         sources: of the same split.
         duplicate_ids: reject the later of two rows of a source with the same id, or stop.
+        merge: `data.system` is `merge`.
+        join: `data.join_turns`.
 
     Raises:
         DataError: a file can not be read, or an id comes twice and `duplicate_ids` is `error`.
         ConfigError: a mapping is wrong.
     """
     result = Ingested()
-    owners: dict[str, Example] = {}
-    converters = [make_converter(source) for source in sources]  # config errors before any reading
+    owners: dict[str, _Owner] = {}
+    # config errors before any reading
+    converters = [make_converter(source, merge=merge, join=join) for source in sources]
 
     for converter in converters:
 
-        def claim(example: Example) -> Example:
-            return _claim_id(example, owners, duplicate_ids)
+        def claim(example: Example, own: bool) -> Example:
+            return _claim_id(example, own, owners, duplicate_ids)
 
         _ingest_source(converter, claim, result)
     return result
 
 
 def _ingest_source(
-    converter: Converter, claim: Callable[[Example], Example], result: Ingested
+    converter: Converter, claim: Callable[[Example, bool], Example], result: Ingested
 ) -> None:
     source, config = converter.source, converter.source.config
     account = Account(source.split, source.name, source.task)
@@ -103,7 +111,8 @@ def _ingest_source(
             account.cut += 1
         else:
             try:
-                examples.append(claim(converter.convert(raw)))
+                example = converter.convert(raw)
+                examples.append(claim(example, converter.has_own_id(example, raw)))
             except RejectedRow as problem:
                 account.rejected += 1
                 result.rejects.append(_reject(problem, raw, source))
@@ -120,15 +129,27 @@ def _draw(examples: list[Example], limit: int | None, seed: int | None) -> list[
     return [examples[i] for i in sorted(order[:limit].tolist())]
 
 
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Who has an id: from which source, where, and whether the data or its place gave it."""
+
+    source: str
+    location: str
+    own: bool
+
+
 def _claim_id(
-    example: Example, owners: dict[str, Example], duplicate_ids: Literal["reject", "error"]
+    example: Example,
+    own: bool,
+    owners: dict[str, _Owner],
+    duplicate_ids: Literal["reject", "error"],
 ) -> Example:
     owner = owners.get(example.row_id)
-    if owner is not None and owner.source != example.source:
+    while owner is not None and (owner.source != example.source or owner.own != own):
         example = replace(example, row_id=f"{example.source}:{example.row_id}")
         owner = owners.get(example.row_id)
     if owner is None:
-        owners[example.row_id] = example
+        owners[example.row_id] = _Owner(example.source, example.location, own)
         return example
     detail = (
         f"the id {example.row_id!r} is also at {owner.location}; make ids unique, or set"

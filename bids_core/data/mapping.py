@@ -3,7 +3,8 @@
 A value with `{{` or `{%` is a Jinja template, rendered in a sandbox: it sees the row's fields, and
 `row` for fields whose name is no identifier. Anything else is a field name, or, where the row has
 no such field, a dotted path (`instances.0.output`). `_file` (the file's stem) and `_line` can be
-used like fields.
+used like fields. `weight` alone names no field of the row, but one of its turns: the one that says
+how much a turn is learned.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 Getter = Callable[[Mapping[str, Any]], Any]
 
-KEYS: Final = ("messages", "prompt", "completion", "system", "id", "subtask", "choices")
+KEYS: Final = (
+    "messages", "prompt", "completion", "system", "tools", "id", "subtask", "choices", "weight",
+)  # fmt: skip
+TURN_KEYS: Final = ("weight",)
+"""Keys that name a field of a turn."""
 # What plain data can make a template raise; anything else is a bug of ours and shows as one.
 _ROW_ERRORS: Final = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
 
@@ -47,7 +52,18 @@ def compile_mapping(mapping: Mapping[str, str], *, where: str) -> dict[str, Gett
     if "messages" in mapping and "prompt" in mapping:
         msg = f"{where}: mapping has both `messages` and `prompt`; keep one"
         raise ConfigError(msg)
-    return {key: _compile(spec, f"{where}: mapping.{key}") for key, spec in mapping.items()}
+    return {
+        key: _compile(spec, f"{where}: mapping.{key}")
+        for key, spec in mapping.items()
+        if key not in TURN_KEYS
+    }
+
+
+def plain_fields(mapping: Mapping[str, str]) -> set[str]:
+    """Return the fields of a row that a mapping names: what is left are its further columns."""
+    specs = [spec for key, spec in mapping.items() if key not in TURN_KEYS]
+    named = {spec for spec in specs if "{{" not in spec and "{%" not in spec}
+    return named | {spec.split(".")[0] for spec in named}
 
 
 def as_list(value: object) -> list[Any]:

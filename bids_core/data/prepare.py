@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from bids_core.data.chat import ChatRenderer
 from bids_core.data.ingest import Account, Ingested, ingest
 from bids_core.data.locate import split_suffix
+from bids_core.data.notes import ALTERED, NOTES
 from bids_core.data.overlap import find_overlap
 from bids_core.data.rejects import RejectedRow
 from bids_core.data.sources import SPLITS, Source, SplitName, find_sources
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from bids_core.config import DataConfig, RunConfig
 
 
+logger = logging.getLogger(__name__)
+
+
 @dataclass(slots=True)
 class _Work:
     """A split in the making."""
@@ -36,6 +41,7 @@ class _Work:
     sources: list[Source]
     rows: Ingested
     tokens: list[TokenizedExample] = field(default_factory=list)
+    notes: list[tuple[str, ...]] = field(default_factory=list)
     truncated: int = 0
     merged: int = 0
 
@@ -78,7 +84,7 @@ def prepare(
     works = [_read(split, sources, config.data) for split in SPLITS]
     for work in works:
         _refuse_empty(work)
-    _tokenize(works, tokenizer, config.data.max_length, on_progress)
+    _tokenize(works, tokenizer, config.data, on_progress)
     for work in works:
         _refuse_empty(work)
     overlap = find_overlap(
@@ -92,19 +98,27 @@ def prepare(
 
 def _read(split: SplitName, sources: list[Source], data: DataConfig) -> _Work:
     own = [source for source in sources if source.split == split]
-    return _Work(split, own, ingest(own, duplicate_ids=data.duplicate_ids))
+    rows = ingest(
+        own,
+        duplicate_ids=data.duplicate_ids,
+        merge=data.system == "merge",
+        join=data.join_turns,
+    )
+    return _Work(split, own, rows)
 
 
 def _tokenize(
     works: list[_Work],
     tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
+    data: DataConfig,
     on_progress: Progress,
 ) -> None:
     total, done = sum(len(work.rows.examples) for work in works), 0
     for work in works:
         examples, kept = work.rows.examples, []
-        results = tokenize_examples(examples, tokenizer, max_length)
+        results = tokenize_examples(
+            examples, tokenizer, data.max_length, learn=data.learn, altered=data.altered
+        )
         for example, result in zip(examples, results, strict=True):
             if isinstance(result, RejectedRow):
                 work.reject(example, result.reason, result.detail)
@@ -118,6 +132,7 @@ def _tokenize(
 
 def _count(work: _Work, result: Tokenized) -> None:
     work.tokens.append(result.example)
+    work.notes.append(result.notes)
     work.truncated += result.full_length > result.example.n_tokens
     work.merged += result.merged
 
@@ -126,19 +141,20 @@ def _drop(pool: _Work, overlap: pd.DataFrame) -> None:
     """Reject the pool rows that overlap with held-out ones; a row is named once."""
     pairs = overlap[overlap["split"] == "train"].drop_duplicates("row_id")
     guilty = {pair.row_id: pair for pair in pairs.itertuples()}
-    kept: list[tuple[Example, TokenizedExample]] = []
-    for example, tokens in zip(pool.rows.examples, pool.tokens, strict=True):
+    kept: list[tuple[Example, TokenizedExample, tuple[str, ...]]] = []
+    for example, tokens, notes in zip(pool.rows.examples, pool.tokens, pool.notes, strict=True):
         pair = guilty.get(example.row_id)
         if pair is None:
-            kept.append((example, tokens))
+            kept.append((example, tokens, notes))
             continue
         detail = (
             f"shares {'its prompt' if pair.kind == 'exact' else 'words'} with {pair.other_split}"
             f" row {pair.other_row_id} of task {pair.task}; data.overlap: warn keeps such rows"
         )
         pool.reject(example, f"overlap-{pair.other_split}", detail)
-    pool.rows.examples = [example for example, _ in kept]
-    pool.tokens = [tokens for _, tokens in kept]
+    pool.rows.examples = [example for example, _, _ in kept]
+    pool.tokens = [tokens for _, tokens, _ in kept]
+    pool.notes = [notes for _, _, notes in kept]
 
 
 def _refuse_empty(work: _Work) -> None:
@@ -189,9 +205,18 @@ def _named_by_file(work: _Work) -> list[Example]:
     ]
 
 
+def _warn_of_losses(works: list[_Work]) -> None:
+    """Say once, with a count, of how many rows less is learned than they hold."""
+    counts = Counter(note for work in works for notes in work.notes for note in notes)
+    for note in (*ALTERED, "special-text", "no-end-of-turn", "other-role-not-learned"):
+        if counts[note]:
+            logger.warning("rows with note %s: %d; %s", note, counts[note], NOTES[note])
+
+
 def _finish(works: list[_Work], overlap: pd.DataFrame) -> PreparedData:
+    _warn_of_losses(works)
     splits: dict[str, Split] = {
-        work.split: Split.of(_named_by_file(work), work.tokens) for work in works
+        work.split: Split.of(_named_by_file(work), work.tokens, work.notes) for work in works
     }
     rejects = [reject for work in works for reject in work.rows.rejects]
     accounts: list[Account] = [account for work in works for account in work.rows.accounts]

@@ -287,4 +287,20 @@ def _read_parquet(file: InputFile, limits: ReadLimits) -> Iterator[RawRow]:
         msg = f"{file.shown}: Parquet compresses by itself; unpack the file first"
         raise DataError(msg)
     for number, row in enumerate(parquet_rows(file, limits), start=1):
-        yield RawRow(file, number, row)
+        content = row if isinstance(row, RejectedRow) else without_filled_nulls(row)
+        yield RawRow(file, number, content)
+
+
+def without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """Drop the nulls inside a row of Arrow data.
+
+    All structs of an Arrow column have the same fields, so a turn or a tool's arguments come with
+    null for whatever another one has. (TRL drops them likewise.) Columns that are null stay.
+    """
+    return {name: _without_nulls(value) for name, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bids_core.artifacts import file_digest
 from bids_core.config import TestTask, ValidationTask
 from bids_core.config.slices import sliced
+from bids_core.data import axolotl, llamafactory
 from bids_core.data.hub import open_dataset, read_dataset
 from bids_core.data.locate import (
     HUB_PREFIX,
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bids_core.config import RunConfig, SourceConfig
+    from bids_core.data.layout import Layout
+    from bids_core.data.recipe import Described
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -44,6 +47,7 @@ class Source:
         config: the entry.
         files: files to read, in this order; empty for a data set.
         dataset: a `datasets` folder, or a hub name with its `hf:`; None for files.
+        layout: names of columns and turns, where another tool's file describes them.
     """
 
     split: SplitName
@@ -52,6 +56,7 @@ class Source:
     config: SourceConfig
     files: tuple[InputFile, ...] = ()
     dataset: Path | str | None = None
+    layout: Layout | None = None
 
     @property
     def task(self) -> str | None:
@@ -81,6 +86,8 @@ class Source:
         A file's place within a source of several files is part of its row ids, so it counts.
         """
         settings = sliced(self.config, "prepare")
+        if self.layout is not None:
+            settings["layout"] = asdict(self.layout)
         settings["multiple_choice"] = self.multiple_choice
         if self.dataset is None:
             content = [[file.label, file_digest(file.path)] for file in self.files]
@@ -108,15 +115,15 @@ def find_sources(config: RunConfig, base_dir: Path) -> list[Source]:
     for split in SPLITS:
         named: dict[str, str] = {}
         for entry in entries[split]:
-            source = _find(entry, split, base_dir)
-            if source.name in named:
-                msg = (
-                    f"two {_KIND[split]}s are named {source.name!r} ({named[source.name]} and"
-                    f" {entry.path}); give one of them another `name`"
-                )
-                raise ConfigError(msg)
-            named[source.name] = entry.path
-            found.append(source)
+            for source in _find(entry, split, base_dir):
+                if source.name in named:
+                    msg = (
+                        f"two {_KIND[split]}s are named {source.name!r} ({named[source.name]} and"
+                        f" {entry.path}); give one of them another `name`"
+                    )
+                    raise ConfigError(msg)
+                named[source.name] = entry.path
+                found.append(source)
     return found
 
 
@@ -144,7 +151,68 @@ def input_digests(config: RunConfig, base_dir: Path) -> dict[str, list[dict[str,
 _KIND = {"train": "pool source", "validation": "validation source", "test": "test source"}
 
 
-def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
+def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> list[Source]:
+    """Return the source of an entry; several where it names another tool's list of data sets."""
+    label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
+    where = f"{_KIND[split]} {label or entry.path!r}"
+    expanded = expand(entry.path, where=where)
+    described = None if expanded.startswith(HUB_PREFIX) else _described(entry, base_dir, where)
+    if described is None:
+        return [_find_one(entry, split, base_dir)]
+    return [_of_description(entry, one, split, base_dir, len(described)) for one in described]
+
+
+def described_paths(entry: SourceConfig, base_dir: Path) -> list[str]:
+    """Return the places that another tool's file names, where an entry's path is such a file.
+
+    Hub names name none.
+
+    Raises:
+        ConfigError, DataError: the file can not be read, or asks for what is not supported.
+    """
+    if entry.path.startswith(HUB_PREFIX):
+        return []
+    described = _described(entry, base_dir, f"source {entry.path!r}")
+    return [one.path for one in described or () if not one.path.startswith(HUB_PREFIX)]
+
+
+def _described(entry: SourceConfig, base_dir: Path, where: str) -> list[Described] | None:
+    """Return what a `dataset_info.json` or an axolotl configuration describes."""
+    path = absolute(entry.path, base_dir, where=where)
+    if path.is_file() and path.name == llamafactory.FILE:
+        return llamafactory.read_dataset_info(path, entry.dataset, where=where)
+    if path.is_file() and path.suffix.lower() in axolotl.SUFFIXES:
+        return axolotl.read_axolotl(path, entry.dataset, where=where)
+    if entry.dataset is not None:
+        msg = (
+            f"{where}: `dataset` names an entry of LLaMA-Factory's dataset_info.json or of an"
+            f" axolotl configuration, and {entry.path} is neither; remove it"
+        )
+        raise ConfigError(msg)
+    return None
+
+
+def _of_description(
+    entry: SourceConfig, described: Described, split: SplitName, base_dir: Path, count: int
+) -> Source:
+    task = entry.task if isinstance(entry, ValidationTask | TestTask) else None
+    label = entry.name or task
+    name = described.name if label is None else label if count == 1 else f"{label}-{described.name}"
+    changes: dict[str, Any] = {
+        "path": described.path,
+        "format": described.format,
+        "name": name,
+        "dataset": None,
+    }
+    if entry.split is None:
+        changes["split"] = described.split
+    if entry.limit is None:
+        changes["limit"] = described.limit
+    source = _find_one(entry.model_copy(update=changes), split, base_dir)
+    return replace(source, layout=described.layout)
+
+
+def _find_one(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
     label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
     where = f"{_KIND[split]} {label or entry.path!r}"
     expanded = expand(entry.path, where=where)

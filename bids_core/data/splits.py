@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bids_core.data.conversation import to_json
+from bids_core.data.conversation import from_json, to_json
 from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
 from bids_core.data.overlap import as_report
 from bids_core.errors import ArtifactError
-from bids_core.records import IGNORED_LABEL, Example, Reject, TokenizedExample
+from bids_core.records import IGNORED_LABEL, Example, Message, Reject, TokenizedExample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 _TEXT: Final = (
     "row_id", "source", "task", "capability", "subtask", "location", "messages", "choices",
-    "fields",
+    "fields", "tools", "extra", "notes", "format",
 )  # fmt: skip
 SCHEMA: Final = pa.schema(
     [(name, pa.string()) for name in _TEXT]
     + [("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+    + [("weights", pa.list_(pa.float32()))]
     + [("n_tokens", pa.int32()), ("n_completion_tokens", pa.int32())]
 )
+_OPTIONAL: Final = ("tools", "extra", "notes", "format", "weights")
 OVERLAP_SCHEMA: Final = pa.schema(
     [(name, pa.float64() if name == "share" else pa.string()) for name in OVERLAP_COLUMNS]
 )
@@ -43,17 +45,26 @@ class Split:
     Args:
         frame: columns `row_id`, `source`, `task`, `capability`, `subtask`, `location` (text or
             None), `messages` (JSON list of role and content), `choices` (JSON list or None),
-            `fields` (a test row as in the file, JSON; None elsewhere),
-            `input_ids` and `labels` (int32 arrays), `n_tokens`, `n_completion_tokens` (labels that
-            are not `IGNORED_LABEL`).
+            `fields` (a test row as in the file, JSON; None elsewhere), `tools` (JSON list of
+            schemas or None), `extra` (the row's further columns, JSON object or None), `notes`
+            (codes of `bids_core.data.notes`, a blank between them, or None), `format` (that the
+            row was read in), `input_ids` and
+            `labels` (int32 arrays), `weights` (float32 array, or None where all labels count
+            alike), `n_tokens`, `n_completion_tokens` (labels that are not `IGNORED_LABEL`).
     """
 
     frame: pd.DataFrame
 
     @classmethod
-    def of(cls, examples: Sequence[Example], tokens: Sequence[TokenizedExample]) -> Split:
-        """Make a split of examples and their tokens, in the same order."""
-        rows = [_row(e, t) for e, t in zip(examples, tokens, strict=True)]
+    def of(
+        cls,
+        examples: Sequence[Example],
+        tokens: Sequence[TokenizedExample],
+        notes: Sequence[tuple[str, ...]] | None = None,
+    ) -> Split:
+        """Make a split of examples, their tokens and what is said of them, in the same order."""
+        said = [e.notes for e in examples] if notes is None else notes
+        rows = [_row(e, t, n) for e, t, n in zip(examples, tokens, said, strict=True)]
         return cls(_typed(pd.DataFrame(rows, columns=SCHEMA.names)))
 
     def __len__(self) -> int:
@@ -66,13 +77,14 @@ class Split:
 
     def examples(self) -> list[TokenizedExample]:
         """Return what the model sees of each row, in order."""
-        columns = (self.frame[name] for name in ("row_id", "input_ids", "labels"))
+        frame = _whole(self.frame)
+        columns = (frame[name] for name in ("row_id", "input_ids", "labels", "weights"))
         return [TokenizedExample(*values) for values in zip(*columns, strict=True)]
 
     def texts(self) -> list[str]:
-        """Return what each row says: its messages' contents, a line break between them."""
+        """Return what each row says: contents, reasoning and tool calls, a line break between."""
         return [
-            "\n".join(str(turn["content"]) for turn in json.loads(messages))
+            "\n".join(part for message in from_json(messages) for part in _said(message))
             for messages in self.frame["messages"]
         ]
 
@@ -83,7 +95,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Write it as Parquet."""
-        table = pa.Table.from_pandas(self.frame, schema=SCHEMA, preserve_index=False)
+        table = pa.Table.from_pandas(_whole(self.frame), schema=SCHEMA, preserve_index=False)
         pq.write_table(table.replace_schema_metadata(), path, compression="zstd")
 
     @classmethod
@@ -148,20 +160,32 @@ class PreparedData:
             raise ArtifactError(msg) from error
 
 
-def _row(example: Example, tokens: TokenizedExample) -> tuple[Any, ...]:
+def _said(message: Message) -> list[str]:
+    calls = [f"{call.name} {call.arguments}" for call in message.tool_calls]
+    return [*([message.reasoning] if message.reasoning else []), message.content, *calls]
+
+
+def _row(example: Example, tokens: TokenizedExample, notes: tuple[str, ...]) -> tuple[Any, ...]:
     choices = example.choices
     return (
         example.row_id, example.source, example.task, example.capability, example.subtask,
         example.location, to_json(example.messages),
         None if choices is None else json.dumps(choices, ensure_ascii=False), example.fields,
-        tokens.input_ids, tokens.labels, tokens.n_tokens,
+        example.tools, example.extra, " ".join(notes) or None, example.form,
+        tokens.input_ids, tokens.labels, tokens.weights, tokens.n_tokens,
         int(np.count_nonzero(tokens.labels != IGNORED_LABEL)),
     )  # fmt: skip
 
 
+def _whole(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that a frame made by hand can do without."""
+    lacking = [name for name in _OPTIONAL if name not in frame.columns]
+    return frame.assign(**dict.fromkeys(lacking)) if lacking else frame
+
+
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     """Give all columns the dtypes that they have whether they were just made or read back."""
-    for name in _TEXT:
+    for name in (*_TEXT, "weights"):
         column = frame[name].astype("object")
         frame[name] = column.where(column.notna(), None)
     for name in ("n_tokens", "n_completion_tokens"):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_core.data.notes import NOTES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,7 +41,8 @@ def summarise(
     Returns:
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:
         count}}, `reject_total`, `sources` (list of accounts), `tokens` {split: {total, min, median,
-        p95, max, completion_total}}, `truncated`, `merged` {split: count}, `overlap`.
+        p95, max, completion_total}}, `truncated`, `merged` {split: count}, `notes` {split: {note:
+        rows}}, `formats` {split: {format: rows}}, `overlap`.
     """
     return {
         "rows": {name: _rows(split) for name, split in splits.items()},
@@ -49,6 +52,11 @@ def summarise(
         "tokens": {name: _tokens(split) for name, split in splits.items()},
         "truncated": dict(truncated),
         "merged": dict(merged),
+        "notes": {name: _notes(split) for name, split in splits.items()},
+        "formats": {
+            name: {str(k): int(v) for k, v in split.frame["format"].value_counts().items()}
+            for name, split in splits.items()
+        },
         "overlap": _overlap(overlap),
     }
 
@@ -79,6 +87,12 @@ def _rows(split: Split) -> dict[str, Any]:
 def _reasons(rejects: Sequence[Reject], split: str) -> dict[str, int]:
     counts = Counter(reject.reason for reject in rejects if reject.split == split)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _notes(split: Split) -> dict[str, int]:
+    """Return how many rows of a split have each note, in the order of the table."""
+    counts = Counter(note for notes in split.frame["notes"] for note in (notes or "").split())
+    return {note: counts[note] for note in NOTES if counts[note]}
 
 
 def _tokens(split: Split) -> dict[str, int]:

@@ -8,18 +8,22 @@ what it must see in training, and what lm-eval feeds. The mask never shifts. Row
 cut are counted, for the summary. At the end of a completion nothing is cut: a token that reaches
 beyond it (only with templates whose turns end without a special token) is learned.
 
+Labels and weights made here are what training, gradients and held-out answer loss use; none of them
+looks at a row again.
+
 Shapes: T tokens of one example.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
 from bids_core.data.chat import ChatRenderer, Rendered
+from bids_core.data.literal import Encoding, encode, encode_pieces
+from bids_core.data.notes import ALTERED, NOTES
 from bids_core.data.rejects import RejectedRow
 from bids_core.records import IGNORED_LABEL, Example, TokenizedExample
 
@@ -29,8 +33,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
 
-Encoding: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]"
-Masked: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_], bool]"
 _TEXTS_PER_BATCH: Final = 1024
 
 
@@ -42,10 +44,22 @@ class Tokenized:
         example: the tokens.
         full_length: tokens before truncation.
         merged: the text was cut, else a token would span prompt and completion.
+        notes: what is to be said of the row, codes of `bids_core.data.notes`.
     """
 
     example: TokenizedExample
     full_length: int
+    merged: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Token ids, offsets, weights (0 outside the completions), and whether the text was cut."""
+
+    ids_T: npt.NDArray[np.int32]
+    offsets_T2: npt.NDArray[np.int64]
+    weights_T: npt.NDArray[np.float32]
     merged: bool
 
 
@@ -70,21 +84,48 @@ def tokenize_example(
 
 
 def tokenize_examples(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_length: int
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    *,
+    learn: Literal["all", "last"] = "all",
+    altered: Literal["warn", "reject"] = "warn",
 ) -> Iterator[Tokenized | RejectedRow]:
-    """Render and tokenize examples, in order, in batches; see `tokenize_example`."""
-    renderer = ChatRenderer(tokenizer)
+    """Render and tokenize examples, in order, in batches; see `tokenize_example`.
+
+    Args:
+        examples: what to tokenize.
+        tokenizer: a fast tokenizer of transformers, with a chat template.
+        max_length: longest result, in tokens.
+        learn: all answers of a conversation, or the last one alone.
+        altered: note rows of which the template leaves something out, or reject them.
+    """
+    renderer = ChatRenderer(tokenizer, learn=learn)
     for first in range(0, len(examples), _TEXTS_PER_BATCH):
         batch = examples[first : first + _TEXTS_PER_BATCH]
-        rendered = [_render(renderer, example) for example in batch]
+        rendered = [_render(renderer, example, altered) for example in batch]
         texts = [item.text for item in rendered if isinstance(item, Rendered)]
-        encodings = iter(_encode(texts, tokenizer))
+        encodings = iter(encode(texts, tokenizer))
         for example, item in zip(batch, rendered, strict=True):
             if isinstance(item, RejectedRow):
                 yield item
             else:
-                masked = _mask(item, next(encodings), tokenizer)
-                yield _cut(example, masked, max_length, prompt_only=not item.spans)
+                yield _tokenized(example, item, next(encodings), tokenizer, max_length)
+
+
+def _tokenized(
+    example: Example,
+    rendered: Rendered,
+    encoding: Encoding,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Tokenized | RejectedRow:
+    try:
+        masked = mask(rendered, encoding, tokenizer)
+    except RejectedRow as problem:
+        return problem
+    notes = tuple(sorted({*example.notes, *rendered.notes}))
+    return _cut(example, masked, max_length, notes, prompt_only=not rendered.answers)
 
 
 def completion_mask(
@@ -115,63 +156,72 @@ def completion_mask(
     return mask_T, crossed
 
 
-def _render(renderer: ChatRenderer, example: Example) -> Rendered | RejectedRow:
+def _render(
+    renderer: ChatRenderer, example: Example, altered: Literal["warn", "reject"]
+) -> Rendered | RejectedRow:
     try:
-        return renderer.render(example.messages)
+        rendered = renderer.render(example.messages, tools=example.tools)
     except RejectedRow as problem:
         return problem
+    lost = [note for note in rendered.notes if note in ALTERED]
+    if altered == "reject" and lost:
+        detail = f"{NOTES[lost[0]]}; data.altered: warn keeps such rows"
+        return RejectedRow("template-altered", detail)
+    return rendered
 
 
-def _encode(
-    texts: list[str],
-    tokenizer: PreTrainedTokenizerBase,
-) -> list[Encoding]:
-    """Return ids [T] and offsets [T, 2] of each text. The template has written special tokens."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        texts, add_special_tokens=False, truncation=False, padding=False,
-        return_offsets_mapping=True, return_attention_mask=False, verbose=False,
-    )  # fmt: skip
-    return [
-        (np.asarray(ids, dtype=np.int32), np.asarray(offsets, dtype=np.int64).reshape(-1, 2))
-        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
+def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> Masked:
+    """Return ids and weights [T] of a rendered text.
 
+    Args:
+        rendered: the text and its answers.
+        encoding: ids and offsets of the text in one piece.
+        tokenizer: that made them.
 
-def _mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> Masked:
-    """Return ids and completion mask [T], and whether the text had to be cut."""
-    mask_T, crossed = completion_mask(encoding[1], rendered.spans)
-    if crossed:
-        encoding = _encode_in_pieces(rendered.text, crossed, tokenizer)
-        mask_T, _ = completion_mask(encoding[1], rendered.spans)
-    return encoding[0], mask_T, bool(crossed)
-
-
-def _encode_in_pieces(text: str, cuts: list[int], tokenizer: PreTrainedTokenizerBase) -> Encoding:
-    """Return ids [T] and offsets [T, 2] of a text, no token of which reaches across a cut."""
-    bounds = [0, *cuts, len(text)]
-    pieces = _encode([text[start:end] for start, end in pairwise(bounds)], tokenizer)
-    ids_T = np.concatenate([ids for ids, _ in pieces])
-    shifted = [offsets + start for (_, offsets), start in zip(pieces, bounds, strict=False)]
-    return ids_T, np.concatenate(shifted)
+    Raises:
+        RejectedRow: a text spells a special token that the tokenizer can not write as text.
+    """
+    _, crossed = completion_mask(encoding[1], rendered.spans)
+    if crossed or rendered.literal:
+        encoding = encode_pieces(rendered.text, tokenizer, cuts=crossed, literal=rendered.literal)
+        _, again = completion_mask(encoding[1], rendered.spans)
+        if rendered.literal and again:
+            crossed = sorted({*crossed, *again})
+            encoding = encode_pieces(
+                rendered.text, tokenizer, cuts=crossed, literal=rendered.literal
+            )
+    ids_T, offsets_T2 = encoding
+    weights_T = np.zeros(len(ids_T), dtype=np.float32)
+    for answer in rendered.answers:
+        if answer.weight:
+            inside_T, _ = completion_mask(offsets_T2, [(answer.start, answer.end)])
+            weights_T[inside_T] = answer.weight
+    return Masked(ids_T, offsets_T2, weights_T, bool(crossed))
 
 
 def _cut(
-    example: Example, masked: Masked, max_length: int, *, prompt_only: bool
+    example: Example,
+    masked: Masked,
+    max_length: int,
+    notes: tuple[str, ...],
+    *,
+    prompt_only: bool,
 ) -> Tokenized | RejectedRow:
-    ids_T, mask_T, merged = masked
-    mask_T[:1] = False  # nothing predicts the first token
+    ids_T, weights_T = masked.ids_T, masked.weights_T
+    weights_T[:1] = 0  # nothing predicts the first token
     if prompt_only and len(ids_T) > max_length:
         detail = f"the prompt has {len(ids_T)} tokens, data.max_length is {max_length}; raise it"
         return RejectedRow("prompt-truncated", detail)
-    if not prompt_only and not mask_T[:max_length].any():
+    if not prompt_only and not weights_T[:max_length].any():
         detail = (
-            f"the completion begins at token {int(mask_T.argmax()) + 1} of {len(ids_T)}, behind"
-            f" data.max_length {max_length}; raise it or shorten the prompt"
+            f"the completion begins at token {int((weights_T > 0).argmax()) + 1} of {len(ids_T)},"
+            f" behind data.max_length {max_length}; raise it or shorten the prompt"
         )
         return RejectedRow("completion-truncated", detail)
     kept_T = slice(0, max_length)  # copied, so that a row of a million tokens does not stay
-    labels_T = np.where(mask_T[kept_T], ids_T[kept_T], IGNORED_LABEL).astype(np.int32)
-    tokens = TokenizedExample(example.row_id, ids_T[kept_T].copy(), labels_T)
-    return Tokenized(tokens, len(ids_T), merged)
+    learned_T = weights_T[kept_T] > 0
+    labels_T = np.where(learned_T, ids_T[kept_T], IGNORED_LABEL).astype(np.int32)
+    alike = not learned_T.any() or bool((weights_T[kept_T][learned_T] == 1).all())
+    weights = None if alike else weights_T[kept_T].copy()
+    tokens = TokenizedExample(example.row_id, ids_T[kept_T].copy(), labels_T, weights)
+    return Tokenized(tokens, len(ids_T), masked.merged, notes)

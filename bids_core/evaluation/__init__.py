@@ -1,9 +1,10 @@
-"""Held-out evaluation through lm-eval, on the user's own test rows.
+"""Held-out evaluation: the user's own test rows, and benchmark suites through lm-eval.
 
 Read in this order: `metrics` (the table of what counts as right), `rows` (a test row becomes token
-ids and a reference answer), `answers` (what counts as the answer), `likelihood`, `prompts`,
-`choices` and `generation` (the forward passes), `harness` (with `harness_task` and `harness_model`:
-lm-eval around them), `scores` (the frames that come out).
+ids and a reference answer), `answers` and `thoughts` (what counts as the answer), `reading` and
+`cache` (token ids into a model, and what its cache can be trusted with), `likelihood`, `prompts`,
+`choices`, `sampling` and `generation` (the forward passes), `own_tasks` (own rows asked and
+scored), `scores` (the frames that come out), `suites` (lm-eval around the same passes).
 
 What the names below need is imported when one of them is first asked for.
 """

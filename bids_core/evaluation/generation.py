@@ -1,8 +1,9 @@
-"""Greedy answers in length-sorted batches, and the log-likelihood of the reference answers.
+"""Answers in length-sorted batches, and the log-likelihood of the reference answers.
 
 Both start from one reading of the prompt. Transformers' own `generate` carries finished rows along
 until the last one ends; here they leave the batch, so that one rambling answer does not cost as
-much as a batch of them.
+much as a batch of them. Where the model's cache can not be trusted with that (`cache`), whole texts
+are read again.
 
 Shapes: B rows of a batch that are still going on, T tokens so far.
 """
@@ -11,23 +12,28 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from bids_core.data.batches import token_budget_batches
-from bids_core.evaluation.likelihood import Scored, positions
+from bids_core.evaluation.cache import CachePlan, cache_plan
+from bids_core.evaluation.likelihood import Scored, log_likelihoods
 from bids_core.evaluation.prompts import Prompt, read_prompts, score_completions
+from bids_core.evaluation.reading import left_padded, read, select_rows
 from bids_core.progress import silent
 from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from transformers import Cache, PreTrainedModel
+    from transformers import PreTrainedModel
 
+    from bids_core.evaluation.sampling import Choice
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
+
+_NO_REFERENCE: Final = Scored(0.0, 0, is_greedy=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,12 @@ class Answer:
     Args:
         tokens: new token ids, stop token left out; a stop text is their end.
         reference: score of the reference answer; of no tokens where there is none.
+        ended: the model ended it, with a stop token.
     """
 
     tokens: list[int]
     reference: Scored
+    ended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,13 @@ class StopTexts:
     Args:
         texts: of each prompt; may be empty.
         decode: token ids to text.
+        in_thought: whether an answer so far, to a prompt, is a thought that has not ended; in one,
+            stop texts end nothing.
     """
 
     texts: Sequence[Sequence[str]]
     decode: Callable[[list[int]], str]
+    in_thought: Callable[[int, list[int]], bool] | None = None
 
     def reached(self, index: int, tokens: list[int]) -> bool:
         """Return whether the answer to a prompt now ends with, or has just gone past, a stop text.
@@ -66,7 +77,9 @@ class StopTexts:
             return False
         window = max(len(text.encode()) for text in texts) + 1
         end = self.decode(tokens[-window:])
-        return any(text in end for text in texts)
+        if not any(text in end for text in texts):
+            return False
+        return self.in_thought is None or not self.in_thought(index, tokens)
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
@@ -83,9 +96,10 @@ def generate(
     stop_ids: Sequence[int],
     tokens_per_batch: int,
     stop_texts: StopTexts | None = None,
+    choices: Sequence[Choice] | None = None,
     on_progress: Progress = silent,
 ) -> list[Answer]:
-    """Answer each prompt with the likeliest next token until a stop token.
+    """Answer each prompt until a stop token, with the likeliest next token unless told otherwise.
 
     The model's own generation config (temperature, repetition penalty) has no say.
 
@@ -97,32 +111,61 @@ def generate(
         stop_ids: token ids that end an answer.
         tokens_per_batch: padded tokens of one batch, answers included.
         stop_texts: texts that end answers, too.
+        choices: how the tokens of each answer are chosen; None: the likeliest.
         on_progress: called with (prompts done, all).
 
     Returns:
         An answer to each prompt, in the order given.
     """
     prompts = [_prompt(example) for example in examples]
-    has_reference = [bool((example.labels != IGNORED_LABEL).any()) for example in examples]
     lengths = [
         len(prompt.shared) + max(limit, len(prompt.tails[0]))
         for prompt, limit in zip(prompts, max_new_tokens, strict=True)
     ]
+    plan = cache_plan(model, longest=max(lengths, default=0))
+    most = None if plan.pads else 1
     results: dict[int, Answer] = {}
-    for batch in token_budget_batches(lengths, tokens_per_batch):
+    for batch in token_budget_batches(lengths, tokens_per_batch, max_batch=most):
         chosen = [prompts[index] for index in batch]
-        cache, mask_BT = read_prompts(model, chosen)
-        scored = [[Scored(0.0, 0, is_greedy=True)]] * len(batch)
-        if any(has_reference[index] for index in batch):
-            scored = score_completions(model, chosen, copy.deepcopy(cache), mask_BT)
-        limits = [max_new_tokens[index] for index in batch]
-        starts = [int(prompt.tails[0][0]) for prompt in chosen]
-        rule = _Rule(batch, limits, frozenset(stop_ids), stop_texts)
-        answers = _continue_batch(model, cache, mask_BT, starts, rule)
-        for index, tokens, references in zip(batch, answers, scored, strict=True):
-            results[index] = Answer(tokens, references[0])
+        rule = _Rule(
+            batch,
+            [max_new_tokens[index] for index in batch],
+            frozenset(stop_ids),
+            stop_texts,
+            None if choices is None else [choices[index] for index in batch],
+        )
+        if plan.answers:
+            cache, mask_BT = read_prompts(model, chosen)
+            scored = _references(model, [examples[i] for i in batch], chosen, cache, mask_BT, plan)
+            answers = _continue_batch(model, cache, mask_BT, chosen, rule, plan)
+        else:
+            scored = _references(model, [examples[i] for i in batch], chosen, None, None, plan)
+            answers = _continue_without_cache(model, chosen, rule)
+        for index, (tokens, ended), reference in zip(batch, answers, scored, strict=True):
+            results[index] = Answer(tokens, reference, ended)
         on_progress(len(results), len(prompts))
     return [results[index] for index in range(len(prompts))]
+
+
+def _references(
+    model: PreTrainedModel,
+    examples: Sequence[TokenizedExample],
+    prompts: Sequence[Prompt],
+    cache: Any,
+    mask_BT: torch.Tensor | None,
+    plan: CachePlan,
+) -> list[Scored]:
+    """Score the reference answers of a batch; those that are not there have no tokens."""
+    there = [bool((example.labels != IGNORED_LABEL).any()) for example in examples]
+    if not any(there):
+        return [_NO_REFERENCE] * len(examples)
+    if mask_BT is not None and plan.completions:
+        scored = score_completions(model, prompts, copy.deepcopy(cache), mask_BT)
+        return [group[0] for group in scored]
+    rows = [example for example, is_there in zip(examples, there, strict=True) if is_there]
+    size = sum(example.n_tokens for example in rows)
+    found = iter(log_likelihoods(model, rows, tokens_per_batch=size))
+    return [next(found) if is_there else _NO_REFERENCE for is_there in there]
 
 
 def _prompt(example: TokenizedExample) -> Prompt:
@@ -137,52 +180,101 @@ def _prompt(example: TokenizedExample) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """When each answer of a batch ends."""
+    """How the answers of a batch go on, and when each ends."""
 
     batch: Sequence[int]
     limits: Sequence[int]
     stop_ids: frozenset[int]
     stop_texts: StopTexts | None
+    choices: Sequence[Choice] | None
 
     def goes_on(self, place: int, tokens: list[int]) -> bool:
         if len(tokens) >= self.limits[place]:
             return False
         return self.stop_texts is None or not self.stop_texts.reached(self.batch[place], tokens)
 
+    def next_tokens(
+        self, logits_BV: torch.Tensor, going: Sequence[int], texts: Sequence[Sequence[int]]
+    ) -> list[int]:
+        """Choose the next token of each answer that goes on, after all tokens before it."""
+        tokens: list[int] = logits_BV.argmax(dim=-1).tolist()
+        if self.choices is None:
+            return tokens
+        return [
+            tokens[row]
+            if self.choices[place].is_plain
+            else self.choices[place].next_token(logits_BV[row], texts[place])
+            for row, place in enumerate(going)
+        ]
+
+
+class _Answers:
+    """The answers of a batch as they grow."""
+
+    def __init__(self, prompts: Sequence[Prompt], rule: _Rule) -> None:
+        self._rule = rule
+        self.texts = [[*prompt.shared.tolist(), int(prompt.tails[0][0])] for prompt in prompts]
+        self._sizes = [len(text) for text in self.texts]
+        self._ended = [False] * len(prompts)
+        self.going = list(range(len(prompts)))
+
+    def add(self, logits_BV: torch.Tensor) -> list[int]:
+        """Add a token to each answer that goes on; returns the rows of those that still do."""
+        kept = []
+        tokens = self._rule.next_tokens(logits_BV, self.going, self.texts)
+        for row, (place, token) in enumerate(zip(self.going, tokens, strict=True)):
+            if token in self._rule.stop_ids:
+                self._ended[place] = True
+                continue
+            self.texts[place].append(token)
+            if self._rule.goes_on(place, self._answer(place)):
+                kept.append(row)
+        self.going = [self.going[row] for row in kept]
+        return kept
+
+    def found(self) -> list[tuple[list[int], bool]]:
+        """Return the tokens of each answer, and whether the model ended it."""
+        return [(self._answer(place), ended) for place, ended in enumerate(self._ended)]
+
+    def _answer(self, place: int) -> list[int]:
+        return self.texts[place][self._sizes[place] :]
+
 
 def _continue_batch(
     model: PreTrainedModel,
-    cache: Cache,
+    cache: Any,
     mask_BT: torch.Tensor,
-    starts: Sequence[int],
+    prompts: Sequence[Prompt],
     rule: _Rule,
-) -> list[list[int]]:
-    """Generate after what `read_prompts` left; `starts` are the prompts' last tokens."""
-    answers: list[list[int]] = [[] for _ in starts]
-    going = list(range(len(starts)))
-    next_tokens = list(starts)
-    while going:
-        ids_B1 = torch.tensor(next_tokens, device=model.device)[:, None]
+    plan: CachePlan,
+) -> list[tuple[list[int], bool]]:
+    """Generate after what `read_prompts` left, from the prompts' last tokens on."""
+    answers = _Answers(prompts, rule)
+    rows = answers.going  # which answer each row of the cache belongs to
+    while answers.going:
+        ids_B1 = torch.tensor([answers.texts[place][-1:] for place in rows], device=model.device)
         mask_BT = torch.cat([mask_BT, torch.ones_like(ids_B1)], dim=1)
-        output = model(
-            input_ids=ids_B1,
-            attention_mask=mask_BT,
-            position_ids=positions(mask_BT)[:, -1:],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        tokens = output.logits[:, -1].argmax(dim=-1).tolist()
-        kept = []
-        for row, (place, token) in enumerate(zip(going, tokens, strict=True)):
-            if token in rule.stop_ids:
-                continue
-            answers[place].append(token)
-            if rule.goes_on(place, answers[place]):
-                kept.append(row)
-        if 0 < len(kept) < len(going):
+        logits, cache = read(model, ids_B1, mask_BT, cache=cache)
+        if not plan.rows:
+            answers.add(logits[[rows.index(place) for place in answers.going], -1])
+            continue
+        kept = answers.add(logits[:, -1])
+        if 0 < len(kept) < len(rows):
             kept_B = torch.tensor(kept, device=model.device)
-            cache.batch_select_indices(kept_B)
+            select_rows(cache, kept_B)
             mask_BT = mask_BT[kept_B]
-        going = [going[row] for row in kept]
-        next_tokens = [tokens[row] for row in kept]
-    return answers
+            rows = answers.going
+    return answers.found()
+
+
+def _continue_without_cache(
+    model: PreTrainedModel, prompts: Sequence[Prompt], rule: _Rule
+) -> list[tuple[list[int], bool]]:
+    """Generate by reading each text again for its next token."""
+    answers = _Answers(prompts, rule)
+    while answers.going:
+        texts = [answers.texts[place] for place in answers.going]
+        ids_BT, mask_BT = left_padded(texts, device=model.device)
+        logits, _ = read(model, ids_BT, mask_BT, keep=1, remember=False)
+        answers.add(logits[:, -1])
+    return answers.found()

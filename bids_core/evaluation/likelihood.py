@@ -1,7 +1,6 @@
 """Log-probabilities of given tokens: held-out answer loss, and the score of each choice.
 
-Rows of a batch are padded on the left, so that their ends line up: the vocabulary-sized logits are
-then computed for the last few positions only, in the model's dtype, and the log-softmax in float32.
+Logits are computed in the model's dtype, the log-softmax in float32.
 
 Shapes: B rows of a batch, T tokens, K positions kept (those from the first scored token on).
 """
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 
 from bids_core.data.batches import token_budget_batches
+from bids_core.evaluation.cache import cache_plan
+from bids_core.evaluation.reading import left_padded, read
 from bids_core.progress import silent
 from bids_core.records import IGNORED_LABEL
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from bids_core.progress import Progress
     from bids_core.records import TokenizedExample
 
-    Ids = npt.NDArray[np.int32] | Sequence[int]
-
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -38,11 +37,19 @@ class Scored:
         log_likelihood: sum over the labelled tokens, natural logarithm.
         n_tokens: how many there are.
         is_greedy: whether each of them is the likeliest next token.
+        weighted_loss: mean token loss with the example's weights; None where all count alike.
     """
 
     log_likelihood: float
     n_tokens: int
     is_greedy: bool
+    weighted_loss: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """Mean token loss, as in training."""
+        plain = self.weighted_loss is None
+        return -self.log_likelihood / self.n_tokens if plain else float(self.weighted_loss or 0.0)
 
 
 def answer_losses(
@@ -52,11 +59,14 @@ def answer_losses(
     tokens_per_batch: int,
     on_progress: Progress = silent,
 ) -> npt.NDArray[np.float64]:
-    """Return the mean token cross-entropy over each example's completion tokens, one an example."""
+    """Return the mean token cross-entropy over each example's completion tokens, one an example.
+
+    Weighted where the example has weights, as in training.
+    """
     scored = log_likelihoods(
         model, examples, tokens_per_batch=tokens_per_batch, on_progress=on_progress
     )
-    return np.array([-row.log_likelihood / row.n_tokens for row in scored])
+    return np.array([row.loss for row in scored])
 
 
 @torch.inference_mode()
@@ -80,11 +90,17 @@ def log_likelihoods(
     """
     results: dict[int, Scored] = {}
     lengths = [example.n_tokens for example in examples]
-    for batch in token_budget_batches(lengths, tokens_per_batch):
+    size = rows_of_a_batch(model, lengths)
+    for batch in token_budget_batches(lengths, tokens_per_batch, max_batch=size):
         rows = [examples[index] for index in batch]
         results.update(zip(batch, _score_batch(model, rows), strict=True))
         on_progress(len(results), len(examples))
     return [results[index] for index in range(len(examples))]
+
+
+def rows_of_a_batch(model: PreTrainedModel, lengths: Sequence[int]) -> int | None:
+    """Return the most rows of a batch: one, where padding changes the model's scores."""
+    return None if cache_plan(model, longest=max(lengths, default=0)).pads else 1
 
 
 def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> list[Scored]:
@@ -93,23 +109,24 @@ def _score_batch(model: PreTrainedModel, rows: Sequence[TokenizedExample]) -> li
     # The logits at position t predict token t+1: keep one position before the first label.
     kept = max(len(row) - int((row != IGNORED_LABEL).nonzero()[0]) + 1 for row in labels)
     kept = min(kept, ids_BT.shape[1])
-    logits_BKV = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=positions(mask_BT),
-        logits_to_keep=last_positions(ids_BT, kept),
-        use_cache=False,
-    ).logits
-    return [score_row(logits_KV, row) for logits_KV, row in zip(logits_BKV, labels, strict=True)]
+    logits_BKV, _ = read(model, ids_BT, mask_BT, keep=kept, remember=False)
+    weights = [None if row.weights is None else torch.from_numpy(row.weights) for row in rows]
+    return [
+        score_row(logits_KV, row, weights=weights_T)
+        for logits_KV, row, weights_T in zip(logits_BKV, labels, weights, strict=True)
+    ]
 
 
-def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
+def score_row(
+    logits_KV: torch.Tensor, labels: torch.Tensor, *, weights: torch.Tensor | None = None
+) -> Scored:
     """Score the labelled tokens of one row.
 
     Args:
         logits_KV: logits at its last K positions (or more, if the row is shorter: then the last
             positions count); those at a position are about the next token.
         labels: [T] int64, `IGNORED_LABEL` where nothing is scored.
+        weights: [T] float32, how much each label counts in the loss; None: all alike.
     """
     targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
     predicting = logits_KV[:-1][-len(targets) :]
@@ -118,49 +135,8 @@ def score_row(logits_KV: torch.Tensor, labels: torch.Tensor) -> Scored:
     targets = targets[is_label]
     picked = log_probabilities.gather(1, targets[:, None])[:, 0].double()
     greedy = bool((log_probabilities.argmax(dim=-1) == targets).all())
-    return Scored(float(picked.sum()), len(targets), greedy)
-
-
-def last_positions(ids_BT: torch.Tensor, n: int) -> torch.Tensor:
-    """Return the indices of the last `n` positions, for `logits_to_keep`.
-
-    Given a number the model slices its hidden states, and a matrix product of a slice [B, n, H]
-    copies the output head B times (3.8 s against 0.01 s, and 1.5 GB, for 26 rows of a vocabulary
-    of 49,152 on a CPU in bfloat16); given indices it gathers them. The logits are the same bits.
-    """
-    n_tokens = ids_BT.shape[1]
-    return torch.arange(n_tokens - n, n_tokens, device=ids_BT.device)
-
-
-def left_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad rows of token ids on the left.
-
-    The padding id is 0: it is masked from attention, so its value can not matter.
-
-    Returns:
-        Ids and attention mask, both [B, T] int64.
-    """
-    return _padded(rows, left=True, device=device)
-
-
-def right_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pad rows of token ids on the right; see `left_padded`."""
-    return _padded(rows, left=False, device=device)
-
-
-def _padded(
-    rows: Sequence[Ids], *, left: bool, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(row) for row in rows)
-    ids_BT = np.zeros((len(rows), longest), dtype=np.int64)
-    mask_BT = np.zeros_like(ids_BT)
-    for index, row in enumerate(rows):
-        place = slice(longest - len(row), longest) if left else slice(0, len(row))
-        ids_BT[index, place] = row
-        mask_BT[index, place] = 1
-    return torch.from_numpy(ids_BT).to(device), torch.from_numpy(mask_BT).to(device)
-
-
-def positions(mask_BT: torch.Tensor) -> torch.Tensor:
-    """Return position ids [B, T] that count from 0 at the first real token of each row."""
-    return (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
+    loss = None
+    if weights is not None:
+        counted = weights[1:][-len(is_label) :].to(picked.device)[is_label].double()
+        loss = float(-(picked * counted).sum() / counted.sum())
+    return Scored(float(picked.sum()), len(targets), greedy, loss)

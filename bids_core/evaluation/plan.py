@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bids_core.evaluation.judges import make_judge
 from bids_core.evaluation.metrics import METRICS
 from bids_core.evaluation.rows import rows_of_task
+from bids_core.evaluation.thoughts import MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,8 @@ def plan_tasks(
     *,
     max_positions: int | None,
     code_limits: Limits | None,
+    vocabulary: int | None = None,
+    markers: Sequence[tuple[str, str]] = MARKERS,
 ) -> EvaluationPlan:
     """Make the rows, import the scorers and try them, build the sandbox; see `evaluate`.
 
@@ -50,7 +53,14 @@ def plan_tasks(
             may not be run.
     """
     rows = {
-        task.task: rows_of_task(split, task, tokenizer, max_positions=max_positions)
+        task.task: rows_of_task(
+            split,
+            task,
+            tokenizer,
+            max_positions=max_positions,
+            vocabulary=vocabulary,
+            markers=markers,
+        )
         for task in tasks
     }
     judges = {

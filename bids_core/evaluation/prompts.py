@@ -10,26 +10,20 @@ tokens of a completion (with the prompt's last token in front).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from bids_core.evaluation.likelihood import (
-    Scored,
-    last_positions,
-    left_padded,
-    positions,
-    right_padded,
-    score_row,
-)
+from bids_core.evaluation.likelihood import Scored, score_row
+from bids_core.evaluation.reading import left_padded, read, right_padded, select_rows
 from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
-    from transformers import Cache, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from bids_core.records import TokenizedExample
 
@@ -82,39 +76,27 @@ def _common_tokens(group: Sequence[TokenizedExample]) -> int:
     return limit if same.all() else int(same.argmin())
 
 
-def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt]) -> tuple[Cache, torch.Tensor]:
+def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt]) -> tuple[Any, torch.Tensor]:
     """Read the shared part of each prompt.
 
     Returns:
         The cache, and its attention mask [B, T].
     """
     ids_BT, mask_BT = left_padded([prompt.shared for prompt in prompts], device=model.device)
-    cache: Cache = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=positions(mask_BT),
-        logits_to_keep=last_positions(ids_BT, 1),
-        use_cache=True,
-    ).past_key_values
-    return cache, mask_BT
+    return read(model, ids_BT, mask_BT, keep=1)[1], mask_BT
 
 
 def score_completions(
-    model: PreTrainedModel, prompts: Sequence[Prompt], cache: Cache, mask_BT: torch.Tensor
+    model: PreTrainedModel, prompts: Sequence[Prompt], cache: Any, mask_BT: torch.Tensor
 ) -> list[list[Scored]]:
     """Score each completion of each prompt after what `read_prompts` left; uses the cache up."""
     owner = [index for index, prompt in enumerate(prompts) for _ in prompt.tails]
     owner_R = torch.tensor(owner, device=model.device)
-    cache.batch_select_indices(owner_R)
+    if len(owner) > len(prompts):
+        select_rows(cache, owner_R)
     ids_RS, mask_RS = right_padded([t for p in prompts for t in p.tails], device=model.device)
     mask = torch.cat([mask_BT[owner_R], mask_RS], dim=1)
-    logits_RSV = model(
-        input_ids=ids_RS,
-        attention_mask=mask,
-        position_ids=positions(mask)[:, mask_BT.shape[1] :],
-        past_key_values=cache,
-        use_cache=True,
-    ).logits
+    logits_RSV, _ = read(model, ids_RS, mask, cache=cache)
     labels = [torch.from_numpy(row.astype(np.int64)) for p in prompts for row in p.labels]
     scored = iter(
         score_row(logits[: len(row)], row) for logits, row in zip(logits_RSV, labels, strict=True)

@@ -21,6 +21,8 @@ from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import compile_pattern, extract_answer
 from bids_core.evaluation.metrics import METRICS
+from bids_core.evaluation.thoughts import MARKERS, text_behind_thought
+from bids_core.models.fit import unknown_id
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
@@ -73,7 +75,12 @@ class EvaluationRow:
 
     @property
     def scored_anyway(self) -> bool:
-        """Whether what is asked for covers all labels: no earlier turns, nothing truncated."""
+        """Whether what is asked for covers all labels: no earlier turns, nothing truncated.
+
+        Labels that do not all count alike are scored with their weights, on their own.
+        """
+        if self.example.weights is not None:
+            return False
         asked = (
             self.choice_examples[self.choices.index(self.reference)] if self.choices else self.last
         )
@@ -82,7 +89,13 @@ class EvaluationRow:
 
 
 def rows_of_task(
-    split: Split, task: TestTask, tokenizer: PreTrainedTokenizerBase, *, max_positions: int | None
+    split: Split,
+    task: TestTask,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_positions: int | None,
+    vocabulary: int | None = None,
+    markers: Sequence[tuple[str, str]] = MARKERS,
 ) -> list[EvaluationRow]:
     """Make the rows of one test task.
 
@@ -91,6 +104,8 @@ def rows_of_task(
         task: which task, and how it is scored.
         tokenizer: the model's; it is only read.
         max_positions: longest sequence that the model takes, None where it says nothing.
+        vocabulary: rows of the model's embedding, None where it says nothing.
+        markers: beginning and end of thoughts; what is compared is the text behind one.
 
     Raises:
         DataError: the task has no rows, or a row can not be scored (its location is named).
@@ -101,9 +116,10 @@ def rows_of_task(
         msg = f"test task {task.task!r} has no usable rows; see the rejects, or remove the task"
         raise DataError(msg)
     pattern = compile_pattern(task)
-    rows = [_row(record, task, pattern, tokenizer) for record in frame.to_dict("records")]
+    rows = [_row(record, task, pattern, tokenizer, markers) for record in frame.to_dict("records")]
     for row in rows:
         _check_length(row, task, max_positions)
+        _check_ids(row, tokenizer, vocabulary)
     return rows
 
 
@@ -112,11 +128,14 @@ def _row(
     task: TestTask,
     pattern: re.Pattern[str] | None,
     tokenizer: PreTrainedTokenizerBase,
+    markers: Sequence[tuple[str, str]],
 ) -> EvaluationRow:
+    weights = record.get("weights")
     example = TokenizedExample(
         row_id=str(record["row_id"]),
         input_ids=np.asarray(record["input_ids"], dtype=np.int32),
         labels=np.asarray(record["labels"], dtype=np.int32),
+        weights=None if weights is None else np.asarray(weights, dtype=np.float32),
     )
     location = str(record["location"])
     messages = from_json(record["messages"])
@@ -132,6 +151,9 @@ def _row(
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)
+    if messages[-1].tool_calls:  # what the model writes for them is the template's choice
+        ids = example.input_ids[start:end].tolist()
+        text = str(tokenizer.decode(ids, skip_special_tokens=True))
     before, found, _ = _decode(tokenizer, example.input_ids[start:end]).partition(text.strip())
     row = EvaluationRow(
         location=location,
@@ -143,11 +165,12 @@ def _row(
         reference=text.strip(),
         fields=fields,
     )
-    if not METRICS[task.metric].needs_reference:
-        return row
     if METRICS[task.metric].asks == "choice":
-        return _with_choices(row, record.get("choices"), messages, tokenizer)
-    return replace(row, reference=_reference(text, pattern, task, location))
+        return _with_choices(row, record, messages, tokenizer)
+    answer = text_behind_thought(text, markers)
+    if not METRICS[task.metric].needs_reference:
+        return replace(row, reference=answer.strip())
+    return replace(row, reference=_reference(answer, pattern, task, location))
 
 
 def _without_reference(
@@ -197,10 +220,11 @@ def _reference(text: str, pattern: re.Pattern[str] | None, task: TestTask, locat
 
 def _with_choices(
     row: EvaluationRow,
-    stored: object,
+    record: dict[Any, Any],
     messages: Sequence[Message],
     tokenizer: PreTrainedTokenizerBase,
 ) -> EvaluationRow:
+    stored, tools = record.get("choices"), record.get("tools")
     if not isinstance(stored, str):
         msg = (
             f"{row.location}: the row has no choices, which metric multiple_choice needs; map "
@@ -223,6 +247,7 @@ def _with_choices(
             source="",
             messages=(*prompt, Message("assistant", f"{before}{choice}{after}")),
             location=row.location,
+            tools=tools if isinstance(tools, str) else None,
         )
         for choice in choices
     ]
@@ -238,10 +263,10 @@ def _with_choices(
 
 
 def _last_only(example: TokenizedExample) -> TokenizedExample:
-    """Keep the labels of the last completion only."""
+    """Keep the labels of the last completion only, all of one weight."""
     labels = example.labels.copy()
     labels[: last_completion(labels)[0]] = IGNORED_LABEL
-    return replace(example, labels=labels)
+    return replace(example, labels=labels, weights=None)
 
 
 def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None) -> None:
@@ -258,6 +283,14 @@ def _check_length(row: EvaluationRow, task: TestTask, max_positions: int | None)
             f"but the model takes {max_positions}; shorten the row, or lower max_new_tokens"
         )
         raise DataError(msg)
+
+
+def _check_ids(
+    row: EvaluationRow, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None
+) -> None:
+    largest = max(int(each.input_ids.max()) for each in (row.example, *row.choice_examples))
+    if vocabulary is not None and largest >= vocabulary:
+        raise DataError(unknown_id(row.location, largest, tokenizer, vocabulary))
 
 
 def stop_tokens(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 import pandas as pd
 
+from bids_core.config import GenerationConfig
 from bids_core.errors import DataError
 from bids_core.evaluation.answers import majority_score
+from bids_core.evaluation.likelihood import answer_losses
+from bids_core.evaluation.metrics import METRICS
+from bids_core.evaluation.own_tasks import Asking, run_tasks
 from bids_core.evaluation.plan import plan_tasks
 from bids_core.evaluation.rows import stop_tokens
+from bids_core.models.facts import max_positions, vocabulary_size
 from bids_core.progress import silent
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
     from bids_core.config import TestTask
     from bids_core.data import Split
-    from bids_core.evaluation.harness import TaskResult
+    from bids_core.evaluation.own_tasks import TaskResult
     from bids_core.evaluation.plan import EvaluationPlan
     from bids_core.evaluation.rows import EvaluationRow
     from bids_core.progress import Progress
@@ -44,16 +49,18 @@ class Evaluation:
     """What an evaluation found.
 
     Args:
-        scores: one row a task: task, capability, metric, n, score and stderr (lm-eval's), majority
-            (score of always answering the most frequent reference answer), answer_loss (mean over
-            examples of the mean token cross-entropy over the completion, nats), answer_loss_stderr.
-            Score and stderr are NaN where the metric is `answer_loss`, the losses where no row has
-            a reference answer, majority in both cases. `more`: other metrics of the task, as JSON;
-            None if it has none.
+        scores: one row a task: task, capability, metric, n, score and stderr, majority (score of
+            always answering the most frequent reference answer), answer_loss (mean over examples of
+            the mean token cross-entropy over the completion, nats), answer_loss_stderr. Score and
+            stderr are NaN where the metric is `answer_loss` or every answer was cut off inside a
+            thought, the losses where no row has a reference answer, majority where one of both is
+            missing. `more`: other metrics of the task, as JSON (`unfinished_thoughts`: share of
+            answers that were cut off inside a thought, which score and n leave out); None if it has
+            none.
         samples: one row a test example: row_id, task, prompt (shortened), reference (blank if it
             has none), prediction (None where the answer pattern matched nothing), generation (the
-            whole text; None for multiple choice), score (from 0 to 1), correct (it is 1),
-            answer_loss.
+            whole text; None for multiple choice), score (from 0 to 1; NaN where the answer was cut
+            off inside a thought), correct (it is 1), answer_loss.
     """
 
     scores: pd.DataFrame
@@ -68,12 +75,15 @@ def evaluate(
     *,
     tokens_per_batch: int,
     code_limits: Limits | None = None,
+    generation: GenerationConfig | None = None,
+    seed: int = 0,
+    thought_markers: tuple[str, str] | None = None,
     on_progress: Progress = silent,
 ) -> Evaluation:
-    """Evaluate a model through lm-eval on our own test rows, without the network.
+    """Evaluate a model on our own test rows.
 
-    Generation is greedy and the choice the likeliest, so the result is deterministic. The model and
-    the tokenizer are left as they were.
+    Generation is greedy unless the configuration says otherwise, and the choice the likeliest, so
+    the result is deterministic. The model and the tokenizer are left as they were.
 
     Args:
         model: causal language model, with or without adapters, on its device.
@@ -82,6 +92,9 @@ def evaluate(
         tasks: what to score, and how.
         tokens_per_batch: padded tokens of one forward pass.
         code_limits: what a generated program may use; None: generated code is not run.
+        generation: how answers are generated, by tasks that do not say; None: greedily.
+        seed: of draws, where a temperature is set.
+        thought_markers: beginning and end of a thought, where they are none of the known.
         on_progress: called with (done, all), counted in generations, choices, and rows whose
             answer loss takes a pass of its own (earlier turns, truncated answers).
 
@@ -95,13 +108,19 @@ def evaluate(
         msg = "there are no test rows to evaluate on; add tasks with rows under `test`"
         raise DataError(msg)
     causal = cast("PreTrainedModel", model)  # a model with adapters is called like its base
-    longest = getattr(causal.config, "max_position_embeddings", None)
-    plan = plan_tasks(split, tokenizer, tasks, max_positions=longest, code_limits=code_limits)
+    asking = Asking((), tokens_per_batch, generation or GenerationConfig(), seed, thought_markers)
+    plan = plan_tasks(
+        split,
+        tokenizer,
+        tasks,
+        max_positions=max_positions(causal.config),
+        code_limits=code_limits,
+        vocabulary=vocabulary_size(causal.config),
+        markers=asking.markers,
+    )
     rows = plan.rows
     with evaluation_mode(causal, tokenizer):
-        results, losses = _forward(
-            causal, tokenizer, plan, tasks, tokens_per_batch=tokens_per_batch, report=on_progress
-        )
+        results, losses = _forward(causal, tokenizer, plan, tasks, asking, report=on_progress)
     samples = [_samples(rows[name], name, results.get(name), losses[name]) for name in rows]
     scores = [
         _score(task, rows[task.task], results.get(task.task), losses[task.task]) for task in tasks
@@ -114,17 +133,14 @@ def _forward(
     tokenizer: PreTrainedTokenizerBase,
     plan: EvaluationPlan,
     tasks: Sequence[TestTask],
+    asking: Asking,
     *,
-    tokens_per_batch: int,
     report: Progress,
 ) -> tuple[dict[str, TaskResult], dict[str, npt.NDArray[np.float64]]]:
-    """Run lm-eval's requests, then the answer losses that they did not bring along."""
-    from bids_core.evaluation.harness import run_tasks
-    from bids_core.evaluation.likelihood import answer_losses
-
+    """Ask the rows, then take the answer losses that their answers did not bring along."""
     rows = plan.rows
     everything = [row for group in rows.values() for row in group]
-    answered = [task for task in tasks if task.metric != ANSWER_LOSS]
+    answered = [task for task in tasks if METRICS[task.metric].asks != "nothing"]
     asked = [row for task in answered for row in rows[task.task]]
     brought = {row.row_id for row in asked if row.scored_anyway}
     remaining = [row for row in everything if row.row_id not in brought]
@@ -136,16 +152,17 @@ def _forward(
             model,
             tokenizer,
             answered,
-            {task.task: rows[task.task] for task in answered},
-            stop_ids=stop_tokens(asked, tokenizer, _configured_stops(model)),
-            tokens_per_batch=tokens_per_batch,
+            rows,
+            asking=replace(
+                asking, stop_ids=stop_tokens(asked, tokenizer, _configured_stops(model))
+            ),
             on_progress=progress.step,
             judges=plan.judges,
         )
     separate = answer_losses(
         model,
         [row.example for row in remaining],
-        tokens_per_batch=tokens_per_batch,
+        tokens_per_batch=asking.tokens_per_batch,
         on_progress=progress.step,
     )
     known = {row.row_id: loss for row, loss in zip(remaining, separate, strict=True)}
@@ -201,7 +218,9 @@ def _samples(
             "generation": result.generations if result else None,
             "score": result.row_scores if result else np.nan,
             "correct": pd.array(
-                [score == 1.0 for score in result.row_scores] if result else [None] * len(rows),
+                [None if math.isnan(score) else score == 1.0 for score in result.row_scores]
+                if result
+                else [None] * len(rows),
                 "boolean",
             ),
             "answer_loss": losses,
@@ -223,11 +242,12 @@ def _score(
     known = losses[~np.isnan(losses)]
     several = len(known) > 1  # a single row has no standard error
     references = [row.reference for row in rows]
+    judged = [score for score in result.row_scores if not math.isnan(score)] if result else []
     return {
         "task": task.task,
         "capability": task.capability,
         "metric": task.metric,
-        "n": len(rows),
+        "n": len(judged) or len(rows),
         "score": result.score if result else np.nan,
         "stderr": result.stderr if result else np.nan,
         "majority": majority_score(references) if result and all(references) else np.nan,
@@ -239,7 +259,7 @@ def _score(
 
 @contextlib.contextmanager
 def evaluation_mode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """Switch dropout off, and put back afterwards what lm-eval's model may set."""
+    """Switch dropout off, and put back afterwards what lm-eval's model (suites) may set."""
     was_training = {module for module in model.modules() if module.training}
     padding_side, pad_token = tokenizer.padding_side, tokenizer.pad_token
     model.eval()  # type: ignore[no-untyped-call]
@@ -262,8 +282,10 @@ def macro_average(scores: pd.DataFrame) -> dict[str, float]:
     Returns:
         ``task``: mean over tasks (the papers' macro average); ``capability``: mean over
         capabilities of the mean over their tasks. Tasks that only have an answer loss are left out;
-        NaN if no task has a score.
+        NaN if no task has a score, or one that should has none.
     """
     scored = scores[scores["metric"] != ANSWER_LOSS]
+    if scored["score"].isna().any():  # an average of the others would be another measure
+        return {"task": math.nan, "capability": math.nan}
     by_capability = scored.groupby("capability")["score"].mean()
     return {"task": float(scored["score"].mean()), "capability": float(by_capability.mean())}

@@ -83,7 +83,7 @@ def stream_gradients(
     plan = plan_for(model)
     device = next(model.parameters()).device
     batch = {name: value.to(device) for name, value in batch.items()}
-    rows = LabelRows.of(batch["labels"])
+    rows = LabelRows.of_batch(batch)
     n_tokens = batch["labels"].shape[1]
     with deterministic(model), fast_attention(model, n_tokens), torch.enable_grad():
         while True:
@@ -137,7 +137,7 @@ def _run_loop(
     for index in range(size):
         one = {name: value[index : index + 1] for name, value in batch.items()}
         with frozen(plan.slots, but=slots):
-            loss = example_losses(model, one, LabelRows.of(one["labels"]), head=plan.head)[0]
+            loss = example_losses(model, one, LabelRows.of_batch(one), head=plan.head)[0]
             found = torch.autograd.grad(loss, [s.parameter for s in slots], allow_unused=True)
         for grad, into in zip(found, grads, strict=True):
             if grad is not None:

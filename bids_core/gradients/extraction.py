@@ -82,7 +82,7 @@ class RepresentationExtractor:
         )
         try:
             with deterministic(self._model):
-                rows = LabelRows.of(batch["labels"])
+                rows = LabelRows.of_batch(batch)
                 losses = example_losses(self._model, batch, rows, head=self._head)
         finally:
             handle.remove()

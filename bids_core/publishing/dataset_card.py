@@ -50,8 +50,9 @@ def dataset_card(
         + ", ".join(f"{v.task} ({v.capability})" for v in _validation(config))
         + ". Rows are in the order in which they were picked, the best first.",
         "## Rows",
-        "`messages`: the conversation (role, content); `row_id`, `source`: where it comes from; "
-        "`rank`: its place, from 1.",
+        "`messages`: the conversation (role, content); `tools`: what the assistant may call, where "
+        "there are any; `row_id`, `source`: where it comes from; `rank`: its place, from 1; and "
+        "the rows' further columns, as they came.",
         table(
             ["source", "pool", *sources],
             [[s, f"{n:,}", *(f"{by.get(s, 0):,}" for by in sources.values())]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.rejects import REASONS
 from bids_core.report.picks import cut
+from bids_core.report.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,3 +84,6 @@ def _overlap(overlap: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+SECTION: Final = Section("data", "Data", 70, data_section)

@@ -10,6 +10,7 @@ from bids_core.diagnostics.audit_words import audit_words
 from bids_core.formatting import number
 from bids_core.influence.matrix import as_matrix
 from bids_core.influence.normalization import ColumnWarning
+from bids_core.report.section import Section
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
             if len(part)
         ],
     }
+
+
+SECTION: Final = Section("harmful", "Rows that hurt", 54, harmful_section)
 
 
 def _line(line: dict[Any, Any]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from bids_core.formatting import number, percent
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.progress import duration
 from bids_core.report.figures import step_lines
+from bids_core.report.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,3 +121,12 @@ def _norms(shards: Sequence[Mapping[str, Any]]) -> str:
     found = [shard["norm_quantiles"] for shard in shards if shard.get("norm_quantiles")]
     values = [float(value) for quantiles in found for value in quantiles.values()]
     return f"{min(values):.3g} to {max(values):.3g}" if values else ""
+
+
+def health_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return what the section on warmup and gradients shows, or None where there were neither."""
+    parts = {"warmup": warmup_section(inputs), "gradients": gradients_section(inputs)}
+    return parts if any(parts.values()) else None
+
+
+SECTION: Final = Section("health", "Warmup and gradients", 60, health_section)

@@ -15,6 +15,7 @@ from bids_core.diagnostics.influence import aid_tables
 from bids_core.formatting import number, percent
 from bids_core.report.figures import Panel, instance_panels
 from bids_core.report.names import method_colour, series_colours
+from bids_core.report.section import Section
 from bids_core.selection.names import POOL, method_label
 
 if TYPE_CHECKING:
@@ -187,3 +188,6 @@ def _frequencies(
             )
         tables.append({"title": title, "tasks": names, "rows": rows})
     return tables
+
+
+SECTION: Final = Section("influence", "Influence", 30, influence_section)

@@ -14,15 +14,8 @@ from markupsafe import Markup, escape
 
 from bids_core.formatting import percent
 from bids_core.progress import duration
-from bids_core.report.data import data_section
 from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
-from bids_core.report.harmful import harmful_section
-from bids_core.report.health import gradients_section, warmup_section
-from bids_core.report.influence import influence_section
-from bids_core.report.picks import SHOWN, picks_section
-from bids_core.report.scores import scores_section
-from bids_core.report.stability import stability_section
-from bids_core.report.trust import trust_section
+from bids_core.report.section import sections
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -43,26 +36,20 @@ def build_report(inputs: ReportInputs) -> str:
     """
     environment = _environment()
     script = environment.get_template("table.js.j2").render()
+    made = {section: section.make(inputs) for section in sections()}
+    shown = {section: values for section, values in made.items() if values is not None}
     page = environment.get_template("page.html.j2").render(
         inputs=inputs,
         style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_integrity(script),
         summary=_summary(inputs),
-        scores=scores_section(inputs),
-        influence=influence_section(inputs),
-        picks=picks_section(inputs),
-        stability=stability_section(inputs),
-        trust=trust_section(inputs),
-        harmful=harmful_section(inputs),
-        shown=SHOWN,
-        warmup=warmup_section(inputs),
-        gradients=gradients_section(inputs),
-        data=data_section(inputs),
+        sections=list(shown),
         timings=_timings(inputs),
         config_text=yaml.safe_dump(dict(inputs.config), sort_keys=False, allow_unicode=True),
         glossary=GLOSSARY | method_terms(inputs.selections),
         citations=CITATIONS,
+        **{section.name: values for section, values in made.items()},
     )
     return page + "\n"
 
@@ -111,6 +98,7 @@ def _summary(inputs: ReportInputs) -> dict[str, Any]:
         "tasks": len(set(inputs.tasks)),
         "capabilities": len(set(inputs.capabilities)),
         "others": others,
+        "checkpoints": len((inputs.warmup or {}).get("checkpoint_weights", ())),
     }
 
 

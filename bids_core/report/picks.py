@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.data import from_json
+from bids_core.data.conversation import said
 from bids_core.diagnostics.breakdown import POOL
 from bids_core.formatting import number, percent
 from bids_core.report.figures import stacked_shares
 from bids_core.report.names import series_colours
+from bids_core.report.section import Section
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def picks_section(inputs: ReportInputs) -> dict[str, Any]:
         "method": method_label(inputs.main_method),
         "rows": rows,
         "total": len(picks),
+        "shown": SHOWN,
         "has_winners": any(row["task"] for row in rows),
         "by_task": _by_task(inputs, picks),
         "by_source": _by_source(inputs, picks),
@@ -82,7 +85,7 @@ def conversation(messages: str | None) -> dict[str, Any] | None:
     """
     if messages is None:
         return None
-    turns = [(str(turn["role"]), str(turn["content"])) for turn in json.loads(messages)]
+    turns = [(message.role, said(message)) for message in from_json(messages)]
     asked = next((content for role, content in reversed(turns) if role == "user"), "")
     answer = turns[-1][1] if turns and turns[-1][0] == "assistant" else ""
     return {
@@ -195,3 +198,6 @@ def _agreement(inputs: ReportInputs) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+SECTION: Final = Section("picks", "Picks", 40, picks_section)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.comparison import judge
 from bids_core.comparison.statistics import wilson_interval
@@ -12,6 +12,7 @@ from bids_core.formatting import number, percent
 from bids_core.report.differences import difference_figure
 from bids_core.report.figures import Dot, DotRow, dot_plot
 from bids_core.report.names import method_colour
+from bids_core.report.section import Section
 from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
@@ -33,12 +34,15 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     verdict = judge(comparison)
     arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
     methods = _order(set(arms), inputs.main_method)
-    scored = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
+    wanted = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
+    compared = set(comparison.tasks.dropna(subset=["score"])["task"])
+    scored = [task for task in wanted if task in compared]
     losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     return {
         "block": verdict_block(verdict),
         "differences": _differences(inputs.main_method, comparison, methods),
+        "unjudged": [task for task in wanted if task not in compared],
         "board_first": any(one.tells for one in verdict.findings if one.measure == "score"),
         "columns": [
             {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
@@ -167,3 +171,6 @@ def _dot_row(task: str, cells: Sequence[Any]) -> DotRow:
 def _dot(method: str, score: float, interval: tuple[float, float]) -> Dot:
     colour = method_colour(method)
     return Dot(method_label(method), score, interval, colour, hollow=method == ZERO_SHOT)
+
+
+SECTION: Final = Section("scores", "Scores", 20, scores_section)

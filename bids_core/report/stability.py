@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.formatting import number, percent
+from bids_core.report.section import Section
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -110,3 +111,6 @@ def _duplicates(
         {"label": method_label(name), "pairs": f"{int((table['set'] == name).sum()):,}"}
         for name in inputs.selections
     ]
+
+
+SECTION: Final = Section("stability", "Firmness", 50, stability_section)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.diagnostics.trust import STEPS
 from bids_core.formatting import number
+from bids_core.report.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,9 @@ def trust_section(inputs: ReportInputs) -> dict[str, Any] | None:
             if split in subsets
         ],
     }
+
+
+SECTION: Final = Section("trust", "Trust", 52, trust_section)
 
 
 def _shown(estimate: Mapping[str, float | None]) -> dict[str, str]:

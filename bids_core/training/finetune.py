@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from bids_core.errors import ConfigError
-from bids_core.models.load import add_lora, choose_device, choose_dtype, load_adapter, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import choose_device, choose_dtype, load_adapter, load_base
 from bids_core.progress import silent
 from bids_core.training.packing import require_packable
 from bids_core.training.processes import is_first_process, whole

@@ -240,7 +240,8 @@ def _warmup(
     spec: dict[str, Any], model: ModelConfig, lora: LoraConfig, on_progress: Progress
 ) -> dict[str, Any]:
     from bids_core.data import PreparedData
-    from bids_core.models.load import add_lora, load_base, load_tokenizer
+    from bids_core.models.adapters import add_lora
+    from bids_core.models.load import load_base, load_tokenizer
     from bids_core.training.warmup import warmup
 
     return warmup(

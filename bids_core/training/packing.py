@@ -6,10 +6,12 @@ them make up an optimizer step stay as they are without packing, so that losses 
 the same up to rounding; padding is saved where lengths differ much, and attention costs more, for
 its mask is written out.
 
-It works for models that take `position_ids` and a four-dimensional mask (`sdpa` or `eager`
-attention). A recurrent model (Mamba and its like) would carry its state across examples; so before
-any training two examples are run packed and apart, and a model that tells the difference is
-refused.
+The masks are transformers' own for packed rows, one for each kind of layer, so that a sliding
+window reaches as far within an example as it does without packing. It works for models that take
+`position_ids` and a prepared mask (`sdpa` or `eager` attention). A model whose layers keep a state
+(Mamba and its like) would carry it across examples, so it is refused. Before any training two
+examples, one longer than the model's window if there is such a one, are run packed and apart, and a
+model that tells the difference is refused, too.
 
 Shapes: T tokens of all examples together.
 """
@@ -22,9 +24,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 import torch.nn.functional as F
+from transformers.masking_utils import create_masks_for_generate
 
+from bids_core.data.batches import label_weights
 from bids_core.errors import ModelError
-from bids_core.models.loss import causal_lm
+from bids_core.models.facts import attention_window, keeps_a_state, language_config
+from bids_core.models.loss import causal_lm, model_inputs
 from bids_core.records import IGNORED_LABEL
 
 if TYPE_CHECKING:
@@ -35,18 +40,21 @@ if TYPE_CHECKING:
     from bids_core.records import TokenizedExample
 
 _KERNELS: Final = ("sdpa", "eager")
-_SHORT: Final = 64
-_TOLERANCE: Final = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-"""Relative difference of a logit that rounding can make; examples that see each other differ by
-far more."""
+_PROBED: Final = 64
+"""Tokens that are compared, and that an example reaches beyond the model's window."""
+_TOLERANCE: Final = {torch.float32: 1e-3, torch.float16: 1e-2}
+_BFLOAT16_TOLERANCE: Final = 3e-2
+"""Relative difference of logits (their norm) that rounding can make where kernels differ."""
+_LEAK_SHARE: Final = 0.1
+"""An example's logits when the one before it changes: the same kernels, so hardly any rounding."""
 
 
 def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
     """Lay examples end to end.
 
     Returns:
-        `input_ids`, `labels`, `position_ids` (from zero in each example) and `segments` (number of
-        the example), each [1, T] int64.
+        `input_ids`, `labels` and `position_ids` (from zero in each example), each [1, T] int64;
+        with examples whose labels do not all count alike, `weights` too, [1, T] float32.
     """
     labels = [example.labels.astype(np.int64) for example in examples]
     for row in labels:
@@ -56,24 +64,36 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
         "input_ids": np.concatenate([example.input_ids for example in examples]),
         "labels": np.concatenate(labels),
         "position_ids": np.concatenate([np.arange(n) for n in lengths]),
-        "segments": np.repeat(np.arange(len(examples)), lengths),
     }
-    return {name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()}
+    packed = {
+        name: torch.from_numpy(values.astype(np.int64))[None] for name, values in parts.items()
+    }
+    if any(example.weights is not None for example in examples):
+        weights = np.concatenate([label_weights(example) for example in examples])
+        packed["weights"] = torch.from_numpy(weights)[None]
+    return packed
 
 
 def packed_loss(
     model: nn.Module, batch: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed token loss of a packed batch, differentiable, and its number of labels."""
+    """Return the summed token loss of a packed batch, differentiable, and its number of labels.
+
+    With weights: the sum of the weighted losses, and of the weights.
+    """
     targets_T = F.pad(batch["labels"], (0, 1), value=IGNORED_LABEL)[0, 1:]
     kept = (targets_T != IGNORED_LABEL).nonzero().flatten()
     logits = _logits(model, batch, kept)
     targets = targets_T[kept].to(logits.device)
+    if "weights" in batch:
+        weights = F.pad(batch["weights"], (0, 1))[0, 1:][kept].to(logits.device)
+        losses = F.cross_entropy(logits.float(), targets, reduction="none")
+        return (losses * weights).sum(), weights.sum()
     return F.cross_entropy(logits.float(), targets, reduction="sum"), torch.tensor(len(kept))
 
 
 def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> None:
-    """Check that the model keeps packed examples apart.
+    """Check that the model keeps packed examples apart, and sees as much of each as without.
 
     Raises:
         ModelError: it can not be told to, or does not.
@@ -82,6 +102,12 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
     kernel = getattr(inner.config, "_attn_implementation", None)
     accepted = inspect.signature(inner.forward).parameters
     kind = inner.config.model_type
+    if keeps_a_state(model):
+        msg = (
+            f"finetune.packing: a {kind} model has layers that carry a state from one packed "
+            "example into the next; set finetune.packing to false"
+        )
+        raise ModelError(msg)
     if kernel not in _KERNELS or not {"position_ids", "attention_mask"} <= set(accepted):
         msg = (
             f"finetune.packing: a {kind} model with {kernel} attention takes no mask that keeps "
@@ -90,35 +116,80 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
         raise ModelError(msg)
     if len(examples) < 2:
         return
-    short = sorted(examples, key=lambda example: example.n_tokens)[:2]
-    pair = [_cut(example) for example in short]
     was_training = model.training
     model.eval()
-    with torch.no_grad():
-        device = next(model.parameters()).device
-        both = _all_logits(model, pack(pair), device)
-        alone = torch.cat([_all_logits(model, pack([one]), device) for one in pair])
-    model.train(was_training)
-    worst = float((both - alone).abs().max() / alone.abs().max().clamp(min=1e-6))
-    if not worst <= _TOLERANCE.get(next(model.parameters()).dtype, 5e-2):
+    try:
+        with torch.no_grad():
+            apart, leak = _differences(model, _probe(model, examples))
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
         msg = (
-            f"finetune.packing: a {kind} model lets packed examples see each other (its logits "
-            f"change by {worst:.1%}); set finetune.packing to false"
+            f"finetune.packing: a {kind} model does not run on packed examples ({reason}); set "
+            "finetune.packing to false"
         )
+        raise ModelError(msg) from error
+    finally:
+        model.train(was_training)
+    tolerance = _TOLERANCE.get(next(model.parameters()).dtype, _BFLOAT16_TOLERANCE)
+    what = None
+    if not leak <= _LEAK_SHARE * tolerance:
+        what = f"lets packed examples see each other (its logits change by {leak:.1%})"
+    elif not apart <= tolerance:
+        what = f"reads an example otherwise when it is packed (its logits change by {apart:.1%})"
+    if what is not None:
+        msg = f"finetune.packing: a {kind} model {what}; set finetune.packing to false"
         raise ModelError(msg)
 
 
-def _cut(example: TokenizedExample) -> TokenizedExample:
+def _probe(model: nn.Module, examples: Sequence[TokenizedExample]) -> list[TokenizedExample]:
+    """Return two examples: the longest, cut some way beyond the model's window, and a short one."""
+    inner: Any = causal_lm(model)
+    by_length = sorted(examples, key=lambda example: example.n_tokens)
+    window = attention_window(inner.config) or 0
+    return [_cut(by_length[-1], window + _PROBED), _cut(by_length[0], _PROBED)]
+
+
+def _cut(example: TokenizedExample, n_tokens: int) -> TokenizedExample:
     cut = type(example)
-    return cut(example.row_id, example.input_ids[:_SHORT], example.labels[:_SHORT])
+    return cut(example.row_id, example.input_ids[:n_tokens], example.labels[:n_tokens])
 
 
-def _all_logits(
-    model: nn.Module, batch: dict[str, torch.Tensor], device: torch.device
-) -> torch.Tensor:
-    there = {name: values.to(device) for name, values in batch.items()}
-    everything = torch.arange(batch["input_ids"].shape[1], device=device)
-    return _logits(model, there, everything).float()
+def _differences(model: nn.Module, pair: Sequence[TokenizedExample]) -> tuple[float, float]:
+    """Return by how much logits change when two examples are packed, and when the first changes.
+
+    The first number is about both examples against each alone, without packing; the second is about
+    the second example in a pack whose first one is another.
+    """
+    first, second = pair
+    size = first.n_tokens
+    ends = [torch.arange(n)[-_PROBED:] for n in (size, second.n_tokens)]
+    kept = torch.cat([ends[0], ends[1] + size])
+    packed = _there(model, pack(pair))
+    both = _logits(model, packed, kept).float()
+    alone = torch.cat([_plain(model, one)[end] for one, end in zip(pair, ends, strict=True)])
+    changed = dict(packed)
+    changed["input_ids"] = packed["input_ids"].clone()
+    changed["input_ids"][0, :size] = changed["input_ids"][0, :size].roll(1)
+    other = _logits(model, changed, ends[1] + size).float()
+    mine = both[len(ends[0]) :]
+    return _relative(both, alone), _relative(other, mine)
+
+
+def _relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / other.norm().clamp(min=1e-6))
+
+
+def _there(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    device = next(model.parameters()).device
+    return {name: values.to(device) for name, values in batch.items()}
+
+
+def _plain(model: nn.Module, example: TokenizedExample) -> torch.Tensor:
+    """Return an example's logits by itself, without positions or a mask, [T, V]."""
+    ids = torch.from_numpy(example.input_ids.astype(np.int64))[None]
+    batch = _there(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    logits: torch.Tensor = model(**model_inputs(model, batch)).logits[0]
+    return logits.float()
 
 
 def _logits(
@@ -126,22 +197,30 @@ def _logits(
 ) -> torch.Tensor:
     """Return the logits at some positions, [n, V]."""
     accepted = inspect.signature(causal_lm(model).forward).parameters
-    inputs: dict[str, Any] = {
-        "input_ids": batch["input_ids"],
+    inputs = {
+        **model_inputs(model, {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}),
         "position_ids": batch["position_ids"],
-        "attention_mask": _mask(batch["segments"][0], next(model.parameters()).dtype),
+        "attention_mask": _masks(model, batch["position_ids"]),
     }
-    if "use_cache" in accepted:
-        inputs["use_cache"] = False
     if "logits_to_keep" in accepted:
+        kept = kept.to(batch["input_ids"].device)
         return model(**inputs, logits_to_keep=kept).logits[0]  # type: ignore[no-any-return]
     logits: torch.Tensor = model(**inputs).logits[0]
     return logits[kept.to(logits.device)]
 
 
-def _mask(segments_T: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return what is added to attention scores: 0 within an example's past, the least elsewhere."""
-    same = segments_T[:, None] == segments_T[None, :]
-    seen_TT = same & torch.ones_like(same).tril()
-    mask_TT = torch.zeros_like(seen_TT, dtype=dtype)
-    return mask_TT.masked_fill(~seen_TT, torch.finfo(dtype).min)[None, None]
+def _masks(model: nn.Module, position_ids: torch.Tensor) -> Any:
+    """Return a mask for each kind of layer; where positions begin anew, another example does.
+
+    Some models (GPT-OSS) would not make them of the positions by themselves.
+    """
+    inner: Any = causal_lm(model)
+    parameter = next(model.parameters())
+    shape = torch.empty((*position_ids.shape, 0), dtype=parameter.dtype, device=parameter.device)
+    return create_masks_for_generate(
+        config=language_config(inner.config),
+        inputs_embeds=shape,  # nothing but its shape, dtype and device is looked at
+        attention_mask=None,
+        past_key_values=None,
+        position_ids=position_ids,
+    )

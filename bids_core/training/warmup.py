@@ -138,9 +138,11 @@ def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMome
         if not parameter.requires_grad:
             continue
         state = optimizer.state.get(parameter, {})
-        zero = torch.zeros_like(parameter, dtype=torch.float32)
-        first[name] = whole(state.get("exp_avg", zero)).float()
-        second[name] = whole(state.get("exp_avg_sq", zero)).float()
+        for moments, key in ((first, "exp_avg"), (second, "exp_avg_sq")):
+            moment = state.get(key)
+            if moment is None:  # a tensor of its own: safetensors refuses two names for one
+                moment = torch.zeros_like(parameter, dtype=torch.float32)
+            moments[name] = whole(moment).float()
         steps = max(steps, int(state.get("step", 0)))
     group = optimizer.param_groups[0]
     beta1, beta2 = group["betas"]

@@ -1,15 +1,20 @@
-"""Write the demo's procedural tasks, from reasoning-gym.
+"""Write the demo's data: a pool as people have it, from reasoning-gym's procedural tasks.
 
     python examples/demo/make_data.py examples/demo/data
 
-With the MMLU questions (examples/make_mmlu.py), six tasks of five capabilities. The pool is
-unbalanced on purpose, as real pools are: 150 rows of the commonest task, 30 of the rarest. Pool,
-validation and test rows are disjoint.
+The model should get good at five tasks, so each has a few validation instances and held-out test
+rows. The pool is what one would scrape together for that: rows of the five tasks, many of some and
+few of others; as many rows of ten tasks that nobody asks for; and rows of the five tasks with a
+wrong answer. A column `kind` says which is which (target, off_target, wrong_answer). Selection
+never sees it; the report uses it to say what became of each kind. Pool, validation and test rows
+are disjoint.
 """
 
 from __future__ import annotations
 
 import json
+import random
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,57 +22,89 @@ from typing import Any
 
 import reasoning_gym
 
-N_VALIDATION = 8
+N_VALIDATION = 6
 N_TEST = 24
+N_OFF_TARGET = 14
+SYSTEM = "Answer only."
 
 
 @dataclass(frozen=True)
 class Task:
-    """A procedural task: its name in reasoning-gym, how many pool rows, and its difficulty."""
+    """A task that the model should get good at: rows in the pool, right and wrong, difficulty."""
 
     name: str
     n_pool: int
+    n_wrong: int
     options: dict[str, Any] = field(default_factory=dict)
 
 
-TASKS = (
-    Task("chain_sum", 150, {"max_terms": 3, "max_digits": 2}),
-    Task("gcd", 80, {"max_value": 100, "max_numbers": 2}),
-    Task("spell_backward", 60, {"max_word_len": 6}),
-    Task("family_relationships", 50, {"max_family_size": 6}),
-    Task("base_conversion", 30, {"max_base": 10, "max_value": 200}),
+TARGETS = (
+    Task("chain_sum", 56, 12, {"max_terms": 3, "max_digits": 2}),
+    Task("spell_backward", 32, 8, {"max_word_len": 6}),
+    Task("family_relationships", 20, 6, {"max_family_size": 6}),
+    Task("gcd", 14, 4, {"max_value": 100, "max_numbers": 2}),
+    Task("sentence_reordering", 8, 2, {"max_words_in_sentence": 7}),
 )
+OFF_TARGET = (
+    "products", "complex_arithmetic", "simple_equations", "letter_counting", "number_sequence",
+    "calendar_arithmetic", "count_bits", "coin_flip", "fraction_simplification", "count_primes",
+)  # fmt: skip
 
 
-def procedural_rows(task: Task) -> list[dict[str, str]]:
-    """Return distinct questions with their answers, enough for all three splits."""
-    needed = task.n_pool + N_VALIDATION + N_TEST
-    rows: dict[str, dict[str, str]] = {}
-    for entry in reasoning_gym.create_dataset(task.name, size=4 * needed, seed=0, **task.options):
-        if entry["answer"] is not None:
-            rows.setdefault(
-                entry["question"], {"prompt": entry["question"], "completion": entry["answer"]}
-            )
-    if len(rows) < needed:
-        sys.exit(f"{task.name}: only {len(rows)} distinct questions, {needed} needed")
-    return list(rows.values())[:needed]
+def questions(name: str, needed: int, options: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return distinct questions of a task with their answers."""
+    found: dict[str, str] = {}
+    for entry in reasoning_gym.create_dataset(name, size=4 * needed, seed=0, **options):
+        if entry["answer"]:
+            found.setdefault(entry["question"], str(entry["answer"]))
+    if len(found) < needed:
+        sys.exit(f"{name}: only {len(found)} distinct questions, {needed} needed")
+    return list(found.items())[:needed]
 
 
-def write(path: Path, rows: list[dict[str, str]]) -> None:
+def row(question: str, answer: str, **columns: str) -> dict[str, Any]:
+    """Return a row as chat messages."""
+    roles = (("system", SYSTEM), ("user", question), ("assistant", answer))
+    return {"messages": [{"role": r, "content": c} for r, c in roles], **columns}
+
+
+def with_wrong_answers(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Give each question the answer of another one of the same task."""
+    answers = [answer for _, answer in pairs]
+    generator = random.Random(0)  # noqa: S311 - a seeded order, not a secret
+    return [
+        (question, generator.choice([other for other in answers if other != answer]))
+        for question, answer in pairs
+    ]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write rows as JSONL."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
     path.write_text(text, encoding="utf-8")
 
 
 def main(folder: Path) -> None:
-    """Write pool/, validation/ and test/, a file a task."""
-    for task in TASKS:
-        rows = procedural_rows(task)
-        test = task.n_pool + N_VALIDATION
-        write(folder / "pool" / f"{task.name}.jsonl", rows[: task.n_pool])
-        write(folder / "validation" / f"{task.name}.jsonl", rows[task.n_pool : test])
-        write(folder / "test" / f"{task.name}.jsonl", rows[test : test + N_TEST])
+    """Write pool/, validation/ and test/, a file a task; what was there before goes."""
+    for part in ("pool", "validation", "test"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for task in TARGETS:
+        counts = (task.n_pool, task.n_wrong, N_VALIDATION, N_TEST)
+        left = questions(task.name, sum(counts), task.options)
+        parts = []
+        for count in counts:
+            parts.append(left[:count])
+            left = left[count:]
+        right, wrong, validation, test = parts
+        pool = [row(*pair, kind="target") for pair in right]
+        pool += [row(*pair, kind="wrong_answer") for pair in with_wrong_answers(wrong)]
+        write(folder / "pool" / f"{task.name}.jsonl", pool)
+        write(folder / "validation" / f"{task.name}.jsonl", [row(*pair) for pair in validation])
+        write(folder / "test" / f"{task.name}.jsonl", [row(*pair) for pair in test])
+    for name in OFF_TARGET:
+        pairs = questions(name, N_OFF_TARGET, {})
+        write(folder / "pool" / f"{name}.jsonl", [row(*pair, kind="off_target") for pair in pairs])
     print(f"Wrote the demo's data to {folder}")
 
 

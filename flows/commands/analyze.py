@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.budget import budget_option
+from flows.commands.command import Command
+from flows.commands.late_help import LateHelp
 from flows.commands.select import (
     JsonOption,
     MatrixArgument,
@@ -52,7 +54,9 @@ def analyze(
         typer.Option(help="Method to select with; may be given several times. [default: bids]"),
     ] = None,
     normalization: NormalizationOption = "zscore",
-    seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random methods.")
+    ] = 0,
     leave_out: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,6 +123,9 @@ def analyze(
         typer.echo(json.dumps(found.to_dict(leave_out=large), allow_nan=False))
     else:
         show_analysis(found)
+
+
+COMMAND = Command(analyze, place=80, options={"cls": LateHelp})
 
 
 def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from flows.budget import budget_option
+from flows.commands.command import Command
 from flows.commands.select import (
     JsonOption,
     NormalizationOption,
@@ -84,6 +85,9 @@ def audit(
         typer.echo(_as_json(found))
     else:
         _show(found, out)
+
+
+COMMAND = Command(audit, place=95)
 
 
 def _check_out(out: Path) -> None:

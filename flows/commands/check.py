@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.config.load import load_config
+from flows.commands.command import Command
 
 _SHOWN = 80
+_LONGEST = 300
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from rich.console import Console
 
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
+    from bids_core.data.view import RowView
     from bids_core.planning.cost import Speed, StageCost
 
 
@@ -36,29 +40,41 @@ def check(
     settings = load_config(config, overrides or [])
 
     from bids_core.data import prepare
-    from bids_core.models.load import load_tokenizer
+    from bids_core.data.view import one_of_each_format
+    from bids_core.models.load import load_base, load_tokenizer
     from bids_core.selection.methods import require_methods
     from flows.budget import check_methods, planned_picks
     from flows.console import ConsoleReporter, error_console
+    from tasks.checks import check_run
+    from tasks.identity import training_config
 
     reporter = ConsoleReporter(error_console())
     require_methods(settings.selection.methods)
-    tokenizer = load_tokenizer(settings.model)
+    tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     started = time.perf_counter()
     progress = reporter.step("reading data", "rows")
     data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
     budget = planned_picks(settings.selection.budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
-    if settings.finetune.enabled:
-        from tasks.evaluation import check_evaluation
-
-        check_evaluation(settings, data)
+    target = _target(settings)
+    remarks = check_run(settings, data, target, evaluates=True)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
-        costs, speed = _measure(settings, data, tokenizer.pad_token_id, reporter)
-    summary = {"budget": budget, "data": data.summary, "overlap": len(data.overlap)}
+        model = _load(settings)
+        costs, speed = _measure(settings, model, data, tokenizer.pad_token_id, reporter)
+        if target is None:
+            remarks += _try_out(settings, model, data)
+        else:
+            del model
+            remarks += _try_out(settings, load_base(training_config(settings).model), target)
+    summary: dict[str, Any] = {
+        "budget": budget,
+        "data": data.summary,
+        "overlap": len(data.overlap),
+        "remarks": remarks,
+    }
     if as_json:
         from bids_core.planning.cost import memory_bytes
 
@@ -74,21 +90,63 @@ def check(
         summary["memory_bytes"] = memory_bytes(costs) if costs else None
         typer.echo(json.dumps(summary, indent=1))
     else:
-        _print(data, budget, costs, speed)
+        _print(data, budget, costs, speed, one_of_each_format(data, tokenizer, settings.data))
+        for remark in remarks:
+            error_console().print(f"warning: {remark}", markup=False, highlight=False)
+
+
+COMMAND = Command(check, place=20)
+
+
+def _target(config: RunConfig) -> PreparedData | None:
+    """Read the data again for another model that is fine-tuned, None where there is none."""
+    from bids_core.data import prepare
+    from bids_core.models.load import load_tokenizer
+    from tasks.identity import training_config
+
+    if config.finetune.model is None or not config.finetune.enabled:
+        return None
+    other = training_config(config)
+    return prepare(
+        other, load_tokenizer(other.model, other.data.template_args), base_dir=Path.cwd()
+    )
+
+
+def _load(config: RunConfig) -> PeftModel:
+    from bids_core.models.adapters import add_lora
+    from bids_core.models.load import load_base
+
+    return add_lora(load_base(config.model), config.lora, seed=config.seed)
+
+
+def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
+    """Try out what the run will do with the model that it fine-tunes; returns remarks."""
+    from bids_core.evaluation.cache import cache_plan
+    from bids_core.training.packing import require_packable
+
+    if not config.finetune.enabled:
+        return []
+    if config.finetune.packing:
+        require_packable(model, data.train.examples())
+    if not config.has_evaluation:
+        return []
+    model.eval()
+    lengths = data.test.frame["n_tokens"]
+    new = max((task.max_new_tokens for task in config.test), default=0)
+    return cache_plan(model, longest=int(lengths.max()) + new if len(lengths) else 0).remarks()
 
 
 def _measure(
     config: RunConfig,
+    model: PeftModel,
     data: PreparedData,
     pad_token_id: int,
     reporter: Any,
 ) -> tuple[list[StageCost], Speed]:
-    from bids_core.models.load import add_lora, load_base
     from bids_core.planning.cost import estimate, measure_speed
 
     started = time.perf_counter()
     reporter.step("measuring the model's speed", "passes")
-    model = add_lora(load_base(config.model), config.lora, seed=config.seed)
     speed = measure_speed(
         model,
         data.train.examples(),
@@ -105,6 +163,7 @@ def _print(
     budget: int,
     costs: list[StageCost],
     speed: Speed | None,
+    examples: list[RowView],
 ) -> None:
     from bids_core.planning.cost import memory_bytes
     from bids_core.progress import duration
@@ -112,6 +171,7 @@ def _print(
 
     console = output_console()
     _print_data(console, data)
+    _print_rows(console, data, examples)
     console.print(f"Budget: {budget} of {len(data.train)} pool rows.")
     if speed is None:
         return
@@ -155,8 +215,9 @@ def _print_data(console: Console, data: PreparedData) -> None:
                 "Rejected rows", ["split", "reason", "rows"], [[*k, n] for k, n in counts.items()]
             )
         )
-        for reject in data.rejects[:3]:
-            console.print(f"  {reject.location}: {reject.detail}", markup=False)
+        first = {(reject.split, reject.reason): reject for reject in reversed(data.rejects)}
+        for key in counts:  # one of each kind
+            console.print(f"  {first[key].location}: {first[key].detail}", markup=False)
         console.print()
     if len(data.overlap):
         console.print(
@@ -172,3 +233,41 @@ def _print_data(console: Console, data: PreparedData) -> None:
             )
     else:
         console.print("Overlap: none found between pool, validation and test.")
+
+
+def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:
+    """Print what is to be said of rows that are kept, and a row of each format."""
+    from bids_core.data import NOTES
+    from flows.commands.show import print_row
+    from flows.console import table
+
+    console.print()
+    splits = ("train", "validation", "test")
+    notes = data.summary["notes"]
+    rows = [
+        [note, *(notes[split].get(note, 0) for split in splits), words]
+        for note, words in NOTES.items()
+        if any(notes[split].get(note) for split in splits)
+    ]
+    counts = [
+        [f"{what} at data.max_length" if what == "truncated" else "cut before the answer",
+         *(data.summary[what][split] for split in splits), words]
+        for what, words in (
+            ("truncated", "the rest of the row is not learned"),
+            ("merged", "lest a token span prompt and answer"),
+        )
+        if any(data.summary[what].values())
+    ]  # fmt: skip
+    if rows or counts:
+        columns = ["rows that are kept, but", *splits, "what it means"]
+        console.print(table("Notes", columns, [*rows, *counts]))
+        console.print()
+    formats = data.summary["formats"]
+    names = list(dict.fromkeys(name for split in splits for name in formats[split]))
+    rows = [[name, *(formats[split].get(name, 0) for split in splits)] for name in names]
+    console.print(table("Formats", ["format", *splits], rows))
+    console.print("One row of each (`bids show` shows any, whole):")
+    for example in examples:
+        console.print()
+        print_row(console, example, longest=_LONGEST)
+    console.print()

@@ -13,6 +13,7 @@ from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 from bids_core.own_code import function_name, own_file
 from flows.budget import budget_option
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ def compare(
         if budgets is not None
         else [settings.selection.budget]
     )
-    drawn = [_number(word, int, "--seeds", "a whole number") for word in _words(seeds, "--seeds")]
+    drawn = [_seed(word) for word in _words(seeds, "--seeds")]
 
     from flows.commands.run import announce
     from flows.compare_methods import compare_methods
@@ -99,6 +100,9 @@ def compare(
         raise failure
 
 
+COMMAND = Command(compare, place=50)
+
+
 def _words(text: str, option: str) -> list[str]:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
@@ -118,6 +122,14 @@ def _method(word: str) -> str:
         raise ConfigError(msg)
     path = own_file(word)
     return word if path is None else f"{Path(path).expanduser().resolve()}:{function_name(word)}"
+
+
+def _seed(word: str) -> int:
+    seed = _number(word, int, "--seeds", "a whole number")
+    if not 0 <= seed < 2**32:
+        msg = f"--seeds {word}: a seed is a whole number from 0 to {2**32 - 1}"
+        raise ConfigError(msg)
+    return seed
 
 
 def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:

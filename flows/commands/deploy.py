@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands.command import Command
+
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
     from flows.deployment.connection import Change
@@ -67,6 +69,9 @@ def deploy(
         typer.echo(json.dumps({"url": url, "changes": made, "stale": stale}, indent=1))
     else:
         _show(changes, stale)
+
+
+COMMAND = Command(deploy, place=100)
 
 
 async def _apply(

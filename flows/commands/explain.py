@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.errors import ConfigError, UserError
+from flows.commands.command import ANY_ROW, Command
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -22,7 +23,11 @@ _LONGEST = 1200
 def explain(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder: runs/NAME.")],
     row: Annotated[
-        str, typer.Argument(metavar="ROW", help="A row id, or rank:3 for the third pick.")
+        str,
+        typer.Argument(
+            metavar="ROW",
+            help="A row id, or rank:3 for the third pick (where no row has that id).",
+        ),
     ],
     method: Annotated[
         str | None, typer.Option(help="Method whose selection is meant. [default: the run's main]")
@@ -75,6 +80,9 @@ def explain(
         _show(found, texts, name, str(pool.loc[found.row_id, "source"]))
 
 
+COMMAND = Command(explain, place=90, options={"context_settings": ANY_ROW})
+
+
 def _read_manifest(run_folder: Path) -> dict[str, Any]:
     path = run_folder / "manifest.json"
     if not path.is_file():
@@ -114,27 +122,28 @@ def _only(handle: Handle, pattern: str) -> Path:
 
 
 def _find(row: str, labelled: LabelledMatrix, selection: Selection) -> int:
+    ids = list(labelled.matrix.row_ids or ())
+    if row in ids:  # whatever it looks like
+        return ids.index(row)
     if row.startswith("rank:"):
         rank = row.removeprefix("rank:")
         if not rank.isdigit() or not 1 <= int(rank) <= len(selection):
             msg = f"{row}: a rank is a number from 1 to {len(selection)}"
             raise UserError(msg)
         return int(selection.indices[int(rank) - 1])
-    ids = list(labelled.matrix.row_ids or ())
-    if row not in ids:
-        import difflib
+    import difflib
 
-        near = difflib.get_close_matches(row, ids, n=3)
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
-        msg = f"the pool has no row {row!r}{hint}"
-        raise UserError(msg)
-    return ids.index(row)
+    near = difflib.get_close_matches(row, ids, n=3)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    msg = f"the pool has no row {row!r}{hint}"
+    raise UserError(msg)
 
 
 def _text(messages: object) -> str:
-    turns = json.loads(messages) if isinstance(messages, str) else messages
-    assert isinstance(turns, list)  # noqa: S101 - for the type checker
-    text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+    from bids_core.data import from_json
+    from bids_core.data.conversation import said
+
+    text = "\n".join(f"{message.role}: {said(message)}" for message in from_json(str(messages)))
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 

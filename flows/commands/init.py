@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bids_core.errors import ConfigError
+from flows.commands.command import Command
 
 
 def init(
@@ -24,3 +25,6 @@ def init(
     text = files("flows.commands").joinpath("starter.yaml").read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
     typer.echo(f"Wrote {target}. Next: edit it, then `bids check {target}`.")
+
+
+COMMAND = Command(init, place=10)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bids_core.errors import ConfigError
+from flows.commands.command import Command
 
 
 def report(
@@ -32,3 +33,6 @@ def report(
         typer.echo(json.dumps(summarize(result), indent=1))
     else:
         print_result(result)
+
+
+COMMAND = Command(report, place=60)

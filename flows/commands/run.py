@@ -12,6 +12,7 @@ import typer
 
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,9 @@ def run(
         typer.echo(json.dumps(summarize(result), indent=1))
     else:
         print_result(result)
+
+
+COMMAND = Command(run, place=40)
 
 
 def announce(console: Console) -> None:
@@ -202,7 +206,8 @@ def print_scores(console: Console, scores: pd.DataFrame) -> None:
         metric = first["metric"].partition(",")[0]  # the suites' are lm-eval's `metric,filter`
         rows.append([task, metric, first["n"], first["majority"], *shown])
     averages = {m: macro_average(scores[scores["method"] == m])["task"] for m in methods}
-    rows.append(["macro average", None, None, None, *[f"{averages[m]:.3f}" for m in methods]])
+    shown = ["-" if math.isnan(averages[m]) else f"{averages[m]:.3f}" for m in methods]
+    rows.append(["macro average", None, None, None, *shown])
     title = "Scores (held-out answer loss in brackets)"
     console.print(table(title, ["task", "metric", "n", "majority", *methods], rows))
     console.print()

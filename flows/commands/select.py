@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.budget import budget_option
+from flows.commands.command import Command
+from flows.commands.late_help import LateHelp
 
 if TYPE_CHECKING:
     from bids_core.influence.labels import Labels
@@ -93,7 +95,9 @@ def select(
             help="Perplexity of each training row: .txt, .npy, or a table with `perplexity`.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the random methods.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the random methods.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -146,6 +150,9 @@ def select(
         typer.echo(json.dumps(facts | {"indices": selection.indices.tolist()}))
     else:
         _show(selection, labels, facts)
+
+
+COMMAND = Command(select, place=70, options={"cls": LateHelp})
 
 
 def _doubtful(matrix: Matrix | None, selection: Selection) -> list[str]:

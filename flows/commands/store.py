@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.errors import ArtifactError, ConfigError
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from bids_core.artifacts import ArtifactStore, Survey
 
 store = typer.Typer(help="Look at, verify and clean the artifact store.", no_args_is_help=True)
+COMMAND = Command(store, place=110, name="store")
 
 Location = Annotated[str, typer.Option("--store", help="Folder or URL of the store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from bids_core.config.load import load_config
+from flows.commands.command import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,9 @@ def validate(
         typer.echo(json.dumps(result, indent=1))
     else:
         print_validation(output_console(), result)
+
+
+COMMAND = Command(validate, place=55)
 
 
 def print_validation(console: Console, result: Mapping[str, Any]) -> None:

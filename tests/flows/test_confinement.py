@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bids_core.config import RunConfig
@@ -96,6 +98,19 @@ def test_a_link_inside_does_not_lead_outside(inside):
     for path in ("link.jsonl", "pool/*.jsonl", "pool"):
         with pytest.raises(ConfigError, match=r"pool\.0\.path"):
             confined(inside).check(config(pool=[{"path": path}]))
+
+
+@pytest.mark.parametrize("place", ["../outside/secret.jsonl", "/etc/passwd", "${HOME}/x.jsonl"])
+def test_another_tools_file_does_not_lead_outside(inside, place):
+    (inside / "dataset_info.json").write_text(json.dumps({"x": {"file_name": place}}))
+    (inside / "axolotl.yaml").write_text(
+        json.dumps({"datasets": [{"path": "pool", "data_files": place, "type": "alpaca"}]})
+    )
+    for path in ("dataset_info.json", "axolotl.yaml"):
+        with pytest.raises(ConfigError, match=r"pool\.0\.path"):
+            confined(inside).check(config(pool=[{"path": path}]))
+    (inside / "dataset_info.json").write_text(json.dumps({"x": {"file_name": "pool/x.jsonl"}}))
+    confined(inside).check(config(pool=[{"path": "dataset_info.json"}]))
 
 
 def test_remote_code_and_variables_of_ours_can_be_allowed(inside, monkeypatch):

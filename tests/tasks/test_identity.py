@@ -38,19 +38,23 @@ OTHER = {
     "finetune.lora": {"r": 3},
     "lora.target_modules": ["q_proj"],
     "model.device": "cpu:0",
+    "evaluation.thought_markers": ["<a>", "</a>"],
     "evaluation.model_args": {"max_length": 8},
     "execution.deployment": "gradient-shards/other",
     "execution.training_deployment": "gpu-stage/other",
     "execution.report_url": "https://example.org",
     "analysis.leave_out": ["task"],
     "output.push_to_hub": "org/name",
+    "pool.format": "messages",
+    "validation.format": "messages",
+    "test.format": "messages",
     "test.metric": "answer_loss",
     "test.stop": ["x"],
     "warmup.max_grad_norm": None,
     "finetune.max_grad_norm": None,
 }
 BASES = ({}, {"gradients.train_feature": "ekfac", "gradients.metric": "fisher",
-              "execution.processes": 2})  # fmt: skip
+              "execution.processes": 2, "evaluation.generation.temperature": 0.5})  # fmt: skip
 """Configurations in which a field that matters only sometimes does."""
 
 
@@ -144,6 +148,8 @@ def changed(content: dict, path: str, value: object) -> dict:
     *sections, last = path.split(".")
     target = content
     for section in sections:
+        if target[section] is None:
+            target[section] = {}
         target = target[section]
         target = target[0] if isinstance(target, list) else target
     target[last] = value
@@ -157,9 +163,10 @@ def another(path: str, content: dict) -> object:
     owner, name = FIELDS[path]
     target = content
     for section in path.split(".")[:-1]:
-        target = target[section]
+        target = target[section] or {}
         target = target[0] if isinstance(target, list) else target
-    now, annotation = target[name], owner.model_fields[name].annotation
+    now = target.get(name, owner.model_fields[name].default)
+    annotation = owner.model_fields[name].annotation
     choices = [
         choice
         for part in (annotation, *get_args(annotation))
@@ -218,6 +225,8 @@ def test_a_field_changes_the_identities_that_it_names_and_no_others(
         content = run.config
         for other, value in base.items():
             content = changed(content, other, value)
+        if ".generation." in path:  # what is drawn from counts only where something is drawn
+            content = changed(content, f"{path.rpartition('.')[0]}.temperature", 0.5)
         value = another(path, content)
         if path == "finetune.model":
             value = content["model"] | {"path": str(other_model(project))}

@@ -66,3 +66,64 @@ def test_the_cards_header_is_what_load_dataset_reads(written):
     from huggingface_hub import DatasetCard
 
     assert DatasetCard(card).data.to_dict()["configs"][0]["default"] is True
+
+
+ODD_ROWS = [
+    {"prompt": "Q", "completion": "one\u2028two\u0085three", "licence": "mit", "n": 1, "rank": 9},
+    {"prompt": "Q", "chosen": "A", "rejected": "B", "n": "x", "meta": {"k": [1]}, "score": 0.5},
+    {"messages": [{"role": "user", "content": "Q", "name": "bob"},
+                  {"role": "assistant", "content": "A", "weight": 0.5, "reasoning": "Hm."}],
+     "tools": [{"name": "f"}], "score": 2, "flag": True},
+]  # fmt: skip
+
+
+@pytest.fixture
+def odd(tmp_path, tokenizer, monkeypatch):
+    """Write the picks of a pool of odd rows; returns the folder, and the ranking."""
+    from template_families import family_tokenizer
+
+    from bids_core.config import RunConfig
+
+    lines = [json.dumps(row) for row in ODD_ROWS]
+    (tmp_path / "pool.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "val.jsonl").write_text('{"prompt": "Q?", "completion": "A"}\n', encoding="utf-8")
+    config = RunConfig.model_validate({
+        "model": {"path": "unused"}, "pool": [{"path": "pool.jsonl"}],
+        "validation": [{"path": "val.jsonl", "task": "t", "capability": "c"}],
+    })  # fmt: skip
+    data = prepare(config, family_tokenizer(tokenizer, "qwen"), base_dir=tmp_path)
+    assert len(data.train) == 3
+    chosen = data.train.frame[["row_id", "source"]].iloc[[2, 0, 1]].assign(rank=[1, 2, 3])
+    monkeypatch.setattr(selected_data, "read_selection", lambda _: chosen)
+    handle = Handle(store="s", stage="selection", fingerprint="f" * 32)
+    selected_data.write_selected(config, data, {"bids": handle}, tmp_path)
+    return tmp_path / "selected", selected_data.with_extra(chosen, data)
+
+
+def test_further_columns_are_in_every_form(odd):
+    folder, ranking = odd
+    text = (folder / "bids.jsonl").read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]  # also at U+2028 and U+0085
+    assert len(rows) == 3
+    assert rows[1]["messages"][1]["content"] == "one\u2028two\u0085three"
+    assert rows[1]["data_rank"] == 9
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    assert rows[2] | {"messages": 0} == {
+        "messages": 0, "rejected": "B", "n": "x", "meta": {"k": [1]}, "score": 0.5,
+        "row_id": "pool:2", "source": "pool", "rank": 3,
+    }  # fmt: skip
+    assert rows[0]["messages"][1] == {
+        "role": "assistant", "content": "A", "reasoning_content": "Hm.", "weight": 0.5
+    }  # fmt: skip
+    assert rows[0]["tools"] == [{"type": "function", "function": {"name": "f"}}]
+    table = pd.read_parquet(folder / "bids.parquet")
+    saved = load_from_disk(str(folder / "dataset"))
+    for name, expected in {
+        "licence": [None, "mit", None], "rejected": [None, None, "B"], "score": [2, None, 0.5],
+        "n": [None, "1", "x"], "meta": [None, None, '{"k": [1]}'], "flag": [True, None, None],
+    }.items():  # fmt: skip
+        for column in (table[name].tolist(), saved[name], ranking[name].tolist()):
+            assert [None if pd.isna(value) else value for value in column] == expected, name
+    assert ranking["rank"].tolist() == [1, 2, 3]
+    assert json.loads(table["tools"][0])[0]["function"]["name"] == "f"
+    assert saved["messages"][0][0]["name"] == "bob"

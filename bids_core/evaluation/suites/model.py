@@ -21,8 +21,8 @@ from lm_eval.models.utils import (
 from bids_core.errors import ConfigError
 from bids_core.evaluation.choices import choice_log_likelihoods
 from bids_core.evaluation.generation import StopTexts, generate
-from bids_core.evaluation.harness import offline_and_quiet
 from bids_core.evaluation.likelihood import log_likelihoods
+from bids_core.evaluation.suites.quiet import offline_and_quiet
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def evaluate_suite_task(model: LM, loaded: LoadedTask, *, chat: bool) -> Evaluat
     """
     from lm_eval.evaluator import evaluate as run_harness
 
-    from bids_core.evaluation.harness import offline_and_quiet
+    from bids_core.evaluation.suites.quiet import offline_and_quiet
 
     for task in loaded.tasks.values():
         task.set_fewshot_seed(seed=FEW_SHOT_SEED)

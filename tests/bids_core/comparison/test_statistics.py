@@ -221,3 +221,14 @@ def test_a_task_that_one_method_lacks_is_an_error():
     table.loc[(table["method"] == "random") & (table["task"] == "b"), "answer_loss"] = math.nan
     with pytest.raises(DataError, match="random at 5 rows has no answer loss on every test row"):
         Results.of(table, {"a": "x", "b": "x"})
+
+
+def test_scores_that_some_rows_lack_compare_for_no_method(caplog):
+    scores = {
+        ("bids", 5, 0): {"a": [1, 0], "b": [1, 1]},
+        ("less", 5, 0): {"a": [0, math.nan], "b": [0, 1]},
+    }
+    table = Results.of(frame(scores), {"a": "x", "b": "x"})
+    assert table.scored_tasks() == ["b"]
+    assert "task a is left out of the scores" in caplog.text
+    assert compare(table, "bids") is not None

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from bids_core.config import LoraConfig, RunConfig
 from bids_core.config.load import check_config, load_config
 from bids_core.errors import ConfigError
 
@@ -119,3 +121,30 @@ def test_every_field_of_every_section_is_described(file):
     sections = [type(config), *(type(v) for v in dict(config).values() if hasattr(v, "model_dump"))]
     assert all(walk(section) for section in [*sections, type(config.pool[0]),
                                              type(config.validation[0])])  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70])
+@pytest.mark.parametrize("field", ["seed", "selection.seed", "finetune.seed", "pool.0.sample_seed"])
+def test_a_seed_that_no_generator_takes_is_refused(field, seed):
+    content = {
+        "model": {"path": "m"},
+        "pool": [{"path": "p"}],
+        "validation": [{"path": "v", "task": "t", "capability": "c"}],
+    }
+    *sections, last = field.split(".")
+    target = content
+    for section in sections:
+        target = target[int(section)] if section.isdigit() else target.setdefault(section, {})
+    target[last] = seed
+    with pytest.raises(ValidationError, match=last):
+        RunConfig.model_validate(content)
+    target[last] = 2**32 - 1
+    RunConfig.model_validate(content)
+
+
+def test_a_regular_expression_names_adapter_targets():
+    assert LoraConfig(target_modules=r".*\.(q|v)_proj").target_modules == r".*\.(q|v)_proj"
+    with pytest.raises(ValidationError, match="is not a regular expression"):
+        LoraConfig(target_modules="(")
+    with pytest.raises(ValidationError, match="name at least one layer"):
+        LoraConfig(target_modules=())

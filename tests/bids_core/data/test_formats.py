@@ -80,7 +80,7 @@ def test_roles_of_other_files_are_translated():
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
          "unsupported-content", "'image_url'"),
         ({"messages": [{"role": "assistant", "content": None, "tool_calls": [1]}]},
-         "unsupported-content", "tool call"),
+         "bad-tools", "tool call"),
         ({"question": "Q", "answer": 42}, "wrong-type", "'answer' is 42, not text"),
         ({"prompt": {"a": 1}, "completion": "A"}, "wrong-type", "'prompt' is"),
         ({"instruction": "Q", "input": 3, "output": "A"}, "wrong-type", "'input' is 3"),

@@ -1,5 +1,8 @@
 """A tiny random model and test splits made from questions and answers."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -58,3 +61,12 @@ def make_task():
         return TestTask(path="x.jsonl", task=task, capability="math", **settings)
 
     return _make
+
+
+@pytest.fixture(scope="session")
+def lm_eval_oracle():
+    path = Path(__file__).parent / "lm_eval_oracle.py"
+    spec = importlib.util.spec_from_file_location("lm_eval_oracle", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

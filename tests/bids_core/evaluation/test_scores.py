@@ -1,13 +1,19 @@
+import json
 import logging
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from bids_core.data.splits import Split
 from bids_core.errors import ConfigError, DataError
 from bids_core.evaluation import evaluate, macro_average
+from bids_core.evaluation.plan import plan_tasks
+from bids_core.evaluation.rows import rows_of_task, stop_tokens
 from bids_core.records import IGNORED_LABEL
 
 QUIZ = [
@@ -67,20 +73,61 @@ def test_a_model_that_knows_the_answers_scores_one(model, tokenizer, split, task
     assert found.scores["score"].tolist() == [1.0, 1.0]
 
 
-def test_equals_plain_lm_eval(model, tokenizer, split, tasks):
+def test_equals_lm_evals_evaluator(model, tokenizer, make_split, make_task, lm_eval_oracle):
+    """Means, standard errors, other metrics, row scores and answers are the same to the bit."""
+    pytest.importorskip("langdetect")
+    instructions = {
+        "prompt": "Sing",
+        "instruction_id_list": ["punctuation:no_comma", "change_case:english_capital"],
+        "kwargs": [{}, {}],
+    }
+    rows = [*SUMS, *QUIZ, *[("more", *row[1:]) for row in QUIZ], ("one", "2+2?", "4", None)]
+    frame = make_split([*rows, *[("free", f"Sing {n}", "la", None) for n in range(5)]]).frame
+    frame = frame.assign(fields=json.dumps(instructions))
+    tasks = [
+        make_task("more", metric="multiple_choice"),
+        make_task(max_new_tokens=6, answer_pattern=r"[0-9]+|[a-z]+", stop=["e"]),
+        make_task("quiz", metric="multiple_choice"),
+        make_task("one", max_new_tokens=2),
+        make_task("free", metric="ifeval", max_new_tokens=9),
+    ]
+    split = Split(frame)
+    found = run(model, tokenizer, split, tasks)
+    plan = plan_tasks(split, tokenizer, tasks, max_positions=256, code_limits=None)
+    expected = lm_eval_oracle.score(
+        model,
+        tokenizer,
+        tasks,
+        plan,
+        stop_ids=stop_tokens([], tokenizer, [2]),
+        tokens_per_batch=512,
+    )
+    for row in found.scores.itertuples():
+        theirs = expected[row.task]
+        assert row.score == theirs["score"]
+        assert row.stderr == theirs["stderr"] or (row.n == 1 and theirs["stderr"] == "N/A")
+        more = json.loads(row.more) if isinstance(row.more, str) else {}
+        assert more == theirs["more"]
+        mine = found.samples[found.samples["task"] == row.task]
+        assert mine["score"].tolist() == theirs["row_scores"]
+        assert mine["prediction"].tolist() == theirs["predictions"]
+
+
+def test_own_rows_need_no_lm_eval():
+    """Nothing of it is imported, so nothing of it can be changed, for rows of one's own."""
+    code = "import sys, bids_core.evaluation.scores; print('lm_eval' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_equals_plain_lm_eval(model, tokenizer, split, tasks, lm_eval_oracle):
     """The same requests through lm-eval's own Hugging Face model, one row at a time."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from bids_core.evaluation.harness_model import RowModel
-    from bids_core.evaluation.rows import rows_of_task
-
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, add_bos_token=False)
     rows = {t.task: rows_of_task(split, t, tokenizer, max_positions=256) for t in tasks}
-    ours = RowModel(
-        model, tokenizer, rows=rows, stop_ids=[2], tokens_per_batch=512,
-        on_progress=lambda done, total: None,
-    )  # fmt: skip
+    ours = lm_eval_oracle.RowModel(model, tokenizer, rows=rows, stop_ids=[2], tokens_per_batch=512)
     limits = {"until": ["<|im_end|>"], "max_gen_toks": 6, "do_sample": False}
 
     def request(kind, task, index, arguments, position):

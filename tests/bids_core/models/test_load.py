@@ -7,8 +7,8 @@ import torch
 
 from bids_core.config import LoraConfig, ModelConfig
 from bids_core.errors import ModelError
+from bids_core.models.adapters import add_lora
 from bids_core.models.load import (
-    add_lora,
     choose_device,
     choose_dtype,
     load_base,

@@ -12,7 +12,8 @@ from bids_core.data.batches import collate
 from bids_core.errors import ModelError
 from bids_core.gradients import per_example_gradients
 from bids_core.gradients.plan import plan_for
-from bids_core.models.load import add_lora, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 from bids_core.training.trainer import train
 

@@ -210,3 +210,16 @@ def test_tasks_of_suites_have_plain_metrics_and_no_empty_losses(inputs, make_sco
 def test_scores_without_their_rows_are_refused_not_left_out(inputs):
     with pytest.raises(ValueError, match="needs the comparison"):
         scores_section(replace(inputs, comparison=None))
+
+
+@pytest.mark.parametrize("tasks", [["quiz"], ["quiz", "sums"]])
+def test_a_task_with_answers_cut_off_in_a_thought_counts_for_no_method(
+    inputs, make_scores, scored, tasks
+):
+    scores = make_scores(zero_shot=(0.1, 0.2), bids=(0.5, 0.6))
+    unjudged = scores["task"].isin(tasks) & (scores["method"] == "zero_shot")
+    scores.loc[unjudged, ["score", "stderr"]] = math.nan
+    found = scores_section(replace(inputs, **scored(scores)))
+    assert sorted(found["unjudged"]) == tasks
+    assert [row["task"] for row in found["rows"]] == [t for t in ("sums",) if t not in tasks]
+    assert [row["task"] for row in found["losses"]] == ["sums", "quiz"]

@@ -10,7 +10,8 @@ import torch
 from torch.distributed.fsdp import fully_shard
 
 from bids_core.config import LoraConfig, ModelConfig
-from bids_core.models.load import add_lora, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base
 from bids_core.training.warmup import save_checkpoint
 
 STEPS = 3

@@ -72,6 +72,7 @@ JOB = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
+sys.path.append({helpers!r})
 import test_finetune as t
 often = t.SETTINGS.model_copy(update={{"checkpoint_seconds": 1e-9, "epochs": 400}})
 t.run(Path({folder!r}), Path({tiny!r}), settings=often)
@@ -79,7 +80,8 @@ t.run(Path({folder!r}), Path({tiny!r}), settings=often)
 
 
 def test_kill_9_loses_only_what_came_after_the_checkpoint(tmp_path, tiny_model_folder):
-    job = JOB.format(here=str(Path(__file__).parent), folder=str(tmp_path / "cut"),
+    here = Path(__file__).parent
+    job = JOB.format(here=str(here), helpers=str(here.parents[1]), folder=str(tmp_path / "cut"),
                      tiny=str(tiny_model_folder))  # fmt: skip
     scratch = tmp_path / "scratch"
     with subprocess.Popen([sys.executable, "-c", job]) as process:

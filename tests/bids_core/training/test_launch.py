@@ -15,7 +15,8 @@ from bids_core.artifacts.failures import Failure
 from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data import PreparedData, Split
 from bids_core.errors import NonFiniteError, WorkerError
-from bids_core.models.load import add_lora, load_base, load_tokenizer
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base, load_tokenizer
 from bids_core.records import Example, Message, TokenizedExample
 from bids_core.training.finetune import finetune, load_tuned, trainable_model
 from bids_core.training.launch import finetune_in_processes, warmup_in_processes

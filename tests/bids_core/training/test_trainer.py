@@ -9,7 +9,8 @@ from random_examples import make_examples
 from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
 from bids_core.data.batches import collate
 from bids_core.errors import NonFiniteError
-from bids_core.models.load import add_lora, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_base
 from bids_core.training.trainer import train
 from bids_core.training.warmup import read_moments
 

@@ -7,10 +7,16 @@ from safetensors.torch import load_file
 
 from bids_core.config import LoraConfig, ModelConfig, WarmupConfig
 from bids_core.errors import ConfigError
-from bids_core.models.load import add_lora, load_adapter, load_base
+from bids_core.models.adapters import add_lora
+from bids_core.models.load import load_adapter, load_base
 from bids_core.records import TokenizedExample
 from bids_core.training.moments import AdamMoments
-from bids_core.training.warmup import checkpoint_weights, warmup, warmup_sample
+from bids_core.training.warmup import (
+    checkpoint_weights,
+    save_checkpoint,
+    warmup,
+    warmup_sample,
+)
 
 
 def test_weights_are_the_mean_learning_rates_normalised():
@@ -63,3 +69,15 @@ def test_checkpoints_hold_adapter_and_moments_of_their_epoch(tiny_model_folder, 
         full = name.replace("lora_A.weight", "lora_A.default.weight")
         full = full.replace("lora_B.weight", "lora_B.default.weight")
         assert torch.equal(value, trained[full])
+
+
+def test_parameters_that_never_got_a_gradient_have_moments_of_their_own(
+    tiny_model_folder, tmp_path
+):
+    config = ModelConfig(path=str(tiny_model_folder), dtype="float32", device="cpu")
+    model = add_lora(load_base(config), LoraConfig(r=2), seed=0)
+    unused = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    save_checkpoint(tmp_path / "out", model, unused)
+    moments = AdamMoments.load(tmp_path / "out")
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert not any(part.any() for part in moments.flat(names))

@@ -46,9 +46,12 @@ def split(names, sources, tasks, *, text):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
+    return make_run(tmp_path_factory.mktemp("run"), [f"r{i}" for i in range(40)])
+
+
+def make_run(folder, rows):
     store = ArtifactStore(str(folder / "store"))
-    rows, instances = [f"r{i}" for i in range(40)], ["v0", "v1", "v2"]
+    instances = ["v0", "v1", "v2"]
     values = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
     picks = select(values, 8)
     parts = {"config": {}, "inputs": {}, "version": 1}
@@ -131,3 +134,29 @@ def test_a_folder_without_a_run_is_one_clear_line(tmp_path):
     result = run(tmp_path, "r1")
     assert isinstance(result.exception, UserError)
     assert "no manifest.json" in str(result.exception)
+
+
+ODD = ["rank:1", "-x", "--y", "pool:2", "pool:pool:2", "a b", "3"]
+
+
+@pytest.fixture(scope="module")
+def odd_folder(tmp_path_factory):
+    names = ODD + [f"r{i}" for i in range(40 - len(ODD))]
+    return make_run(tmp_path_factory.mktemp("odd"), names)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_row_is_found_whatever_its_id_looks_like(odd_folder, name):
+    from typer.testing import CliRunner
+
+    from flows.cli import app as bids
+
+    folder, picks = odd_folder
+    result = CliRunner().invoke(bids, ["explain", str(folder), name, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["row_id"] == name
+    place = [int(i) for i in picks.indices]
+    assert found["rank"] == (place.index(ODD.index(name)) + 1 if ODD.index(name) in place else None)
+    second = CliRunner().invoke(bids, ["explain", str(folder), "rank:2", "--json"])
+    assert json.loads(second.stdout)["rank"] == 2

@@ -1,0 +1,121 @@
+"""LLaMA-Factory's `dataset_info.json` as a source: where an entry's rows lie, and their columns.
+
+An entry says `file_name` (beside the file) or `hf_hub_url`, `formatting` (alpaca, sharegpt,
+openai), `ranking`, `subset`, `split`, `num_samples`, and the maps `columns` and `tags`. Where
+`columns` is given, a column that it does not name is not read, as there; without it the usual names
+hold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from bids_core.data.layout import Layout
+from bids_core.data.recipe import Described
+from bids_core.errors import ConfigError, DataError
+
+FILE: Final = "dataset_info.json"
+_COLUMNS: Final = {
+    "prompt": "instruction", "query": "input", "response": "output", "history": "history",
+    "messages": "conversations", "system": "system", "tools": "tools", "chosen": "chosen",
+    "rejected": "rejected", "kto_tag": "kto_tag", "images": "images", "videos": "videos",
+    "audios": "audios",
+}  # fmt: skip
+_ALPACA: Final = {"prompt": "instruction", "query": "input", "response": "output"}
+_LISTS: Final = {"messages": "conversations"}
+_TAGS: Final = {
+    "user_tag": ("human", "user"), "assistant_tag": ("gpt", "assistant"),
+    "observation_tag": ("observation", "tool"), "function_tag": ("function_call", "function_call"),
+    "system_tag": ("system", "system"),
+}  # fmt: skip
+_ELSEWHERE: Final = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
+
+
+def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Described]:
+    """Return what some entries of a `dataset_info.json` describe.
+
+    Args:
+        path: the file.
+        names: the entries, a comma between them; may be left out where there is only one.
+        where: how messages name the source.
+
+    Raises:
+        DataError: the file can not be read.
+        ConfigError: an entry is not there, or asks for what is not supported.
+    """
+    try:
+        info = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        msg = f"{where}: {path.name} can not be read ({error})"
+        raise DataError(msg) from error
+    known = ", ".join(info) if isinstance(info, dict) else "none"
+    if names is None and isinstance(info, dict) and len(info) == 1:
+        names = next(iter(info))
+    if names is None:
+        msg = f"{where}: {path.name} describes several data sets; set `dataset` to one of: {known}"
+        raise ConfigError(msg)
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    for name in chosen:
+        if not isinstance(info, dict) or not isinstance(info.get(name), dict):
+            msg = f"{where}: {path.name} has no entry {name!r}; it has: {known}"
+            raise ConfigError(msg)
+    return [_entry(name, info[name], path, where=where) for name in chosen]
+
+
+def _entry(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:
+    formatting = entry.get("formatting", "alpaca")
+    if formatting not in ("alpaca", "sharegpt", "openai"):
+        msg = (
+            f"{where}: entry {name!r} has formatting {formatting!r}; alpaca, sharegpt, openai work"
+        )
+        raise ConfigError(msg)
+    columns = entry.get("columns") or (_ALPACA if formatting == "alpaca" else _LISTS)
+    unknown = sorted(set(columns) - set(_COLUMNS))
+    if unknown:
+        msg = f"{where}: entry {name!r} names the column {unknown[0]!r}, which is not known"
+        raise ConfigError(msg)
+    hub = entry.get("hf_hub_url")
+    if hub is None and any(key in entry for key in _ELSEWHERE):
+        msg = f"{where}: entry {name!r} lies on another hub or behind a script; download its file"
+        raise ConfigError(msg)
+    if hub is None and not entry.get("file_name"):
+        msg = f"{where}: entry {name!r} has neither file_name nor hf_hub_url"
+        raise ConfigError(msg)
+    subset = f":{entry['subset']}" if hub is not None and entry.get("subset") else ""
+    return Described(
+        name=name,
+        path=f"hf:{hub}{subset}" if hub is not None else str(path.parent / entry["file_name"]),
+        format=_format(formatting, entry, columns),
+        layout=_layout(columns, entry.get("tags") or {}, formatting),
+        split=entry.get("split", "train") if hub is not None else None,
+        limit=entry.get("num_samples"),
+    )
+
+
+def _format(formatting: str, entry: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    if entry.get("ranking") and "chosen" in columns:
+        return "preference"
+    return "alpaca" if formatting == "alpaca" else "sharegpt"
+
+
+def _layout(columns: Mapping[str, str], tags: Mapping[str, str], formatting: str) -> Layout:
+    if formatting == "alpaca":
+        named = {_COLUMNS[key]: there for key, there in columns.items() if there}
+        return Layout(columns=named, hidden=_not_named(named))
+    named = {_COLUMNS[key]: there for key, there in columns.items() if there}
+    role, content = tags.get("role_tag", "from"), tags.get("content_tag", "value")
+    roles = {tags.get(tag, usual): ours for tag, (usual, ours) in _TAGS.items()}
+    return Layout(
+        columns=named,
+        turn_fields={"role": role, "content": content},
+        roles=roles,
+        hidden=_not_named(named),
+    )
+
+
+def _not_named(named: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the columns that LLaMA-Factory reads where they are named, and else leaves alone."""
+    return tuple(name for name in _COLUMNS.values() if name not in named)

@@ -1,0 +1,128 @@
+"""Fresh LoRA adapters: on the language model alone, and which of its layers they reach."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import nn
+
+from bids_core.errors import ModelError
+from bids_core.models.facts import is_composite
+from bids_core.models.loss import causal_lm, output_head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from bids_core.config import LoraConfig
+
+_SHOWN: Final = 8
+"""Names of layers that a message lists."""
+
+
+def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:
+    """Attach fresh adapters (float32), initialised from `seed`.
+
+    In a model that sees or hears they go onto its language model alone: text reaches nothing else.
+
+    Raises:
+        ModelError: no layer has one of the target names.
+    """
+    import peft
+
+    targets: Any = lora.target_modules
+    settings = peft.LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        exclude_modules=_beside_the_language_model(model),
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(seed)
+    linear = _linear_layers(model)
+    try:
+        return peft.get_peft_model(model, settings)
+    except ValueError as error:
+        reason, names = str(error).splitlines()[0], _listed(_last_names(linear))
+        if "lora_dropout" in reason:  # experts that are one tensor
+            msg = f"lora.dropout: {reason} Set it to 0, or name linear layers as targets"
+        elif "not found in the base model" in reason:
+            wanted = targets if isinstance(targets, str) else ", ".join(targets)
+            msg = f"lora.target_modules: the model has no {wanted}; its linear layers are {names}"
+        else:
+            msg = f"lora.target_modules: {reason} The model's linear layers are {names}"
+        raise ModelError(msg) from error
+
+
+def unreached_layers(model: PeftModel) -> str | None:
+    """Return in words which decoder layers have no adapter, None if all have one.
+
+    Mamba layers have no `q_proj`: the default targets pass them by in hybrid models.
+    """
+    inner: Any = causal_lm(model)
+    decoder = _decoder(inner)
+    stacks = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
+    if not stacks:
+        return None
+    layers = stacks[0]
+    reached = [index for index, layer in enumerate(layers) if _has_adapter(layer)]
+    if not reached or len(reached) == len(layers):
+        return None
+    others = [layer for index, layer in enumerate(layers) if index not in reached]
+    names = _last_names(name for layer in others for name in _linear_layers(layer))
+    return (
+        f"lora.target_modules reach {len(reached)} of the model's {len(layers)} layers "
+        f"(numbers {_listed([str(index) for index in reached])}); the others, whose linear layers "
+        f"are {_listed(names)}, stay as they are: name those too, or use all-linear"
+    )
+
+
+def _beside_the_language_model(model: nn.Module) -> str | None:
+    """Return a regular expression for modules that are no part of the language model or its head.
+
+    None where there are none.
+    """
+    inner: Any = causal_lm(model)
+    if not is_composite(inner.config):
+        return None
+    names = {module: name for name, module in inner.named_modules()}
+    decoder, head = names[_decoder(inner)], output_head(inner)
+    found: list[str] = []
+    path = ""
+    for part in decoder.split("."):
+        prefix = f"{path}." if path else ""
+        found += [
+            f"{prefix}{name}"
+            for name, child in inner.get_submodule(path).named_children()
+            if name != part and child is not head
+        ]
+        path = f"{prefix}{part}"
+    return rf"({'|'.join(re.escape(name) for name in found)})(\..*)?" if found else None
+
+
+def _decoder(model: Any) -> nn.Module:
+    found: nn.Module = model.get_decoder()
+    return found
+
+
+def _has_adapter(layer: nn.Module) -> bool:
+    return any(hasattr(module, "lora_A") for module in layer.modules())
+
+
+def _linear_layers(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+
+
+def _last_names(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+
+
+def _listed(names: list[str]) -> str:
+    if not names:
+        return "none"
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

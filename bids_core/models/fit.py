@@ -1,0 +1,90 @@
+"""Does the data fit the model: token ids, lengths, adapters, packing; known without its weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_core.errors import ModelError
+from bids_core.models.facts import has_position_table, max_positions, vocabulary_size
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from bids_core.data import PreparedData
+
+
+def check_fit(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, data: PreparedData
+) -> list[str]:
+    """Check that a model can read what its tokenizer makes of the data.
+
+    Args:
+        config: the model's.
+        tokenizer: that made the tokens.
+        data: prepared rows.
+
+    Returns:
+        What is allowed and may still be a mistake, a line each.
+
+    Raises:
+        ModelError: a token id has no row in the embedding, or a row is longer than the model's
+            table of positions.
+    """
+    size = vocabulary_size(config)
+    if size is not None:
+        _check_padding(tokenizer, size)
+        for frame in (data.train.frame, data.validation.frame, data.test.frame):
+            _check_ids(frame, tokenizer, size)
+    longest = max_positions(config)
+    if longest is None:
+        return []
+    frames = {"pool": data.train.frame, "validation": data.validation.frame}
+    lines = [_too_long(name, frame, longest) for name, frame in frames.items()]
+    problems = [line for line in lines if line is not None]
+    if problems and has_position_table(config):
+        raise ModelError(f"{problems[0]}; set data.max_length to {longest} or less")
+    return [f"{line}: positions that it has not seen in training" for line in problems]
+
+
+def _check_padding(tokenizer: PreTrainedTokenizerBase, size: int) -> None:
+    pad: Any = tokenizer.pad_token_id
+    if int(pad) >= size:
+        msg = (
+            f"model.path: the tokenizer pads with {tokenizer.pad_token!r}, id {pad}, but the "
+            f"model's embedding has {size} rows; give the tokenizer a padding token that the model "
+            "knows, or resize the embedding"
+        )
+        raise ModelError(msg)
+
+
+def _check_ids(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
+    largest = [int(np.max(ids)) if len(ids) else 0 for ids in frame["input_ids"]]
+    beyond = [place for place, token in enumerate(largest) if token >= size]
+    if beyond:
+        place = beyond[0]
+        raise ModelError(
+            unknown_id(str(frame["location"].iloc[place]), largest[place], tokenizer, size)
+            + (f" ({len(beyond)} such rows)" if len(beyond) > 1 else "")
+        )
+
+
+def unknown_id(location: str, token: int, tokenizer: PreTrainedTokenizerBase, size: int) -> str:
+    """Say that a row holds a token that the model has no embedding of."""
+    return (
+        f"{location}: token {tokenizer.convert_ids_to_tokens(token)!r} has id {token}, but the "
+        f"model's embedding has {size} rows; the tokenizer is another model's, or got tokens that "
+        "the model did not: resize its embedding, or use its own tokenizer"
+    )
+
+
+def _too_long(name: str, frame: pd.DataFrame, longest: int) -> str | None:
+    lengths = frame["n_tokens"] if len(frame) else None
+    if lengths is None or int(lengths.max()) <= longest:
+        return None
+    return (
+        f"{int((lengths > longest).sum())} {name} rows are longer than the model's {longest} "
+        f"positions (the longest has {int(lengths.max())} tokens)"
+    )

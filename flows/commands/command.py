@@ -1,0 +1,54 @@
+"""What a command of `bids` is, and which ones there are.
+
+A module of this package that has a `COMMAND` is one; nothing else has to be touched to add it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+ANY_ROW: Final = {"ignore_unknown_options": True}
+"""Settings of a command that takes a row id, which may begin with a dash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, or a group of them.
+
+    Args:
+        run: the function, named as the command is; or an app of further commands.
+        place: commands are listed in the order of these numbers.
+        name: of a group; a function brings its own.
+        options: further arguments of Typer's `command` (`cls`, `context_settings`).
+    """
+
+    run: Callable[..., None] | typer.Typer
+    place: int
+    name: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Make it a command of an app."""
+        if isinstance(self.run, typer.Typer):
+            app.add_typer(self.run, name=self.name)
+        else:
+            app.command(self.name, **self.options)(self.run)
+
+
+def commands() -> list[Command]:
+    """Return all commands, in the order in which they are listed."""
+    import flows.commands as room
+
+    names = [module.name for module in pkgutil.iter_modules(room.__path__)]
+    modules = [importlib.import_module(f"{room.__name__}.{name}") for name in names]
+    found: list[Command] = [module.COMMAND for module in modules if hasattr(module, "COMMAND")]
+    return sorted(found, key=lambda command: command.place)

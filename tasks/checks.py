@@ -1,0 +1,61 @@
+"""What can be known of a run before anything is paid for: models, adapters, packing, evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bids_core.models.adapters import add_lora, unreached_layers
+from bids_core.models.fit import check_fit
+from bids_core.models.load import load_skeleton, load_tokenizer, read_config
+from bids_core.training.packing import require_packable
+from tasks.evaluation import check_evaluation
+from tasks.identity import training_config
+
+if TYPE_CHECKING:
+    from bids_core.config import RunConfig
+    from bids_core.data import PreparedData
+
+
+def check_run(
+    config: RunConfig, data: PreparedData, target: PreparedData | None = None, *, evaluates: bool
+) -> list[str]:
+    """Find out whether the models can do what a run asks of them.
+
+    Args:
+        config: the run.
+        data: tokenized for the model that gradients are taken of.
+        target: tokenized for the model that is fine-tuned, where it is another one.
+        evaluates: whether the run goes on to the evaluation.
+
+    Returns:
+        What works and may still be a mistake, a line each.
+
+    Raises:
+        BidsError: one line for what will not work.
+    """
+    remarks = _check_data(config, data) + _check_adapters(config)
+    if not config.finetune.enabled:
+        return remarks
+    tuning = training_config(config)
+    if target is not None:
+        remarks += _check_data(tuning, target)
+    if config.finetune.kind == "lora" and (tuning.model, tuning.lora) != (
+        config.model,
+        config.lora,
+    ):
+        remarks += _check_adapters(tuning)
+    if config.finetune.packing:
+        require_packable(load_skeleton(tuning.model), ())
+    if evaluates:
+        check_evaluation(tuning, data if target is None else target)
+    return remarks
+
+
+def _check_data(config: RunConfig, data: PreparedData) -> list[str]:
+    return check_fit(read_config(config.model), load_tokenizer(config.model), data)
+
+
+def _check_adapters(config: RunConfig) -> list[str]:
+    adapted = add_lora(load_skeleton(config.model), config.lora, seed=config.seed)
+    unreached = unreached_layers(adapted)
+    return [] if unreached is None else [unreached]
