@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from bids_core.config import ModelConfig
-from bids_core.models.load import load_base, load_tokenizer
+from bids_core.models import load_base, load_tokenizer
 
 BLANK = "<think>\n\n</think>\n\n"
 ROWS_PER_FILE = 3

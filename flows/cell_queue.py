@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bids_core.artifacts import ArtifactStore
 from flows.dispatch import hand_out
@@ -19,7 +19,7 @@ from tasks.finetune import run_finetune
 from tasks.runtime.progress import current
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tasks.cells import Cell
 
 logger = logging.getLogger(__name__)
+
+Follow: TypeAlias = "Callable[[Cell, Handle], Call | None]"
+"""Returns what a cell with its picks needs next, given the data that is trained on."""
 
 
 def next_call(cell: Cell, target: Handle) -> Call | None:
@@ -58,19 +61,40 @@ def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
     return cell.known(failed=f"{stage}: {reason.splitlines()[0]}")
 
 
-def spread_cells(config: RunConfig, cells: Sequence[Cell], target: Handle) -> tuple[Cell, ...]:
+def finish_cell(cell: Cell, config: RunConfig, target: Handle, follow: Follow = next_call) -> Cell:
+    """Bring a cell to its scores, or to the error that it fails with, in this process.
+
+    Args:
+        cell: with its picks.
+        config: of the comparison.
+        target: prepared data, tokenized for the model that is trained.
+        follow: says what a cell needs next.
+    """
+    mine = cell.configure(config)
+    while (call := follow(cell, target)) is not None:
+        try:
+            cell = with_result(cell, call, call.task(mine, **call.arguments))
+        except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
+            cell = with_error(cell, call.task.name, error)
+    return cell
+
+
+def spread_cells(
+    config: RunConfig, cells: Sequence[Cell], target: Handle, follow: Follow = next_call
+) -> tuple[Cell, ...]:
     """Bring cells to their scores, or to the errors that they fail with, on workers.
 
     Args:
         config: of the comparison; `execution` says how many at once.
         cells: with their picks.
         target: prepared data, tokenized for the model that is trained.
+        follow: says what a cell needs next.
 
     Raises:
         ConfigError: there is no deployment to hand them to, or it refuses.
     """
     store = ArtifactStore(config.store)
-    queue = CellQueue(portable(config, store), cells, target)
+    queue = CellQueue(portable(config, store), cells, target, follow)
     hand_out(queue, config.execution.training_deployment, config.execution, store)
     return tuple(queue.cells.values())
 
@@ -82,9 +106,17 @@ class CellQueue:
         config: as `portable` returns it.
         cells: with their picks.
         target: prepared data, tokenized for the model that is trained.
+        follow: says what a cell needs next.
     """
 
-    def __init__(self, config: RunConfig, cells: Sequence[Cell], target: Handle) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        cells: Sequence[Cell],
+        target: Handle,
+        follow: Follow = next_call,
+    ) -> None:
+        self._follow = follow
         self.cells = {cell.label: cell for cell in cells}
         self._config, self._target = config, target
         self._ready = deque(self.cells)
@@ -93,7 +125,7 @@ class CellQueue:
         """Return the next call that is ready and not in the store."""
         while self._ready:
             cell = self.cells[self._ready.popleft()]
-            call = next_call(cell, self._target)
+            call = self._follow(cell, self._target)
             if call is None:
                 continue
             try:

@@ -23,7 +23,7 @@ from bids_core.training.finetune import require_reporters
 from flows.admission import admit, admit_methods
 from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
-from flows.cell_queue import next_call, spread_cells, with_error, with_result
+from flows.cell_queue import finish_cell, spread_cells, with_error
 from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls
 from tasks.attribution import run_attribution
@@ -104,7 +104,9 @@ def compare_methods(
         trained = [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
         shared = _Shared(config, data, target, trained)
         if config.execution.training == "inline":
-            cells = tuple(_finish(_pick(cell, config, shared), config, shared) for cell in plan)
+            cells = tuple(
+                finish_cell(_pick(cell, config, shared), config, shared.target) for cell in plan
+            )
         else:
             picked = [_pick(cell, config, shared) for cell in plan]
             cells = spread_cells(config, picked, shared.target)
@@ -149,14 +151,3 @@ def _pick(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
     except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
         return with_error(cell, "selection", error)
     return cell.known(selection=picks)
-
-
-def _finish(cell: Cell, config: RunConfig, shared: _Shared) -> Cell:
-    """Bring a cell to its scores, or to the error that it fails with, in this process."""
-    mine = cell.configure(config)
-    while (call := next_call(cell, shared.target)) is not None:
-        try:
-            cell = with_result(cell, call, call.task(mine, **call.arguments))
-        except Exception as error:  # noqa: BLE001 - named in the result, which ends in an error
-            cell = with_error(cell, call.task.name, error)
-    return cell

@@ -1,4 +1,4 @@
-"""What a GPU worker runs besides gradients: one warmup, one fine-tuning or one evaluation."""
+"""What a GPU worker runs besides gradients: one training, one evaluation, one measurement."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ from flows.cancelling import cancellable
 from flows.dispatch.worker import telling_failures
 from tasks.evaluation import run_evaluation
 from tasks.finetune import run_finetune
+from tasks.losses import run_losses
 from tasks.runtime.run_logs import run_logs
 from tasks.runtime.stage import StageTask
+from tasks.steps import run_steps
 from tasks.warmup import run_warmup
 
-GpuStage = Literal["warmup", "finetune", "evaluation"]
+GpuStage = Literal["warmup", "finetune", "evaluation", "steps", "losses"]
 TASKS: Final[dict[GpuStage, StageTask[Any]]] = {
     "warmup": run_warmup,
     "finetune": run_finetune,
     "evaluation": run_evaluation,
+    "steps": run_steps,
+    "losses": run_losses,
 }
 
 
 @flow(name="gpu-stage", validate_parameters=True, persist_result=False)
 def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> Handle:
-    """Run one stage that trains or evaluates.
+    """Run one stage that trains, evaluates or measures.
 
     Args:
         config: the whole configuration of the run that asks.

@@ -151,8 +151,8 @@ def _quantiles(norms: torch.Tensor) -> dict[str, float]:
     return {f"{level:g}": float(value) for level, value in zip(levels, found, strict=True)}
 
 
-class _Loaded:
-    """The model of the last checkpoint, kept in memory from one shard to the next."""
+class LoadedCheckpoint:
+    """The model of the last checkpoint, kept in memory from one call to the next."""
 
     def __init__(self) -> None:
         self._key: tuple[str, ...] = ()
@@ -161,7 +161,7 @@ class _Loaded:
     def get(self, config: RunConfig, warm: Handle, checkpoint: int) -> tuple[Any, AdamMoments, Any]:
         """Return (model with adapter, moments, projector)."""
         section = config.gradients
-        key = (warm.key, str(checkpoint), config.model.device,
+        key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
                section.projection, str(section.dim), str(config.seed))  # fmt: skip
         if self._value is None or key != self._key:
             self.clear()
@@ -178,7 +178,7 @@ class _Loaded:
         gc.collect()
 
 
-_loaded = _Loaded()
+_loaded = LoadedCheckpoint()
 
 
 def release_model() -> None:

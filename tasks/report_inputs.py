@@ -15,6 +15,7 @@ from tasks.evaluation import read_scores
 from tasks.prepare import load_prepared
 from tasks.samples import run_comparison
 from tasks.selection import read_selection
+from tasks.validation_file import read_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,6 +69,9 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         analysis=None if result.analysis is None else PAGE,
         breakdown=None if result.analysis is None else read_table(result.analysis, "breakdown"),
         stability={} if result.analysis is None else stability_tables(result.analysis),
+        validation=None
+        if result.folder is None
+        else read_validation(result.folder, result.matrix.key),
     )
 
 

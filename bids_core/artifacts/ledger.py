@@ -40,7 +40,7 @@ class RunEntry(BaseModel):
     name: str
     """Name of the run."""
     kind: str
-    """run or comparison."""
+    """run, comparison or validation."""
     folder: str
     """Its folder, on the machine that ran it."""
     holder: str
@@ -187,7 +187,7 @@ def recording(
         ledger: of the store.
         url: of the store.
         name: of the run.
-        kind: run or comparison.
+        kind: run, comparison or validation.
         folder: of the run.
     """
     global _current

@@ -330,7 +330,7 @@ class ArtifactStore:
 
         Args:
             name: of the run.
-            kind: run or comparison.
+            kind: run, comparison or validation.
             folder: of the run; it is made, and as long as it exists the run's artifacts are kept.
         """
         folder.mkdir(parents=True, exist_ok=True)

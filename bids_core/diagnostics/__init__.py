@@ -2,7 +2,8 @@
 
 Read in this order: `influence` (AID, THI), `columns` (their shapes), `picks` (along the pick
 order, overlap, near-duplicates), `stability` (leave one out, agreement of checkpoints),
-`analysis` (all of it at once), `plots` (figures).
+`analysis` (all of it at once), `plots` (figures); `harmful`, `audit` (rows that hurt, near misses);
+`single_steps`, `trust` (predicted against measured), `datamodel` (against whole trainings).
 """
 
 import lazy_loader

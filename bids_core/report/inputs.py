@@ -56,6 +56,7 @@ class ReportInputs:
             `bids_core.diagnostics.columns`. Those that apply.
         breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None where the data
             has no column to break down.
+        validation: what `bids validate` found (its validation.json); None where it did not run.
     """
 
     name: str
@@ -82,3 +83,4 @@ class ReportInputs:
     analysis: str | None = None
     stability: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     breakdown: pd.DataFrame | None = None
+    validation: Mapping[str, Any] | None = None

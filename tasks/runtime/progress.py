@@ -53,6 +53,43 @@ class LogReporter:
         logger.info("%s: %s", label, how)
 
 
+class Together:
+    """Shows several steps of one kind as one, so that the time left is that of all of them.
+
+    Args:
+        shown: the reporter that shows it.
+        label: of the whole.
+        unit: what is counted.
+        total: how much there is to do in all steps that are not cached.
+    """
+
+    def __init__(self, shown: Reporter, label: str, unit: str, total: int) -> None:
+        self._shown, self._label, self._unit, self._total = shown, label, unit, total
+        self._whole: Progress | None = None
+        self._done = self._within = 0
+
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's are shown
+        """Begin one of the steps."""
+        if self._whole is None:
+            self._whole = self._shown.step(self._label, self._unit)
+        whole = self._whole
+
+        def progress(done: int, total: int) -> None:  # noqa: ARG001 - the whole's is shown
+            self._within = done
+            whole(self._done + done, self._total)
+
+        return progress
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """End one of the steps."""
+        if cached:
+            self._shown.end(label, seconds=seconds, cached=True)
+            return
+        self._done += self._within
+        if self._done >= self._total:
+            self._shown.end(self._label, seconds=seconds, cached=False)
+
+
 def describe(done: int, total: int, unit: str, seconds: float) -> str:
     """Return progress in words: `120/400 examples, 6.1/s, 46 s left`."""
     rate = done / max(seconds, 1e-9)

@@ -1,0 +1,132 @@
+"""Rows that hurt: negative influence on most tasks, or good for one task and bad for others.
+
+With z_ij the normalised influence, t_ik its mean over the instances of task k, and s_ik = (t_ik -
+mean over i) / (standard deviation over i), so that all tasks have one scale:
+
+    harm_i         = - mean over k of min(s_ik, 0)
+    tasks_harmed_i = number of k with s_ik < -threshold
+
+All of it is relative to the pool: a pool without a bad row has a tail as well. Rows with a wrong
+answer stand in that tail where the model can do the tasks (their gradients point away from those of
+right answers); where it cannot, no influence tells them from others.
+
+Source: BIDS (arXiv 2501.12147) for z; s, harm and the flags are ours.
+
+Shapes: N training rows, M validation instances (columns), K tasks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.diagnostics.influence import task_means
+from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.normalization import prepare
+from bids_core.selection.request import checked_names, groups_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+HARM_THRESHOLD: Final = 1.0
+"""Standard deviations below the pool's mean from which on a task counts as harmed."""
+BENEFIT_THRESHOLD: Final = 2.0
+"""Standard deviations above it from which on a row counts as good for a task."""
+WRONG_THRESHOLD: Final = 1.5
+"""Harm from which on an answer is called likely wrong."""
+
+LIKELY_WRONG: Final = "likely_wrong"
+HURTS_MOST: Final = "hurts_most"
+ONE_SIDED: Final = "one_sided"
+
+
+def harmful_rows(
+    attribution: MatrixLike,
+    tasks: Iterable[str] | None = None,
+    *,
+    normalization: str = "zscore",
+    threshold: float = HARM_THRESHOLD,
+    benefit: float = BENEFIT_THRESHOLD,
+    wrong: float = WRONG_THRESHOLD,
+) -> pd.DataFrame:
+    """Score every row by the harm that it does, and flag those that stand out.
+
+    Args:
+        attribution: [N, M] influence.
+        tasks: M task names; None: all columns are one task, `all`.
+        normalization: of the columns, as for the selection.
+        threshold: s_ik below -threshold counts as harm to task k.
+        benefit: s_ik from `benefit` on counts as good for task k.
+        wrong: harm_i from which on an answer is called likely wrong.
+
+    Returns:
+        Frame of N lines in the order of the rows: row, harm (0 or more; sort by it, descending, to
+        look for wrong answers), tasks_harmed, tasks_negative (tasks on which the mean raw
+        influence is below zero), best_task, best (its s), worst_task, worst, and the flags
+        likely_wrong (harm from `wrong` on), hurts_most (more than half of the tasks harmed) and
+        one_sided (good for one task and harm to another).
+
+    Raises:
+        MatrixError: the matrix or the tasks cannot be used.
+
+    Warns:
+        ColumnWarning: columns without spread, which are left out.
+    """
+    import pandas as pd
+
+    matrix = as_matrix(attribution)
+    names = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
+    labels = names or ("all",) * matrix.n_columns
+    standard_NK, raw_NK, order = task_scores(matrix, labels, normalization)
+    harmed = (standard_NK < -threshold).sum(axis=1)
+    best, worst = standard_NK.argmax(axis=1), standard_NK.argmin(axis=1)
+    rows = np.arange(matrix.n_rows)
+    high, low = standard_NK[rows, best], standard_NK[rows, worst]
+    harm = -np.minimum(standard_NK, 0.0).mean(axis=1)
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "harm": harm,
+            "tasks_harmed": harmed,
+            "tasks_negative": (raw_NK < 0).sum(axis=1),
+            "best_task": np.array(order, dtype=object)[best],
+            "best": high,
+            "worst_task": np.array(order, dtype=object)[worst],
+            "worst": low,
+            LIKELY_WRONG: harm >= wrong,
+            HURTS_MOST: 2 * harmed > len(order),
+            ONE_SIDED: (high >= benefit) & (low < -threshold),
+        }
+    )
+
+
+def task_scores(
+    matrix: Matrix, tasks: tuple[str, ...], normalization: str
+) -> tuple[Floats, Floats, list[str]]:
+    """Return s [N, K], the raw task means [N, K], and the tasks; those without spread left out.
+
+    Raises:
+        MatrixError: no column has any spread.
+    """
+    prepared, scale = prepare(matrix, normalization)
+    names = list(dict.fromkeys(tasks))
+    usable = [columns[scale.usable[columns]] for columns in groups_of(tasks)]
+    known = [k for k, columns in enumerate(usable) if len(columns)]
+    groups = [usable[k] for k in known]
+    means_NK = np.empty((matrix.n_rows, len(groups)))
+    raw_NK = np.empty_like(means_NK)
+    for start, block in prepared.blocks():
+        means_NK[start : start + len(block)] = task_means(scale.apply(block), groups)
+    for start, block in matrix.blocks():
+        raw_NK[start : start + len(block)] = task_means(block, groups)
+    centred = means_NK - means_NK.mean(axis=0)
+    spread = centred.std(axis=0)
+    # instances of a task may cancel out: then no row harms it more than another
+    standard = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
+    return standard, raw_NK, [names[k] for k in known]

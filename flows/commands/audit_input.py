@@ -1,0 +1,102 @@
+"""What `bids audit` works on: a run's folder, a configuration that was run, or a matrix file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_core.influence.files import LabelledMatrix
+
+_SECTIONS: Final = ("model", "pool", "validation", "data", "lora", "warmup", "gradients", "seed")
+"""Parts of a configuration that decide about its attribution matrix."""
+
+
+@dataclass(frozen=True)
+class AuditInput:
+    """What is audited.
+
+    Args:
+        labelled: the matrix and its labels.
+        texts: of the training rows, where known.
+        budget: of the run; None for a matrix.
+    """
+
+    labelled: LabelledMatrix
+    texts: list[str] | None
+    budget: int | float | None
+
+
+def open_target(
+    target: Path, *, tasks: Path | None, sources: Path | None, texts: Path | None
+) -> AuditInput:
+    """Open what the user named.
+
+    Raises:
+        UserError: it is none of the three, or the run has no attribution matrix.
+    """
+    if target.suffix.lower() in (".yaml", ".yml"):
+        return _of_run(_folder_of(target))
+    if (target / "manifest.json").is_file():
+        return _of_run(target)
+    if target.is_dir() and not (target / "zarr.json").is_file():
+        msg = f"{target}: no manifest.json there; give the folder of a run, such as runs/demo"
+        raise ConfigError(msg)
+    from bids_core.selection.signal_files import read_texts
+    from flows.commands.matrix_input import open_labelled
+
+    labelled = open_labelled(target, tasks, sources)
+    return AuditInput(labelled, None if texts is None else list(read_texts(texts)[1]), None)
+
+
+def _folder_of(config: Path) -> Path:
+    """Return the run folder of a configuration; refuses one whose run was made from another."""
+    from bids_core.config.load import load_config
+
+    settings = load_config(config, [])
+    folder = settings.output_dir / settings.name
+    if not (folder / "manifest.json").is_file():
+        msg = f"{config} was not run yet; run `bids run {config} --until selection` first"
+        raise UserError(msg)
+    ran = _manifest(folder)["config"]
+    now = settings.model_dump(mode="json")
+    changed = [name for name in _SECTIONS if ran.get(name) != now[name]]
+    if changed:
+        msg = (
+            f"{config}: {', '.join(changed)} changed since {folder} was made; run `bids run "
+            f"{config} --until selection` again, or audit the folder as it is"
+        )
+        raise UserError(msg)
+    return folder
+
+
+def _of_run(folder: Path) -> AuditInput:
+    from bids_core.artifacts import Handle
+    from bids_core.data import PreparedData
+    from bids_core.influence.files import read_matrix
+
+    manifest = _manifest(folder)
+    result = manifest["result"]
+    if result.get("matrix") is None:
+        msg = f"{folder}: the run has no attribution matrix yet; run it at least until attribution"
+        raise UserError(msg)
+    labelled = read_matrix(next(iter(Handle(**result["matrix"]).path().glob("*.zarr"))))
+    train = PreparedData.load(Handle(**result["data"]).path()).train
+    texts = dict(zip(train.row_ids, train.texts(), strict=True))
+    source = dict(zip(train.row_ids, train.frame["source"], strict=True))
+    ids = list(labelled.matrix.row_ids or ())
+    labels = replace(labelled.labels, sources=tuple(str(source[row_id]) for row_id in ids))
+    return AuditInput(
+        replace(labelled, labels=labels),
+        [texts[row_id] for row_id in ids],
+        manifest["config"]["selection"]["budget"],
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))

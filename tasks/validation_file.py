@@ -1,0 +1,28 @@
+"""The file in a run folder that says what `bids validate` found."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VALIDATION: Final = "validation.json"
+
+
+def read_validation(folder: Path, matrix: str | None) -> dict[str, Any] | None:
+    """Return what was found about a run's influence.
+
+    Args:
+        folder: of the run.
+        matrix: key of the run's attribution matrix.
+
+    Returns:
+        None if nothing was measured, or another influence than this was.
+    """
+    path = folder / VALIDATION
+    if matrix is None or not path.is_file():
+        return None
+    content = dict(json.loads(path.read_text(encoding="utf-8")))
+    return content if content["matrix"] == matrix else None
