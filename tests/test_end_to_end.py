@@ -33,7 +33,7 @@ def test_the_demo_in_small_runs_and_is_cached(tmp_path):
     command(tmp_path, ROOT / "examples/demo/make_data.py", data)
     config = tmp_path / "config.yaml"
     config.write_text((ROOT / "examples/demo/config.yaml").read_text())
-    small = ["pool.0.limit=20", "pool.0.sample_seed=0", "selection.budget=6"]
+    small = ["pool.0.limit=20", "pool.0.sample_seed=0", "selection.budget=6", "warmup.fraction=1"]
     small += [f"{split}.{i}.limit=2" for split in ("validation", "test") for i in range(TASKS)]
     options = [part for override in small for part in ("--set", override)]
 

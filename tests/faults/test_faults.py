@@ -98,11 +98,12 @@ def failed_at_once(cluster, run):
     ended = cluster.server.wait(run, timeout=200)
     assert ended["state_type"] == "FAILED"
     children = cluster.children(run)
-    names = [child["name"] for child in children if child["state_type"] == "FAILED"]
+    failed = [child for child in children if child["state_type"] == "FAILED"]
+    names = [child["name"] for child in failed]
     assert len(names) == len(set(names)), f"handed out again: {names}"
     for one in (run, *[child["id"] for child in children]):
         assert not [line for line in cluster.server.logs(one) if "Traceback" in line]
-    return ended["state"]["message"], children
+    return ended["state"]["message"], failed  # the others were cancelled with the run
 
 
 @pytest.mark.server
@@ -111,10 +112,10 @@ def test_a_mistake_that_only_a_worker_sees(outcome, cluster, project):
     for allowed in ("store", "elsewhere"):  # the word travels by the store, or by the server
         confined = {"BIDS_ALLOWED_PATHS": str(Path(project["store"]).with_name(allowed))}
         with cluster.worker("gpu-confined", env=confined):
-            message, children = failed_at_once(cluster, cluster.start(project))
+            message, failed = failed_at_once(cluster, cluster.start(project))
         assert "ConfigError: " in message
         assert "is outside of what this machine allows" in message
-        assert {child["state"]["message"] for child in children} == {message}
+        assert {child["state"]["message"] for child in failed} == {message}
     outcome.words = "failed with the worker's message; handed out once"
 
 

@@ -8,6 +8,7 @@ import logging
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 from tiny_project import Recorder
 
 from bids_core.artifacts import ArtifactStore
@@ -35,6 +36,7 @@ def s3(monkeypatch):
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
     }.items():
         monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # fsspec keeps clients, with the endpoint that they had
     client = boto3.client("s3")
     client.create_bucket(Bucket="bids-test")
     yield client
@@ -97,12 +99,13 @@ def test_a_bucket_that_is_not_there_is_one_clear_line(project, s3):
 
 
 def test_failures_of_workers_are_kept_on_s3(s3):
+    own = "s3://bids-test/stores/failures"
     failure = Failure("ConfigError", "line one\nline two")
-    here, there = ArtifactStore(STORE).failures(), ArtifactStore(STORE).failures()
+    here, there = ArtifactStore(own).failures(), ArtifactStore(own).failures()
     assert there.read("run") is None
     here.write("run", failure)
     assert there.read("run") == failure
-    assert ArtifactStore(STORE).ls() == []
+    assert ArtifactStore(own).ls() == []
     there.remove("run")
     there.remove("run")
     assert here.read("run") is None
