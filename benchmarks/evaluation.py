@@ -1,14 +1,15 @@
 """Held-out evaluation against plain lm-eval, on the demo's test tasks, with equal scores.
 
-The demo's six tasks (144 rows, answers generated) and its MMLU questions as multiple choice go
+The test tasks of a configuration (default: the demo's; answers generated), and a task `mmlu` as
+multiple choice too where there is one, go
 through lm-eval's evaluator with (a) lm-eval's Hugging Face model at its default batch size of 1,
-(b) the same with a batch size found by hand, (c) our model for suites, (d) for the six tasks, our
+(b) the same with a batch size found by hand, (c) our model for suites, (d) for the tasks, our
 own evaluation, which computes the held-out answer loss of every row on top. Baseline (ratio 1.00)
 is (a). `--auto` adds lm-eval's batch_size="auto", which tries batches of the model's full length
 until memory runs out: on a CPU with 8,192 positions that alone takes longer than all the rest.
 Scores are compared row by row; a difference is printed, not hidden.
 
-    python examples/demo/make_data.py examples/demo/data   (and make_mmlu.py; or `make demo`)
+    python examples/demo/make_data.py examples/demo/data   (or `make demo`)
     python benchmarks/evaluation.py --json out.json
 """
 
@@ -165,7 +166,7 @@ def main() -> None:
     results: dict[str, dict[str, float]] = {}
     reference: Answers = {}
     n_rows = sum(len(part) for part in rows.values())
-    print(f"{n_rows} rows of {len(tasks)} tasks, and MMLU as multiple choice; {config.model.path}")
+    print(f"{n_rows} rows of {len(tasks)} tasks; {config.model.path}")
     print("variant | seconds | times the baseline's speed | rows scored differently")
     with evaluation_mode(model, tokenizer):
         for name, run in variants.items():
