@@ -18,7 +18,7 @@ from tasks.runtime.stage import stage_task
 if TYPE_CHECKING:
     from bids_core.progress import Progress
 
-VERSION: Final = 1
+VERSION: Final = 2
 LOSSES: Final = "losses.parquet"
 SPLITS: Final = ("validation", "test")
 
@@ -32,12 +32,11 @@ def identify(config: RunConfig, data: Handle, tuned: Handle | None, method: str)
         tuned: the fine-tuned model; None: the base model.
         method: what selected its rows, for people.
     """
-    values = model_identity(training_config(config), "evaluation")
     digests = data.summary()["digests"]
     return Identity(
         "losses",
         VERSION,
-        config={name: values.get(name) for name in ("model", "model_files", "dtype")},
+        config=model_identity(training_config(config), "losses"),
         inputs={
             "finetune": tuned.fingerprint if tuned else None,
             **{split: digests[split] for split in SPLITS},

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.config.slices import sliced
 from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, measure_steps
 from bids_core.models.load import load_tokenizer
+from bids_core.training.warmup import epoch_rates
 from tasks.gradients import LoadedCheckpoint, release_model
-from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 
@@ -93,12 +94,7 @@ def identify(config: RunConfig, data: Handle, warm: Handle, part: StepRows) -> I
     return Identity(
         "steps",
         VERSION,
-        config={
-            "features": gradient_identity(config, "train"),
-            "metric": config.gradients.metric,
-            "learning_rate": part.learning_rate,
-            "weight_decay": config.warmup.weight_decay,
-        },
+        config=sliced(config, "steps") | {"learning_rate": part.learning_rate},
         inputs={
             "warmup": warm.fingerprint,
             "checkpoint": part.checkpoint,
@@ -171,5 +167,4 @@ def release_steps_model() -> None:
 
 def _mean_rate(warm: Handle, checkpoint: int) -> float:
     summary = warm.summary()
-    rates, epochs = np.array(summary["learning_rates"]), np.array(summary["epochs"])
-    return float(rates[epochs == np.unique(epochs)[checkpoint - 1]].mean())
+    return epoch_rates(summary["learning_rates"], summary["epochs"])[checkpoint - 1]

@@ -33,12 +33,23 @@ STAGES: Final = {
     "finetune": ("selection",),
     "suite": ("finetune",),
     "evaluation": ("finetune", "suite"),
+    "steps": ("warmup",),
+    "losses": ("finetune",),
 }
-"""Stages whose results are stored, with the stages whose results they read."""
+"""Stages whose results are stored, with the stages whose results they read; the last two are those
+of `bids validate`."""
 ROWS: Final = {
-    "pool": ("warmup", "curvature", "gradients", "representations", "selection", "finetune"),
-    "validation": ("gradients", "representations", "selection", "suite"),
-    "test": ("evaluation",),
+    "pool": (
+        "warmup",
+        "curvature",
+        "gradients",
+        "representations",
+        "selection",
+        "finetune",
+        "steps",
+    ),
+    "validation": ("gradients", "representations", "selection", "suite", "steps", "losses"),
+    "test": ("evaluation", "losses"),
 }
 """Splits of the prepared data, with the stages that read their rows (by content)."""
 

@@ -24,37 +24,40 @@ def _feature_reads(option: str) -> Callable[[Any], bool]:
 class GradientConfig(Section):
     """Per-example gradient features and their random projection."""
 
-    effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients"),)
+    effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients", "steps"),)
 
     train_feature: TrainFeature = "adam"
     """Feature of a training example; validation instances get the plain gradient beside `adam` and
     `sign`, else the same."""
-    metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution")] = "cosine"
+    metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution", "steps")] = (
+        "cosine"
+    )
     """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
     Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""
     keep_checkpoints: Annotated[bool, Changes("attribution")] = True
     """Keep each checkpoint's own influence beside the weighted sum, to see whether they agree."""
     damping: Annotated[
         float,
-        Changes("gradients", when=_feature_reads("damping")),
+        Changes("gradients", "steps", when=_feature_reads("damping")),
         Changes("attribution", when=lambda section: section.metric == "fisher"),
     ] = Field(default=0.1, gt=0.0)
     """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`,
     `ekfac`)."""
     adam_mode: Annotated[
         Literal["less_code", "paper"],
-        Changes("gradients", when=_feature_reads("adam_mode")),
+        Changes("gradients", "steps", when=_feature_reads("adam_mode")),
     ] = "less_code"
     """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
     projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"
     """Kind of random projection; `rademacher` is the papers', equally exact and far slower (see
     docs/projection.md)."""
     dim: Annotated[
-        PositiveInt, Changes("gradients", when=lambda section: section.projection != "none")
+        PositiveInt,
+        Changes("gradients", "steps", when=lambda section: section.projection != "none"),
     ] = 8192
     """Projected dimension P."""
     storage: Annotated[
-        Literal["float16", "float32", "int8"], Changes("gradients", "representations")
+        Literal["float16", "float32", "int8"], Changes("gradients", "representations", "steps")
     ] = "float16"
     """Dtype in which unit rows are stored; int8 halves the store again at a small error."""
     on_nonfinite: Literal["error", "reject"] = "error"

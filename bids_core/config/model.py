@@ -11,7 +11,7 @@ from bids_core.config.effects import Changes, Effect, NoEffect, Resolved
 from bids_core.config.section import PositiveInt, Section
 
 _LOADED_BY: Final = (
-    "warmup", "curvature", "representations", "finetune", "suite", "evaluation",
+    "warmup", "curvature", "representations", "finetune", "suite", "evaluation", "losses",
 )  # fmt: skip
 """Stages that load the base model; gradients know it through the warmup whose checkpoint it is."""
 _BY_FILES: Final = Resolved("prepare", *_LOADED_BY, by="the digest of its files")

@@ -43,6 +43,8 @@ class WarmupConfig(OptimizerConfig):
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup"),)
 
+    weight_decay: Annotated[float, Changes("warmup", "steps")] = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay."""
     fraction: Fraction = 1.0
     """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
 
@@ -58,9 +60,9 @@ class FinetuneConfig(OptimizerConfig):
     """Switch off to stop after the selection."""
     kind: Literal["lora", "full"] = "lora"
     """Train adapters, or all weights."""
-    model: Annotated[ModelConfig | None, InPlaceOf("model", "finetune", "suite", "evaluation")] = (
-        None
-    )
+    model: Annotated[
+        ModelConfig | None, InPlaceOf("model", "finetune", "suite", "evaluation", "losses")
+    ] = None
     """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
     and chat template; null: the model that the gradients were taken of."""
     lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None

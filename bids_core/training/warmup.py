@@ -90,6 +90,17 @@ def warmup(
     return {**asdict(log), "checkpoint_weights": weights, "n_rows": len(rows), "row_ids": rows}
 
 
+def epoch_rates(learning_rates: Sequence[float], epochs: Sequence[int]) -> list[float]:
+    """Return the mean learning rate of each epoch's steps.
+
+    Args:
+        learning_rates: of each optimizer step, as it ran.
+        epochs: epoch of each step.
+    """
+    rates, of_epoch = np.asarray(learning_rates), np.asarray(epochs)
+    return [float(rates[of_epoch == epoch].mean()) for epoch in np.unique(of_epoch)]
+
+
 def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -> list[float]:
     """Return the mean learning rate of each epoch's steps, normalised to sum 1 (LESS eq. 3).
 
@@ -100,8 +111,7 @@ def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -
     Raises:
         ConfigError: every epoch's mean is zero.
     """
-    rates, of_epoch = np.asarray(learning_rates), np.asarray(epochs)
-    means = np.array([rates[of_epoch == epoch].mean() for epoch in np.unique(of_epoch)])
+    means = np.array(epoch_rates(learning_rates, epochs))
     if not means.sum() > 0:
         msg = (
             "warmup: the learning rate was zero at every step; use more rows, more epochs or a "

@@ -96,9 +96,11 @@ def identities(run, content) -> dict[str, object]:
         evaluation,
         finetune,
         gradients,
+        losses,
         prepare,
         representations,
         selection,
+        steps,
         suites,
         warmup,
     )
@@ -130,6 +132,12 @@ def identities(run, content) -> dict[str, object]:
         "analysis": [analysis.identify(config, data, matrix, {})],
         "finetune": [finetune.identify(config, data, run.selection, "bids")],
         "suite": [suites.identify_part(tuning, tuned, task)],
+        "steps": [
+            steps.identify(
+                config, data, warm, steps.StepRows(checkpoint=1, learning_rate=0.1, rows=(0, 1))
+            )
+        ],
+        "losses": [losses.identify(config, data, tuned, "bids")],
         "evaluation": [evaluation.identify(config, data, tuned, "bids")],
     }
     assert set(made) == set(STAGES)
@@ -338,7 +346,7 @@ def test_a_selection_method_is_known_by_its_name_and_that_of_the_user_by_its_cod
 
 def test_what_follows_is_recomputed_too():
     assert recomputed(("selection",)) == (
-        "selection", "analysis", "finetune", "suite", "evaluation",
+        "selection", "analysis", "finetune", "suite", "evaluation", "losses",
     )  # fmt: skip
     assert recomputed(()) == ()
     assert recomputed(("prepare",)) == tuple(STAGES)
