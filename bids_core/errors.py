@@ -23,15 +23,15 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """The data can not be used: empty pool, task without rows, unreadable file."""
+    """The data cannot be used: empty pool, task without rows, unreadable file."""
 
 
 class ModelError(UserError):
-    """The model can not be used: path not there, unsupported layer, no chat template."""
+    """The model cannot be used: path not there, unsupported layer, no chat template."""
 
 
 class MatrixError(UserError):
-    """An attribution matrix or its companions (tasks, budget) can not be used."""
+    """An attribution matrix or its companions (tasks, budget) cannot be used."""
 
 
 class MethodError(UserError):

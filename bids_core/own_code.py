@@ -87,7 +87,7 @@ def load_function(
         arguments: as many as it will be called with.
 
     Raises:
-        ConfigError: it is not there, can not be imported, or can not be called like that.
+        ConfigError: it is not there, cannot be imported, or cannot be called like that.
     """
     place, attribute = check_name(name, where=where, example=example)
     try:
@@ -98,10 +98,10 @@ def load_function(
         )
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        msg = f"{where} can not be imported ({reason}); check its name, and that it is installed"
+        msg = f"{where} cannot be imported ({reason}); check its name, and that it is installed"
         raise ConfigError(msg) from error
     if not hasattr(module, attribute):
-        msg = f"{where} can not be imported: there is no {attribute!r} in {place}; check its name"
+        msg = f"{where} cannot be imported: there is no {attribute!r} in {place}; check its name"
         raise ConfigError(msg)
     function = getattr(module, attribute)
     check_call(function, where=where, call=call, arguments=arguments)
@@ -109,7 +109,7 @@ def load_function(
 
 
 def check_call(function: Any, *, where: str, call: str, arguments: Sequence[Any]) -> None:
-    """Refuse what can not be called like that.
+    """Refuse what cannot be called like that.
 
     Raises:
         ConfigError: it is no function, or takes other arguments.
@@ -117,7 +117,7 @@ def check_call(function: Any, *, where: str, call: str, arguments: Sequence[Any]
     try:
         inspect.signature(function).bind(*arguments)
     except (TypeError, ValueError) as error:
-        msg = f"{where} can not be called with {call}: {error}"
+        msg = f"{where} cannot be called with {call}: {error}"
         raise ConfigError(msg) from error
 
 

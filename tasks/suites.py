@@ -46,8 +46,8 @@ def load_suites(config: RunConfig, data: PreparedData) -> dict[str, LoadedTask]:
 
     Raises:
         ConfigError: the choice of tasks does not work, or a package is missing.
-        DataError: a data set can not be had.
-        SandboxError: a task runs code, and the sandbox can not be built here.
+        DataError: a data set cannot be had.
+        SandboxError: a task runs code, and the sandbox cannot be built here.
     """
     if not config.evaluation.suites:
         return {}

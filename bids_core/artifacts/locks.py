@@ -8,7 +8,7 @@ and the next generation may be created, which again only one process can do. A h
 the waiter's own machine is seen at once.
 
 A lock only saves work. Publishing an artifact is whole-or-nothing whoever does it, so a lock that
-is lost, or a file system that can not create exclusively, costs a second computation and no more.
+is lost, or a file system that cannot create exclusively, costs a second computation and no more.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class RemoteFiles:
         except FileExistsError:
             return False
         except NotImplementedError:
-            logger.info("%s: the store can not create exclusively; going on unlocked", path)
+            logger.info("%s: the store cannot create exclusively; going on unlocked", path)
         return True
 
     def write(self, path: str, data: bytes) -> None:
@@ -162,7 +162,7 @@ class RemoteFiles:
 
 
 def lock_files(fs: Any, *, local: bool) -> LockFiles | None:
-    """Return how to lock on a file system; None if it can not create exclusively."""
+    """Return how to lock on a file system; None if it cannot create exclusively."""
     if local:
         return LocalFiles()
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)

@@ -2,7 +2,7 @@
 
 An artifact is written aside and appears whole. Its fingerprint is a hash of the stage, the stage's
 algorithm version, its slice of the configuration and the fingerprints of its inputs; nothing that
-can not change the result (device, shard size, paths, names) enters. Checksums are xxh3 (damage,
+cannot change the result (device, shard size, paths, names) enters. Checksums are xxh3 (damage,
 not tampering, is what they detect), and are checked whenever an artifact is about to be reused.
 
 The store is a folder or any fsspec URL. Artifacts are always built in a local folder; on a remote
@@ -217,7 +217,7 @@ class ArtifactStore:
         """
         lock = self._lock(handle)
         if lock is None:
-            logger.info("%s can not lock: %s may be computed twice at once", self.url, handle.key)
+            logger.info("%s cannot lock: %s may be computed twice at once", self.url, handle.key)
             yield False
             return
         with self._saying_full(handle), lock.held() as waited:
@@ -240,7 +240,7 @@ class ArtifactStore:
         """Write and remove a small file.
 
         Raises:
-            ConfigError: the store can not be written to.
+            ConfigError: the store cannot be written to.
         """
         path = f"{self.root}/.probe-{uuid.uuid4().hex}"
         try:
@@ -250,7 +250,7 @@ class ArtifactStore:
             self._fs.rm_file(path)
         except Exception as error:  # every file system has error classes of its own
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            msg = f"store: {self.url} can not be written to ({reason}); check address and access"
+            msg = f"store: {self.url} cannot be written to ({reason}); check address and access"
             raise ConfigError(msg) from error
 
     @contextmanager
@@ -420,7 +420,7 @@ def _open(url: str) -> tuple[Any, str]:
     try:
         fs, root = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as error:
-        msg = f"store: {url} can not be opened: {error}"
+        msg = f"store: {url} cannot be opened: {error}"
         raise ConfigError(msg) from error
     return fs, str(root)
 

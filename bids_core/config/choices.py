@@ -33,7 +33,7 @@ class OneOf:
         table: its address, `package.module:ATTRIBUTE`: a `Registry`, or any mapping by name.
         more: further names, before the table's.
         own: file name in messages (`methods.py`) where a function of the user's own can be named
-            too, `package.module:function` or `file.py:function`; None where it can not.
+            too, `package.module:function` or `file.py:function`; None where it cannot.
     """
 
     table: str

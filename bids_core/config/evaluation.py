@@ -99,6 +99,6 @@ class EvaluationConfig(Section):
     ) -> dict[str, str | int | float | bool]:
         taken = sorted(values.keys() & _MODEL_SECTION)
         if taken:
-            msg = f"{taken[0]!r} can not be set here; it follows from the section `model`"
+            msg = f"{taken[0]!r} cannot be set here; it follows from the section `model`"
             raise ValueError(msg)
         return values

@@ -25,7 +25,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         overrides: `section.key=value` texts, the value read as YAML.
 
     Raises:
-        ConfigError: the file can not be read or a value is invalid; names file, key and fix.
+        ConfigError: the file cannot be read or a value is invalid; names file, key and fix.
     """
     content = _read_yaml(path)
     for override in overrides:

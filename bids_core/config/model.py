@@ -33,7 +33,7 @@ class ModelConfig(Section):
     """Dtype of the frozen base weights; `auto` takes bfloat16 where the device is fast at it."""
     device: Annotated[str, NoEffect("only the speed")] = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or `spread` (layers over all GPUs, for a model larger
-    than one); can not change the result, only the speed."""
+    than one); cannot change the result, only the speed."""
     quantization: Literal["none", "4bit"] = "none"
     """`4bit` keeps the frozen base weights in 4 bits (NF4 with double quantisation, as QLoRA),
     through bitsandbytes."""

@@ -3,7 +3,7 @@
 Entries of type `chat_template`, `sharegpt`, `alpaca` (and user-defined `field_*` maps) work; their
 `field_messages`, `message_property_mappings`, `roles`, `field_system`, `field_tools`,
 `field_thinking` and `message_field_training` become ours. What decides about the rendering there
-(`chat_template`) is `model.chat_template` here. Whatever would change what is learned and can not
+(`chat_template`) is `model.chat_template` here. Whatever would change what is learned and cannot
 be done here is refused, by name.
 """
 
@@ -48,13 +48,13 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
         where: how messages name the source.
 
     Raises:
-        DataError: the file can not be read.
+        DataError: the file cannot be read.
         ConfigError: there is no such list or entry, or it asks for what is not supported.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        msg = f"{where}: {path.name} can not be read ({' '.join(str(error).split())})"
+        msg = f"{where}: {path.name} cannot be read ({' '.join(str(error).split())})"
         raise DataError(msg) from error
     entries = content.get("datasets") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):

@@ -133,7 +133,7 @@ class ChatRenderer:
             tools: schemas of the tools that the assistant may call, a JSON list.
 
         Raises:
-            RejectedRow: the template refuses it, its completions can not be told for certain, or
+            RejectedRow: the template refuses it, its completions cannot be told for certain, or
                 none of them is learned.
         """
         texts = list(said(messages, tools))
@@ -252,7 +252,7 @@ class ChatRenderer:
         if len(spans) != len(turns) and not alike:
             detail = (
                 f"the chat template marks {len(spans)} places for {len(turns)} answers, so the ones"
-                " to be learned can not be told from the others"
+                " to be learned cannot be told from the others"
             )
             raise RejectedRow("unsupported-weights", detail)
         if len(spans) != len(turns):
@@ -387,7 +387,7 @@ class _Finder:
         try:
             before, found, after = self._apply(changed).partition(_PLACEHOLDER)
         except RejectedRow:
-            raise _uncertain(f"turn {turn} can not be told from those around it") from None
+            raise _uncertain(f"turn {turn} cannot be told from those around it") from None
         if not found or not (text.endswith(after) or self.messages[self.i].tool_calls):
             raise _uncertain(f"it drops or rewrites turn {turn}")
         if start is None:
@@ -529,6 +529,6 @@ def _refused(reason: str, messages: Sequence[Message]) -> RejectedRow:
 
 
 def _uncertain(what: str) -> RejectedRow:
-    detail = f"the chat template's answers can not be told from its prompt: {what}"
+    detail = f"the chat template's answers cannot be told from its prompt: {what}"
     fix = "set model.chat_template to one with {% generation %} markers"
     return RejectedRow("template-changed-content", f"{detail}; {fix}")

@@ -69,7 +69,7 @@ class Converter:
         `<source>:<line>`, else, in a source of several files, `<source>:<file>:<line>`.
 
         Raises:
-            RejectedRow: the row can not be used.
+            RejectedRow: the row cannot be used.
         """
         row = raw.parse()
         if self.source.layout is not None:

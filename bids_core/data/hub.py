@@ -43,7 +43,7 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
     except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = (
-            f"{where}: the data set {shown} can not be loaded ({reason}); check its name and the"
+            f"{where}: the data set {shown} cannot be loaded ({reason}); check its name and the"
             " network, or download it (`save_to_disk`) and give the folder's path"
         )
         raise DataError(msg) from error

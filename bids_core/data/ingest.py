@@ -79,7 +79,7 @@ def ingest(
         join: `data.join_turns`.
 
     Raises:
-        DataError: a file can not be read, or an id comes twice and `duplicate_ids` is `error`.
+        DataError: a file cannot be read, or an id comes twice and `duplicate_ids` is `error`.
         ConfigError: a mapping is wrong.
     """
     result = Ingested()

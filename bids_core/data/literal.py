@@ -226,6 +226,6 @@ def _refuse_special(
         if special & set(ids_T[inside_T].tolist()):
             detail = (
                 f"a text spells the special token {shorten(text[start:end])}, which this tokenizer"
-                " can not write as plain text; change the text"
+                " cannot write as plain text; change the text"
             )
             raise RejectedRow("special-token-text", detail)

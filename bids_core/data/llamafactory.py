@@ -43,13 +43,13 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
         where: how messages name the source.
 
     Raises:
-        DataError: the file can not be read.
+        DataError: the file cannot be read.
         ConfigError: an entry is not there, or asks for what is not supported.
     """
     try:
         info = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        msg = f"{where}: {path.name} can not be read ({error})"
+        msg = f"{where}: {path.name} cannot be read ({error})"
         raise DataError(msg) from error
     known = ", ".join(info) if isinstance(info, dict) else "none"
     if names is None and isinstance(info, dict) and len(info) == 1:

@@ -99,7 +99,7 @@ def find_files(path: Path, base_dir: Path, *, where: str) -> tuple[InputFile, ..
     A folder stands for all files beneath it that have a known suffix; hidden ones do not count.
 
     Raises:
-        DataError: there is none, or one that can not be read.
+        DataError: there is none, or one that cannot be read.
     """
     if path.is_file():
         found, root = [path], None

@@ -76,11 +76,11 @@ def prepare(
 
     Raises:
         ConfigError: a path's variable is not set, or names or mappings are wrong.
-        DataError: a file can not be read, or the pool or a task ends up without rows.
+        DataError: a file cannot be read, or the pool or a task ends up without rows.
         ModelError: the tokenizer has no chat template.
     """
     sources = find_sources(config, base_dir)
-    ChatRenderer(tokenizer)  # a tokenizer that can not be used shows before anything is read
+    ChatRenderer(tokenizer)  # a tokenizer that cannot be used shows before anything is read
     works = [_read(split, sources, config.data) for split in SPLITS]
     for work in works:
         _refuse_empty(work)

@@ -2,7 +2,7 @@
 
 A damaged *row* never stops the reading: it comes out as a `RawRow` whose `parse` raises
 `RejectedRow`. A damaged *file* (cut-off gzip, broken Parquet, a JSON document that does not parse)
-raises `DataError`: what it would have held can not be counted.
+raises `DataError`: what it would have held cannot be counted.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def read_rows(
         limits: a row beyond them is a reject, a file beyond them is not read.
 
     Raises:
-        DataError: the file as a whole can not be read, or unpacks to more than it may.
+        DataError: the file as a whole cannot be read, or unpacks to more than it may.
         ConfigError: `records` is set for a file that is not a JSON document.
     """
     if records and file.kind != ".json":
@@ -106,7 +106,7 @@ def read_rows(
                 yield from _read_lines(file, stream, limits)
     except _BROKEN_FILE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{file.shown}: the file can not be read ({first_line}); is it whole and readable?"
+        msg = f"{file.shown}: the file cannot be read ({first_line}); is it whole and readable?"
         raise DataError(msg) from error
 
 
@@ -211,7 +211,7 @@ def _read_csv(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator
     try:
         header = next(reader, None)
     except csv.Error as error:
-        msg = f"{file.shown}: the header can not be read ({error or 'too long'})"
+        msg = f"{file.shown}: the header cannot be read ({error or 'too long'})"
         raise DataError(msg) from error
     if header is None:
         return

@@ -44,7 +44,7 @@ REASONS: Final = {
 
 
 class RejectedRow(DataError):
-    """One row can not be used; the run goes on without it.
+    """One row cannot be used; the run goes on without it.
 
     Args:
         reason: a key of `REASONS`.

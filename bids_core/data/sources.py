@@ -168,7 +168,7 @@ def described_paths(entry: SourceConfig, base_dir: Path) -> list[str]:
     Hub names name none.
 
     Raises:
-        ConfigError, DataError: the file can not be read, or asks for what is not supported.
+        ConfigError, DataError: the file cannot be read, or asks for what is not supported.
     """
     if entry.path.startswith(HUB_PREFIX):
         return []

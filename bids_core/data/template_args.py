@@ -31,7 +31,7 @@ def with_template_args(
         arguments: name -> value (JSON types), `data.template_args`.
 
     Raises:
-        ConfigError: a name can not be a variable, is one of those that transformers sets, or does
+        ConfigError: a name cannot be a variable, is one of those that transformers sets, or does
             not occur in the template.
     """
     template: Any = tokenizer.chat_template
@@ -40,7 +40,7 @@ def with_template_args(
     texts = list(template.values()) if isinstance(template, dict) else [str(template)]
     for name in arguments:
         if not _NAME.fullmatch(name) or name in _GIVEN:
-            msg = f"data.template_args: {name!r} can not be set; give a variable of the template"
+            msg = f"data.template_args: {name!r} cannot be set; give a variable of the template"
             raise ConfigError(msg)
         if not any(re.search(rf"\b{name}\b", text) for text in texts):
             msg = f"data.template_args: the chat template does not use {name!r}; remove it"

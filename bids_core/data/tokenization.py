@@ -179,7 +179,7 @@ def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerB
         tokenizer: that made them.
 
     Raises:
-        RejectedRow: a text spells a special token that the tokenizer can not write as text.
+        RejectedRow: a text spells a special token that the tokenizer cannot write as text.
     """
     _, crossed = completion_mask(encoding[1], rendered.spans)
     if crossed or rendered.literal:

@@ -46,7 +46,7 @@ def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
         notes: gets codes of `bids_core.data.notes`.
 
     Raises:
-        RejectedRow: it is no such list, or a turn can not be read.
+        RejectedRow: it is no such list, or a turn cannot be read.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:

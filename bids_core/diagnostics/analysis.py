@@ -99,12 +99,12 @@ def analyze(
         Tables and facts; see `Analysis`.
 
     Raises:
-        MatrixError: the matrix or something given with it can not be used.
+        MatrixError: the matrix or something given with it cannot be used.
     """
     matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
     named = dict(selections or {})
     if POOL in named:
-        msg = f"a selection can not be called {POOL!r}: that is the name of the whole pool"
+        msg = f"a selection cannot be called {POOL!r}: that is the name of the whole pool"
         raise MatrixError(msg)
     per_task = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
     per_task = per_task or ("all",) * matrix.n_columns

@@ -38,7 +38,7 @@ def average_influence_distribution(
         [M] float64.
 
     Raises:
-        MatrixError: the matrix can not be used, or an index is out of range.
+        MatrixError: the matrix cannot be used, or an index is out of range.
 
     Source: BIDS (arXiv 2501.12147), section on the bias of influence (AID).
     """
@@ -65,7 +65,7 @@ def task_highest_influence(
         Counts indexed by task, in order of appearance; they add up to the size of the set.
 
     Raises:
-        MatrixError: the matrix, the tasks or `by` can not be used.
+        MatrixError: the matrix, the tasks or `by` cannot be used.
 
     Source: BIDS (arXiv 2501.12147), section on the bias of influence (THI).
     """

@@ -133,7 +133,7 @@ def _probe(model: PreTrainedModel, reach: int) -> CachePlan:
                     return False
         except _FAILURES as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.info("the model's cache can not be used (%s): %s", way.__name__, reason)
+            logger.info("the model's cache cannot be used (%s): %s", way.__name__, reason)
             return False
         return True
 

@@ -69,7 +69,7 @@ def _each_with_its_prompt(
     tokens_per_batch: int,
     on_progress: Progress,
 ) -> list[list[Scored]]:
-    """Score whole texts, for models whose cache can not be gone on from."""
+    """Score whole texts, for models whose cache cannot be gone on from."""
     flat = [example for group in groups for example in group]
     scored = iter(
         log_likelihoods(model, flat, tokens_per_batch=tokens_per_batch, on_progress=on_progress)

@@ -2,7 +2,7 @@
 
 Both start from one reading of the prompt. Transformers' own `generate` carries finished rows along
 until the last one ends; here they leave the batch, so that one rambling answer does not cost as
-much as a batch of them. Where the model's cache can not be trusted with that (`cache`), whole texts
+much as a batch of them. Where the model's cache cannot be trusted with that (`cache`), whole texts
 are read again.
 
 Shapes: B rows of a batch that are still going on, T tokens so far.

@@ -31,7 +31,7 @@ def make_judge(
             run.
         DataError: the scorer fails on the first reference answer, or a row lacks what it is judged
             by.
-        SandboxError: code can not be run safely here.
+        SandboxError: code cannot be run safely here.
     """
     make = METRICS[task.metric].judge
     if make is None:

@@ -56,7 +56,7 @@ class Metric(Entry):
             something else than an answer.
         main: the value of the judge that is the row's score, by lm-eval's name.
         needs: what it needs, in words.
-        needs_reference: whether a row without a reference answer can not be scored.
+        needs_reference: whether a row without a reference answer cannot be scored.
         scorer: whether the task names a function of the user's own that judges.
         identity: what judges, besides the task's settings and the row: versions of checkers.
     """

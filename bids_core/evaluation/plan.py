@@ -48,7 +48,7 @@ def plan_tasks(
     """Make the rows, import the scorers and try them, build the sandbox; see `evaluate`.
 
     Raises:
-        DataError: a row can not be scored, or a scorer fails on the first reference answer.
+        DataError: a row cannot be scored, or a scorer fails on the first reference answer.
         ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
             may not be run.
     """

@@ -91,7 +91,7 @@ def _last_positions(ids_BT: torch.Tensor, n: int) -> torch.Tensor:
 def left_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad rows of token ids on the left.
 
-    The padding id is 0: it is masked from attention, so its value can not matter.
+    The padding id is 0: it is masked from attention, so its value cannot matter.
 
     Returns:
         Ids and attention mask, both [B, T] int64.

@@ -20,7 +20,7 @@ __version__ = version("reasoning-gym")
 def score(generation: str, row: Mapping[str, Any]) -> float:
     """Return what the data set's own verifier says, from 0 to 1.
 
-    An answer that it can not read (some raise) is a wrong one.
+    An answer that it cannot read (some raise) is a wrong one.
 
     Raises:
         KeyError: the row has no metadata of reasoning-gym.

@@ -108,7 +108,7 @@ def rows_of_task(
         markers: beginning and end of thoughts; what is compared is the text behind one.
 
     Raises:
-        DataError: the task has no rows, or a row can not be scored (its location is named).
+        DataError: the task has no rows, or a row cannot be scored (its location is named).
         ConfigError: the answer pattern is not a regular expression.
     """
     frame = split.frame[split.frame["task"] == task.task]
@@ -256,7 +256,7 @@ def _with_choices(
         choices, tokenize_examples(examples, tokenizer, _UNLIMITED), strict=True
     ):
         if isinstance(result, RejectedRow):
-            msg = f"{row.location}: the choice {shorten(choice)} can not be scored: {result}"
+            msg = f"{row.location}: the choice {shorten(choice)} cannot be scored: {result}"
             raise DataError(msg)
         scored.append(_last_only(result.example))
     return replace(row, choices=choices, choice_examples=tuple(scored))

@@ -68,7 +68,7 @@ def load_scorer(task: TestTask) -> Scorer:
     """Import a task's scorer.
 
     Raises:
-        ConfigError: it is not there, can not be imported, or can not be called with two arguments.
+        ConfigError: it is not there, cannot be imported, or cannot be called with two arguments.
     """
     name = task.scorer or ""
     found = load_function(

@@ -99,7 +99,7 @@ def evaluate(
             answer loss takes a pass of its own (earlier turns, truncated answers).
 
     Raises:
-        DataError: there is nothing to evaluate, or a row can not be scored, before any forward
+        DataError: there is nothing to evaluate, or a row cannot be scored, before any forward
             pass; or a scorer fails on an answer.
         ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
             may not be run.

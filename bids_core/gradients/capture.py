@@ -205,7 +205,7 @@ class Capture:
                 return x.view(size, length, -1), grad.view(size, length, -1)
         msg = (
             f"layer {name!r} gets an input of shape {tuple(x.shape)} in a batch of {size} examples "
-            f"of {length} tokens, so its gradient can not be told apart by example"
+            f"of {length} tokens, so its gradient cannot be told apart by example"
         )
         raise UnknownLayoutError(msg, name)
 
@@ -223,7 +223,7 @@ class Capture:
 
 
 class UnknownLayoutError(ModelError):
-    """The rows of a layer's input can not be assigned to the examples of the batch."""
+    """The rows of a layer's input cannot be assigned to the examples of the batch."""
 
     def __init__(self, message: str, layer: str) -> None:
         super().__init__(message)

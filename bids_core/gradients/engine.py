@@ -129,7 +129,7 @@ def _run_taps(
 def _run_loop(
     model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor], sink: Sink
 ) -> torch.Tensor:
-    """One autograd pass an example, for the parameters that taps can not serve."""
+    """One autograd pass an example, for the parameters that taps cannot serve."""
     slots = [slot for slot in plan.slots if slot in plan.looped]
     size = len(batch["labels"])
     grads = [torch.zeros(size, slot.numel, device=slot.parameter.device) for slot in slots]

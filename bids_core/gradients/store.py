@@ -329,7 +329,7 @@ class GradientStore:
 
 
 def _damaged(folder: Path, why: object) -> ArtifactError:
-    return ArtifactError(f"gradient shard {folder} can not be read ({why}); run the stage again")
+    return ArtifactError(f"gradient shard {folder} cannot be read ({why}); run the stage again")
 
 
 def _float32(column: torch.Tensor) -> Floats:

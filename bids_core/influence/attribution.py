@@ -253,7 +253,7 @@ def open_attribution(folder: Path) -> Attribution:
         if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"attribution matrix {folder} can not be read ({error}); run the stage again"
+        msg = f"attribution matrix {folder} cannot be read ({error}); run the stage again"
         raise ArtifactError(msg) from error
     assert isinstance(matrix, zarr.Array)  # noqa: S101 - for the type checker
     row_ids, validation_ids, tasks, capabilities, subtasks = names
@@ -268,7 +268,7 @@ def _read(array: zarr.Array[Any]) -> Floats:
     try:
         values: Floats = np.asarray(array[:])
     except (OSError, ValueError) as error:
-        msg = f"the attribution matrix can not be read ({error}); run the stage again"
+        msg = f"the attribution matrix cannot be read ({error}); run the stage again"
         raise ArtifactError(msg) from error
     if not np.isfinite(values).all():
         raise _missing("values")

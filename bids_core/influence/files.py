@@ -69,7 +69,7 @@ def _read_npy(path: Path) -> LabelledMatrix:
     try:
         values = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
     except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} can not be read as a numpy array: {error}"
+        msg = f"{path} cannot be read as a numpy array: {error}"
         raise MatrixError(msg) from error
     return _named(as_matrix(np.asarray(values)))
 
@@ -82,7 +82,7 @@ def _read_zarr(path: Path) -> LabelledMatrix:
     try:
         node = zarr.open(path, mode="r")
     except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"{path} can not be read as a Zarr array: {error}"
+        msg = f"{path} cannot be read as a Zarr array: {error}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
         return _named(as_matrix(node))

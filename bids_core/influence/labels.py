@@ -63,7 +63,7 @@ class Labels:
             of: `tasks` or `sources`.
 
         Raises:
-            UserError: the file can not be read, or does not fit.
+            UserError: the file cannot be read, or does not fit.
         """
         if of == "tasks":
             known, count, key, what = self.validation_ids, self.n_columns, VALIDATION_ID, "columns"
@@ -118,12 +118,12 @@ def read_json(path: Path) -> Any:
     """Return the list or object of a JSON file.
 
     Raises:
-        UserError: it can not be read, or holds something else.
+        UserError: it cannot be read, or holds something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        msg = f"{path} can not be read as JSON: {error}"
+        msg = f"{path} cannot be read as JSON: {error}"
         raise UserError(msg) from error
     if not isinstance(value, list | dict):
         msg = f"{path} must hold a list of names or an object that maps ids to names"
@@ -135,12 +135,12 @@ def read_lines(path: Path) -> list[str]:
     """Return the lines of a text file; blank lines at its end do not count.
 
     Raises:
-        UserError: it can not be read.
+        UserError: it cannot be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} can not be read as text: {error}"
+        msg = f"{path} cannot be read as text: {error}"
         raise UserError(msg) from error
     return [line.strip() for line in lines]
 
@@ -156,5 +156,5 @@ def read_frame(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
-        msg = f"{path} can not be read as a table: {error}"
+        msg = f"{path} cannot be read as a table: {error}"
         raise UserError(msg) from error

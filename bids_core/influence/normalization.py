@@ -99,7 +99,7 @@ def normalize(attribution: MatrixLike, method: str = "zscore") -> Floats:
         method: one of `NORMALIZATIONS`.
 
     Returns:
-        [N, M] float64. A column without spread can not be normalised: it is NaN throughout, so
+        [N, M] float64. A column without spread cannot be normalised: it is NaN throughout, so
         that whatever uses it by mistake says so (`bids_core.selection.select` leaves it out).
 
     Raises:

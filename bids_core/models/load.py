@@ -166,7 +166,7 @@ def read_config(config: ModelConfig) -> PretrainedConfig:
     """Read a model's configuration from its folder, without its weights.
 
     Raises:
-        ModelError: there is no such model, or transformers can not read its configuration.
+        ModelError: there is no such model, or transformers cannot read its configuration.
     """
     from transformers import AutoConfig
 
@@ -240,7 +240,7 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
     """Load the base model onto its device, frozen, in its dtype or in 4 bits.
 
     Raises:
-        ModelError: it can not be loaded, or what it needs is not there.
+        ModelError: it cannot be loaded, or what it needs is not there.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -261,7 +261,7 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
             device_map=("auto" if config.device == SPREAD else {"": device}) if placed else None,
         )
     except (OSError, ValueError) as error:
-        msg = f"model.path: {config.path} can not be loaded: {str(error).splitlines()[0]}"
+        msg = f"model.path: {config.path} cannot be loaded: {str(error).splitlines()[0]}"
         raise ModelError(msg) from error
     model.requires_grad_(requires_grad=False)
     if not placed:

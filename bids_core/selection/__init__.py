@@ -95,8 +95,8 @@ def select(
         The selection, best first. Its first k picks are the selection at budget k.
 
     Raises:
-        MatrixError: the matrix or something given with it can not be used; says what.
-        ConfigError: a method that is not ours can not be imported.
+        MatrixError: the matrix or something given with it cannot be used; says what.
+        ConfigError: a method that is not ours cannot be imported.
         MethodError: one that is not ours raises, or returns something else than B rows.
 
     Warns:

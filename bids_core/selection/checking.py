@@ -150,7 +150,7 @@ def try_methods(
     """Run the methods that are not ours on a few rows of a run, with made-up influence.
 
     So that a method which raises, or returns something else than picks, is known before hours are
-    spent on gradients. A method that can not work on made-up numbers says `trial=False`.
+    spent on gradients. A method that cannot work on made-up numbers says `trial=False`.
 
     Args:
         names: methods of a run.

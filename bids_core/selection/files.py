@@ -46,7 +46,7 @@ def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
         labels: names of the rows and columns.
 
     Raises:
-        UserError: the suffix is none of these, or the file can not be written.
+        UserError: the suffix is none of these, or the file cannot be written.
     """
     check_selection_path(path)
     frame = selection.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
@@ -64,7 +64,7 @@ def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
         else:
             path.write_text("".join(f"{name}\n" for name in frame[ROW_ID]), encoding="utf-8")
     except OSError as error:
-        msg = f"{path} can not be written: {error}"
+        msg = f"{path} cannot be written: {error}"
         raise UserError(msg) from error
 
 
@@ -79,7 +79,7 @@ def read_selection(path: Path, labels: Labels) -> Selection | Ints:
         A `Selection` if the file has utilities and winning columns, otherwise [B] row indices.
 
     Raises:
-        UserError: the file can not be read, or names rows that the matrix does not have.
+        UserError: the file cannot be read, or names rows that the matrix does not have.
     """
     check_selection_path(path)
     suffix = path.suffix.lower()
@@ -124,7 +124,7 @@ def _read_indices(path: Path) -> Ints:
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} can not be read as a list of row indices: {error}"
+        msg = f"{path} cannot be read as a list of row indices: {error}"
         raise UserError(msg) from error
     if values.ndim != 1 or values.dtype.kind not in "iu":
         msg = f"{path} holds {values.dtype} of shape {values.shape}, not a list of row indices"

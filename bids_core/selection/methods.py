@@ -134,7 +134,7 @@ class Methods(Registry[Method]):
 
         Raises:
             KeyError: there is no method of that name.
-            ConfigError: one of a package, or of the user's own, can not be imported or called.
+            ConfigError: one of a package, or of the user's own, cannot be imported or called.
         """
         if is_own(name):
             where = f"selection method {name!r}"
@@ -251,7 +251,7 @@ def _installed(point: EntryPoint) -> Method:
     """Return the method that an installed package adds.
 
     Raises:
-        ConfigError: it can not be imported, or not be called with a request.
+        ConfigError: it cannot be imported, or not be called with a request.
     """
     found = load_function(
         f"{point.module}:{point.attr}",
@@ -267,7 +267,7 @@ def require_methods(names: Iterable[str]) -> None:
     """Import the methods that are not of this folder, so that what is missing is known at once.
 
     Raises:
-        ConfigError: one is not known, can not be imported, or can not be called with a request.
+        ConfigError: one is not known, cannot be imported, or cannot be called with a request.
     """
     for name in names:
         if name not in METHODS:

@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 def round_robin(request: Request) -> Picks:
     """Each validation instance in turn takes its highest unselected row.
 
-    Works on raw influence; a column's own scale can not matter. Source: greedy round-robin of
+    Works on raw influence; a column's own scale cannot matter. Source: greedy round-robin of
     arXiv 2602.14696, and the selection of RDS+ (arXiv 2503.01807).
     """
     return take_turns(request.matrix, request.budget)

@@ -31,7 +31,7 @@ def read_texts(path: Path) -> tuple[list[str] | None, list[str]]:
         The ids, None if the file has none, and the texts.
 
     Raises:
-        UserError: the file can not be read, or a row has no text.
+        UserError: the file cannot be read, or a row has no text.
     """
     suffix = path.suffix.lower()
     if suffix == ".txt":
@@ -54,7 +54,7 @@ def read_perplexities(path: Path) -> npt.NDArray[np.float64]:
     """Read one number a row: `.txt` (one a line), `.npy`, or a column `perplexity` of a table.
 
     Raises:
-        UserError: the file can not be read, or does not hold numbers.
+        UserError: the file cannot be read, or does not hold numbers.
     """
     suffix = path.suffix.lower()
     try:
@@ -68,7 +68,7 @@ def read_perplexities(path: Path) -> npt.NDArray[np.float64]:
             raise UserError(msg)
         return frame["perplexity"].to_numpy(dtype=np.float64)
     except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} can not be read as numbers: {error}"
+        msg = f"{path} cannot be read as numbers: {error}"
         raise UserError(msg) from error
 
 

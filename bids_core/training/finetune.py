@@ -45,7 +45,7 @@ def trainable_model(
         (updates are too small for half precision) and the dtype to compute in.
 
     Raises:
-        ModelError: it can not be loaded, or no layer has one of the target names.
+        ModelError: it cannot be loaded, or no layer has one of the target names.
     """
     if settings.kind == "lora":
         return add_lora(load_base(config), lora, seed=seed), None
@@ -92,11 +92,11 @@ def finetune(
         Summary: losses, learning rates and epochs of the steps, tokens, seconds, rows.
 
     Raises:
-        ModelError: packing is asked for, and the model can not keep examples apart.
+        ModelError: packing is asked for, and the model cannot keep examples apart.
         ConfigError: adapters are to be merged into weights that are sharded.
     """
     if sharded and settings.kind == "lora" and settings.save == "merged":
-        msg = "finetune.save: merged can not be had with execution.sharding: fsdp; use adapter"
+        msg = "finetune.save: merged cannot be had with execution.sharding: fsdp; use adapter"
         raise ConfigError(msg)
     if settings.packing:
         require_packable(model, examples)

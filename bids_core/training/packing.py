@@ -96,7 +96,7 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
     """Check that the model keeps packed examples apart, and sees as much of each as without.
 
     Raises:
-        ModelError: it can not be told to, or does not.
+        ModelError: it cannot be told to, or does not.
     """
     inner: Any = causal_lm(model)
     kernel = getattr(inner.config, "_attn_implementation", None)

@@ -209,5 +209,5 @@ def _write(found: Analysis, folder: Path) -> None:
         found.write(folder)
         write_page(found, folder / "plots.html")
     except OSError as error:
-        msg = f"{folder} can not be written: {error}"
+        msg = f"{folder} cannot be written: {error}"
         raise UserError(msg) from error

@@ -51,7 +51,7 @@ def open_inputs(
         `bids_core.selection.select` takes them.
 
     Raises:
-        UserError: a file can not be read, or nothing was given.
+        UserError: a file cannot be read, or nothing was given.
     """
     from bids_core.errors import UserError
     from bids_core.influence.files import read_matrix

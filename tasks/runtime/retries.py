@@ -2,7 +2,7 @@
 
 Input and output, lost connections and a lack of memory can pass: the task is retried with
 exponential backoff and jitter. A mistake in configuration or data, a NaN, a full disk and a stage
-that ran into its time limit can not. When memory runs out the stage first starts over with half the
+that ran into its time limit cannot. When memory runs out the stage first starts over with half the
 tokens in a batch, which changes no result; the gradient stage halves single batches by itself.
 """
 

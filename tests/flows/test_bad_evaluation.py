@@ -44,7 +44,7 @@ CASES = {
     ),
     "a scorer that is not there": (
         lambda p: write(p, ROW), ("test.0.metric=generation", "test.0.scorer=scorers.py:judge"),
-        ("scorers.py:judge", "can not be imported"),
+        ("scorers.py:judge", "cannot be imported"),
     ),
     "metric generation without a scorer": (
         lambda p: write(p, ROW), ("test.0.metric=generation",), ("scorer", "belong together"),

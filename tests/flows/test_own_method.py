@@ -101,7 +101,7 @@ def test_a_check_tries_it_before_anything_is_spent(project, own, bids, monkeypat
     path.unlink()
     status, _, err = bids("check", project / "bids.yaml", "--no-cost")
     assert status == 2
-    assert "methods.py:last_source' can not be imported (FileNotFoundError" in err
+    assert "methods.py:last_source' cannot be imported (FileNotFoundError" in err
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -133,7 +133,7 @@ def test_a_name_that_can_not_be_is_refused_when_the_configuration_is_read(
 def test_a_comparison_takes_it_from_the_command_line(project, own, bids):
     status, _, err = bids("compare", project / "bids.yaml", "--methods", "mine/other.py:pick")
     assert status == 2
-    assert "mine/other.py:pick' can not be imported" in err
+    assert "mine/other.py:pick' cannot be imported" in err
 
 
 def test_the_form_of_the_server_offers_the_names_and_takes_ones_own():

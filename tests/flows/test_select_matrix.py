@@ -44,7 +44,7 @@ def test_a_wrong_value_is_named(change, key):
     ("change", "environment", "error", "words"),
     [
         ({"matrix": "none.npy"}, "", UserError, "none.npy"),
-        ({"method": "none.py:pick"}, "", UserError, "can not be imported"),
+        ({"method": "none.py:pick"}, "", UserError, "cannot be imported"),
         ({"method": "mine.py:pick"}, "inside", ConfigError, "method: this machine runs no code"),
         ({"out": "picks.xlsx"}, "", UserError, "suffix"),
         ({"out": "/elsewhere/picks.npy"}, "inside", ConfigError, "out: '/elsewhere"),

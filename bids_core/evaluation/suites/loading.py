@@ -107,9 +107,9 @@ def load_suite_task(
 
     Raises:
         ConfigError: a package that it needs is not installed.
-        DataError: its data is neither in `suite_data` nor in the cache, and the hub can not be
+        DataError: its data is neither in `suite_data` nor in the cache, and the hub cannot be
             reached; or no row is left.
-        SandboxError: it runs code, and the sandbox can not be built here.
+        SandboxError: it runs code, and the sandbox cannot be built here.
     """
     _require_packages(task)
     if task.runs_code:
@@ -151,7 +151,7 @@ def _load(task: SuiteTask, names: Sequence[str], settings: EvaluationConfig) -> 
         setting = "" if settings.suite_data else " with evaluation.suite_data: FOLDER"
         reason = shorten(" ".join(str(error).split()) or type(error).__name__, 200)
         msg = (
-            f"suite task {task.name!r}: its data set {task.data} can not be loaded ({reason}); "
+            f"suite task {task.name!r}: its data set {task.data} cannot be loaded ({reason}); "
             f"reach the hub once, or fetch it elsewhere (`hf download {task.data} --repo-type "
             f"dataset --local-dir {where}`{setting}), or leave the task out "
             "(evaluation.suite_tasks)"

@@ -83,7 +83,7 @@ def test_a_quote_that_is_never_closed_costs_no_more_than_it_must(tmp_path):
 def test_a_csv_header_without_an_end_is_one_line(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("x" * 1000)
-    with pytest.raises(DataError, match="x.csv: the header can not be read"):
+    with pytest.raises(DataError, match="x.csv: the header cannot be read"):
         read(path)
 
 

@@ -42,7 +42,7 @@ def test_folder_of_several_splits(tmp_path):
 def test_damaged_folder_is_one_line(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "state.json").write_text("{}")
-    with pytest.raises(DataError, match="can not be loaded") as caught:
+    with pytest.raises(DataError, match="cannot be loaded") as caught:
         open_dataset(tmp_path / "d", split=None, where="pool source 'd'")
     assert "\n" not in str(caught.value)
 
@@ -54,7 +54,7 @@ def test_hub_out_of_reach_is_one_line(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(DataError) as caught:
         open_dataset("hf:org/name", split=None, where="pool source 'name'")
-    assert str(caught.value).startswith("pool source 'name': the data set hf:org/name can not be")
+    assert str(caught.value).startswith("pool source 'name': the data set hf:org/name cannot be")
     assert "download it" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -146,5 +146,5 @@ def test_splits_of_a_folder_that_lie_elsewhere_are_refused(tmp_path):
     datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "d")
     made.save_to_disk(tmp_path / "other")
     (tmp_path / "d" / "dataset_dict.json").write_text(json.dumps({"splits": ["../other"]}))
-    with pytest.raises(DataError, match="not in it|can not be loaded"):
+    with pytest.raises(DataError, match="not in it|cannot be loaded"):
         open_dataset(tmp_path / "d", split=None, where="w")

@@ -134,7 +134,7 @@ def test_a_hub_entry_names_the_hub(make_config, project, tmp_path):
 
 def test_a_broken_description_and_a_stray_dataset(project, write):
     write("bad/dataset_info.json", "{")
-    with pytest.raises(DataError, match="can not be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         project({"path": "bad/dataset_info.json"})
     with pytest.raises(ConfigError, match="remove it"):
         project({"path": "lf/openai.jsonl", "dataset": "x"})

@@ -214,7 +214,7 @@ def test_bad_configs_stop_before_anything_is_read(
         prepare(make_config(["${NOT_SET_HERE}/x.jsonl"]), tokenizer, base_dir=tmp_path)
     with pytest.raises(ModelError, match="no chat template"):
         prepare(make_config(["pool.jsonl.gz"]), tokenizer_with(None), base_dir=tmp_path)
-    with pytest.raises(DataError, match=r"^pool.jsonl.gz: the file can not be read"):
+    with pytest.raises(DataError, match=r"^pool.jsonl.gz: the file cannot be read"):
         prepare(make_config(["pool.jsonl.gz"]), tokenizer, base_dir=tmp_path)
 
 

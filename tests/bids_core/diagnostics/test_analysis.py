@@ -119,7 +119,7 @@ def test_every_figure_is_drawn_without_the_network(analysis, tmp_path):
 
 
 def test_a_bad_set_is_one_clear_line(matrix):
-    with pytest.raises(MatrixError, match="can not be called"):
+    with pytest.raises(MatrixError, match="cannot be called"):
         analyze(matrix, {"pool": [1]})
     with pytest.raises(MatrixError, match="5 tasks"):
         analyze(matrix, tasks=TASKS[:5])

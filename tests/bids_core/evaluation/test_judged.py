@@ -116,10 +116,10 @@ def test_a_scorer_is_tried_before_any_forward_pass(
     ("scorer", "message"),
     [
         ("nowhere", "write package.module:function"),
-        ("no_such_package.scorers:score", "can not be imported"),
-        ("json:no_such_function", "can not be imported"),
-        ("/no/such/file.py:score", "can not be imported"),
-        ("json:JSONDecoder", "can not be called"),
+        ("no_such_package.scorers:score", "cannot be imported"),
+        ("json:no_such_function", "cannot be imported"),
+        ("/no/such/file.py:score", "cannot be imported"),
+        ("json:JSONDecoder", "cannot be called"),
     ],
 )
 def test_scorers_that_are_not_there(model, tokenizer, judged_split, make_task, scorer, message):

@@ -181,6 +181,6 @@ def test_an_unprivileged_user_can_run_it_too():
         capture_output=True, text=True, check=False, env={"PATH": os.path.dirname(find_bwrap())},
     )  # fmt: skip
     if "PermissionError" in found.stderr or "ModuleNotFoundError" in found.stderr:
-        pytest.skip("nobody can not read this folder")
+        pytest.skip("nobody cannot read this folder")
     assert found.stdout.splitlines()[:1] == ["None"], found.stderr
     assert "FileNotFoundError" in found.stdout

@@ -96,12 +96,12 @@ def test_what_is_not_a_selection_is_refused_in_one_line(method_file, body, messa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("/no/such/file.py:pick", "can not be imported.*FileNotFoundError"),
-        ("no_such_package.methods:pick", "can not be imported.*ModuleNotFoundError"),
-        ("json:no_such_function", "can not be imported: there is no 'no_such_function' in json"),
+        ("/no/such/file.py:pick", "cannot be imported.*FileNotFoundError"),
+        ("no_such_package.methods:pick", "cannot be imported.*ModuleNotFoundError"),
+        ("json:no_such_function", "cannot be imported: there is no 'no_such_function' in json"),
         ("methods.py", "say which function of it selects, methods.py:function"),
         ("json:dumps.x", "write package.module:function or methods.py:function"),
-        ("json:__name__", "can not be called with"),
+        ("json:__name__", "cannot be called with"),
         ("no_such_method", "unknown selection method 'no_such_method'"),
     ],
 )
@@ -114,7 +114,7 @@ def test_a_method_that_is_not_there_is_known_at_once(name, message):
 @pytest.mark.parametrize("content", ["def pick(request:\n", "import sys\nsys.exit(3)\n", "1 / 0\n"])
 def test_a_file_that_can_not_be_run_is_one_line(tmp_path, content):
     (tmp_path / "broken.py").write_text(content)
-    with pytest.raises(ConfigError, match=r"broken.py:pick' can not be imported"):
+    with pytest.raises(ConfigError, match=r"broken.py:pick' cannot be imported"):
         require_methods([f"{tmp_path}/broken.py:pick"])
 
 
@@ -189,7 +189,7 @@ def test_a_package_that_is_broken_is_named_only_where_it_is_used(package):
     package("gone = plug_methods:gone")
     assert "gone" in METHODS.words()
     assert select(VALUES, 2, method="less", tasks=list("aabb")).method == "less"
-    with pytest.raises(ConfigError, match="'gone' of the package plug can not be imported"):
+    with pytest.raises(ConfigError, match="'gone' of the package plug cannot be imported"):
         select(VALUES, 2, method="gone")
 
 

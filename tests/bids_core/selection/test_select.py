@@ -78,7 +78,7 @@ def test_a_bad_budget_is_one_clear_line(budget, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [(np.zeros(4), "shape"), (np.zeros((0, 3)), "shape"), (np.zeros((2, 2, 2)), "shape"),
-     (np.array([["a", "b"]]), "dtype"), ([[1.0], [1.0, 2.0]], "can not be read"),
+     (np.array([["a", "b"]]), "dtype"), ([[1.0], [1.0, 2.0]], "cannot be read"),
      (np.zeros((3, 2)), "no column has any variance"),
      (np.array([[1e308, 1.0], [1e308, 2.0]]), "overflows")],
 )  # fmt: skip

@@ -24,7 +24,7 @@ from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import save_checkpoint, warmup
 
 LORA = LoraConfig(r=2, alpha=4, dropout=0.0)
-# One step holds all rows, so that their order, which the processes share out, can not matter.
+# One step holds all rows, so that their order, which the processes share out, cannot matter.
 SETTINGS = WarmupConfig(epochs=3, batch_size=8, learning_rate=0.01, warmup_ratio=0.0)
 
 
