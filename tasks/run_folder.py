@@ -17,7 +17,7 @@ from prefect import task
 from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
 from bids_core.report import build_report
-from tasks.analysis import PAGE, TABLES
+from tasks.analysis import TABLES
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
@@ -69,12 +69,12 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
 
 
 def _write_analysis(analysis: Handle, folder: Path) -> None:
-    """Copy the tables and the page of figures."""
+    """Copy the tables."""
     aside = folder / f".analysis-{uuid.uuid4().hex}"
     shutil.copytree(analysis.path() / TABLES, aside)
     shutil.rmtree(folder / TABLES, ignore_errors=True)
     aside.rename(folder / TABLES)
-    replace_file(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
+    (folder / "analysis.html").unlink(missing_ok=True)  # of earlier versions; the report has it all
 
 
 def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:

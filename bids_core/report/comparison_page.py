@@ -16,7 +16,8 @@ from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.comparison_figures import Mark, Series, budget_lines
 from bids_core.report.differences import WHAT, difference_figure
-from bids_core.report.names import method_colour, series_colours
+from bids_core.report.names import PLAIN, method_looks
+from bids_core.report.svg import legend_mark, responsive
 from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bids_core.comparison import Comparison
+    from bids_core.report.names import Look
 
 _REFERENCES: Final = (ZERO_SHOT, "full")
 
@@ -60,15 +62,15 @@ def build_comparison_page(inputs: ComparisonInputs) -> str:
     """Return the page as an HTML document. Texts are escaped; no script may run."""
     environment = _environment()
     comparison = inputs.comparison
-    colours = _colours(comparison)
+    looks = _looks(comparison)
     page = environment.get_template("comparison.html.j2").render(
         inputs=inputs,
         style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own
         block=verdict_block(judge(comparison, failed=len(inputs.failed))),
-        legend=[{"label": method_label(m), "colour": c} for m, c in colours.items()],
-        lines=_lines(comparison, colours),
-        against_random=_forests(comparison, RANDOM, colours),
-        against_main=_forests(comparison, comparison.main_method, colours),
+        legend=[{"label": method_label(m), "mark": legend_mark(k)} for m, k in looks.items()],
+        lines=_lines(comparison, looks),
+        against_random=_forests(comparison, RANDOM, looks),
+        against_main=_forests(comparison, comparison.main_method, looks),
         main=method_label(comparison.main_method),
         arms=[_arm(row) for row in comparison.arms.to_dict(orient="records")],
         differences=[_difference(row) for row in comparison.differences.to_dict(orient="records")],
@@ -90,51 +92,47 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _colours(comparison: Comparison) -> dict[str, str]:
-    """Return a colour a method: its own where it has one, the others' in turn."""
+def _looks(comparison: Comparison) -> dict[str, Look]:
     methods = [m for m in dict.fromkeys(comparison.arms["method"]) if m not in _REFERENCES]
-    known = {method: method_colour(method) for method in methods}
-    taken = {colour for colour in known.values() if colour != method_colour("")}
-    free = [c for c in series_colours(map(str, range(8))).values() if c not in taken] or [
-        method_colour("")
-    ]
-    unknown = [method for method in methods if known[method] == method_colour("")]
-    return known | {method: free[i % len(free)] for i, method in enumerate(unknown)}
+    return method_looks(methods)
 
 
-def _lines(comparison: Comparison, colours: Mapping[str, str]) -> Markup | None:
+def _lines(comparison: Comparison, looks: Mapping[str, Look]) -> Markup | None:
     arms = comparison.arms
     if "macro" not in arms:
         return None
     rows = [row for row in arms.to_dict(orient="records") if row["macro"] == row["macro"]]
     marks = [
         (row["method"], row["n_rows"], Mark(method_label(row["method"]), row["macro"], row["low"],
-                                            row["high"], colours.get(row["method"], "")))
+                                            row["high"], looks.get(row["method"], PLAIN)))
         for row in rows
     ]  # fmt: skip
     series = [
         Series(
-            method_label(method), colour, [(n, mark) for name, n, mark in marks if name == method]
+            method_label(method), look, [(n, mark) for name, n, mark in marks if name == method]
         )
-        for method, colour in colours.items()
+        for method, look in looks.items()
     ]
     references = [mark for name, _, mark in marks if name in _REFERENCES]
     if not any(one.points for one in series):
         return None
-    return budget_lines(
-        series,
-        references,
-        label="Macro average of each method over the budgets, with 95% intervals",
-        axis="macro average",
+    return responsive(
+        lambda width: budget_lines(
+            series,
+            references,
+            label="Macro average of each method over the budgets, with 95% intervals",
+            axis="macro average over tasks",
+            width=width,
+        )
     )
 
 
 def _forests(
-    comparison: Comparison, family: str, colours: Mapping[str, str]
+    comparison: Comparison, family: str, looks: Mapping[str, Look]
 ) -> list[dict[str, Any]]:
     """Return the figures of a family, one a measure; those that there is data for."""
     sides = {"score": "Right of zero", "loss": "Left of zero"}
-    found = {of: difference_figure(comparison, family, of, colours) for of in sides}
+    found = {of: difference_figure(comparison, family, of, looks) for of in sides}
     return [{"svg": svg, "side": sides[of], "what": WHAT[of]} for of, svg in found.items() if svg]
 
 

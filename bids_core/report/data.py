@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.rejects import REASONS
-from bids_core.report.picks import cut
+from bids_core.report.texts import cut
 from bids_core.report.section import Section
 
 if TYPE_CHECKING:

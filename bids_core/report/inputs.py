@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
@@ -42,21 +43,25 @@ class ReportInputs:
         capabilities: [M] their capabilities.
         selections: method -> frame with columns rank (from 1), row_id, source, utility,
             winning_validation, winning_task (the last three missing where a method has none).
-        conversations: row id -> messages as JSON, of the picked rows and the validation instances;
-            a row that is missing is shown by its id alone.
+        conversations: row id -> messages as JSON, of training rows and validation instances; a row
+            that is missing is shown by its id alone.
         scores: scores of all methods with a column `method` (`zero_shot` is the base model); None
             where nothing was evaluated.
         comparison: of the same methods, by their answers to every test row; with `scores`.
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
-        analysis: relative address of the page with further figures; None where there is none.
-        stability: frames of `bids_core.diagnostics.stability` by name: checkpoint_agreement,
-            without_checkpoint, without_task, without_instance; near_duplicates of
-            `bids_core.diagnostics.picks` with a column `set`; columns of
-            `bids_core.diagnostics.columns`. Those that apply.
+        tables: tables of `bids_core.diagnostics.analysis.Analysis` by name, those that apply, and
+            frames of `bids_core.diagnostics.stability`: checkpoint_agreement, without_checkpoint,
+            without_task, without_instance; near_duplicates has a column `set`.
         breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None where the data
             has no column to break down.
         validation: what `bids validate` found (its validation.json); None where it did not run.
+        row_columns: further columns of the training rows that have few values, [N] texts each.
+        answers: answers to test rows: method, task, row_id, question, reference, answer, score;
+            None where nothing was evaluated.
+        files: method -> address of its selected rows as JSON Lines, relative to the page.
+        folder: where the page will lie. Absolute paths in the configuration and in messages are
+            shown relative to it, or by their last part.
     """
 
     name: str
@@ -80,7 +85,10 @@ class ReportInputs:
     comparison: Comparison | None = None
     timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    analysis: str | None = None
-    stability: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     breakdown: pd.DataFrame | None = None
     validation: Mapping[str, Any] | None = None
+    row_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    answers: pd.DataFrame | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
-from bids_core.formatting import percent
 from bids_core.progress import duration
-from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
+from bids_core.report.glossary import CITATIONS, GLOSSARY, anchor, method_terms
+from bids_core.report.paths import PathShown
 from bids_core.report.section import sections
-from bids_core.selection.names import method_label
+from bids_core.report.summary import summary_block
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 def build_report(inputs: ReportInputs) -> str:
     """Write the report of a run.
 
-    The page needs no network and no JavaScript (a few lines of it filter and sort the table of
-    picks). Texts from the data are escaped, and a content security policy lets no other script run.
+    The page needs no network. Without JavaScript it lists the first picks; with it, all picks of all
+    methods can be searched. Texts from the data are escaped, and a content security policy lets no
+    other script run.
 
     Args:
         inputs: what it is made from.
@@ -35,7 +37,9 @@ def build_report(inputs: ReportInputs) -> str:
         A whole HTML document.
     """
     environment = _environment()
-    script = environment.get_template("table.js.j2").render()
+    script = environment.get_template("browse.js.j2").render()
+    paths = PathShown(inputs.folder)
+    inputs = replace(inputs, rejects=[paths.of(dict(reject)) for reject in inputs.rejects])
     made = {section: section.make(inputs) for section in sections()}
     shown = {section: values for section, values in made.items() if values is not None}
     page = environment.get_template("page.html.j2").render(
@@ -43,10 +47,12 @@ def build_report(inputs: ReportInputs) -> str:
         style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_integrity(script),
-        summary=_summary(inputs),
+        kind="data selection report" if inputs.files else "analysis of a selection",
+        summary=summary_block(inputs, paths),
+        model=paths.text(inputs.model),
         sections=list(shown),
         timings=_timings(inputs),
-        config_text=yaml.safe_dump(dict(inputs.config), sort_keys=False, allow_unicode=True),
+        config_text=_config_text(inputs, paths),
         glossary=GLOSSARY | method_terms(inputs.selections),
         citations=CITATIONS,
         **{section.name: values for section, values in made.items()},
@@ -69,6 +75,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["anchor"] = anchor
     return environment
 
 
@@ -84,22 +91,9 @@ def _integrity(script: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _summary(inputs: ReportInputs) -> dict[str, Any]:
-    """Return what was selected, from what, for what."""
-    picks = inputs.selections[inputs.main_method]
-    others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
-    return {
-        "method": method_label(inputs.main_method),
-        "picked": len(picks),
-        "pool": len(inputs.row_ids),
-        "share": percent(len(picks) / len(inputs.row_ids)),
-        "sources": len(set(inputs.sources)),
-        "instances": len(inputs.validation_ids),
-        "tasks": len(set(inputs.tasks)),
-        "capabilities": len(set(inputs.capabilities)),
-        "others": others,
-        "checkpoints": len((inputs.warmup or {}).get("checkpoint_weights", ())),
-    }
+def _config_text(inputs: ReportInputs, paths: PathShown) -> str:
+    shown = paths.of(dict(inputs.config))
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True) if shown else ""
 
 
 def _timings(inputs: ReportInputs) -> dict[str, Any] | None:
