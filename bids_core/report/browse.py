@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.formatting import number
 from bids_core.report.names import series_looks
-from bids_core.report.packed import BLOCK, packed, text_blocks
+from bids_core.report.packed import BLOCK, Turns, packed, text_blocks
 from bids_core.report.svg import legend_mark
 from bids_core.report.texts import conversation, text_or_none, turns_of
 from bids_core.selection.names import method_label
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 50
 """Picks that are listed without JavaScript."""
-BUDGET: Final = 9_000_000
+BUDGET: Final = 8_200_000
 """Characters that the packed picks may add to the page."""
-_LEAST: Final = 1_500_000
-"""Characters that texts get, however large the rest is."""
+_OTHERS: Final = 0.35
+"""Share of the room for texts that rows get which the main method did not pick."""
 
 
 def browse_block(inputs: ReportInputs) -> dict[str, Any]:
@@ -39,10 +39,11 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
     place = _places(inputs)
     index = packed(_index(inputs, place))
     instances = [_turns(inputs, name) for name in inputs.validation_ids]
-    texts = [_turns(inputs, row_id) for row_id in place]
     asked, _ = text_blocks(instances, budget=BUDGET // 8)
-    room = BUDGET - len(index) - sum(map(len, asked))
-    blocks, cap = text_blocks(texts, budget=max(_LEAST, room))
+    room = max(0, BUDGET - len(index) - sum(map(len, asked)))
+    own, rest = _split(inputs, place)
+    blocks, cap = text_blocks(own, budget=int((1 - _OTHERS) * room) if rest else room)
+    others, others_cap = text_blocks(rest, budget=room - sum(map(len, blocks)))
     return {
         "rows": rows,
         "shown": SHOWN,
@@ -50,9 +51,9 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
         "file": inputs.files.get(inputs.main_method),
         "has_winners": any(row["task"] for row in rows),
         "index": index,
-        "blocks": blocks,
+        "blocks": [*blocks, *others],
         "asked": asked,
-        "cap": cap,
+        "cap": _cut_words(cap, others_cap),
         "union": len(place),
         "marks": [legend_mark(look) for look in looks.values()],
         "methods": [
@@ -66,6 +67,28 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
             for name, values in inputs.row_columns.items()
         ],
     }
+
+
+def _split(
+    inputs: ReportInputs, place: Mapping[str, int]
+) -> tuple[list[Turns | None], list[Turns | None]]:
+    """Return the texts of the main method's picks, filled up to whole blocks, and the others'."""
+    names = list(place)
+    own = -(-len(inputs.selections[inputs.main_method]) // BLOCK) * BLOCK
+    return [_turns(inputs, n) for n in names[:own]], [_turns(inputs, n) for n in names[own:]]
+
+
+def _cut_words(cap: int | None, others: int | None) -> str:
+    """Say which texts are cut on the page."""
+    if cap is None and others is None:
+        return ""
+    if cap == others:
+        return f"texts longer than {cap:,} characters are cut here"
+    parts = [] if cap is None else [f"texts longer than {cap:,} characters are cut here"]
+    if others is not None:
+        how = f"cut after {others:,} characters" if others else "left out"
+        parts.append(f"texts that only other methods picked are {how}")
+    return ", and ".join(parts)
 
 
 def _ordered(inputs: ReportInputs) -> Iterable[tuple[str, pd.DataFrame]]:

@@ -22,8 +22,10 @@ _EXAMPLES: Final = 3
 """Rejected rows that are shown for each reason."""
 
 
-def data_section(inputs: ReportInputs) -> dict[str, Any]:
-    """Return what the data section shows."""
+def data_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return what the data section shows; None where a matrix is all there is."""
+    if not inputs.model:
+        return None
     summary = inputs.data
     rows, tokens = summary.get("rows", {}), summary.get("tokens", {})
     return {

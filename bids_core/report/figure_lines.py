@@ -84,10 +84,15 @@ def line_chart(
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Return some of the points, the last one always among them."""
+    """Return the lowest and the highest point of each of so many pieces, and both ends."""
+    if len(points) <= 2 * most:
+        return list(points)
     step = -(-len(points) // most)
-    kept = list(points[::step])
-    return kept if kept[-1] == points[-1] else [*kept, points[-1]]
+    kept = {0, len(points) - 1}
+    for start in range(0, len(points), step):
+        piece = range(start, min(start + step, len(points)))
+        kept |= {min(piece, key=lambda i: points[i][1]), max(piece, key=lambda i: points[i][1])}
+    return [points[i] for i in sorted(kept)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,12 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
         found = audit_pool(
             matrix, inputs.tasks, sources=inputs.sources, normalization=normalization
         )
-    picked = set(inputs.selections[inputs.main_method]["row_id"])
+    chosen = inputs.selections.get(inputs.main_method)
+    picked = set() if chosen is None else set(chosen["row_id"])
     table = found.table.assign(picked=found.table["row_id"].isin(picked))
     return {
         "words": audit_words(found),
-        "method": method_label(inputs.main_method),
+        "method": "" if chosen is None else method_label(inputs.main_method),
         "reasons": [
             {
                 "name": name.replace("_", " "),

@@ -69,8 +69,10 @@ def influence_section(inputs: ReportInputs) -> dict[str, Any]:
             {name: values for name, values in found.normalised.items() if name != POOL},
             found.usable,
             "AID, z-scored influence",
-        ),
-        "balance": _balance(inputs, found.tables),
+        )
+        if inputs.selections
+        else None,
+        "balance": _balance(inputs, found.tables) if inputs.selections else None,
         "binned": len(tasks) > _MOST_BARS,
         "left_out": [inputs.validation_ids[column] for column in left_out],
         "frequencies": _frequencies(inputs, sets),
@@ -171,6 +173,8 @@ def _frequencies(
 ) -> list[Grid]:
     """Return THI in its two forms, each set a line of shares."""
     names = list(dict.fromkeys(inputs.tasks))
+    if len(names) < 2:
+        return []  # every row influences the only task most
     tables = []
     for by, title in (("task_mean", "by task mean"), ("instance", "by single instance")):
         lines = []

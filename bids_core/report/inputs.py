@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
     from bids_core.comparison import Comparison
+    from bids_core.influence.matrix import MatrixLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +25,9 @@ class ReportInputs:
     Args:
         name: name of the run.
         created: when it ended, ISO 8601.
-        model: the base model, as the configuration names it.
-        main_method: the method whose picks the report explains, a key of `selections`.
+        model: the base model, as the configuration names it; blank where a matrix is all there is.
+        main_method: the method whose picks the report explains, a key of `selections`; blank where
+            there are none.
         config: the whole configuration, as JSON types.
         data: `PreparedData.summary`.
         rejects: one mapping a rejected row, with the fields of `bids_core.records.Reject`.
@@ -35,7 +35,7 @@ class ReportInputs:
         gradients: one mapping a shard: split, checkpoint, rows, eps_dominated_share (None where
             no Adam update was taken), mean_loss, compute_seconds, and optionally norm_quantiles
             (quantile -> gradient norm).
-        attribution: [N, M] influence.
+        attribution: [N, M] influence; one on disk is read in blocks.
         row_ids: [N] ids of the training rows.
         sources: [N] data source of each training row.
         validation_ids: [M] ids of the validation instances.
@@ -70,7 +70,7 @@ class ReportInputs:
     main_method: str
     config: Mapping[str, Any]
     data: Mapping[str, Any]
-    attribution: npt.NDArray[np.float32]
+    attribution: MatrixLike
     row_ids: Sequence[str]
     sources: Sequence[str]
     validation_ids: Sequence[str]

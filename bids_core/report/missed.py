@@ -41,7 +41,9 @@ _OTHER: Final = "less"
 
 
 def missed_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the section shows; None where every row was picked."""
+    """Return what the section shows; None where every row was picked, or none."""
+    if not inputs.selections:
+        return None
     picks = inputs.selections[inputs.main_method]
     if len(picks) >= len(inputs.row_ids):
         return None

@@ -18,10 +18,13 @@ Turns = list[tuple[str, str]]
 
 BLOCK: Final = 256
 """Rows of a block of texts."""
-CAPS: Final = (32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120)
+CAPS: Final = (32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120,
+               80, 0)  # fmt: skip
 """Lengths at which texts are cut, in characters, where they would make the page too large."""
 _SAMPLED: Final = 6
 """Blocks that are packed to estimate the size of all."""
+_HARDEST: Final = 6.0
+"""Characters of text that one packed character holds at the very most."""
 
 
 def packed(value: Any) -> str:
@@ -43,23 +46,32 @@ def text_blocks(texts: Sequence[Turns | None], *, budget: int) -> tuple[list[str
         The blocks, each a packed list of rows `[characters cut away, role, text, role, text, ...]`
         (`null` where there is none), and the length at which texts were cut; None if none was.
     """
+    lengths = [_length(text) for text in texts]
     starts = range(0, len(texts), BLOCK)
     sample = list(starts)[:: max(1, len(starts) // _SAMPLED)]
-    cap = next(
-        (
-            cap
-            for cap in (None, *CAPS)
-            if _estimate(texts, sample, cap) * len(starts) / max(1, len(sample)) <= 0.95 * budget
-        ),
-        CAPS[-1],
-    )
+    share = budget * len(sample) / max(1, len(starts))
+    cap = next((cap for cap in (None, *CAPS) if _fits(texts, lengths, sample, cap, share)), 0)
     blocks = [packed([_row(t, cap) for t in texts[start : start + BLOCK]]) for start in starts]
-    was_cut = cap is not None and any(_length(text) > cap for text in texts)
-    return blocks, cap if was_cut else None
+    return blocks, cap if cap is not None and max(lengths, default=0) > cap else None
 
 
-def _estimate(texts: Sequence[Turns | None], starts: Sequence[int], cap: int | None) -> int:
-    return sum(len(packed([_row(t, cap) for t in texts[s : s + BLOCK]])) for s in starts)
+def _fits(
+    texts: Sequence[Turns | None],
+    lengths: Sequence[int],
+    starts: Sequence[int],
+    cap: int | None,
+    budget: float,
+) -> bool:
+    """Return whether some blocks of texts fit into a budget when they are cut at a length."""
+    rows = [row for start in starts for row in range(start, min(start + BLOCK, len(texts)))]
+    if sum(lengths[r] if cap is None else min(lengths[r], cap) for r in rows) > _HARDEST * budget:
+        return False  # told without packing them
+    size = 0
+    for start in starts:
+        size += len(packed([_row(text, cap) for text in texts[start : start + BLOCK]]))
+        if size > 0.96 * budget:
+            return False
+    return True
 
 
 def _length(text: Turns | None) -> int:
@@ -73,5 +85,5 @@ def _row(text: Turns | None, cap: int | None) -> list[Any] | None:
     total = _length(text)
     if cap is None or total <= cap:
         return [0, *(part for turn in text for part in turn)]
-    kept = [(role, content[: max(20, cap * len(content) // total)]) for role, content in text]
+    kept = [(role, content[: cap * len(content) // total]) for role, content in text]
     return [total - _length(kept), *(part for turn in kept for part in turn)]

@@ -47,7 +47,7 @@ def build_report(inputs: ReportInputs) -> str:
         style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_integrity(script),
-        kind="data selection report" if inputs.files else "analysis of a selection",
+        kind="data selection report" if inputs.model else "analysis of a selection",
         summary=summary_block(inputs, paths),
         model=paths.text(inputs.model),
         sections=list(shown),
@@ -92,7 +92,7 @@ def _integrity(script: str) -> str:
 
 
 def _config_text(inputs: ReportInputs, paths: PathShown) -> str:
-    shown = paths.of(dict(inputs.config))
+    shown = paths.of(dict(inputs.config)) if inputs.model else None
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True) if shown else ""
 
 

@@ -34,8 +34,10 @@ _LISTED: Final = 20
 """Sources that the table lists before the rest is folded."""
 
 
-def picks_section(inputs: ReportInputs) -> dict[str, Any]:
-    """Return what the picks section shows."""
+def picks_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return what the picks section shows; None where nothing was picked."""
+    if not inputs.selections:
+        return None
     picks = inputs.selections[inputs.main_method]
     others = [method for method in inputs.selections if method != inputs.main_method]
     by_task = {method: _by_task(inputs, inputs.selections[method]) for method in others}

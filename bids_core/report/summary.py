@@ -30,14 +30,14 @@ trainer.train()'''
 
 def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
     """Return what was selected, from what, for what, and the next steps."""
-    picks = inputs.selections[inputs.main_method]
+    picks = inputs.selections.get(inputs.main_method, ())
     others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
     return {
-        "method": method_label(inputs.main_method),
+        "method": method_label(inputs.main_method) if inputs.selections else "",
         "picked": len(picks),
         "pool": len(inputs.row_ids),
         "share": percent(len(picks) / len(inputs.row_ids)),
-        "sources": len(set(inputs.sources)),
+        "sources": len({source for source in inputs.sources if source}),
         "instances": len(inputs.validation_ids),
         "tasks": len(set(inputs.tasks)),
         "capabilities": len(set(inputs.capabilities)),

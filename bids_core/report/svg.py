@@ -23,7 +23,7 @@ HALF = 452.0
 NARROW = 348.0
 """Width of the same drawing on a phone."""
 
-FONT_WIDTH = 6.3
+FONT_WIDTH = 7.0
 """Mean width of a character at the style sheet's 12 px, for margins."""
 
 
@@ -190,7 +190,7 @@ def tick_label(value: float, step: float) -> str:
         shown = "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     else:
         decimals = next(d for d in range(12) if abs(round(step, d) - step) < step * 1e-6)
-        shown = f"{value:z.{decimals}f}"
+        shown = f"{value:z,.{decimals}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 from bids_core.data import from_json
 from bids_core.data.conversation import said
 
+_PLAIN: Final = frozenset(("role", "content"))
 LONGEST: Final = 1600
 """Characters of a text that are shown where the page lists it as it is."""
 _GLANCE: Final = 150
@@ -15,6 +17,9 @@ _GLANCE: Final = 150
 
 def turns_of(messages: str) -> list[tuple[str, str]]:
     """Return role and text of every turn of a conversation (messages as JSON)."""
+    turns = json.loads(messages)
+    if all(turn.keys() == _PLAIN for turn in turns):  # nearly all; and pages have many
+        return [(turn["role"], turn["content"]) for turn in turns]
     return [(message.role, said(message)) for message in from_json(messages)]
 
 
