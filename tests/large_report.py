@@ -1,6 +1,6 @@
 """A large made-up run, for what a page makes of size: fast to make, never near a model.
 
-`python tests/bids_core/report/synthetic.py OUT.html 300000 45000` writes its page.
+`python tests/large_report.py OUT.html 300000 45000` writes its page.
 """
 
 from __future__ import annotations
