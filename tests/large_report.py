@@ -139,9 +139,7 @@ def evaluated(
             )  # fmt: skip
     columns = ["method", "n_rows", "seed", "task", "row_id", "score", "answer_loss"]
     areas = {task: CAPABILITIES[place % 5] for place, task in enumerate(names)}
-    results = Results.of(
-        pd.DataFrame(samples, columns=columns), areas, dict.fromkeys(names, 0.2)
-    )
+    results = Results.of(pd.DataFrame(samples, columns=columns), areas, dict.fromkeys(names, 0.2))
     heads = ["method", "task", "row_id", "score", "question", "reference", "answer"]
     found = compare(results, "bids", draws=300)
     return pd.DataFrame(scores), found, pd.DataFrame(answers, columns=heads)

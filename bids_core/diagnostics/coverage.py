@@ -51,7 +51,9 @@ def coverage(
     chosen, asked = np.asarray(picks, dtype=np.int64), np.asarray(rows, dtype=np.int64)
     everything = np.concatenate([chosen, asked])
     if not len(chosen) or everything.min() < 0 or everything.max() >= matrix.n_rows:
-        msg = f"picks and rows must be rows of the matrix (0 to {matrix.n_rows - 1}), and some picks"
+        msg = (
+            f"picks and rows must be rows of the matrix (0 to {matrix.n_rows - 1}), and some picks"
+        )
         raise MatrixError(msg)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)  # said with the selection

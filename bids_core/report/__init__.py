@@ -3,8 +3,8 @@
 Read in this order: `inputs` (what it is made from), the sections by name (`scores`, `influence`,
 `picks`, `missed`, ...: the numbers of each part), `grids` (tables) and `figures` (inline SVG), both
 with the looks of `names`; `browse` and `packed` (all picks, in the page), `page` (templates).
-`analysis_page` makes the same page from a matrix alone, `comparison_page` that of a comparison. What
-the scores mean is said by `bids_core.comparison`.
+`analysis_page` makes the same page from a matrix alone, `comparison_page` that of a comparison.
+What the scores mean is said by `bids_core.comparison`.
 """
 
 from __future__ import annotations

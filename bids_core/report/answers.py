@@ -73,11 +73,14 @@ def format_note(part: pd.DataFrame) -> str:
     lengths = [(len(answer), len(reference)) for answer, reference in pairs]
     own, asked = (_median([pair[place] for pair in lengths]) for place in (0, 1))
     if own >= _LONGER * max(asked, 1):
-        said.append(f"its answers have {own:g} words in the median, the reference answers {asked:g}")
+        said.append(
+            f"its answers have {own:g} words in the median, the reference answers {asked:g}"
+        )
     if not said:
         return ""
+    score = f"{100 * float(base['score'].mean()):.0f}%"
     return (
-        f"the base model scores {100 * float(base['score'].mean()):.0f}%, but {' and '.join(said)}. "
+        f"the base model scores {score}, but {' and '.join(said)}. "
         "Part of any gain here may be the form of the answer, not the skill."
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.rejects import REASONS
-from bids_core.report.texts import cut
 from bids_core.report.section import Section
+from bids_core.report.texts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -123,7 +123,9 @@ def histograms(drawn: Sequence[Histogram], *, label: str, width: float = WIDE) -
         x = Scale(0.0, float(len(one.counts)), x0, x0 + across)
         y = Scale(0.0, max(*one.counts, *one.normal, 1.0) * 1.05, y0 + height, y0)
         most = int(across / 6.2)
-        name = one.name if len(one.name) <= most else f"\N{HORIZONTAL ELLIPSIS}{one.name[1 - most:]}"
+        name = (
+            one.name if len(one.name) <= most else f"\N{HORIZONTAL ELLIPSIS}{one.name[1 - most :]}"
+        )
         parts += [text(x0, y0 - 19, name, class_="name"), text(x0, y0 - 6, one.note, class_="tick")]
         bars = [
             tag("rect", x=x(float(i)), y=y(float(n)), width=max(0.5, x(1.0) - x(0.0) - 0.4),

@@ -94,7 +94,9 @@ def dot_plot(
         elif not named:
             parts += [text(left - 12, y + band / 2 + 4, row.name, class_="name", text_anchor="end")]
         if row.mark is not None:
-            parts += [_majority(row.mark, scale(row.mark), y + head + 4, y + band - 4, named, width)]
+            parts += [
+                _majority(row.mark, scale(row.mark), y + head + 4, y + band - 4, named, width)
+            ]
         for index, dot in enumerate(row.dots):
             at = y + head + 13.5 + pitch * index
             parts += [_dot(dot, scale, at)]

@@ -66,7 +66,9 @@ class Grid:
     @property
     def even(self) -> bool:
         """Whether all columns are of one width, because their cells are bars."""
-        return not self.turned and any("share" in cell for line in self.lines for cell in line.cells)
+        return not self.turned and any(
+            "share" in cell for line in self.lines for cell in line.cells
+        )
 
 
 def method_grid(

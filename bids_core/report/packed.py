@@ -18,8 +18,9 @@ Turns = list[tuple[str, str]]
 
 BLOCK: Final = 256
 """Rows of a block of texts."""
-CAPS: Final = (32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120,
-               80, 0)  # fmt: skip
+CAPS: Final = (
+    32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120, 80, 0
+)  # fmt: skip
 """Lengths at which texts are cut, in characters, where they would make the page too large."""
 _SAMPLED: Final = 6
 """Blocks that are packed to estimate the size of all."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import jinja2
 import yaml
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from bids_core.progress import duration
-from bids_core.report.glossary import CITATIONS, GLOSSARY, anchor, method_terms
+from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
 from bids_core.report.paths import PathShown
 from bids_core.report.section import sections
 from bids_core.report.summary import summary_block
+from bids_core.report.templates import environment, style_sheet
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
 def build_report(inputs: ReportInputs) -> str:
     """Write the report of a run.
 
-    The page needs no network. Without JavaScript it lists the first picks; with it, all picks of all
-    methods can be searched. Texts from the data are escaped, and a content security policy lets no
-    other script run.
+    The page needs no network. Without JavaScript it lists the first picks; with it, all picks of
+    all methods can be searched. Texts from the data are escaped, and a content security policy lets
+    no other script run.
 
     Args:
         inputs: what it is made from.
@@ -36,13 +34,13 @@ def build_report(inputs: ReportInputs) -> str:
     Returns:
         A whole HTML document.
     """
-    environment = _environment()
-    script = environment.get_template("browse.js.j2").render()
+    templates = environment()
+    script = templates.get_template("browse.js.j2").render()
     paths = PathShown(inputs.folder)
     inputs = replace(inputs, rejects=[paths.of(dict(reject)) for reject in inputs.rejects])
     made = {section: section.make(inputs) for section in sections()}
     shown = {section: values for section, values in made.items() if values is not None}
-    page = environment.get_template("page.html.j2").render(
+    page = templates.get_template("page.html.j2").render(
         inputs=inputs,
         style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
@@ -58,31 +56,6 @@ def build_report(inputs: ReportInputs) -> str:
         **{section.name: values for section, values in made.items()},
     )
     return page + "\n"
-
-
-def style_sheet() -> str:
-    """Return the page's style sheet."""
-    return _environment().get_template("style.css.j2").render()
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bids_core", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    environment.filters["anchor"] = anchor
-    return environment
-
-
-def _breakable(name: str) -> Markup:
-    """Let a name in a narrow column break after its underscores, hyphens and slashes."""
-    parts = (escape(part) for part in re.split(r"(?<=[_/-])", name))
-    return Markup("<wbr>").join(parts)
 
 
 def _integrity(script: str) -> str:

@@ -85,7 +85,9 @@ def _by_source(inputs: ReportInputs, picks: pd.DataFrame) -> dict[str, Any] | No
     )
 
 
-def _shares_figure(names: Sequence[str], looks: Mapping[str, Look], *, label: str) -> dict[str, Any]:
+def _shares_figure(
+    names: Sequence[str], looks: Mapping[str, Look], *, label: str
+) -> dict[str, Any]:
     return {
         "legend": [{"label": n, "mark": legend_mark(look)} for n, look in looks.items()],
         "figure": responsive(

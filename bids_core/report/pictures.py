@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.report.influence import influence_section
-from bids_core.report.page import style_sheet
 from bids_core.report.picks import picks_section
 from bids_core.report.scores import scores_section
+from bids_core.report.templates import style_sheet
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs

@@ -160,9 +160,10 @@ def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
         "n": int(first.n),
         "majority": percent(_majority(cells)),
         "cells": [
-            {**cell, "error": error} for cell, error in zip(_best(values, of=of), errors, strict=True)
+            {**cell, "error": error}
+            for cell, error in zip(_best(values, of=of), errors, strict=True)
         ],
-    }  # fmt: skip
+    }
 
 
 def _majority(cells: Sequence[Any]) -> float:
@@ -218,8 +219,9 @@ def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> 
         return ""
     first, second = (" and ".join(map(method_label, sorted(found))) for found in leaders)
     return (
-        f"The averages do not agree: {first} is highest by task and {second} by capability, because "
-        "a capability with few tasks weighs as much as one with many. The verdict goes by task."
+        f"The averages do not agree: {first} is highest by task and {second} by capability, "
+        "because a capability with few tasks weighs as much as one with many. The verdict goes "
+        "by task."
     )
 
 

@@ -75,7 +75,7 @@ def _shapes(columns: pd.DataFrame | None, counts: pd.DataFrame | None) -> Markup
     usable = columns[columns["column"].isin(counts["column"])]
     order = usable.assign(fine=usable["doubtful"] == "").sort_values("fine", kind="stable")
     chosen = order.head(_HISTOGRAMS).to_dict("records")
-    parts = {name: part for name, part in counts.groupby("column", sort=False)}
+    parts = dict(list(counts.groupby("column", sort=False)))
     drawn = [
         Histogram(
             str(line["validation_id"]),

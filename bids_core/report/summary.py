@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
     from bids_core.report.paths import PathShown
 
-_TRAIN: Final = '''\
+_TRAIN: Final = """\
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
@@ -25,7 +25,7 @@ trainer = SFTTrainer(
     train_dataset=rows.select_columns(["messages"]),
     args=SFTConfig(output_dir="tuned"),
 )
-trainer.train()'''
+trainer.train()"""
 
 
 def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:

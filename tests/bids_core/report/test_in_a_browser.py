@@ -1,4 +1,4 @@
-"""The page of a large run in a real browser: three sizes, dark, on paper, by keyboard, without script."""
+"""The page of a large run in a browser: three sizes, dark, paper, keyboard, without script."""
 
 from __future__ import annotations
 
@@ -246,7 +246,9 @@ def test_on_paper_nothing_is_cut_off(visit):
     assert page.evaluate(
         "[...document.querySelectorAll('table')].every(t => t.getBoundingClientRect().right <= 702)"
     )
-    background = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--bg')")
+    background = page.evaluate(
+        "getComputedStyle(document.documentElement).getPropertyValue('--bg')"
+    )
     assert background.strip() == "#ffffff"
     assert not page.is_visible("nav")
     assert page.locator("thead").first.evaluate("e => getComputedStyle(e).display") == (

@@ -93,7 +93,9 @@ def test_agreement_counts_shared_picks(inputs):
     main = set(inputs.selections["bids"]["row_id"])
     grid = picks_section(inputs)["agreement"]
     place = [title.name for title in grid.columns].index("LESS")
-    assert grid.lines[0].cells[place]["count"] == len(main & set(inputs.selections["less"]["row_id"]))
+    assert grid.lines[0].cells[place]["count"] == len(
+        main & set(inputs.selections["less"]["row_id"])
+    )
     assert "By chance it would be 20.0%" in grid.caption  # 8 of 40
 
 
