@@ -16,7 +16,7 @@ from prefect import task
 
 from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
-from bids_core.report import build_report
+from bids_core.report import write_report
 from tasks.analysis import TABLES
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.prepare import load_prepared
@@ -63,7 +63,7 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
     if result.analysis is not None:
         _write_analysis(result.analysis, folder)
-        replace_file(folder / "report.html", build_report(collect(config, result)))
+        write_report(collect(config, result), folder / "report.html")
     replace_file(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
     return result
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bids_core.comparison import Results, compare
 from bids_core.diagnostics.columns import column_histograms, column_shapes
-from bids_core.report import ReportInputs, build_report
+from bids_core.report import ReportInputs, write_report
 from bids_core.selection import select
 
 METHODS = ("bids", "less", "random", "sum", "quota", "round_robin", "knn_uniform", "dsir")
@@ -151,6 +151,5 @@ if __name__ == "__main__":
     inputs = synthetic(rows=n_rows, picks=n_picks)
     print(f"made in {time.perf_counter() - started:.1f} s")  # noqa: T201
     started = time.process_time()
-    page = build_report(inputs)
-    print(f"page in {time.process_time() - started:.1f} s, {len(page.encode()) / 1e6:.2f} MB")  # noqa: T201
-    out.write_text(page, encoding="utf-8")
+    write_report(inputs, out)
+    print(f"page in {time.process_time() - started:.1f} s, {out.stat().st_size / 1e6:.2f} MB")  # noqa: T201

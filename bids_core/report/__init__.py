@@ -11,6 +11,6 @@ from __future__ import annotations
 
 from bids_core.report.analysis_page import write_analysis
 from bids_core.report.inputs import ReportInputs
-from bids_core.report.page import build_report
+from bids_core.report.page import build_report, write_report
 
-__all__ = ["ReportInputs", "build_report", "write_analysis"]
+__all__ = ["ReportInputs", "build_report", "write_analysis", "write_report"]

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+import xxhash
+
 from bids_core.formatting import number
 from bids_core.report.names import series_looks
-from bids_core.report.packed import BLOCK, Turns, packed, text_blocks
+from bids_core.report.packed import BLOCK, PART, Turns, packed, text_blocks, whole_texts
 from bids_core.report.svg import legend_mark
 from bids_core.report.texts import conversation, text_or_none, turns_of
 from bids_core.selection.names import method_label
@@ -44,6 +46,10 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
     own, rest = _split(inputs, place)
     blocks, cap = text_blocks(own, budget=int((1 - _OTHERS) * room) if rest else room)
     others, others_cap = text_blocks(rest, budget=room - sum(map(len, blocks)))
+    cuts = [cap] * len(own) + [others_cap] * len(rest)
+    wanted = inputs.texts_folder is not None and any(cut is not None for cut in (cap, others_cap))
+    whole = whole_texts([*own, *rest], cuts) if wanted else {}
+    key = xxhash.xxh3_64_hexdigest("\n".join([inputs.created, *place]).encode())
     return {
         "rows": rows,
         "shown": SHOWN,
@@ -55,6 +61,11 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
         "asked": asked,
         "cap": _cut_words(cap, others_cap),
         "union": len(place),
+        "parts": {
+            f"{inputs.texts_folder}/{number}.js": f'bidsTexts("{key}",{number},"{data}");\n'
+            for number, data in whole.items()
+        },
+        "whole": {"folder": inputs.texts_folder, "rows": PART, "key": key} if whole else None,
         "marks": [legend_mark(look) for look in looks.values()],
         "methods": [
             {"name": name, "label": method_label(name), "total": len(frame)}
@@ -169,7 +180,7 @@ def _pick(
         "source": str(pick["source"]),
         "utility": number(float(pick["utility"])) if winner else "",
         "task": task,
-        "mark": legend_mark(looks[task]) if task in looks else "",
+        "mark": legend_mark(looks[task]) if task is not None and task in looks else "",
         "winner": winner,
         "text": conversation(inputs.conversations.get(str(pick["row_id"]))),
         "winner_text": conversation(inputs.conversations.get(winner)) if winner else None,

@@ -62,6 +62,8 @@ class ReportInputs:
         files: method -> address of its selected rows as JSON Lines, relative to the page.
         folder: where the page will lie. Absolute paths in the configuration and in messages are
             shown relative to it, or by their last part.
+        texts_folder: folder beside the page where it finds the texts whole that it has no room for;
+            None where there is none.
     """
 
     name: str
@@ -92,3 +94,4 @@ class ReportInputs:
     answers: pd.DataFrame | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    texts_folder: str | None = None

@@ -18,6 +18,8 @@ Turns = list[tuple[str, str]]
 
 BLOCK: Final = 256
 """Rows of a block of texts."""
+PART: Final = 2048
+"""Rows of a file of whole texts."""
 CAPS: Final = (
     32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120, 80, 0
 )  # fmt: skip
@@ -28,10 +30,10 @@ _HARDEST: Final = 6.0
 """Characters of text that one packed character holds at the very most."""
 
 
-def packed(value: Any) -> str:
+def packed(value: Any, *, level: int = 6) -> str:
     """Return JSON values as deflated base64 text."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    squeezer = zlib.compressobj(6, wbits=-15)  # raw: the browser's "deflate-raw"
+    squeezer = zlib.compressobj(level, wbits=-15)  # raw: the browser's "deflate-raw"
     data = squeezer.compress(text.encode("utf-8", "replace")) + squeezer.flush()
     return base64.b64encode(data).decode("ascii")
 
@@ -73,6 +75,27 @@ def _fits(
         if size > 0.96 * budget:
             return False
     return True
+
+
+def whole_texts(texts: Sequence[Turns | None], cuts: Sequence[int | None]) -> dict[int, str]:
+    """Pack the conversations whole that were cut, in parts of `PART` rows.
+
+    Args:
+        texts: one a row.
+        cuts: the length at which each row's text was cut; None where it was not.
+
+    Returns:
+        Number of the part -> its packed rows, as `text_blocks` packs them; parts in which nothing
+        was cut are left out.
+    """
+    found = {}
+    for start in range(0, len(texts), PART):
+        rows = range(start, min(start + PART, len(texts)))
+        if any(
+            cap is not None and _length(texts[row]) > cap for row in rows for cap in (cuts[row],)
+        ):
+            found[start // PART] = packed([_row(texts[row], None) for row in rows], level=3)
+    return found
 
 
 def _length(text: Turns | None) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
+import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from markupsafe import Markup
@@ -21,6 +24,33 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 
+TEXTS: Final = "report_texts"
+"""Folder beside a page for what it has no room for."""
+
+
+def write_report(inputs: ReportInputs, path: Path) -> None:
+    """Write the report of a run, and beside it a folder of the texts that it has no room for.
+
+    The page works without that folder; long texts are cut then, and say where they are whole.
+
+    Args:
+        inputs: what it is made from.
+        path: of the page. Who reads it meanwhile sees the old or the new one.
+    """
+    page, parts = _made(replace(inputs, texts_folder=TEXTS))
+    aside = path.with_name(f".{TEXTS}-{uuid.uuid4().hex}")
+    for name, text in parts.items():
+        file = aside / PurePath(name).name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    shutil.rmtree(path.with_name(TEXTS), ignore_errors=True)
+    if parts:
+        aside.rename(path.with_name(TEXTS))
+    new = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    new.write_text(page, encoding="utf-8")
+    new.replace(path)
+
+
 def build_report(inputs: ReportInputs) -> str:
     """Write the report of a run.
 
@@ -34,6 +64,11 @@ def build_report(inputs: ReportInputs) -> str:
     Returns:
         A whole HTML document.
     """
+    return _made(inputs)[0]
+
+
+def _made(inputs: ReportInputs) -> tuple[str, dict[str, str]]:
+    """Return the page, and the files of whole texts beside it by their address."""
     templates = environment()
     script = templates.get_template("browse.js.j2").render()
     paths = PathShown(inputs.folder)
@@ -55,7 +90,8 @@ def build_report(inputs: ReportInputs) -> str:
         citations=CITATIONS,
         **{section.name: values for section, values in made.items()},
     )
-    return page + "\n"
+    picks = next((v for s, v in shown.items() if s.name == "picks"), None)
+    return page + "\n", {} if picks is None else picks["browse"]["parts"]
 
 
 def _integrity(script: str) -> str:

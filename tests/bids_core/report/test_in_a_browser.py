@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from large_report import synthetic
 
-from bids_core.report import build_report
+from bids_core.report import browse, build_report, write_report
 
 pytestmark = pytest.mark.browser
 SIZES = (1280, 768, 390)
@@ -197,6 +197,26 @@ def test_a_link_leads_to_its_row(visit, large):
                                                    large.selections.values()))  # fmt: skip
     page.evaluate(f"location.hash = '#row={missing}'")
     page.get_by_text(f"No method picked the row {missing}").wait_for()
+
+
+def test_texts_that_were_cut_are_read_whole_from_beside_the_page(browser, large, tmp_path):
+    path = tmp_path / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(browse, "BUDGET", 1_200_000)
+        write_report(large, path)
+    assert path.stat().st_size < 3_000_000
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    row = large.selections["bids"]["row_id"].iloc[3]
+    said = json.loads(large.conversations[row])[1]["content"]
+    line = page.locator(f"tr[data-row='{row}']")
+    line.locator("summary").first.click()
+    line.locator(".turn").get_by_text(said).wait_for()
+    shutil.rmtree(tmp_path / "report_texts")
+    page.reload()
+    line.locator("summary").first.click()
+    line.get_by_text("more characters are in selected/bids.jsonl, line 4.").wait_for()
+    page.close()
 
 
 def test_near_misses_lead_to_the_pick_that_covers_them(visit):

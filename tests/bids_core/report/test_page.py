@@ -2,6 +2,7 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from bids_core.report import build_report
+from bids_core.report import build_report, write_report
 
 VOID = {"wbr", "meta", "br", "input", "col", "link", "img", "hr"}
 
@@ -188,6 +189,53 @@ def test_an_instance_that_all_rows_influence_equally_is_named(inputs):
     matrix[:, 3] = 0.25
     found = Page(build_report(replace(inputs, attribution=matrix)))
     assert "all training examples influence them equally: sums:3" in found.words
+
+
+def test_no_absolute_path_is_shown(full_inputs, tmp_path):
+    folder = tmp_path / "runs" / "trial"
+    reject = {**full_inputs.rejects[0], "location": f"{tmp_path}/data/pool.jsonl:7"}
+    told = replace(
+        full_inputs,
+        folder=folder,
+        model="/opt/models/llama-3",
+        config={
+            "pool": [{"path": str(tmp_path / "data" / "*.jsonl")}],
+            "model": {"path": "/opt/models/llama-3"},
+            "selection": {"method": f"{tmp_path}/methods.py:mine"},
+        },
+        rejects=[reject],
+    )
+    html = build_report(told)
+    assert str(tmp_path) not in html
+    assert "/opt/" not in html
+    for shown in ("../../data/*.jsonl", ".../llama-3", "../../methods.py:mine",
+                  "../../data/pool.jsonl:7"):  # fmt: skip
+        assert shown in html
+
+
+def test_text_without_room_lies_beside_the_page(full_inputs, tmp_path, monkeypatch):
+    random = np.random.default_rng(0)
+    words = [" ".join(map(str, random.integers(0, 9**9, size=200))) for _ in range(50)]
+    texts = {
+        name: json.dumps([{"role": "user", "content": words[i]}])
+        for i, name in enumerate(full_inputs.conversations)
+    }
+    monkeypatch.setattr("bids_core.report.browse.BUDGET", 12_000)
+    path = tmp_path / "report.html"
+    write_report(replace(full_inputs, conversations=texts), path)
+    (part,) = (tmp_path / "report_texts").iterdir()
+    key, number, data = json.loads(f"[{part.read_text()[len('bidsTexts(') : -3]}]")
+    html = path.read_text()
+    assert f'data-key="{key}"' in html
+    assert "script-src 'sha256-" in html
+    assert "' 'self';" in html
+    rows = json.loads(zlib.decompress(base64.b64decode(data), wbits=-15))
+    first = full_inputs.selections["bids"]["row_id"].iloc[0]
+    assert (number, rows[0]) == (0, [0, "user", json.loads(texts[first])[0]["content"]])
+    monkeypatch.undo()
+    write_report(full_inputs, path)  # all fits now: nothing of the other page may stay
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert "'self'" not in path.read_text()
 
 
 def test_a_long_run_stays_small(inputs):
