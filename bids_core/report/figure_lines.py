@@ -1,4 +1,4 @@
-"""Lines over the pick order, and histograms of columns, as inline SVG."""
+"""Lines over picks and optimizer steps, and histograms of columns, as inline SVG."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_core.report.figures import SMALL
+from bids_core.report.names import PLAIN
 from bids_core.report.svg import (
     WIDE,
     Scale,
@@ -146,3 +147,52 @@ def histograms(drawn: Sequence[Histogram], *, label: str, width: float = WIDE) -
     parts += [text((left + width) / 2, total + 10, "z-score", class_="title",
                    text_anchor="middle")]  # fmt: skip
     return drawing(width, total + 16, label, parts)
+
+
+def step_lines(
+    steps: Sequence[float],
+    rates: Sequence[float],
+    epochs: Sequence[int],
+    *,
+    label: str,
+    width: float = WIDE,
+) -> Markup:
+    """Draw the warmup's loss (above) and learning rate (below) of each optimizer step.
+
+    Args:
+        steps: loss of each step.
+        rates: learning rate of each step.
+        epochs: epoch of each step; a vertical rule marks where a checkpoint was saved.
+        label: for screen readers.
+        width: of the drawing.
+    """
+    left, right = 66.0, width - 12
+    small = width < SMALL
+    x = Scale(0.5, max(1.5, len(steps) + 0.5), left, right)
+    parts: list[Markup] = []
+    for values, top, height, title, zero in (
+        (steps, 14.0, 150.0, "loss", False), (rates, 194.0, 60.0, "learning rate", True)
+    ):  # fmt: skip
+        y = Scale(*padded(values, zero=zero), top + height, top)
+        parts += [left_axis(y, left, right, count=4 if height > 100 else 2)]
+        ends = [
+            i for i in range(1, len(epochs) + 1) if i == len(epochs) or epochs[i] != epochs[i - 1]
+        ]
+        parts += [
+            line(x(end + 0.5), top, x(end + 0.5), top + height, class_="mark") for end in ends
+        ]
+        if height > 100:
+            parts += [
+                text(x(end + 0.5) - 4, top + 10, str(n) if small else f"checkpoint {n}",
+                     class_="tick", text_anchor="end")
+                for n, end in enumerate(ends, start=1)
+            ]  # fmt: skip
+        points = [(x(float(i)), y(value)) for i, value in enumerate(values, start=1)]
+        parts += [path(points, class_="curve")]
+        if len(points) <= 80:
+            parts += [marker(PLAIN, a, b, 1.8) for a, b in points]
+        parts += [upright(12, top + height / 2, title)]
+    parts += [bottom_axis(x, 254.0, 254.0, count=4 if small else 8)]
+    parts += [text((left + right) / 2, 290, "optimizer step", class_="title",
+                   text_anchor="middle")]  # fmt: skip
+    return drawing(width, 298, label, parts)

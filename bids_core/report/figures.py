@@ -1,4 +1,4 @@
-"""Figures of scores, influence and picks, as inline SVG.
+"""Figures of scores and of influence, as inline SVG.
 
 Every function takes the width to draw for: `svg.WIDE` or `svg.NARROW` (see `svg.responsive`).
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bids_core.report.names import PLAIN, Look
 from bids_core.report.svg import (
     FONT_WIDTH,
     WIDE,
@@ -22,7 +21,6 @@ from bids_core.report.svg import (
     line,
     marker,
     padded,
-    path,
     tag,
     text,
     upright,
@@ -34,6 +32,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from markupsafe import Markup
+
+    from bids_core.report.names import Look
 
 SMALL = 400.0
 """Drawings narrower than this put names above what they name."""
@@ -222,125 +222,3 @@ def _instance_bars(
         parts += [marker(looks[name], (start + place - step * 0.18) / 2, scale.start + 11, 3.6)]
         place += space
     return parts
-
-
-def stacked_shares(
-    names: Sequence[str],
-    *,
-    looks: Mapping[str, Look],
-    order: Sequence[str],
-    label: str,
-    axis: str,
-    width: float = WIDE,
-) -> Markup:
-    """Draw how the shares of the first k picks develop along the pick order.
-
-    Each band has its marker at its right end, and its name where there is room.
-
-    Args:
-        names: what each pick belongs to, best pick first.
-        looks: of each name.
-        order: names from bottom to top.
-        label: for screen readers.
-        axis: title of the horizontal axis.
-        width: of the drawing.
-    """
-    small = width < SMALL
-    height, left, top = 210.0, 66.0, 10.0
-    right = width - (26.0 if small else 150.0)
-    x = Scale(1.0, float(max(2, len(names))), left, right)
-    y = Scale(0.0, 1.0, top + height, top)
-    kept, below = _levels(names, order, points=80 if small else 240)
-    parts: list[Markup] = []
-    ends: list[Markup] = []
-    floor = [0.0] * len(kept)
-    for name in order:
-        ceiling = [levels[name] for levels in below]
-        upper = [(x(float(k)), y(v)) for k, v in zip(kept, ceiling, strict=True)]
-        lower = [(x(float(k)), y(v)) for k, v in zip(kept, floor, strict=True)]
-        if len(kept) == 1:
-            upper, lower = [*upper, (right, upper[0][1])], [*lower, (right, lower[0][1])]
-        title = tag("title", f"{name}: {100 * (ceiling[-1] - floor[-1]):.1f}% of all picks")
-        shape = path([*upper, *reversed(lower)], closed=True, style=f"fill:{looks[name].colour}")
-        parts += [tag("g", title, shape, class_="area")]
-        if lower[-1][1] - upper[-1][1] >= 10:
-            middle = (lower[-1][1] + upper[-1][1]) / 2
-            ends += [marker(looks[name], right + 13, middle, 4.2)]
-            if not small:
-                shown = name if len(name) <= 18 else f"{name[:17]}\N{HORIZONTAL ELLIPSIS}"
-                ends += [text(right + 24, middle + 4, shown, class_="tick")]
-        floor = ceiling
-    parts += [left_axis(y, left, right, as_percent=True), *ends]
-    parts += [bottom_axis(x, top + height, top + height, count=4 if small else 8)]
-    parts += [upright(12, top + height / 2, "share of the picks so far")]
-    parts += [text((left + right) / 2, top + height + 36, axis, class_="title",
-                   text_anchor="middle")]  # fmt: skip
-    return drawing(width, top + height + 44, label, parts)
-
-
-def _levels(
-    names: Sequence[str], order: Sequence[str], *, points: int
-) -> tuple[list[int], list[dict[str, float]]]:
-    """Return some numbers of picks k, and at each the upper edge of every band."""
-    kept = sorted({1, *(round(len(names) * i / points) for i in range(1, points + 1))} - {0})
-    running = dict.fromkeys(order, 0)
-    wanted = set(kept)
-    below: list[dict[str, float]] = []
-    for count, name in enumerate(names, start=1):
-        running[name] += 1
-        if count in wanted:
-            total, levels = 0.0, {}
-            for each in order:
-                total += running[each] / count
-                levels[each] = total
-            below.append(levels)
-    return kept, below
-
-
-def step_lines(
-    steps: Sequence[float],
-    rates: Sequence[float],
-    epochs: Sequence[int],
-    *,
-    label: str,
-    width: float = WIDE,
-) -> Markup:
-    """Draw the warmup's loss (above) and learning rate (below) of each optimizer step.
-
-    Args:
-        steps: loss of each step.
-        rates: learning rate of each step.
-        epochs: epoch of each step; a vertical rule marks where a checkpoint was saved.
-        label: for screen readers.
-        width: of the drawing.
-    """
-    left, right = 66.0, width - 12
-    small = width < SMALL
-    x = Scale(0.5, max(1.5, len(steps) + 0.5), left, right)
-    parts: list[Markup] = []
-    for values, top, height, title, zero in (
-        (steps, 14.0, 150.0, "loss", False), (rates, 194.0, 60.0, "learning rate", True)
-    ):  # fmt: skip
-        y = Scale(*padded(values, zero=zero), top + height, top)
-        parts += [left_axis(y, left, right, count=4 if height > 100 else 2)]
-        ends = [
-            i for i in range(1, len(epochs) + 1) if i == len(epochs) or epochs[i] != epochs[i - 1]
-        ]
-        parts += [
-            line(x(end + 0.5), top, x(end + 0.5), top + height, class_="mark") for end in ends
-        ]
-        if height > 100:
-            parts += [
-                text(x(end + 0.5) - 4, top + 10, str(n) if small else f"checkpoint {n}",
-                     class_="tick", text_anchor="end")
-                for n, end in enumerate(ends, start=1)
-            ]  # fmt: skip
-        points = [(x(float(i)), y(value)) for i, value in enumerate(values, start=1)]
-        parts += [path(points, class_="curve")]
-        if len(points) <= 80:
-            parts += [marker(PLAIN, a, b, 1.8) for a, b in points]
-        parts += [upright(12, top + height / 2, title)]
-    parts += [bottom_axis(x, 254.0, 254.0, count=4 if small else 8)]
-    parts += [text((left + right) / 2, 290, "optimizer step", class_="title",
-                   text_anchor="middle")]  # fmt: skip
-    return drawing(width, 298, label, parts)

@@ -9,7 +9,7 @@ import numpy as np
 from bids_core.formatting import number, percent
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.progress import duration
-from bids_core.report.figures import step_lines
+from bids_core.report.figure_lines import step_lines
 from bids_core.report.section import Section
 from bids_core.report.svg import responsive
 

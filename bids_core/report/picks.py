@@ -11,7 +11,7 @@ from bids_core.diagnostics.breakdown import POOL
 from bids_core.formatting import number, percent
 from bids_core.report.browse import browse_block
 from bids_core.report.figure_lines import Line, line_chart
-from bids_core.report.figures import stacked_shares
+from bids_core.report.figure_shares import stacked_shares
 from bids_core.report.grids import Grid, GridLine, Title
 from bids_core.report.names import method_looks, series_looks
 from bids_core.report.section import Section

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +20,17 @@ _TRAIN: Final = """\
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
-rows = load_dataset("json", data_files={file!r}, split="train")
+rows = load_dataset("json", data_files={file}, split="train")
 trainer = SFTTrainer(
-    model={model!r},
+    model={model},
     train_dataset=rows.select_columns(["messages"]),
     args=SFTConfig(output_dir="tuned"),
 )
 trainer.train()"""
+
+
+_PACKAGED: Final = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""What the hub calls a model that BIDS takes from a package."""
 
 
 def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
@@ -62,8 +67,7 @@ def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
     return {
         "file": file,
         "rest": rest,
-        "train": _TRAIN.format(file=file, model=paths.text(inputs.model)),
-        "bundled": inputs.model.startswith("bundled:"),
+        "train": _TRAIN.format(file=json.dumps(file), model=json.dumps(_trained(inputs, paths))),
         "explain": command_markup(f"bids explain . {shlex.quote(str(picks['row_id'].iloc[0]))}"),
         "compare": command_markup(
             command
@@ -71,3 +75,10 @@ def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
             f"--budgets {len(picks)} --seeds 0,1,2"
         ),
     }
+
+
+def _trained(inputs: ReportInputs, paths: PathShown) -> str:
+    """Return the model that the run fine-tunes, as other tools know it."""
+    other = (inputs.config.get("finetune") or {}).get("model") or {}
+    path = str(other.get("path") or inputs.model)
+    return _PACKAGED.get(path, paths.text(path))

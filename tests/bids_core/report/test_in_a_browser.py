@@ -60,7 +60,7 @@ def visit(browser, address):
 
     def _visit(width=1280, fragment="", ready=True, **options):
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

@@ -4,16 +4,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from bids_core.report.figure_lines import Histogram, Line, histograms, line_chart
-from bids_core.report.figures import (
-    Dot,
-    DotRow,
-    Panel,
-    dot_plot,
-    instance_panels,
-    stacked_shares,
-    step_lines,
-)
+from bids_core.report.figure_lines import Histogram, Line, histograms, line_chart, step_lines
+from bids_core.report.figure_shares import stacked_shares
+from bids_core.report.figures import Dot, DotRow, Panel, dot_plot, instance_panels
 from bids_core.report.names import MARKERS, Look, method_looks, series_looks
 from bids_core.report.svg import NARROW, WIDE, Scale, marker, padded, tag, tick_label
 
