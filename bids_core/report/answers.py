@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.comparison.results import RANDOM
@@ -118,7 +117,9 @@ def _text(value: object) -> str:
 
 
 def _words(text: object) -> list[str]:
-    return re.findall(r"[^\s.,;:!?\"'()*`$]+", str(text).lower())
+    """Return the words of a text without the punctuation around them."""
+    bare = (word.strip(".,;:!?\"'()[]{}*`$") for word in str(text).lower().split())
+    return [word for word in bare if word]
 
 
 def _holds(answer: list[str], reference: list[str]) -> bool:
