@@ -1,4 +1,4 @@
-"""The numbers of the section that says how firm the picks are."""
+"""The numbers of the section that says how stable the picks are."""
 
 from __future__ import annotations
 
@@ -144,4 +144,4 @@ def _duplicates(
     ]
 
 
-SECTION: Final = Section("stability", "Firmness", 50, stability_section)
+SECTION: Final = Section("stability", "Stability", 50, stability_section)

@@ -52,7 +52,7 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert 'href="selected/bids.jsonl"' in page
     assert str(project) not in page
-    assert "How firm are the picks?" in page
+    assert "How stable are the picks?" in page
     agreement = pd.read_parquet(folder / "analysis" / "checkpoint_agreement.parquet")
     assert agreement[["first", "second"]].to_numpy().tolist() == [[0, 1]]
     assert len(pd.read_parquet(folder / "analysis" / "without_instance.parquet")) == 9
