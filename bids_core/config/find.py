@@ -11,6 +11,8 @@ from bids_core.config.paths import absolute_places
 from bids_core.config.section import Name
 from bids_core.errors import ConfigError
 
+FORMAT: Final = 2
+"""Of manifests: 2 has paths relative to its folder."""
 MANIFEST: Final = "manifest.json"
 """What a run's folder says of the run; its `config` is the whole configuration."""
 CONFIG: Final = "config.yaml"
@@ -63,8 +65,10 @@ def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(content.get("config"), dict):
             msg = f"{path}: not the manifest of a run: it has no `config`"
             raise ConfigError(msg)
-        content = content["config"]
-    elif path.name != CONFIG or not (folder / MANIFEST).is_file():
+        content = travelled(content, folder)
+    elif path.name == CONFIG and (folder / MANIFEST).is_file():
+        content = absolute_places(content, folder)
+    else:
         return content
     try:
         name = TypeAdapter(Name).validate_python(folder.name)
@@ -74,4 +78,15 @@ def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
             "'.', '_' and '-'); rename the folder"
         )
         raise ConfigError(msg) from error
-    return absolute_places(content, folder) | {"name": name}
+    return content | {"name": name}
+
+
+def travelled(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration in a run's manifest, its places made absolute.
+
+    Manifests without `format` are of earlier versions: their store is relative to the folder that
+    the run was started in.
+    """
+    if "format" in manifest:
+        return absolute_places(manifest["config"], folder)
+    return manifest["config"] | {"output_dir": str(folder.parent)}

@@ -145,7 +145,8 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
     from tasks.comparison import SUMMARY
 
     if result.folder is not None and (path := result.folder / SUMMARY).exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        written = dict(json.loads(path.read_text(encoding="utf-8")))
+        return written | {"folder": str(result.folder)}
     return {"name": result.name, "cells": [cell.model_dump(mode="json") for cell in result.cells]}
 
 
