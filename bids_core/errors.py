@@ -34,6 +34,20 @@ class MatrixError(UserError):
     """An attribution matrix or its companions (tasks, budget) cannot be used."""
 
 
+class MissingInputError(MatrixError):
+    """A selection method needs something that was not given.
+
+    Args:
+        who: what needs it, in words.
+        name: of the argument.
+        what: it is, in words.
+    """
+
+    def __init__(self, who: str, name: str, what: str) -> None:
+        super().__init__(f"{who} needs `{name}`: {what}")
+        self.who, self.name, self.what = who, name, what
+
+
 class MethodError(UserError):
     """A selection method of the user's own raises, or returns something else than picks."""
 

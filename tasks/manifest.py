@@ -42,14 +42,23 @@ class Manifest:
     """What a run folder says of its run.
 
     Args:
-        config: as it ran, with absolute paths.
+        path: of the manifest.
+        settings: the configuration that ran, as JSON values with absolute paths; not checked.
         result: what `RunResult` dumps, with absolute paths.
-        content: all of it, as it is written.
     """
 
-    config: RunConfig
+    path: Path
+    settings: dict[str, Any]
     result: dict[str, Any]
-    content: dict[str, Any]
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration that ran.
+
+        Raises:
+            ConfigError: this version does not know it.
+        """
+        return check_config(self.settings, origin=str(self.path))
 
 
 def write_manifest(
@@ -95,9 +104,9 @@ def read_manifest(folder: Path) -> Manifest:
         msg = f"{path}: not the manifest of a run ({type(error).__name__}: {error})"
         raise ConfigError(msg) from error
     return Manifest(
-        check_config(absolute_paths(config, here), origin=str(path)),
+        path,
+        absolute_paths(config, here),
         absolute_handles(result, here) | {"folder": str(here)},
-        content,
     )
 
 

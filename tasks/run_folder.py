@@ -78,7 +78,9 @@ def write_run_folder(
     if result.analysis is not None:
         _write_analysis(result.analysis, folder)
         inputs = collect(shown_config(config, folder), result)
-        rejected = [row | {"location": _relative(row["location"], folder)} for row in inputs.rejects]
+        rejected = [
+            {**row, "location": _relative(row["location"], folder)} for row in inputs.rejects
+        ]
         inputs = replace(inputs, name=folder.name, rejects=rejected)
         replace_file(folder / "report.html", build_report(inputs))
     write_manifest(folder, config, result.model_dump(mode="json"), _facts(result))

@@ -89,4 +89,4 @@ def travelled(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     """
     if "format" in manifest:
         return absolute_places(manifest["config"], folder)
-    return manifest["config"] | {"output_dir": str(folder.parent)}
+    return {**manifest["config"], "output_dir": str(folder.parent)}

@@ -31,12 +31,12 @@ def absolute_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     def is_folder(path: str) -> bool:
         return path.startswith(".") or (base / path / "config.json").is_file()
 
-    return _changed(content, lambda path: str(base / path), is_folder)
+    return _changed(content, lambda path: os.path.normpath(base / path), is_folder)
 
 
 def absolute_places(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Make the places where results go absolute."""
-    return _with(content, _PLACES, lambda path: os.path.normpath(base / path))
+    return {**_with(content, _PLACES, lambda path: os.path.normpath(base / path))}
 
 
 def relative_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def relative_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     def is_folder(path: str) -> bool:
         return Path(path).is_absolute()
 
-    return _with(_changed(content, relative, is_folder, of_absolute=True), _PLACES, relative)
+    changed = _changed(content, relative, is_folder, of_absolute=True)
+    return {**_with(changed, _PLACES, relative)}
 
 
 def relative_path(path: str, base: Path) -> str:
@@ -111,7 +112,7 @@ def _changed(
 
 
 def _with_methods(section: dict[str, Any], change: Change) -> dict[str, Any]:
-    result = _with(section, ("method",), change)
+    result: dict[str, Any] = _with(section, ("method",), change)
     if isinstance(section.get("compare"), list):
         result["compare"] = [
             change(method) if isinstance(method, str) else method for method in section["compare"]

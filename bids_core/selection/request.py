@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bids_core.errors import MatrixError
+from bids_core.errors import MatrixError, MissingInputError
 from bids_core.influence.matrix import Matrix
 from bids_core.own_code import function_name
 from bids_core.progress import silent
@@ -158,8 +158,7 @@ class Request:
 
     def _need(self, value: T | None, name: str, what: str) -> T:
         if value is None:
-            msg = f"method {self.method_name!r} needs `{name}`: {what}"
-            raise MatrixError(msg)
+            raise MissingInputError(f"method {self.method_name!r}", name, what)
         return value
 
 

@@ -204,7 +204,7 @@ def test_a_column_that_is_left_out_is_named(files):
         (["a.npy", "--budget", "many"], "not a number"),
         (["a.npy", "--budget", "3", "--method", "bid"], "did you mean bids"),
         (["a.npy", "--budget", "3", "--out", "picks.xyz"], "suffix"),
-        (["a.npy", "--budget", "3", "--method", "less"], "needs `tasks`"),
+        (["a.npy", "--budget", "3", "--method", "less"], "needs --tasks FILE"),
         (["a.npy", "--budget", "3", "--tasks", "short.txt"], "has 2 tasks but the matrix has 4"),
         (["a.npy", "--budget", "3", "--tasks", "none.txt"], "cannot be read"),
         (["a.npy", "--budget", "3", "--tasks", "tasks.json"], "no label for validation_id '0'"),
