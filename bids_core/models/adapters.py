@@ -59,6 +59,29 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
         raise ModelError(msg) from error
 
 
+def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:
+    """Tell whether it is plain that adapters reach every decoder layer.
+
+    They do if each target is the name of linear layers alone, and every decoder layer has one.
+    Where it is not plain (an expression, a model that sees or hears, a target of another kind),
+    peft has to be asked, whose import takes seconds: `add_lora`, then `unreached_layers`.
+    """
+    inner: Any = causal_lm(model)
+    targets = lora.target_modules
+    if isinstance(targets, str) or is_composite(inner.config):
+        return False
+    kinds = {name: type(module) for name, module in model.named_modules()
+             if name.rpartition(".")[2] in targets}  # fmt: skip
+    found = {name.rpartition(".")[2] for name in kinds}
+    stacks = [m for m in _decoder(inner).modules() if isinstance(m, nn.ModuleList)]
+    if not stacks or found != set(targets) or set(kinds.values()) != {nn.Linear}:
+        return False
+    return all(
+        any(name.rpartition(".")[2] in found for name, _ in layer.named_modules())
+        for layer in stacks[0]
+    )
+
+
 def unreached_layers(model: PeftModel) -> str | None:
     """Return in words which decoder layers have no adapter, None if all have one.
 

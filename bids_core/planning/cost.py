@@ -44,6 +44,12 @@ _DECODING_SHARE: Final = 5
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
 _ENTRIES_PER_SECOND: Final = 1e8
 """Entries of the matrix that a method reads a second: BIDS, measured (docs/selection.md)."""
+_NOT_BY_TOKENS: Final = ("attribution", "selection")
+_NO_SIZE: Final = ModelSize(
+    n_parameters=0, n_trainable=0, model_bytes=0, hidden_size=1, n_layers=1, intermediate_size=1,
+    query_width=1, key_width=1, vocabulary=1, adapter_inputs=1,
+)  # fmt: skip
+"""Of no model: for costs that depend on none."""
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -185,6 +191,15 @@ def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[Sta
     return costs
 
 
+def stage_tokens(config: RunConfig, counts: Counts) -> dict[str, float]:
+    """Return the work of each stage whose time goes with its tokens, in tokens of a training pass.
+
+    The same count as `estimate_counts` makes, for who measures the speed otherwise.
+    """
+    costs = estimate_counts(config, counts, Speed(1.0, _NO_SIZE))
+    return {cost.stage: cost.seconds for cost in costs if cost.stage not in _NOT_BY_TOKENS}
+
+
 def memory_bytes(costs: Sequence[StageCost]) -> int:
     """Return the memory of the largest stage."""
     return max(cost.memory_bytes for cost in costs)
@@ -295,7 +310,8 @@ def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
     budget, section = config.selection.budget, config.finetune
     share = budget if isinstance(budget, float) else budget / max(1, counts.pool_rows)
     methods = len(config.selection.methods)
-    tokens = min(1.0, share) * counts.pool_tokens * section.epochs * methods
+    shares = [1.0 if method == "full" else min(1.0, share) for method in config.selection.methods]
+    tokens = sum(shares) * counts.pool_tokens * section.epochs
     whole = section.kind == "full" or section.save == "merged"
     return StageCost(
         "finetune",

@@ -131,7 +131,7 @@ def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
     """Return a file that picks name, relative to their own folder."""
     if not origin.get(name):
         return None
-    path = picks.parent / origin[name]
+    path = picks.parent / str(origin[name])
     if not path.exists():
         msg = (
             f"{picks} was made from {path}, which is not there: add --{name.replace('_', '-')} FILE"

@@ -17,6 +17,7 @@ from tasks.runtime.progress import LogReporter, current, reporting
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bids_core.planning.forecast import Work
     from bids_core.progress import Progress
     from tasks.runtime.progress import Reporter
 
@@ -98,6 +99,12 @@ class _Both:
     def __init__(self, shown: Reporter) -> None:
         self._shown = None if isinstance(shown, LogReporter | _Both) else shown
         self._log = LogReporter()
+
+    def expect(self, work: Work) -> None:
+        """Pass on what the run has to do."""
+        expect = getattr(self._shown, "expect", None)
+        if expect is not None:
+            expect(work)
 
     def step(self, label: str, unit: str) -> Progress:
         """Begin a step."""
