@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bids_core.config.load import load_config
-from flows.commands.command import Command
+from flows.commands.command import Command, ConfigArgument, SetOption
 
 _SHOWN = 80
 _LONGEST = 300
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
-    ] = None,
+    config: ConfigArgument,
+    overrides: SetOption = None,
     cost: Annotated[
         bool, typer.Option(help="Measure the model's speed and estimate time, disk and memory.")
     ] = True,

@@ -40,7 +40,7 @@ def explain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Method whose selection is meant. [default: the run's main; that of the picks]"
+            help="Method whose selection is meant. (default: the run's main; that of the picks)"
         ),
     ] = None,
     matrix: Annotated[

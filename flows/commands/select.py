@@ -112,9 +112,11 @@ def select(
     from bids_core.selection import select as select_rows
     from bids_core.selection.files import check_selection_path, write_selection
     from flows.commands.matrix_input import naming_options, open_inputs, showing_warnings
+    from flows.commands.out_path import require_folder
 
     if out is not None:
         check_selection_path(out)
+        require_folder(out)
     count = budget_option(budget)
     labels, inputs = open_inputs(
         matrix=matrix,
