@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bids_core.config.effects import (
     ROWS,
@@ -20,6 +20,9 @@ from bids_core.config.effects import (
 )
 from bids_core.config.run import RunConfig
 from bids_core.config.slices import effects_of, walk
+
+if TYPE_CHECKING:
+    from bids_core.config.section import Section
 
 _HEAD: Final = """\
 # What is computed again when a field changes
@@ -52,15 +55,33 @@ def page() -> str:
     return _HEAD + "".join(f"{row}\n" for row in rows)
 
 
+def changes_in_words(path: str, owner: type[Section], name: str) -> str:
+    """Return what a change of a field makes recompute, in a sentence.
+
+    Args:
+        path: dotted path of the field.
+        owner: its section.
+        name: its name there.
+    """
+    effects = effects_of(owner, name)
+    for effect in effects:
+        if isinstance(effect, NoEffect):
+            return f"no result ({effect.reason})"
+    return _again(path, effects)
+
+
 def _row(path: str, effects: tuple[Effect, ...]) -> str:
     for effect in effects:
         if isinstance(effect, NoEffect):
             return f"| `{path}` | nothing: {effect.reason} | nothing |"
     entered = "; ".join(_words(effect) for effect in effects)
+    return f"| `{path}` | {entered} | {_again(path, effects)} |"
+
+
+def _again(path: str, effects: tuple[Effect, ...]) -> str:
     stages = tuple(stage for effect in effects for stage in effect.stages)
     section = path.split(".")[0]
-    again = recomputed(stages, split=section if section in ROWS else None)
-    return f"| `{path}` | {entered} | {_named(again)} |"
+    return _named(recomputed(stages, split=section if section in ROWS else None))
 
 
 def _words(effect: Effect) -> str:
