@@ -1,4 +1,4 @@
-"""What is to be said of each field of the configuration: value, default, choices, what it changes."""
+"""What is to be said of each field: what it takes, its default, choices, what it changes."""
 
 from __future__ import annotations
 
@@ -142,10 +142,10 @@ def _choices(schema: dict[str, Any], info: FieldInfo) -> dict[str, str]:
     """Return the names that a field takes, each with what it is."""
     parts = [schema, *schema.get("anyOf", ())]
     parts += [part["items"] for part in parts if "items" in part]
-    names = next((part["enum"] for part in parts if "enum" in part), [])
+    names: list[str] = next((part["enum"] for part in parts if "enum" in part), [])
     if not names:
         return {}
-    words = {name: "" for name in names}
+    words = dict.fromkeys(names, "")
     for item in (*info.metadata, *_metadata(info.annotation)):
         table = getattr(item, "entries", None)
         if table is not None:
@@ -170,7 +170,7 @@ def value_words(schema: Mapping[str, Any]) -> str:
         return "one of the choices"
     if "const" in schema:
         return repr(schema["const"])
-    kind = schema.get("type", "any value")
+    kind = str(schema.get("type", "any value"))
     if kind == "array":
         items = schema.get("items", {})
         if "enum" in items:
