@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import TypeAdapter
 
+from bids_core.config.effects import Effect
 from bids_core.config.effects_table import changes_in_words
 from bids_core.config.nearest import nearest_fields
 from bids_core.config.run import RunConfig
@@ -33,7 +34,7 @@ class FieldReference:
         description: what it is.
         choices: what each name that it takes is, blank where nothing says; empty where it takes
             others than names.
-        changes: what a change of it makes recompute; blank for a section.
+        changes: what a change of it makes recompute; blank for most sections.
     """
 
     key: str
@@ -114,7 +115,7 @@ def _fields(model: type[Section], prefix: str) -> Iterator[FieldReference]:
             default=None if section is not None else _default(info),
             description=" ".join(described.split()),
             choices={} if section is not None else _choices(properties[name], info),
-            changes="" if section is not None
+            changes="" if section is not None and not any(isinstance(m, Effect) for m in info.metadata)
             else changes_in_words(key.replace("[]", ""), model, name),
         )  # fmt: skip
         if section is not None:
