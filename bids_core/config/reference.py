@@ -115,8 +115,9 @@ def _fields(model: type[Section], prefix: str) -> Iterator[FieldReference]:
             default=None if section is not None else _default(info),
             description=" ".join(described.split()),
             choices={} if section is not None else _choices(properties[name], info),
-            changes="" if section is not None and not any(isinstance(m, Effect) for m in info.metadata)
-            else changes_in_words(key.replace("[]", ""), model, name),
+            changes=changes_in_words(key.replace("[]", ""), model, name)
+            if section is None or any(isinstance(item, Effect) for item in info.metadata)
+            else "",
         )  # fmt: skip
         if section is not None:
             yield from _fields(section, f"{key}.")

@@ -22,7 +22,7 @@ ALPACA = [{"instruction": "Say it.", "input": f"word {n}", "output": "word"} for
 
 @pytest.fixture
 def files(tmp_path, monkeypatch, tiny_model_folder):
-    """A folder of three JSONL files of different formats, skills and test rows; no configuration."""
+    """A folder of three JSONL files of different formats, skills and test rows."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BIDS_CACHE", str(tmp_path / "cache"))
     write_rows(tmp_path / "data" / "chat.jsonl", CHAT)
@@ -98,7 +98,7 @@ def test_on_a_terminal_it_asks_until_an_answer_fits(bids, files, tiny_model_fold
     answers = iter(["nowhere", "data/*.jsonl", "skills", "", str(tiny_model_folder), "1000", "12"])
     monkeypatch.setattr("flows.commands.out_path.on_terminal", lambda: True)
     monkeypatch.setattr("typer.prompt", lambda *_, **__: next(answers))
-    status, out, err = bids("init")
+    status, _, err = bids("init")
     assert status == 0, err
     assert "nowhere does not exist" in err
     assert "--budget 1000: the pool has 39 usable rows" in err
