@@ -3,6 +3,8 @@ from .audit import Audit, audit_pool, near_misses
 from .audit_words import audit_words
 from .datamodel import Datamodel, Outcomes, fit_datamodel
 from .datamodel_words import datamodel_words
+from .explain import Explanation
+from .explaining import explain
 from .harmful import harmful_rows
 from .held_out import completion_losses
 from .influence import (
@@ -21,6 +23,7 @@ __all__ = [
     "Audit",
     "Datamodel",
     "Estimate",
+    "Explanation",
     "Outcomes",
     "StepSettings",
     "Trust",
@@ -33,6 +36,7 @@ __all__ = [
     "average_influence_distribution",
     "completion_losses",
     "datamodel_words",
+    "explain",
     "figures",
     "fit_datamodel",
     "harmful_rows",
