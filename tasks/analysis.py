@@ -83,7 +83,7 @@ def compute(
             picks,
             tasks=attribution.tasks,
             capabilities=attribution.capabilities,
-            sources=row_sources(prepared, attribution),
+            sources=row_sources(prepared, attribution.row_ids),
             texts=[texts[row_id] for row_id in attribution.row_ids],
             normalization=config.selection.normalization,
             row_ids=attribution.row_ids,

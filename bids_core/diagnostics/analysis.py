@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_core.influence.files import LabelledMatrix
+    from bids_core.picture import Picture
     from bids_core.selection.arguments import Names
-    from bids_core.selection.plot import Picture
 
 POOL = "pool"
 """Name of the set that is the whole pool."""
@@ -86,18 +86,18 @@ class Analysis:
         """
         from bids_core.diagnostics.plot_analysis import plot_analysis
 
-        return plot_analysis(self)
+        return plot_analysis(self.tables, list(self.facts["sets"]))
 
     def __repr__(self) -> str:
         """Return one line: of what, and which tables there are."""
         from bids_core.diagnostics.words import analysis_text
 
-        return analysis_text(self)
+        return analysis_text(self.facts, self.tables)
 
     def _repr_html_(self) -> str:
         from bids_core.diagnostics.words import analysis_html
 
-        return analysis_html(self)
+        return analysis_html(self.facts, self.tables)
 
 
 def analyze(

@@ -103,12 +103,12 @@ class Explanation:
         """Return a few lines of text."""
         from bids_core.diagnostics.words import explanation_text
 
-        return explanation_text(self)
+        return explanation_text(self.to_dict())
 
     def _repr_html_(self) -> str:
         from bids_core.diagnostics.words import explanation_html
 
-        return explanation_html(self)
+        return explanation_html(self.to_dict())
 
 
 def explain_row(

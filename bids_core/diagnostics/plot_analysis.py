@@ -6,22 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_core.selection.plot import Picture, colour
+from bids_core.picture import Picture, colour
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from bids_core.diagnostics.analysis import Analysis
 
-
-def plot_analysis(analysis: Analysis) -> Picture:
+def plot_analysis(tables: Mapping[str, pd.DataFrame], sets: Sequence[str]) -> Picture:
     """Draw the normalised AID of each task and the share of rows that influence it most.
+
+    Args:
+        tables: of an `Analysis`.
+        sets: names of the pool and the selections.
 
     Returns:
         Two panels; in each one bar for the pool and one for each selection, by task.
     """
-    tables, sets = analysis.tables, list(analysis.facts["sets"])
     tasks = list(dict.fromkeys(tables["aid_tasks"]["task"]))
     figure = Picture(figsize=(10, 3.6), layout="constrained")
     influence, rows = figure.subplots(1, 2)
@@ -43,7 +46,9 @@ def plot_analysis(analysis: Analysis) -> Picture:
     return figure
 
 
-def _bars(axes: Axes, table: pd.DataFrame, value: str, tasks: list[str], sets: list[str]) -> None:
+def _bars(
+    axes: Axes, table: pd.DataFrame, value: str, tasks: list[str], sets: Sequence[str]
+) -> None:
     width = 0.8 / len(sets)
     places = np.arange(len(tasks))
     for k, name in enumerate(sets):

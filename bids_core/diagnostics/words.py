@@ -3,90 +3,78 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 if TYPE_CHECKING:
-    from bids_core.diagnostics.analysis import Analysis
-    from bids_core.diagnostics.explain import Explanation
+    from collections.abc import Mapping
 
 
-def explanation_text(found: Explanation) -> str:
-    """Return an explanation as a few lines of text."""
-    lines = [_verdict(found)]
-    lines += [
-        f"  {task.task}: normalised influence {task.normalized:.2f}, above "
-        f"{task.percentile:.1f}% of the pool"
-        for task in found.tasks
-    ]
-    if found.instead is not None:
-        entering = ", ".join(found.entering) or "no row"
-        lines.append(
-            f"without it, {found.instead} takes its rank and the selection gains {entering}"
-        )
-    return "\n".join(lines)
-
-
-def explanation_html(found: Explanation) -> str:
-    """Return an explanation as a notebook shows it."""
-    tasks = pd.DataFrame(
-        {
-            "task": [t.task for t in found.tasks],
-            "influence": [t.influence for t in found.tasks],
-            "normalised": [t.normalized for t in found.tasks],
-            "above so much of the pool": [f"{t.percentile:.1f}%" for t in found.tasks],
-        }
+def explanation_text(found: Mapping[str, Any]) -> str:
+    """Return an explanation (as `Explanation.to_dict` has it) as a few lines of text."""
+    task_line = (
+        "  {task}: normalised influence {normalized:.2f}, above {percentile:.1f}% of the pool"
     )
-    instances = pd.DataFrame(
-        {
-            "validation instance": [i.validation_id for i in found.instances],
-            "task": [i.task for i in found.instances],
-            "influence": [i.influence for i in found.instances],
-            "normalised": [i.normalized for i in found.instances],
-        }
-    ).dropna(axis="columns", how="all")
-    tail = explanation_text(found).splitlines()[-1] if found.instead is not None else ""
+    lines = [_verdict(found), *(task_line.format(**task) for task in found["tasks"])]
+    return "\n".join([*lines, *_without(found)])
+
+
+def explanation_html(found: Mapping[str, Any]) -> str:
+    """Return an explanation as a notebook shows it."""
+    tasks = pd.DataFrame(found["tasks"]).rename(
+        columns={"normalized": "normalised", "percentile": "above % of the pool"}
+    )
+    instances = pd.DataFrame(found["instances"]).drop(columns="column")
+    instances = instances.rename(
+        columns={"validation_id": "validation instance", "normalized": "normalised"}
+    )
     return (
         f"<p><b>{escape(_verdict(found))}</b></p>{table_html(tasks)}"
-        f"<p>The validation instances that it influences most:</p>{table_html(instances)}"
-        f"<p>{escape(tail)}</p>"
+        "<p>The validation instances that it influences most:</p>"
+        f"{table_html(instances.dropna(axis='columns', how='all'))}"
+        + "".join(f"<p>{escape(line)}</p>" for line in _without(found))
     )
 
 
-def _verdict(found: Explanation) -> str:
-    if found.rank is None:
-        worth = "" if found.utility is None else f", worth {found.utility:.3f} after the last pick"
+def _verdict(found: Mapping[str, Any]) -> str:
+    name, rank, worth = found["row_id"], found["rank"], found["utility"]
+    if rank is None:
+        after = "" if worth is None else f", worth {worth:.3f} after the last pick"
         return (
-            f"{found.row_id}: not among the {found.picks:,} picks{worth} "
-            f"(the last pick was worth {found.last_utility:.3f})"
+            f"{name}: not among the {found['picks']:,} picks{after} "
+            f"(the last pick was worth {found['last_utility']:.3f})"
         )
-    winner = ""
-    if found.winner is not None:
-        task = f" of {found.winner.task}" if found.winner.task else ""
-        winner = f", for validation instance {found.winner.validation_id}{task}"
-    return (
-        f"{found.row_id}: pick {found.rank:,} of {found.picks:,}, worth {found.utility:.3f}{winner}"
-    )
+    winner = found["winner"]
+    line = f"{name}: pick {rank:,} of {found['picks']:,}, worth {worth:.3f}"
+    if winner is None:
+        return line
+    task = f" of {winner['task']}" if winner["task"] else ""
+    return f"{line}, for validation instance {winner['validation_id']}{task}"
 
 
-def analysis_text(analysis: Analysis) -> str:
+def _without(found: Mapping[str, Any]) -> list[str]:
+    if found["instead"] is None:
+        return []
+    entering = ", ".join(found["entering"]) or "no row"
+    return [f"without it, {found['instead']} takes its rank and the selection gains {entering}"]
+
+
+def analysis_text(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
     """Return one line about an analysis."""
-    facts = analysis.facts
     sets = ", ".join(f"{name} ({count:,})" for name, count in facts["sets"].items())
     return (
         f"<Analysis of {facts['rows']:,} rows x {facts['columns']:,} validation instances: {sets}; "
-        f"tables {', '.join(analysis.tables)}>"
+        f"tables {', '.join(tables)}>"
     )
 
 
-def analysis_html(analysis: Analysis) -> str:
+def analysis_html(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
     """Return what a notebook shows of an analysis: influence and rows of each task, by set."""
-    facts = analysis.facts
-    aid = analysis.tables["aid_tasks"].pivot(index="task", columns="set", values="normalized_aid")
-    counts = analysis.tables["thi"].pivot(index="task", columns="set", values="by_task_mean")
+    aid = tables["aid_tasks"].pivot(index="task", columns="set", values="normalized_aid")
+    counts = tables["thi"].pivot(index="task", columns="set", values="by_task_mean")
     order = list(facts["sets"])
-    tasks = list(dict.fromkeys(analysis.tables["aid_tasks"]["task"]))
+    tasks = list(dict.fromkeys(tables["aid_tasks"]["task"]))
     spread = ", ".join(f"{name} {value:.3f}" for name, value in facts["imbalance"].items())
     doubtful = len(facts["doubtful"]) + len(facts["left_out"])
     return (

@@ -5,18 +5,11 @@ Shapes: B picks.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from bids_core.errors import MatrixError, UserError
-
-try:
-    from matplotlib.figure import Figure
-except ImportError as error:
-    msg = 'figures need matplotlib: pip install "bids-select[plot]"'
-    raise UserError(msg) from error
+from bids_core.errors import MatrixError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from bids_core.selection.result import Selection
+    from bids_core.picture import Picture
 
-COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
-MARKERS: Final = "osD^vPX*<>"
-"""With the colours, the marks of up to 70 groups."""
 _GROUPS: Final = 8
 """Groups with a colour of their own; the others are shown together."""
-_OTHER: Final = "others"
 _BY: Final = {
     "winning_task": "task",
     "winning_validation": "validation instance",
@@ -40,26 +28,20 @@ _BY: Final = {
 }
 
 
-class Picture(Figure):
-    """A figure that notebooks show as it is returned, whatever plotting backend is set."""
-
-    def _repr_png_(self) -> bytes:
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", dpi=110, bbox_inches="tight")
-        return drawn.getvalue()
-
-
-def plot_selection(selection: Selection, *, by: str | None = None) -> Picture:
+def plot_picks(frame: pd.DataFrame, title: str, *, by: str | None = None) -> Picture:
     """Draw the utility of each pick, and the shares of the groups along the picks.
 
     Args:
-        selection: the picks.
-        by: what they are coloured by; see `Selection.plot`.
+        frame: the picks, as `Selection.to_frame` returns them.
+        title: of the figure.
+        by: what the picks are coloured by; see `Selection.plot`.
 
     Raises:
         MatrixError: the selection does not know what `by` names.
+        UserError: matplotlib is not installed.
     """
-    frame = selection.to_frame()
+    from bids_core.picture import MARKERS, Picture, colour
+
     column = _grouping(frame, by)
     figure = Picture(figsize=(10, 3.6), layout="constrained")
     worth, shares = figure.subplots(1, 2)
@@ -78,13 +60,8 @@ def plot_selection(selection: Selection, *, by: str | None = None) -> Picture:
         figure.legend(
             *worth.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
         )
-    figure.suptitle(selection._words(), fontsize=10)
+    figure.suptitle(title, fontsize=10)
     return figure
-
-
-def colour(place: int, group: str = "") -> str:
-    """Return the colour of the group at a place; grey for the rest of them."""
-    return "#999999" if group == _OTHER else COLOURS[place % len(COLOURS)]
 
 
 def _grouping(frame: pd.DataFrame, by: str | None) -> str | None:
@@ -105,14 +82,18 @@ def _grouping(frame: pd.DataFrame, by: str | None) -> str | None:
 
 def _groups(frame: pd.DataFrame, column: str | None) -> list[str]:
     """Return each pick's group: the most frequent ones by name, first the largest."""
+    from bids_core.picture import OTHERS
+
     if column is None:
         return ["all"] * len(frame)
     names = frame[column].fillna("none").astype(str)
     largest = names.value_counts().index[:_GROUPS]
-    return [name if name in set(largest) else _OTHER for name in names]
+    return [name if name in set(largest) else OTHERS for name in names]
 
 
 def _stacked(axes: Axes, groups: Sequence[str]) -> None:
+    from bids_core.picture import colour
+
     order = list(dict.fromkeys(groups))
     picks = np.arange(1, len(groups) + 1)
     shares = [np.cumsum(np.array(groups) == group) / picks for group in order]
@@ -124,7 +105,7 @@ def _stacked(axes: Axes, groups: Sequence[str]) -> None:
 
 def _labelled(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=10, loc="left")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)

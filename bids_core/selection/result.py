@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from bids_core.selection.plot import Picture
+    from bids_core.picture import Picture
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -212,9 +212,9 @@ class Selection:
             MatrixError: the selection does not know what `by` names.
             UserError: matplotlib is not installed.
         """
-        from bids_core.selection.plot import plot_selection
+        from bids_core.selection.plot import plot_picks
 
-        return plot_selection(self, by=by)
+        return plot_picks(self.to_frame(), self._words(), by=by)
 
     def __repr__(self) -> str:
         """Return one line: how many picks of how many rows, by which method."""
