@@ -138,9 +138,12 @@ def analyze(
     for name, picks in named.items():
         checked_rows(_indices(picks), matrix.n_rows, name)
     known = [labelled.labels, *(p.labels for p in named.values() if isinstance(p, Selection))]
-    tasks = tasks or next((label.tasks for label in known if label and label.tasks), None)
-    sources = sources or next((label.sources for label in known if label and label.sources), None)
-    capabilities = capabilities or labelled.labels.capabilities
+    if tasks is None:
+        tasks = next((label.tasks for label in known if label and label.tasks), None)
+    if sources is None:
+        sources = next((label.sources for label in known if label and label.sources), None)
+    if capabilities is None:
+        capabilities = labelled.labels.capabilities
     if POOL in named:
         msg = f"a selection cannot be called {POOL!r}: that is the name of the whole pool"
         raise MatrixError(msg)

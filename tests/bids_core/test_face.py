@@ -86,6 +86,8 @@ def test_slices_are_selections_at_smaller_budgets(frame, picks):
 def test_analysis_and_explanation_know_what_the_selection_knows(frame, picks):
     found = analyze(frame, picks)
     assert found.tables["aid_tasks"]["task"].unique().tolist() == ["math", "code"]
+    by_id = pd.Series(dict(zip(COLUMNS, TASKS, strict=True)))
+    assert analyze(frame, picks, tasks=by_id, sources=pd.Series(["a"] * 80)).facts == found.facts
     assert "source" in set(found.tables["along_picks"]["kind"])
     why = explain(frame, picks, picks[3])
     assert (why.rank, why.row_id) == (4, picks[3].row_id)
