@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from flows.gradient_shards import gradient_shards
     from flows.select_data import select_data
     from flows.select_matrix import select_matrix
-    from flows.select_rows import select_rows
+    from flows.select_rows import RowSelection, select_rows
 
 __all__ = [
+    "RowSelection",
     "compare_methods", "gpu_stage", "gradient_shards", "main", "select_data", "select_matrix",
     "select_rows",
 ]  # fmt: skip
@@ -55,7 +56,8 @@ def __getattr__(name: str) -> Any:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     _claim_names()
-    return getattr(importlib.import_module(f"flows.{name}"), name)
+    module = "select_rows" if name == "RowSelection" else name
+    return getattr(importlib.import_module(f"flows.{module}"), name)
 
 
 def _claim_names() -> None:

@@ -25,7 +25,8 @@ ROOMS = {f"bids_core.{module.name}" for module in pkgutil.iter_modules(bids_core
 FACES = {"bids_core", *ROOMS, "bids_core.evaluation.suites", "bids_select"}
 NAMED_AS_MODULES = {
     "bids_core.evaluation.reasoning_gym",  # in configurations: `scorer:` of a test task
-    "bids_core.config.effects_table",  # a program: `python -m`
+    "bids_core.config.effects_table",  # programs: `python -m`
+    "bids_core.config.schema",
 }
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOTTED = re.compile(r"\bbids_core(?:\.\w+)+")

@@ -4,7 +4,6 @@ from .audit_words import audit_words
 from .datamodel import Datamodel, Outcomes, fit_datamodel
 from .datamodel_words import datamodel_words
 from .explain import Explanation
-from .explaining import explain
 from .harmful import harmful_rows
 from .held_out import completion_losses
 from .influence import (
@@ -36,7 +35,6 @@ __all__ = [
     "average_influence_distribution",
     "completion_losses",
     "datamodel_words",
-    "explain",
     "figures",
     "fit_datamodel",
     "harmful_rows",

@@ -38,6 +38,7 @@ assert explain(matrix, picks, picks[0]).rank == 1
     "code",
     [
         "import bids_core.selection",
+        "import bids_core.diagnostics.explain; from bids_core import explain; explain.__code__",
         "from bids_core import Selection, analyze, explain, select",
         SELECT,
         FACE,
@@ -45,7 +46,7 @@ assert explain(matrix, picks, picks[0]).rank == 1
         "from bids_core.diagnostics import task_highest_influence",
         "import bids_core.influence, bids_core.models, bids_core.training, bids_core.evaluation",
     ],
-    ids=["import", "face", "select", "analyse", "normalize", "diagnostics", "faces"],
+    ids=["import", "explain", "face", "select", "analyse", "normalize", "diagnostics", "faces"],
 )
 def test_without_heavy_libraries(code):
     check = f"\nimport sys; print(*sorted(set({HEAVY}) & set(sys.modules)))"
