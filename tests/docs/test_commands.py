@@ -17,7 +17,8 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
-BLOCK = re.compile(r"^ *```(?:bash|sh|shell|console)?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+SHELL = {"", "bash", "sh", "shell", "console"}
 INLINE = re.compile(r"`(?:\.venv/bin/)?(bids [a-z][^`]*)`")
 PROGRAM = typer.main.get_command(app)
 
@@ -25,7 +26,7 @@ PROGRAM = typer.main.get_command(app)
 def commands(text: str) -> list[str]:
     """Return the shell commands of a page's fenced blocks, without comments."""
     found = []
-    for block in BLOCK.findall(text):
+    for block in (block for language, block in BLOCK.findall(text) if language in SHELL):
         for line in re.sub(r"\\\n\s*", " ", block).splitlines():
             command = re.sub(r"(^|\s)#.*", "", line.strip().removeprefix("$ ")).strip()
             found += [
