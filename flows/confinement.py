@@ -70,9 +70,9 @@ class Confinement:
         for key, model in _models(config):
             if model.trust_remote_code and not self.remote_code:
                 msg = (
-                    f"{key}.trust_remote_code: this machine runs no code of model repositories; use"
-                    f" a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on the"
-                    " worker"
+                    f"{key}.trust_remote_code: this machine does not run code of model repositories;"
+                    f" use a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on"
+                    " the worker"
                 )
                 raise ConfigError(msg)
         for index, task in enumerate(config.test):
@@ -97,7 +97,7 @@ class Confinement:
     def _check_code(self, name: str, *, key: str) -> None:
         if not self.remote_code:
             msg = (
-                f"{key}: this machine runs no code that a configuration names ({name}); have "
+                f"{key}: this machine does not run code that a configuration names ({name}); have "
                 f"{ALLOW_REMOTE_CODE}=1 set on the worker"
             )
             raise ConfigError(msg)

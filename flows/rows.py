@@ -66,7 +66,7 @@ def _plain(value: object) -> object:
     for convert in ("tolist", "isoformat", "__fspath__"):
         if hasattr(value, convert):
             return getattr(value, convert)()
-    msg = f"{_kind(value)} has no form in JSON"
+    msg = f"{_kind(value)} cannot be represented in JSON"
     raise TypeError(msg)
 
 

@@ -99,7 +99,7 @@ class Failures:
             return None
         failure = Failure.from_json(text)
         if failure is None:
-            logger.warning("%s is not readable; going on without it", self._path(name))
+            logger.warning("%s is not readable; continuing without it", self._path(name))
         return failure
 
     def remove(self, name: str) -> None:

@@ -83,7 +83,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
         MatrixError: the file is not there, not of these kinds, or damaged.
     """
     if not path.exists():
-        msg = f"{path} is not there"
+        msg = f"{path} does not exist"
         raise MatrixError(msg)
     if (path / "zarr.json").is_file() or (path / ".zarray").is_file():
         return _read_zarr(path)

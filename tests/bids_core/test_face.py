@@ -132,7 +132,7 @@ def test_figures_without_matplotlib_say_what_to_install(picks, monkeypatch):
 
 def test_wrong_arguments_are_one_clear_line(frame, picks):
     for call, message in (
-        (lambda: select("nothing.npy", 3), "nothing.npy is not there"),
+        (lambda: select("nothing.npy", 3), "nothing.npy does not exist"),
         (lambda: select({"a": 1}, 3), r"`attribution` must be .* not \{'a': 1\} \(dict\)"),
         (lambda: select([[1, 2], [3]], 1), "its rows differ in length"),
         (lambda: select(frame.assign(x="a"), 3), "column 'x' of the frame does not hold numbers"),
