@@ -70,9 +70,9 @@ class Confinement:
         for key, model in _models(config):
             if model.trust_remote_code and not self.remote_code:
                 msg = (
-                    f"{key}.trust_remote_code: this machine does not run code of model repositories;"
-                    f" use a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on"
-                    " the worker"
+                    f"{key}.trust_remote_code: this machine does not run code from model"
+                    f" repositories; use a model that transformers knows, or have"
+                    f" {ALLOW_REMOTE_CODE}=1 set on the worker"
                 )
                 raise ConfigError(msg)
         for index, task in enumerate(config.test):
