@@ -1,4 +1,4 @@
-"""What a run may touch on a machine that runs configurations of others: paths, remote code.
+"""What a run may touch on a machine that runs other people's configurations: paths, remote code.
 
 A worker of a server runs whatever configuration reaches the server. With `BIDS_ALLOWED_PATHS` set
 (`/data,s3://bucket/bids`) a configuration may only name places in there, may use no environment

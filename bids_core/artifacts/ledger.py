@@ -1,4 +1,4 @@
-"""Which runs refer to which artifacts: a small file a run, in the store's `.runs`.
+"""Which runs refer to which artifacts: one small file per run, in the store's `.runs`.
 
 A run writes down every artifact that it will need before it looks for it or has it computed, here
 or on a worker; so cleaning the store beside it, or after it was killed, takes nothing from it. A

@@ -1,4 +1,4 @@
-"""Which rows to keep, and what is looked into beside it."""
+"""Which rows to keep, and what is analysed besides."""
 
 from __future__ import annotations
 

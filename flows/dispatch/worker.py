@@ -1,4 +1,4 @@
-"""The other end: a worker's flow run that leaves what it failed with for who handed it out."""
+"""The other end: a worker's flow run, which leaves its error where the dispatcher finds it."""
 
 from __future__ import annotations
 
