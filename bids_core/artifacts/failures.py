@@ -1,4 +1,4 @@
-"""The error that a process failed with, as data: a small JSON file with the error's type and message.
+"""The error a process failed with, as data: a small JSON file with the error's type and message.
 
 A process that does work for another one leaves its error as such a file, and the other one raises
 it as its own. Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the
