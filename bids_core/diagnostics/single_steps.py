@@ -1,4 +1,4 @@
-"""What one optimizer step on a row really does to the validation losses, and what was predicted.
+"""What one optimizer step on a row does to the validation losses, against what was predicted.
 
 From a checkpoint with parameters theta and Adam's moments m, v, one AdamW step on row i alone gives
 theta_i = theta + delta_i. Measured is the fall of every validation loss,

@@ -1,4 +1,4 @@
-"""What a run will take: time, disk and memory, from token counts and a speed.
+"""What a run will cost: time, disk and memory, from token counts and a speed.
 
 The model is a plain count: every stage's tokens divided by the tokens per second of one forward
 and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this

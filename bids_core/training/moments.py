@@ -1,4 +1,4 @@
-"""Adam's moments at a checkpoint: what the optimizer that ran had in its state.
+"""Adam's moments at a checkpoint: the state of the optimizer that ran.
 
 D is the number of trainable parameters, in the order of `model.named_parameters()`.
 """

@@ -197,7 +197,9 @@ def test_dsir_draws_in_proportion_to_the_weights(monkeypatch):
     weights = np.log([0.6, 0.3, 0.1])
     monkeypatch.setattr("bids_core.selection.signals.dsir_log_weights", lambda *_: weights)
     first = [
-        select(None, 1, method="dsir", texts="abc", validation_texts="a", seed=seed).indices[0]
+        select(
+            None, 1, method="dsir", texts=list("abc"), validation_texts=["a"], seed=seed
+        ).indices[0]
         for seed in range(2000)
     ]
     np.testing.assert_allclose(np.bincount(first) / 2000, [0.6, 0.3, 0.1], atol=0.04)
