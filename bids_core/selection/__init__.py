@@ -19,6 +19,7 @@ from bids_core.influence.matrix import MatrixLike, as_matrix
 from bids_core.influence.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
 from bids_core.selection.checking import run_method
+from bids_core.selection.lexical import bm25_scores
 from bids_core.selection.methods import METHODS, Method, method_of, selection_method
 from bids_core.selection.request import (
     Request,
@@ -40,6 +41,7 @@ __all__ = [
     "Picks",
     "Request",
     "Selection",
+    "bm25_scores",
     "make_request",
     "resolve_budget",
     "run_request",
