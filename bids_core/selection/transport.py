@@ -106,9 +106,9 @@ def transported_mass(matrix: Matrix) -> Floats:
             kernel_RM, highest_R = kernel(block)
             log_reached = highest_R + np.log((kernel_RM * column_scale).sum(axis=1))
             # The first pass starts from v = 1, as Sinkhorn does.
-            log_scale = (
-                -power * (np.log(matrix.n_rows) + log_reached) if iteration else np.zeros(len(block))
-            )
+            log_scale = -power * (np.log(matrix.n_rows) + log_reached)
+            if not iteration:
+                log_scale = np.zeros(len(block))
             log_mass[start : start + len(block)] = log_scale + log_reached
             arriving += np.exp(log_scale + highest_R) @ kernel_RM
         updated = 1 / (matrix.n_columns * arriving)
