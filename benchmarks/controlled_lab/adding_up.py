@@ -120,7 +120,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _line(part: list[dict[str, Any]]) -> tuple[float, tuple[float, float, float, float]]:
-    """Return the rank correlation over random subsets, and mean, deviation and line through them."""
+    """Return the LDS over random subsets, and their means, deviation and slope."""
     x, y = (
         np.array([row[key] for row in part if row["kind"] == "random"])
         for key in ("influence", "gain")

@@ -2,8 +2,9 @@
 
 By each score, the rows are picked that stand highest on any one instance (instance-max, what BIDS
 starts from), raw and with columns normalised, and by BIDS's loop. A picked row counts for the task
-of the instance that won it (THI). Measures: the largest task's share of the picks (balanced: a sixth),
-how many tasks are starved (less than a third of an equal share), and the imbalance of AID in the same score.
+of the instance that won it (THI). Measures: the largest task's share of the picks (balanced: a
+sixth), how many tasks are starved (less than a third of an equal share), and the imbalance of AID
+in the same score.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         lines += [
             f"### {pool} (n={len(seeds)})",
             "",
-            "| score | picks by | largest task's share | starved tasks | imbalance of AID | on target |",
+            "| score | picks by | largest task | starved tasks | imbalance of AID | on target |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
         for score in SCORES:
