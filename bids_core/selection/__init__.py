@@ -20,6 +20,7 @@ from bids_core.influence.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
 from bids_core.selection.arguments import checked_method, checked_seed, opened
 from bids_core.selection.checking import run_method
+from bids_core.selection.lexical import bm25_scores
 from bids_core.selection.methods import METHODS, Method, method_of, selection_method
 from bids_core.selection.request import (
     Request,
@@ -44,6 +45,7 @@ __all__ = [
     "Picks",
     "Request",
     "Selection",
+    "bm25_scores",
     "make_request",
     "resolve_budget",
     "run_request",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xxhash
@@ -134,6 +136,15 @@ def test_optimal_transport_is_that_of_pot(seed):
     assert mass.sum() == pytest.approx(1)
     found = select(values, 12, method="optimal_transport")
     assert found.indices.tolist() == np.argsort(-plan.sum(axis=0), kind="stable")[:12].tolist()
+
+
+def test_optimal_transport_loses_no_row_to_underflow():
+    values = np.random.default_rng(0).standard_t(1.2, size=(500, 8)) * 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mass = transport.transported_mass(Matrix(values))
+    assert np.isfinite(mass).all()
+    assert mass.sum() == pytest.approx(1)
 
 
 def test_optimal_transport_gives_equal_rows_equal_mass():
