@@ -105,7 +105,7 @@ def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
 def analysis_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
     """Return the tables of an analysis that the report shows, those that apply to the run."""
     names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
-             "near_duplicates", "columns", "histograms", "along_picks")  # fmt: skip
+             "near_duplicates", "columns", "histograms")  # fmt: skip
     tables = {name: read_table(analysis, name) for name in names}
     return {name: table for name, table in tables.items() if table is not None}
 
