@@ -74,9 +74,7 @@ def analyze(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Write analysis.json, the tables as Parquet and a page, plots.html."
-        ),
+        typer.Option(metavar="DIR", help="Write analysis.json, the tables as Parquet and plots."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
