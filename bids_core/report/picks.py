@@ -61,9 +61,9 @@ def picks_section(inputs: ReportInputs) -> dict[str, Any] | None:
 
 def _by_task(inputs: ReportInputs, picks: pd.DataFrame) -> dict[str, Any] | None:
     names = [text_or_none(name) for name in picks["winning_task"]]
-    if not all(names):
-        return None
     order = list(dict.fromkeys(inputs.tasks))
+    if not set(names) <= set(order):
+        return None  # none, or of another set of tasks
     return _shares_figure(
         [name for name in names if name],
         series_looks(order),
