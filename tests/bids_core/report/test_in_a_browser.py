@@ -13,8 +13,7 @@ import pytest
 
 from bids_core.comparison import Results, compare
 from bids_core.diagnostics.analysis import analyze
-from bids_core.report import write_analysis
-from bids_core.report import build_report
+from bids_core.report import build_report, write_analysis
 from bids_core.report.comparison_page import ComparisonInputs, build_comparison_page
 from bids_core.selection import select
 
