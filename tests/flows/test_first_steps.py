@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,17 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("bids ")]
 
 
+def write_given(words: list[str]) -> None:
+    """Write the files that an option of `bids init` names: a pool, a folder of tasks."""
+    for option, value in pairwise(words):
+        if option == "--pool":
+            write_rows(Path(value), rows("add", 0, 20) + rows("max", 0, 8))
+        if option in ("--skills", "--test"):
+            start = 50 if option == "--skills" else 60
+            for kind in ("add", "max"):
+                write_rows(Path(value) / f"{kind}.jsonl", rows(kind, start, start + 4))
+
+
 def fill(config: Path, model: Path) -> None:
     """Write rows to the places that a fresh configuration names, and name a tiny model in it."""
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -53,6 +65,7 @@ def test_what_the_page_says_can_be_typed(page, prefect_server, bids, tmp_path, m
     typed = commands(page)
     assert [words[0] for words in typed][:2] == ["init", "check"]
     for words in typed:
+        write_given(words)
         status, said, complained = bids(*words)
         assert status == 0, f"bids {shlex.join(words)}: {complained}{said}"
         if words[0] == "init":
