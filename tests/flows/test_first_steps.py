@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from tiny_project import rows, write_rows
@@ -57,6 +58,18 @@ def fill(config: Path, model: Path) -> None:
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
+def look_into(run: Path, bids) -> None:
+    """Type what docs/report.md says can be asked of a run."""
+    picked = pd.read_parquet(run / "ranking.parquet")["row_id"][0]
+    given = {"runs/NAME": str(run), "ROW-ID": picked}
+    asked = [words for words in commands("docs/report.md") if words[0] in ("explain", "audit")]
+    assert len(asked) == 3
+    for words in asked:
+        status, said, complained = bids(*(given.get(word, word) for word in words))
+        assert status == 0, f"bids {shlex.join(words)}: {complained}"
+        assert picked in said or words[0] == "audit"
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/your-data.md"])
 def test_what_the_page_says_can_be_typed(page, prefect_server, bids, tmp_path, monkeypatch,
                                          tiny_model_folder):  # fmt: skip
@@ -72,4 +85,5 @@ def test_what_the_page_says_can_be_typed(page, prefect_server, bids, tmp_path, m
             fill(tmp_path / words[1] / "bids.yaml", tiny_model_folder)
         if words[0] == "run":
             assert "report.html" in said
+            look_into(next(iter(tmp_path.glob("runs/*"))), bids)
     assert next(iter(tmp_path.glob("runs/*/selected/bids.jsonl"))).stat().st_size
