@@ -27,8 +27,8 @@ _CLI_HEAD = """\
 # The command line
 
 Every command of `bids`, with its arguments and options, as `bids COMMAND --help` shows them. Exit
-status: 0 for success; 2 for a mistake that you can fix, in one line that says what, where and how; 1
-for everything else. `--json` prints one JSON object on standard output, and nothing else there.
+status: 0 for success; 2 for a mistake that you can fix, in one line that says what, where and how;
+1 for everything else. `--json` prints one JSON object on standard output, and nothing else there.
 
 """
 _CONFIG_HEAD = """\

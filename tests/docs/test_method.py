@@ -1,4 +1,4 @@
-"""The page that says where each equation is in the code names files and functions that are there."""
+"""The page that says where each equation is in the code names files that are there."""
 
 from __future__ import annotations
 
