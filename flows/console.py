@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -19,12 +21,16 @@ from tasks.runtime.progress import describe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
     from bids_core.planning.forecast import Work
     from bids_core.progress import Progress as Callback
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES: Final = 10.0
+_BORDER: Final = 3
+"""Width of a column's padding and of the line beside it."""
+_LONGEST_WORD: Final = 32
+"""Longer words (paths, ids) are broken in a table."""
 
 
 class ConsoleReporter:
@@ -151,15 +157,58 @@ def _width(is_terminal: bool) -> int | None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:
-    """Return a titled table; numbers are aligned right, None is shown as a dash."""
-    made = Table(show_edge=False)
-    content = [list(row) for row in rows]
-    for index, column in enumerate(columns):
-        numeric = any(isinstance(row[index], int | float) for row in content)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in content:
-        made.add_row(*[Text(_shown(value)) for value in row])  # texts of data are never markup
-    return Group(Text(title, style="bold"), made)
+    """Return a titled table; numbers are aligned right, None is shown as a dash.
+
+    Where it is too wide, its rows are shown one below the other, so that no word is broken.
+    """
+    return Group(Text(title, style="bold"), _Fitting(columns, [list(row) for row in rows]))
+
+
+class _Fitting:
+    """Rows as a table where it fits, else a paragraph a row."""
+
+    def __init__(self, columns: Sequence[str], rows: list[list[object]]) -> None:
+        self._columns, self._rows = columns, rows
+        self._cells = [[_shown(value) for value in row] for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        widths = self._widths(options.max_width)
+        if widths is None:
+            yield from self._paragraphs()
+            return
+        made = Table(show_edge=False)
+        for index, (column, width) in enumerate(zip(self._columns, widths, strict=True)):
+            numeric = any(isinstance(row[index], int | float) for row in self._rows)
+            justify: Literal["right", "left"] = "right" if numeric else "left"
+            made.add_column(column, justify=justify, overflow="fold", width=width)
+        for cells in self._cells:
+            made.add_row(*map(Text, cells))  # texts of data are never markup
+        yield made
+
+    def _widths(self, width: int) -> list[int] | None:
+        """Return the columns' widths, None if a word would be broken."""
+        texts = [(head, *cells) for head, *cells in zip(self._columns, *self._cells, strict=True)]
+        words = [[len(word) for text in column for word in text.split()] for column in texts]
+        least = [min(max(lengths, default=1), _LONGEST_WORD) for lengths in words]
+        wanted = [max(map(cell_len, column)) for column in texts]
+        left = width - _BORDER * len(least) - sum(least)
+        if left < 0:
+            return None
+        found = dict(enumerate(least))
+        # what is left goes to the columns that need little first, in equal parts
+        by_need = sorted(found, key=lambda index: wanted[index] - least[index])
+        for place, index in enumerate(by_need):
+            more = min(max(0, wanted[index] - least[index]), left // (len(by_need) - place))
+            found[index] += more
+            left -= more
+        return list(found.values())
+
+    def _paragraphs(self) -> Iterator[Text | Padding]:
+        for first, *others in self._cells:
+            yield Text(f"{self._columns[0]} {first}", style="bold")
+            pairs = zip(self._columns[1:], others, strict=True)
+            said = ", ".join(f"{head} {cell}" for head, cell in pairs)
+            yield Padding(Text(said), (0, 0, 0, 2))
 
 
 def _shown(value: object) -> str:

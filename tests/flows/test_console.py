@@ -95,3 +95,25 @@ def test_what_has_no_estimate_is_said(clock):
         .splitlines()[-1]
         .endswith("about 10 s left of the whole run, without the benchmark suites")
     )
+
+
+WIDE = ["task", "metric", "majority", "zero_shot", "random"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_a_table_breaks_no_word_however_narrow_the_terminal_is(width):
+    file = io.StringIO()
+    console = Console(file=file, width=width, color_system=None)
+    rows = [["sentence_reordering", "exact_match", 0.25, "0.000  (6.18)", None]]
+    console.print(module.table("Scores", WIDE, rows))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for word in (*WIDE, "sentence_reordering", "exact_match", "0.250", "(6.18)"):
+        assert word in text, (width, word)
+    assert ("┃" in text) == (width >= 75)
+
+
+def test_a_table_without_rows_has_its_heads():
+    file = io.StringIO()
+    Console(file=file, width=80, color_system=None).print(module.table("None", WIDE, []))
+    assert "zero_shot" in file.getvalue()
