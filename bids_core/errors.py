@@ -1,6 +1,6 @@
 """Errors of the project: one root, few subclasses.
 
-A message names what is wrong, where (file, line, key, row) and how to mend it, in one line.
+A message names what is wrong, where (file, line, key, row) and how to fix it, in one line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class BidsError(Exception):
 
 
 class UserError(BidsError):
-    """Something the user can mend: the command line exits with 2."""
+    """Something the user can fix: the command line exits with 2."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""What can be known of a run before anything is paid for: models, adapters, packing, evaluation."""
+"""What can be checked of a run before anything is spent: models, adapters, packing, evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Last stage: `runs/<name>/`, the folder that gathers what a person wants."""
+"""Last stage: `runs/<name>/`, the folder that collects what a person wants."""
 
 from __future__ import annotations
 

@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 _HEAD: Final = """\
 # What is computed again when a field changes
 
-Every result is stored under a name made of all that can change it. What a field of the
-configuration can change is said at the field (`bids_core/config/`), the names are derived from
-that, and a test changes every field and looks at the names of all stages. This page is made from
-the same annotations (`python -m bids_core.config.effects_table`).
+Every result is stored under a name derived from everything that can change it. Each field of the
+configuration declares what it can change (`bids_core/config/`), the names are derived from that,
+and a test changes every field and compares the names of all stages. This page is generated from the
+same declarations (`python -m bids_core.config.effects_table`).
 
-*Enters* are the stages whose names the field is part of: by its value, or by what the value stands
-for. *Computed again* are these and all that read their results; what reads prepared rows knows them
-by content, and so is computed again only where the rows that it reads really differ. Results are
-found again under their old names when a field is set back.
+*Enters* lists the stages whose names the field is part of, by its value or by what the value stands
+for. *Computed again* lists these and all stages that read their results. Stages that read prepared
+rows know them by content, so they are computed again only where those rows really differ. Set a
+field back, and the old results are found again under their old names.
 
-Two things are beyond any name: the versions of the libraries (`record.json` beside each result
-names them), and the last bits of sums of floats, which can differ between devices, numbers of
+Two things are not part of any name: the versions of the libraries (`record.json` beside each result
+lists them), and the last bits of floating-point sums, which can differ between devices, numbers of
 threads and batch sizes.
 
 | field | enters | computed again |

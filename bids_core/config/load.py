@@ -102,7 +102,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
         raise ConfigError(msg) from error
     if not isinstance(content, dict):
-        msg = f"{path}: a configuration is a mapping of keys, this is {type(content).__name__}"
+        msg = (
+            f"{path}: a configuration is a mapping of keys, but this is a {type(content).__name__}"
+        )
         raise ConfigError(msg)
     return content
 

@@ -114,6 +114,17 @@ class Explanation:
         """Return it as JSON-serialisable values."""
         return asdict(self)
 
+    def __str__(self) -> str:
+        """Return a few lines of text."""
+        from bids_core.diagnostics.words import explanation_text
+
+        return explanation_text(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        from bids_core.diagnostics.words import explanation_html
+
+        return explanation_html(self.to_dict())
+
 
 def explain_row(
     attribution: MatrixLike,

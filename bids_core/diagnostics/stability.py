@@ -1,4 +1,4 @@
-"""How much the selection hangs on one checkpoint, one validation instance or one task.
+"""How much the selection depends on one checkpoint, one validation instance or one task.
 
 Shapes: N training rows, M validation instances (columns), C checkpoints, B picks.
 """

@@ -1,4 +1,4 @@
-"""What a run will take: time, disk and memory, from token counts and a speed.
+"""What a run will cost: time, disk and memory, from token counts and a speed.
 
 The model is a plain count: every stage's tokens divided by the tokens per second of one forward
 and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this
@@ -242,11 +242,17 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
 
 
 def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit."""
+    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit.
+
+    In the last layers alone (`gradients.layers`) the backward pass is as much shorter.
+    """
     checkpoints = config.warmup.epochs
     feature = TRAINING_FEATURES[config.gradients.train_feature]
     tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
-    passes = float(tokens) * feature.passes
+    layers = config.gradients.layers
+    reach = min(1.0, layers / speed.size.n_layers) if layers and speed.size.n_layers else 1.0
+    backward = 1.0 if feature.hidden_states else FORWARD_SHARE + (1 - FORWARD_SHARE) * reach
+    passes = float(tokens) * feature.passes * backward
     fit = ""
     if feature.curvature:
         share = min(1.0, _CURVATURE_ROWS / max(1, counts.pool_rows))
@@ -258,7 +264,8 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
         "gradients",
         passes / speed.tokens_per_second,
         checkpoints * (counts.pool_rows + counts.validation_rows) * row,
-        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}",
+        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}"
+        + (f"; the last {layers} layers" if backward < 1 else ""),
         training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
     )
 

@@ -155,6 +155,7 @@ def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | In
         method="file",
         normalization="none",
         n_rows=labels.n_rows,
+        labels=labels,
     )
 
 

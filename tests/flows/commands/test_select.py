@@ -197,7 +197,7 @@ def test_a_column_that_is_left_out_is_named(files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.npy", "--budget", "3"], "is not there"),
+        (["missing.npy", "--budget", "3"], "does not exist"),
         (["tasks.txt", "--budget", "3"], "not a matrix file"),
         (["a.npy", "--budget", "51"], "more than the 50 rows"),
         (["a.npy", "--budget", "1.5"], "not a fraction"),
