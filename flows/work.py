@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
-    from flows.select_data import Stage
     from tasks.gradients import Shard
 
 _ORDER: Final = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
@@ -26,7 +25,7 @@ _REPORT_SECONDS: Final = 2.0
 """Gathering the run folder of a small run; of a large one it is a small part."""
 
 
-def planned_work(config: RunConfig, data: Handle, until: Stage) -> Work:
+def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
     """Return the work of every step that is still to come after `prepare`.
 
     Args:
