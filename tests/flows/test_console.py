@@ -84,6 +84,17 @@ def test_an_error_takes_the_bar_off_the_terminal():
     assert file.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in file.getvalue()  # the cursor
 
 
+def test_a_run_that_fails_in_a_step_gives_the_cursor_back():
+    from tasks.runtime.progress import current, reporting
+
+    shown, file = reporter(terminal=True)
+    with pytest.raises(RuntimeError), reporting(shown):
+        current().step("warmup", "examples")
+        raise RuntimeError
+    text = file.getvalue()
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
 def test_what_has_no_estimate_is_said(clock):
     shown, file = reporter(terminal=False)
     shown.expect(Work(tokens={"warmup": 1.0}, beyond="the benchmark suites"))
