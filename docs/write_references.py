@@ -34,10 +34,10 @@ ours. `--json` prints one JSON object on standard output, and nothing else there
 _CONFIG_HEAD = """\
 # The configuration
 
-Every field of `bids.yaml`. `bids config KEY` prints one of them, `bids init` writes a file that runs, `bids check` checks yours
-without running it, `--set section.field=value` changes a field for one run. Unknown keys are
-refused, with the nearest known one. [identity.md](identity.md) says what is computed again when a
-field changes.
+Every field of `bids.yaml`. `bids config KEY` prints one of them, `bids init` writes a file that
+runs, `bids check` checks yours without running it, `--set section.field=value` changes a field for
+one run. Unknown keys are refused, with the nearest known one. [identity.md](identity.md) says what
+is computed again when a field changes.
 
 For completion and checks while you type, give your editor the JSON schema
 ([bids.schema.json](bids.schema.json); `python -m bids_core.config.schema > bids.schema.json` writes

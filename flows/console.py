@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.cells import cell_len
@@ -43,11 +44,18 @@ class ConsoleReporter:
         self._console = console
         self._live: _Bars | None = _Bars(console) if console.is_terminal else None
         self._forecast: Forecast | None = None
+        self._groups: dict[str, _Group] = {}
         self._said = time.monotonic()
 
     def expect(self, work: Work) -> None:
         """Take note of what the run has to do from here on."""
         self._forecast = Forecast(work)
+        self._groups = {}
+        named: dict[str, _Group] = {}
+        for label, (name, size) in work.groups.items():
+            group = named.setdefault(name, _Group(name))
+            group.sizes[label] = size
+            self._groups[label] = group
 
     @contextmanager
     def during(self, label: str, unit: str = "") -> Iterator[Callback]:
@@ -63,6 +71,26 @@ class ConsoleReporter:
 
     def step(self, label: str, unit: str) -> Callback:
         """Begin a step."""
+        began = time.monotonic()
+        group = self._groups.get(label)
+        if group is None:
+            show = self._show(label, unit)
+        else:
+            group.show = group.show or self._show(group.name, unit)
+            show = group.show
+
+        def progress(done: int, total: int) -> None:
+            if self._forecast is not None and total:
+                self._forecast.advance(label, share=done / total, seconds=time.monotonic() - began)
+            if group is None:
+                show(done, total)
+            else:
+                show(group.done + done, max(group.total, group.done + done))
+
+        return progress
+
+    def _show(self, label: str, unit: str) -> Callback:
+        """Begin to show a step, or several as one."""
         started = last = time.monotonic()
         bar: TaskID | None = None
         if self._live is not None:
@@ -75,8 +103,6 @@ class ConsoleReporter:
             nonlocal last
             now = time.monotonic()
             words = describe(done, total, unit, now - started)
-            if self._forecast is not None and total:
-                self._forecast.advance(label, share=done / total, seconds=now - started)
             if self._live is not None and bar is not None:
                 self._live.update(bar, completed=done, total=total, words=words)
                 self._live.whole = self._whole()
@@ -93,6 +119,12 @@ class ConsoleReporter:
         """End a step."""
         if self._forecast is not None:
             self._forecast.finish(label, seconds=seconds, cached=cached)
+        group = self._groups.get(label)
+        if group is not None:
+            group.end(label, seconds=seconds, cached=cached)
+            if group.sizes:
+                return  # the others of the group are still to come
+            label, seconds, cached = group.name, group.seconds, not group.done
         self.stop()
         mark = "[dim]=[/]" if cached else "[green]✓[/]"
         how = "[dim]cached[/]" if cached else duration(seconds) if seconds >= 1 else "< 1 s"
@@ -118,6 +150,37 @@ class ConsoleReporter:
             return ""
         beyond = f", without {self._forecast.beyond}" if self._forecast.beyond else ""
         return f"{about(left)} left of the whole run{beyond}"
+
+
+@dataclass
+class _Group:
+    """Steps that are shown as one.
+
+    Args:
+        name: of all of them.
+        sizes: of those that are still to come, by label.
+        done: size of those that were computed.
+        seconds: that they took.
+        show: shows their progress, once the first has begun.
+    """
+
+    name: str
+    sizes: dict[str, int] = field(default_factory=dict)
+    done: int = 0
+    seconds: float = 0.0
+    show: Callback | None = None
+
+    @property
+    def total(self) -> int:
+        """Size of what was computed and of what is still to come."""
+        return self.done + sum(self.sizes.values())
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """Take note that one of them is over."""
+        size = self.sizes.pop(label, 0)
+        if not cached:
+            self.done += size
+            self.seconds += seconds
 
 
 class _Bars(Progress):

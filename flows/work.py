@@ -51,7 +51,13 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
             tokens |= _shared({f"evaluation {n}": 1 for n in models}, stages["evaluation"])
     suites = until == "report" and config.finetune.enabled and config.evaluation.suites
     return Work(
-        tokens, {"report": _REPORT_SECONDS}, beyond="the benchmark suites" if suites else ""
+        tokens,
+        {"report": _REPORT_SECONDS},
+        beyond="the benchmark suites" if suites else "",
+        groups={
+            shard.label: (f"gradients checkpoint {shard.checkpoint}", shard.stop - shard.start)
+            for shard in shards_of(config, prepared, config.warmup.epochs)
+        },
     )
 
 

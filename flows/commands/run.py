@@ -123,7 +123,8 @@ def print_result(result: RunResult) -> None:
         ("overlap.parquet", "rows of pool, validation and test that share text"),
         ("manifest.json", "configuration, artifacts, versions"),
     ):
-        if result.folder is not None and (result.folder / name).exists():
+        here = result.folder is not None and (result.folder / name).exists()
+        if here and (name != "scores.parquet" or result.scores):  # not an earlier run's
             console.print(f"  {name:16} {what}")
 
 

@@ -95,6 +95,34 @@ def test_a_run_that_fails_in_a_step_gives_the_cursor_back():
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
 
 
+def test_shards_of_a_checkpoint_are_shown_as_one_step(clock):
+    labels = [f"gradients train checkpoint 1 rows {n}-{n + 10}" for n in (0, 10, 20)]
+    groups = dict.fromkeys(labels, ("gradients checkpoint 1", 10))
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(tokens=dict.fromkeys(labels, 100.0), groups=groups))
+    shown.end(labels[0], seconds=0.0, cached=True)
+    for label in labels[1:]:
+        progress = shown.step(label, "examples")
+        clock.now += 10
+        progress(5, 10)
+        clock.now += 10
+        shown.end(label, seconds=20.0, cached=False)
+    assert file.getvalue().splitlines() == [
+        "  gradients checkpoint 1 ...",
+        "    gradients checkpoint 1: 5/20 examples, 0.5/s, 30 s left; about 30 s left of the whole "
+        "run",
+        "    gradients checkpoint 1: 15/20 examples, 0.5/s, 10 s left; about 10 s left of the "
+        "whole run",
+        "  ✓ gradients checkpoint 1  40 s",
+        "    about 10 s left of the whole run",
+    ]  # fmt: skip
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(groups=groups))
+    for label in labels:
+        shown.end(label, seconds=0.0, cached=True)
+    assert file.getvalue() == "  = gradients checkpoint 1  cached\n"
+
+
 def test_what_has_no_estimate_is_said(clock):
     shown, file = reporter(terminal=False)
     shown.expect(Work(tokens={"warmup": 1.0}, beyond="the benchmark suites"))
