@@ -34,10 +34,10 @@ status: 0 for success; 2 for a mistake that you can fix, in one line that says w
 _CONFIG_HEAD = """\
 # The configuration
 
-Every field of `bids.yaml`. `bids init` writes a commented starter, `bids check` checks yours
-without running it, `--set section.field=value` changes a field for one run. Unknown keys are
-refused, with the nearest known one. [identity.md](identity.md) says what is computed again when a
-field changes.
+Every field of `bids.yaml`. `bids config KEY` prints one of them, `bids init` writes a file that
+runs, `bids check` checks yours without running it, `--set section.field=value` changes a field for
+one run. Unknown keys are refused, with the nearest known one. [identity.md](identity.md) says what
+is computed again when a field changes.
 
 `bids config KEY` shows a field in the terminal: what it takes, its default, its choices, and what a
 change recomputes. For completion and checks while you type, editors can use the JSON schema:
