@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
 from bids_core.data.template_args import with_template_args
+from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
 from bids_core.models.bundled import PREFIX, bundled_model
 
@@ -194,6 +195,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    bound_chat_templates()  # for whoever renders with it: lm-eval, vLLM, generation
     folder = resolve_model(config).folder
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     if config.chat_template is not None:
