@@ -6,7 +6,7 @@ Shapes: N training rows, M validation instances (columns).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from bids_core.influence.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_ma
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_SMALL_BYTES: Final = 1 << 30
+_MOST_TIMES: Final = 1000
+"""How many times its files an array may be: no compression of real numbers comes near."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def _read_npy(path: Path) -> LabelledMatrix:
     mode = "r" if path.stat().st_size > RESIDENT_BYTES else None
     try:
         values = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:  # a header may claim any shape
         msg = f"{path} cannot be read as a numpy array: {error}"
         raise MatrixError(msg) from error
     return _named(as_matrix(np.asarray(values)))
@@ -81,15 +85,17 @@ def _read_zarr(path: Path) -> LabelledMatrix:
 
     try:
         node = zarr.open(path, mode="r")
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"{path} cannot be read as a Zarr array: {error}"
+    except Exception as error:  # zarr has many kinds for metadata that is wrong
+        msg = f"{path} cannot be read as a Zarr array: {type(error).__name__}: {error}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
+        _require_stored(node, path)
         return _named(as_matrix(node))
     if "attribution" not in node:
         msg = f"{path} is a Zarr group without an array named 'attribution'"
         raise MatrixError(msg)
     opened = open_attribution(path)
+    _require_stored(opened.matrix, path)
     matrix = as_matrix(opened.matrix, row_ids=opened.row_ids, validation_ids=opened.validation_ids)
     labels = replace(
         _named(matrix).labels,
@@ -107,6 +113,21 @@ def _read_zarr(path: Path) -> LabelledMatrix:
         ),
         checkpoint_weights=tuple(opened.checkpoint_weights),
     )
+
+
+def _require_stored(array: Any, path: Path) -> None:
+    """Refuse an array whose shape is a claim: chunks that are not there are filled, without end.
+
+    Raises:
+        MatrixError: it is larger than a thousand times its files, beyond the first gibibyte.
+    """
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if array.nbytes > max(_SMALL_BYTES, _MOST_TIMES * stored):
+        msg = (
+            f"{path} claims the shape {array.shape}, {array.nbytes:,} bytes, and holds {stored:,};"
+            " write it with its values"
+        )
+        raise MatrixError(msg)
 
 
 def _read_table(path: Path) -> LabelledMatrix:
