@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers and foreign texts as people read them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,9 @@ def number(value: float, digits: int = 3) -> str:
     if value != value:
         return "\N{EN DASH}"
     return f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def brief(text: object, width: int = 300) -> str:
+    """Return a text that is not ours (a file's, another library's error) as part of one line."""
+    line = " ".join(str(text)[: 4 * width].split())
+    return line if len(line) <= width else f"{line[: width - 3]}..."

@@ -6,10 +6,10 @@ import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from bids_core.config.run import RunConfig
+from bids_core.config.yaml_text import YamlError, read_yaml
 from bids_core.errors import ConfigError
 from bids_core.own_code import own_file
 
@@ -52,14 +52,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}: no such file; `bids init` writes a starter configuration"
         raise ConfigError(msg)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         msg = f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError(msg) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        msg = f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
+    except (OSError, YamlError) as error:
+        msg = f"{path}: {error}"
         raise ConfigError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path}: a configuration is a mapping of keys, this is {type(content).__name__}"
@@ -85,8 +83,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
             msg = f"--set {override}: {section!r} is not a section of the configuration"
             raise ConfigError(msg)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = read_yaml(text)
+    except YamlError as error:
         msg = f"--set {override}: {text!r} is not a valid value"
         raise ConfigError(msg) from error
     if isinstance(target, dict):

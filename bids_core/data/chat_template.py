@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from jinja2 import TemplateError, TemplateSyntaxError
 
 from bids_core.data.costly import too_costly
-from bids_core.data.rejects import RejectedRow, cut, shorten
+from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.templates import (
     NOT_COMPILED,
     STEPS,
@@ -23,6 +23,7 @@ from bids_core.data.templates import (
 )  # fmt: skip
 from bids_core.data.tools import call_dict
 from bids_core.errors import ModelError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -148,7 +149,7 @@ class ChatTemplate:
                 line = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
                 msg = (
                     f"the chat template of {self.tokenizer.name_or_path or 'the model'!r} does not"
-                    f" parse ({cut(str(error) or type(error).__name__)}{line}); set"
+                    f" parse ({brief(str(error) or type(error).__name__)}{line}); set"
                     " model.chat_template to a file with another one"
                 )
                 raise ModelError(msg) from None
@@ -174,7 +175,7 @@ def _dict(message: Message) -> dict[str, Any]:
 
 def _refused(reason: str, messages: Sequence[Message]) -> RejectedRow:
     roles = ", ".join(message.role for message in messages[:6])
-    detail = f"the chat template refuses the turns {shorten(roles)}: {cut(reason)}"
+    detail = f"the chat template refuses the turns {shorten(roles)}: {brief(reason)}"
     fix = "change the row's turns, or set model.chat_template"
     if "system" in reason.lower() and any(m.role == "system" for m in messages):
         fix = "set data.system: merge, or model.chat_template"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,12 +27,10 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         A `datasets.Dataset`.
 
     Raises:
-        DataError: not there, not reachable, or the split is missing or ambiguous; or a folder that
-            names files of other folders.
+        DataError: not there, damaged, not reachable, or the split is missing or ambiguous; or a
+            folder that names files of other folders.
     """
     import datasets
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
 
     shown = str(path)
     try:
@@ -40,8 +39,8 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         else:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
             loaded = datasets.load_dataset(name, subset or None)
-    except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged folder ends in errors of many kinds
+        reason = _reason(error)
         msg = (
             f"{where}: the data set {shown} cannot be loaded ({reason}); check its name and the"
             " network, or download it (`save_to_disk`) and give the folder's path"
@@ -50,17 +49,46 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
     picked = _pick_split(loaded, split, f"{where}: the data set {shown}")
     if isinstance(path, Path):
         _require_own_files(picked, path, f"{where}: the data set {shown}")
+        _require_whole(picked, f"{where}: the data set {shown}")
     for feature in picked.info.features.values():
         _leave_undecoded(feature)
     return picked
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
     """Yield the rows of an open data set, numbered from 1."""
     shown = path.name if isinstance(path, Path) else path
     file = InputFile(Path(shown), shown)
-    for number, row in enumerate(dataset, start=1):
+    rows = iter(dataset)
+    for number in itertools.count(1):
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # of Arrow and `datasets`, where columns are not as declared
+            msg = f"{shown}: row {number} cannot be read ({_reason(error)}); save it again"
+            raise DataError(msg) from error
         yield RawRow(file, number, without_filled_nulls(row))
+
+
+def _require_whole(dataset: Any, what: str) -> None:
+    """Check the data of a folder: Arrow follows the offsets of a damaged file wherever they lead.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        dataset.data.table.validate(full=True)
+    except pa.ArrowException as error:
+        msg = f"{what} is damaged ({_reason(error)}); save it again"
+        raise DataError(msg) from error
 
 
 def _require_own_files(dataset: Any, folder: Path, what: str) -> None:

@@ -18,7 +18,7 @@ from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
 
 from bids_core.data.costly import too_costly
-from bids_core.data.rejects import RejectedRow, cut, shorten
+from bids_core.data.rejects import RejectedRow, shorten
 from bids_core.data.templates import (
     NOT_COMPILED,
     STEPS,
@@ -27,6 +27,7 @@ from bids_core.data.templates import (
     at_most,
 )  # fmt: skip
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -146,5 +147,5 @@ def _render(template: Template, row: Mapping[str, Any], where: str, steps: int) 
         msg = f"{where}: the template does what a sandbox forbids ({error.message})"
         raise ConfigError(msg) from None
     except _ROW_ERRORS as error:
-        detail = f"{where}: {type(error).__name__}: {cut(str(error))}"
+        detail = f"{where}: {type(error).__name__}: {brief(str(error))}"
         raise RejectedRow("mapping-failed", detail) from None

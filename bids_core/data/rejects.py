@@ -67,8 +67,3 @@ def shorten(value: object, width: int = 60) -> str:
     """Return a value's repr, cut so that a message stays one readable line."""
     text = repr(value)
     return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def cut(text: str, width: int = 300) -> str:
-    """Return a text that is not ours (a template's own error), cut to the length of a message."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."

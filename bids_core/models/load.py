@@ -336,7 +336,17 @@ def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
 
 
 def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> PeftModel:
-    """Load the base model with a saved adapter."""
+    """Load the base model with a saved adapter.
+
+    Raises:
+        ModelError: the adapter is not there or damaged.
+    """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_base(config), adapter, is_trainable=trainable)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (adapter / name).is_file():  # peft would look on the hub, or for pickles
+            msg = f"the adapter {adapter} has no {name}; train it again"
+            raise ModelError(msg)
+    base = load_base(config)
+    with in_one_line(f"the adapter {adapter} cannot be loaded"):
+        return PeftModel.from_pretrained(base, adapter, is_trainable=trainable)
