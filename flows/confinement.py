@@ -134,7 +134,10 @@ class Confinement:
             raise ConfigError(msg)
 
     def _holds(self, path: Path) -> bool:
-        resolved = path.resolve()  # follows links and `..`, whether it exists or not
+        try:
+            resolved = path.resolve()  # follows links and `..`, whether it exists or not
+        except (OSError, RuntimeError, ValueError):  # links in a circle, NUL characters
+            return False
         return any(resolved.is_relative_to(folder) for folder in self.folders)
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, ValidationError
 
 from bids_core.config.run import RunConfig
 from bids_core.config.yaml_text import YamlError, read_yaml
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 from bids_core.own_code import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+_SHOWN: Final = 10
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -37,13 +40,15 @@ def check_config(content: Mapping[str, Any], *, origin: str = "config") -> RunCo
     """Check a mapping and return the configuration.
 
     Raises:
-        ConfigError: one line that names all invalid keys.
+        ConfigError: one line that names all invalid keys, the first ten of many.
     """
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        msg = f"{origin}: {'; '.join(problems)}"
+        found = error.errors()
+        problems = [brief(_describe(problem)) for problem in found[:_SHOWN]]
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        msg = f"{origin}: {'; '.join(problems)}{more}"
         raise ConfigError(msg) from error
 
 

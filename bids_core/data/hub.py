@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.locate import HUB_PREFIX, InputFile
 from bids_core.data.reading import RawRow, without_filled_nulls
 from bids_core.errors import DataError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
@@ -38,7 +43,10 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
             loaded = datasets.load_from_disk(shown)
         else:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
+            _require_hub_name(name, where)
             loaded = datasets.load_dataset(name, subset or None)
+    except DataError:
+        raise
     except Exception as error:  # a damaged folder ends in errors of many kinds
         reason = _reason(error)
         msg = (
@@ -53,6 +61,20 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
     for feature in picked.info.features.values():
         _leave_undecoded(feature)
     return picked
+
+
+def _require_hub_name(name: str, where: str) -> None:
+    """Refuse what `datasets` would not look for on the hub: folders, addresses, its own readers.
+
+    Raises:
+        DataError: the name is none of the hub's, or a folder here has it.
+    """
+    if not _HUB_NAME.fullmatch(name) or ".." in name:
+        msg = f"{where}: {HUB_PREFIX}{brief(name)} is no hub name; write {HUB_PREFIX}org/name"
+        raise DataError(msg)
+    if Path(name).exists():
+        msg = f"{where}: a folder {name} lies here, which `datasets` would take; rename it"
+        raise DataError(msg)
 
 
 def _reason(error: Exception) -> str:

@@ -50,7 +50,7 @@ class Labels:
         """Return how messages call a column."""
         if self.validation_ids is None:
             return f"column {column}"
-        return f"column {column} ({self.validation_ids[column]!r})"
+        return f"column {column} ({brief(repr(self.validation_ids[column]))})"
 
     def with_file(self, path: Path, *, of: str) -> Labels:
         """Add the labels of a file.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import UserError
-from bids_core.formatting import brief
+from bids_core.formatting import brief, with_formulas, without_formulas
 from bids_core.influence.arrays import read_npy
 from bids_core.influence.labels import ROW_ID, Labels, read_frame, read_json, read_lines
 from bids_core.selection import Selection
@@ -58,7 +58,7 @@ def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
         if suffix == ".parquet":
             frame.to_parquet(path, index=False)
         elif suffix == ".csv":
-            frame.to_csv(path, index=False)
+            without_formulas(frame).to_csv(path, index=False)
         elif suffix == ".json":
             frame.to_json(path, orient="records", double_precision=15, indent=1)
         elif suffix == ".npy":
@@ -96,6 +96,8 @@ def read_selection(path: Path, labels: Labels) -> Selection | Ints:
         frame = _as_frame(listed, path)
     else:
         frame = read_frame(path)
+    if suffix == ".csv" and ROW_ID in frame:
+        frame[ROW_ID] = [with_formulas(str(name)) for name in frame[ROW_ID]]
     return _of_frame(frame, path, labels)
 
 
