@@ -144,7 +144,7 @@ class ChatTemplate:
 
         for text in {self.text(None), self.text("[]")}:
             try:
-                _compile_jinja_template(text)  # type: ignore[no-untyped-call]
+                _compile_jinja_template(text)
             except NOT_COMPILED as error:
                 line = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
                 msg = (

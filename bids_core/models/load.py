@@ -255,9 +255,8 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
     folder = resolve_model(config).folder
     placed = config.device == SPREAD or config.quantization != "none"
     check_weights(folder, load_skeleton(config), config)
-    model: PreTrainedModel
     with in_one_line(f"model.path: {config.path} cannot be loaded"):
-        model, loaded = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             output_loading_info=True,
             dtype=dtype,
@@ -266,7 +265,8 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
             quantization_config=_quantization(config, dtype),
             device_map=("auto" if config.device == SPREAD else {"": device}) if placed else None,
         )
-    require_all(loaded["missing_keys"], config)
+    model: PreTrainedModel = found[0]
+    require_all(found[1]["missing_keys"], config)
     model.requires_grad_(requires_grad=False)
     if not placed:
         torch.nn.Module.to(model, device)

@@ -145,7 +145,7 @@ def _is_plain(node: nodes.Expr) -> bool:
     return isinstance(node, nodes.Const)
 
 
-def _filter(name: str, value: nodes.Expr, *args: nodes.Expr) -> nodes.Filter:
+def _filter(name: str, value: Any, *args: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(value, name, list(args), [], None, None, lineno=value.lineno)
 
 
