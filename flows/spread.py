@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from bids_core.artifacts import Handle, Identity
     from bids_core.config import ModelConfig, RunConfig
+    from bids_core.data import PreparedData
     from bids_core.errors import BidsError
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class _Queue:
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
     """Compute the features of every shard of both splits at every checkpoint."""
-    plan = _plan(config, data, n_checkpoints(warm))
+    plan = shards_of(config, load_prepared(data), n_checkpoints(warm))
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
@@ -143,8 +144,8 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
     )
 
 
-def _plan(config: RunConfig, data: Handle, checkpoints: int) -> list[Shard]:
-    prepared = load_prepared(data)
+def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> list[Shard]:
+    """Return the shards of both splits at every checkpoint, in the order of their work."""
     return [
         shard
         for checkpoint in range(1, checkpoints + 1)

@@ -18,9 +18,11 @@ from bids_core.gradients import (
     TRAINING_FEATURES,
     compute_features,
     make_projector,
+    n_trainable,
     validation_feature,
     write_shard,
 )
+from bids_core.models.adapters import train_last_layers
 from bids_core.models.load import load_adapter, load_tokenizer
 from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
@@ -162,14 +164,19 @@ class LoadedCheckpoint:
         """Return (model with adapter, moments, projector)."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
-               section.projection, str(section.dim), str(config.seed))  # fmt: skip
+               section.projection, str(section.dim), str(section.layers),
+               str(config.seed))  # fmt: skip
         if self._value is None or key != self._key:
             self.clear()
             folder = warm.path() / CHECKPOINT.format(checkpoint)
             model = load_adapter(config.model, folder, trainable=True)
-            size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            projector = make_projector(section.projection, size, section.dim, config.seed)
-            self._key, self._value = key, (model, AdamMoments.load(folder), projector)
+            moments = AdamMoments.load(folder)
+            if section.layers is not None:
+                moments = moments.of(train_last_layers(model, section.layers))
+            projector = make_projector(
+                section.projection, n_trainable(model), section.dim, config.seed
+            )
+            self._key, self._value = key, (model, moments, projector)
         return self._value
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
-from bids_core.config.yaml_text import YamlError, read_yaml
+from bids_core.config.yaml_text import YamlError, parse_yaml
 
 __all__ = [
     "AnalysisConfig",
@@ -45,5 +45,5 @@ __all__ = [
     "WarmupConfig",
     "YamlError",
     "load_config",
-    "read_yaml",
+    "parse_yaml",
 ]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import yaml
 
-_LONGEST: Final = 1 << 20
+_LONGEST: Final = 1 << 22
 _MOST_PARTS: Final = 1 << 20
 """Parts of a document with every alias written out; nine lines can come to a thousand million."""
 _WRONG: Final = (
@@ -19,7 +19,7 @@ class YamlError(Exception):
     """A text is not YAML, or not as YAML may be here; the message is one line."""
 
 
-def read_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """Return what a YAML text holds: mappings, lists, texts, numbers, dates.
 
     Args:

@@ -48,7 +48,7 @@ HOSTILE = [
     "a: " + "9" * 5000, "? [a] : b", "a: {<<: 3}", "<<: *x", "a: *nope", "- 1", "3", "", "\t",
     "seed: .inf", "seed: 1e999", "name: ../../x", "name: 'a/b'", "name: '\\x00'",
     "model: {path: [1]}", "pool: {path: x}", "pool: [x]", "selection: {method: [1]}",
-    "selection: x", "test: [{scorer: 3}]", "model: 3", "finetune: {model: 3}", "x: " + "y" * 2**21,
+    "selection: x", "test: [{scorer: 3}]", "model: 3", "finetune: {model: 3}", "x: " + "y" * 2**23,
     "evaluation: 3", "evaluation: {suite_data: 3}", "a: &a\n  b: *a",
 ]  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_hostile_files(tmp_path, monkeypatch, text):
     (tmp_path / "x.yaml").write_text(text)
     with one_line(text[:60]), pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "x.yaml")
-    assert len(str(caught.value)) < 5000
+    assert len(str(caught.value)) < 12_000
     assert not (tmp_path / "RAN").exists()
 
 
