@@ -51,5 +51,6 @@ class CostlyRows:
             return
         self._count += 1
         if self._count == _ALWAYS:
-            msg = f"{self.where}: on each of the first {_ALWAYS} rows, {problem.detail}"
+            detail = problem.detail.removeprefix(f"{self.where}: ")
+            msg = f"{self.where}: on each of the first {_ALWAYS} rows, {detail}"
             raise ConfigError(msg)
