@@ -13,8 +13,7 @@ import pytest
 
 from bids_core.comparison import Results, compare
 from bids_core.diagnostics.analysis import analyze
-from bids_core.diagnostics.plots import write_page
-from bids_core.report import build_report
+from bids_core.report import build_report, write_analysis
 from bids_core.report.comparison_page import ComparisonInputs, build_comparison_page
 from bids_core.selection import select
 
@@ -75,16 +74,19 @@ def test_the_report(full_inputs, scored, tmp_path):
 
 def test_the_analysis(tmp_path):
     matrix = np.random.default_rng(0).normal(size=(30, 6))
-    tasks = [HOSTILE + str(i % 2) for i in range(6)]
-    found = analyze(
-        matrix, {HOSTILE: select(matrix, 5, tasks=tasks)}, tasks=tasks, sources=[HOSTILE] * 30,
-        row_ids=[HOSTILE + str(i) for i in range(30)],
-        validation_ids=[HOSTILE + str(i) for i in range(6)],
-    )  # fmt: skip
-    write_page(found, tmp_path / "plots.html")
-    document = opened(tmp_path / "plots.html", tmp_path)
+    labels = {
+        "tasks": [HOSTILE + str(i % 2) for i in range(6)],
+        "sources": [HOSTILE] * 30,
+        "texts": [HOSTILE + str(i) for i in range(30)],
+        "row_ids": [HOSTILE + str(i) for i in range(30)],
+        "validation_ids": [HOSTILE + str(i) for i in range(6)],
+    }
+    chosen = {HOSTILE: select(matrix, 5, tasks=labels["tasks"])}
+    page = tmp_path / "plots.html"
+    write_analysis(analyze(matrix, chosen, **labels), page, matrix, chosen, name=HOSTILE, **labels)
+    document = opened(page, tmp_path)
     assert "data-ran" not in head(document)
-    assert "plotly" in document
+    assert "{{ 7*7 }}" in document
 
 
 def test_the_comparison(tmp_path):
