@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bids_core.errors import ArtifactError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,13 +84,28 @@ class AdamMoments:
 
     @classmethod
     def load(cls, folder: Path) -> AdamMoments:
-        """Read what `save` wrote."""
-        scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _TENSORS)
-        parts: dict[str, dict[str, torch.Tensor]] = {"exp_avg": {}, "exp_avg_sq": {}}
-        for key, value in tensors.items():
-            kind, name = key.split(".", 1)
-            parts[kind][name] = value
-        beta1, beta2 = scalars["betas"]
-        return cls(parts["exp_avg"], parts["exp_avg_sq"], (beta1, beta2), scalars["eps"],
-                   scalars["step"])  # fmt: skip
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: it is not there or damaged.
+        """
+        try:
+            scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
+            tensors = load_file(folder / _TENSORS)
+            beta1, beta2 = map(float, scalars["betas"])
+            eps, step = float(scalars["eps"]), int(scalars["step"])
+            parts: dict[str, dict[str, torch.Tensor]] = {"exp_avg": {}, "exp_avg_sq": {}}
+            for key, value in tensors.items():
+                kind, name = key.split(".", 1)
+                parts[kind][name] = value
+        except (
+            OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError,
+            RecursionError, SafetensorError,
+        ) as error:  # fmt: skip
+            msg = f"the optimizer state in {folder} cannot be read ({brief(error)}); train again"
+            raise ArtifactError(msg) from error
+        first, second = parts["exp_avg"], parts["exp_avg_sq"]
+        if {n: t.shape for n, t in first.items()} != {n: t.shape for n, t in second.items()}:
+            msg = f"the moments in {folder} differ in names or shapes; train again"
+            raise ArtifactError(msg)
+        return cls(first, second, (beta1, beta2), eps, step)
