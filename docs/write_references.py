@@ -175,8 +175,8 @@ def _words(schema: dict[str, Any]) -> str:
         return f"list of {_words(schema['items'])}" if "items" in schema else "list"
     if kind == "object":
         return "mapping"
-    names = {"string": "text", "boolean": "true or false"}
-    return names.get(kind, kind) + _bounds(schema)
+    kinds = {"string": "text", "boolean": "true or false"}
+    return kinds.get(kind, str(kind)) + _bounds(schema)
 
 
 def _bounds(schema: dict[str, Any]) -> str:
