@@ -129,7 +129,9 @@ def _sections() -> Iterator[str]:
             described.get(key, "A whole run: data, model, method and where the results go.") + "\n"
         )
         rest = [
-            field for field in own if (_name(field), field.description) not in shown.get(same, ())
+            field
+            for field in own
+            if (_name(field), field.description) not in (shown[same] if same else ())
         ]
         if same is not None:
             yield f"The fields of [`{same}`](#{_anchor(same)}){', and' if rest else '.'}\n"
