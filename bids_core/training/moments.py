@@ -6,7 +6,7 @@ D is the number of trainable parameters, in the order of `model.named_parameters
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +69,11 @@ class AdamMoments:
         if unknown:
             msg = f"the optimizer state has no parameter {unknown[0]!r}"
             raise ArtifactError(msg)
-        parts = ({name: held[name] for name in names} for held in (self.exp_avg, self.exp_avg_sq))
-        return AdamMoments(*parts, self.betas, self.eps, self.step)
+        return replace(
+            self,
+            exp_avg={name: self.exp_avg[name] for name in names},
+            exp_avg_sq={name: self.exp_avg_sq[name] for name in names},
+        )
 
     def save(self, folder: Path) -> None:
         """Write `optimizer.safetensors` and `optimizer.json`."""
