@@ -24,7 +24,7 @@ PICKS: Final = "picks"
 TEXTS: Final = ("pool.parquet", "validation.parquet")
 LARGEST: Final = 64 << 20
 """Bytes up to which a part is copied: the matrix as it lies in the store, the texts as text."""
-_COLUMNS: Final = ["row_id", "source", "task", "messages"]
+_COLUMNS: Final = ["row_id", "source", "task", "location", "messages"]
 
 
 def write_explain_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
@@ -89,10 +90,22 @@ def find_field(key: str) -> list[FieldReference]:
     if same:
         msg = f"{key}: several fields are called so: {', '.join(one.key for one in same)}"
     else:
-        near = nearest_fields(wanted)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`bids config` lists all"
-        msg = f"{key}: the configuration has no such field; {hint}"
+        msg = f"{key}: the configuration has no such field; {_hint(wanted, fields)}"
     raise ConfigError(msg)
+
+
+def _hint(wanted: str, fields: list[FieldReference]) -> str:
+    """Say what may have been meant: the nearest field or section, or what the section has."""
+    keys = [_plain(one.key) for one in fields]
+    above, _, last = wanted.rpartition(".")
+    inside = [name.rpartition(".")[2] for name in keys if above and name.rpartition(".")[0] == above]
+    if inside:
+        close = [f"{above}.{name}" for name in difflib.get_close_matches(last, inside, n=1)]
+    else:
+        close = difflib.get_close_matches(wanted, keys, n=1, cutoff=0.8) or nearest_fields(wanted)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"{above} has {', '.join(inside)}" if inside else "`bids config` lists all"
 
 
 def _plain(key: str) -> str:

@@ -89,7 +89,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
         MatrixError: the file is not there, not of these kinds, or damaged.
     """
     if not path.exists():
-        msg = f"{path} does not exist"
+        msg = f"{path} does not exist; give a .npy, .zarr, .parquet or .csv file"
         raise MatrixError(msg)
     if (path / "zarr.json").is_file() or (path / ".zarray").is_file():
         return _read_zarr(path)

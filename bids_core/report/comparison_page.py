@@ -142,7 +142,7 @@ def _arm(row: Mapping[Any, Any]) -> dict[str, Any]:
         "wins": "\N{EN DASH}"
         if known("won") != known("won")
         else f"{count('won')} / {count('tied')} / {count('lost')}",
-        "worst": row.get("worst_task", "") if known("worst_score") == known("worst_score") else "",
+        "worst": row.get("worst_task", "") if known("spread") > 0 else "\N{EN DASH}",
         "worst_score": percent(known("worst_score")),
         "spread": percent(known("spread")),
         "least_gain": percent(known("least_gain")),

@@ -222,8 +222,8 @@ def _print_data(console: Console, data: PreparedData) -> None:
         console.print()
     if len(data.overlap):
         console.print(
-            f"Overlap: {len(data.overlap)} pairs of rows share text across splits "
-            "(data.overlap: drop removes such pool rows). The first:"
+            f"Overlap: {len(data.overlap)} pairs of rows share text "
+            "(data.overlap: drop removes the pool rows among them). The first:"
         )
         for pair in data.overlap.head(3).to_dict(orient="records"):
             console.print(

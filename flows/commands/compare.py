@@ -176,13 +176,14 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
 
 def _arm(arm: dict[str, Any]) -> list[object]:
     interval = won = None
+    worst = arm.get("worst_task") if arm.get("spread") else None  # all the same: none is worst
     if arm.get("macro") is not None:
         interval = f"{arm['low']:.3f} to {arm['high']:.3f}"
     if arm.get("won") is not None:
         won = f"{arm['won']:.0f}/{arm['tied']:.0f}/{arm['lost']:.0f}"
     return [
         arm["method"], arm["n_rows"] or None, arm["n_seeds"] or None, arm.get("macro"), interval,
-        arm.get("average_rank"), won, arm.get("worst_task"), arm.get("spread"), arm["answer_loss"],
+        arm.get("average_rank"), won, worst, arm.get("spread"), arm["answer_loss"],
     ]  # fmt: skip
 
 

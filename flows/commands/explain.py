@@ -78,7 +78,7 @@ def explain(
     found = explain_row(
         given.labelled.matrix,
         given.selection,
-        _find(row, given.labelled, given.selection),
+        _find(row, given),
         tasks=labels.tasks,
         subtasks=labels.subtasks,
         sources=labels.sources,
@@ -111,7 +111,8 @@ def _texts(found: Explanation, text_of: Callable[[str], str | None]) -> dict[str
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def _find(row: str, labelled: LabelledMatrix, selection: Selection) -> int:
+def _find(row: str, given: ExplainInput) -> int:
+    labelled, selection = given.labelled, given.selection
     ids = list(labelled.matrix.row_ids or map(str, range(labelled.matrix.n_rows)))
     if row in ids:  # whatever it looks like
         return ids.index(row)
@@ -121,12 +122,21 @@ def _find(row: str, labelled: LabelledMatrix, selection: Selection) -> int:
             msg = f"{row}: a rank is a number from 1 to {len(selection)}"
             raise UserError(msg)
         return int(selection.indices[int(rank) - 1])
-    ends = [place for place, name in enumerate(ids) if name.endswith(f":{row}")]
+    ends = [place for place, name in enumerate(ids) if _ends(given.locations.get(name, name), row)]
     if len(ends) == 1:  # file:line, as `bids show` takes it
         return ends[0]
+    rejected = {why for name, why in given.rejects.items() if _ends(name, row)}
+    if len(rejected) == 1:
+        msg = f"{row} is not in the pool, because it was rejected: {rejected.pop()}"
+        raise UserError(msg)
     import difflib
 
     near = difflib.get_close_matches(row, ids, n=3)
     hint = f"; the nearest are {', '.join(near)}" if near else ""
     msg = f"the pool has no row {row!r}{hint}; rank:1 is the first pick"
     raise UserError(msg)
+
+
+def _ends(name: str, row: str) -> bool:
+    """Whether a row is called so, or its name or location ends so (`train.jsonl:17`)."""
+    return name == row or name.endswith((f":{row}", f"/{row}"))

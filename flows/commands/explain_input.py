@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +26,10 @@ class ExplainInput:
         selection: the picks, with their method and normalisation.
         method: what the method is called.
         seed: of the selection.
-        text_of: returns the text of a row id or validation id, None where it is not at hand.
-        lacking: what is not at hand, in words.
+        text_of: returns the text of a row id or validation id, None where it is not known.
+        lacking: what is missing, in words.
+        locations: file and line of the rows, where known, by row id.
+        rejects: why a row was left out of the pool, by its location and by `source:line`.
     """
 
     labelled: LabelledMatrix
@@ -36,13 +38,15 @@ class ExplainInput:
     seed: int
     text_of: Callable[[str], str | None]
     lacking: str | None = None
+    locations: Mapping[str, str] = field(default_factory=dict)
+    rejects: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_run(folder: Path, method: str | None) -> ExplainInput:
     """Open a run: what its folder has, and the store for what it has not.
 
     Raises:
-        UserError: the folder is not a run's, the run has no such selection, or a part is nowhere.
+        UserError: the folder is not a run's, the run has no such selection, or a part is missing.
     """
     from bids_core.selection.names import method_name
     from tasks.explain_files import FOLDER, INFLUENCE, PICKS, TEXTS
@@ -77,6 +81,8 @@ def open_run(folder: Path, method: str | None) -> ExplainInput:
         int(manifest.settings.get("seed") or 0) if seed is None else seed,
         conversations,
         None if all(texts) else place.lacking(result["data"], "its texts are"),
+        _locations(texts[0]),
+        _rejects(folder),
     )
 
 
@@ -147,7 +153,7 @@ class _Places:
     folder: Path
 
     def find(self, copy: Path, handle: Mapping[str, str], pattern: str) -> Path | None:
-        """Return the place of a part, None if it is nowhere."""
+        """Return the place of a part, None if it is missing."""
         from bids_core.artifacts import Handle
 
         if copy.exists():
@@ -162,7 +168,7 @@ class _Places:
         """Return the place of a part.
 
         Raises:
-            UserError: it is nowhere.
+            UserError: it is missing.
         """
         found = self.find(copy, handle, pattern)
         if found is None:
@@ -170,7 +176,7 @@ class _Places:
         return found
 
     def lacking(self, handle: Mapping[str, str], what: str) -> str:
-        """Say that a part is nowhere, and what helps."""
+        """Say that a part is missing, and what helps."""
         return (
             f"{self.folder}: {what} neither in the folder nor in the store ({handle['store']} has "
             f"no {handle['stage']}/{handle['fingerprint']}); bring the store to that place, or run "
@@ -202,6 +208,35 @@ def _with_texts(
         return _spoken(messages[name]) if name in messages else None
 
     return labelled, text_of
+
+
+def _locations(pool: Path | None) -> dict[str, str]:
+    """Return file and line of each row of the pool; nothing for runs that did not keep them."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    if pool is None or "location" not in pq.read_schema(pool).names:
+        return {}
+    frame = pd.read_parquet(pool, columns=["row_id", "location"])
+    return dict(zip(frame["row_id"].map(str), frame["location"].map(str), strict=True))
+
+
+def _rejects(folder: Path) -> dict[str, str]:
+    """Return why rows of the pool were left out, by location and by `source:line`."""
+    import json
+
+    path = folder / "rejects.jsonl"
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        if one["split"] != "train":
+            continue
+        location = str(one["location"])
+        named = str(one.get("row_id") or f"{one['source']}:{location.rpartition(':')[2]}")
+        found[location] = found[named] = f"{location}: {one['reason']}: {one['detail']}"
+    return found
 
 
 def _spoken(messages: str) -> str:

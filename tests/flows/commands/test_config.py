@@ -47,6 +47,9 @@ def test_json_is_json_alone(bids):
         ("warmup.epoch", "did you mean warmup.epochs?"),
         ("learning_rate", "warmup.learning_rate, finetune.learning_rate"),
         ("dinner", "no such field"),
+        ("selction", "did you mean selection?"),
+        ("selection.nope", "selection has method, compare, budget"),
+        ("data.max_lenght", "did you mean data.max_length?"),
     ],
 )
 def test_a_wrong_key_gets_the_nearest(bids, key, words):

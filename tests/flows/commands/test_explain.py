@@ -162,3 +162,35 @@ def test_a_row_is_found_whatever_its_id_looks_like(odd_folder, name):
     assert found["rank"] == (place.index(ODD.index(name)) + 1 if ODD.index(name) in place else None)
     second = CliRunner().invoke(bids, ["explain", str(folder), "rank:2", "--json"])
     assert json.loads(second.stdout)["rank"] == 2
+
+
+def test_a_rejected_row_says_why_it_is_not_in_the_pool(tmp_path):
+    folder, _ = make_run(tmp_path, [f"r{i}" for i in range(40)])
+    reject = {
+        "location": "data/train.jsonl:8", "reason": "empty-completion",
+        "detail": "the assistant's turn 2 is blank; add the answer or remove the row",
+        "split": "train", "source": "train", "row_id": None,
+    }  # fmt: skip
+    (folder / "rejects.jsonl").write_text(json.dumps(reject) + "\n")
+    for name in ("train:8", "train.jsonl:8", "data/train.jsonl:8"):
+        result = run(folder, name)
+        assert result.exit_code != 0
+        assert "because it was rejected: data/train.jsonl:8: empty-completion" in str(
+            result.exception or result.output
+        )
+    assert "has no row 'train:9'" in str(run(folder, "train:9").exception)
+
+
+def test_a_row_is_found_by_file_and_line(tmp_path):
+    folder, _ = make_run(tmp_path, [f"r{i}" for i in range(40)])
+    (folder / "explain").mkdir()
+    frame = pd.DataFrame(
+        {
+            "row_id": [f"r{i}" for i in range(40)],
+            "source": "s",
+            "location": [f"data/train.jsonl:{i + 1}" for i in range(40)],
+            "messages": '[{"role": "user", "content": "Pool"}]',
+        }
+    )
+    frame.to_parquet(folder / "explain" / "pool.parquet")
+    assert json.loads(run(folder, "train.jsonl:3", "--json").stdout)["row_id"] == "r2"
