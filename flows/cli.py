@@ -6,6 +6,7 @@ Heavy imports happen inside the commands, so that `bids --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ import typer
 from bids_core.errors import BidsError
 from flows.commands.command import commands
 
+_RESUME = "interrupted; run the same command again to go on where it stopped"
+_LEAVING = contextlib.ExitStack()  # what lasts until the program ends
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
 _TERMINATED = 143  # 128 + SIGTERM
 
@@ -59,6 +62,7 @@ def options(
         os.environ["BIDS_VERBOSE"] = "1"
     else:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TQDM_DISABLE", "1")  # steps report through our own progress
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -68,6 +72,24 @@ def options(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def _interrupt(*_: object) -> None:
+    """Leave at once on Ctrl-C; a terminal sends it to the temporary Prefect server too.
+
+    Without this Prefect reports the interruption to a server that is gone, again and again for
+    minutes.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "prefect.settings" in sys.modules:
+        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+        _LEAVING.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+    raise KeyboardInterrupt
+
+
+def _was_interrupted() -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def main() -> None:
     """Run the command line; turns errors into one line and an exit status."""
     from flows.console import error_console
@@ -75,6 +97,7 @@ def main() -> None:
     console = error_console()
     # leave through Python, so that the temporary Prefect server is stopped too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
     except BidsError as error:
@@ -85,8 +108,13 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:
-            console.print("interrupted; run the same command again to go on where it stopped")
+            console.print(_RESUME)
         raise
+    except Exception:
+        if not _was_interrupted():
+            raise
+        console.print(_RESUME)
+        sys.exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

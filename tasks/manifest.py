@@ -10,6 +10,7 @@ import json
 import os
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -25,7 +26,6 @@ from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from bids_core.config import RunConfig
 
@@ -94,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        msg = f"{folder}: no {MANIFEST} there; give the folder of a run, such as runs/demo"
+        msg = f"{folder}: no {MANIFEST} there; give the folder of a run, such as {_example(folder)}"
         raise ConfigError(msg)
     try:
         content = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -108,6 +108,14 @@ def read_manifest(folder: Path) -> Manifest:
         absolute_paths(config, here),
         absolute_handles(result, here) | {"folder": str(here)},
     )
+
+
+def _example(folder: Path) -> str:
+    """Return the run that may have been meant: that of the same name, or the newest here."""
+    made = sorted(Path("runs").glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    names = {path.parent.name: path.parent for path in made}
+    name = folder.parent.name if folder.suffix in (".yaml", ".yml") else folder.name
+    return str(names.get(name) or next(reversed(names.values()), "runs/demo"))
 
 
 def shown_config(config: RunConfig, folder: Path) -> RunConfig:

@@ -98,7 +98,9 @@ def _hint(wanted: str, fields: list[FieldReference]) -> str:
     """Say what may have been meant: the nearest field or section, or what the section has."""
     keys = [_plain(one.key) for one in fields]
     above, _, last = wanted.rpartition(".")
-    inside = [name.rpartition(".")[2] for name in keys if above and name.rpartition(".")[0] == above]
+    inside = [
+        name.rpartition(".")[2] for name in keys if above and name.rpartition(".")[0] == above
+    ]
     if inside:
         close = [f"{above}.{name}" for name in difflib.get_close_matches(last, inside, n=1)]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from bids_core.errors import ConfigError, UserError
+from bids_core.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +45,7 @@ def open_target(
     if (target / "manifest.json").is_file():
         return _of_run(target)
     if target.is_dir() and not (target / "zarr.json").is_file():
-        msg = f"{target}: no manifest.json there; give the folder of a run, such as runs/demo"
-        raise ConfigError(msg)
+        _manifest(target)  # says that there is none
     from bids_core.selection.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled
 

@@ -93,7 +93,8 @@ def _look(path: str, task: str, directory: Path) -> Looked:
     rows, rejected = len(read.examples), len(read.rejects)
     if not rows:
         why = "".join(f" ({one.location}: {one.detail})" for one in read.rejects[:1])
-        msg = f"{path}: none of its {rejected} rows can be used{why}"
+        what = f"none of its {rejected} rows can be used{why}" if rejected else "it has no rows"
+        msg = f"{path}: {what}"
         raise DataError(msg)
     forms = Counter(str(example.form) for example in read.examples)
     words = f"{rows:,} rows ({', '.join(forms)})"

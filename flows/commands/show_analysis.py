@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 _DOUBTFUL_SHOWN = 20
 _LEFT_OUT_SHOWN = 20
+_LEGEND = (
+    "AID: mean influence of the rows on a task. THI: number of rows that influence it most, by the "
+    "mean over\nits instances or by the single highest instance."
+)
 _RETURNS = (0.5, 0.8, 0.95)
 
 
@@ -37,12 +41,17 @@ def _print(console: Console, title: str, heads: list[str], rows: list[list[Any]]
 
 
 def _show_sets(console: Console, found: Analysis) -> None:
+    console.print(_LEGEND, highlight=False)
+    console.print()
     scale = found.facts["normalization"]
     merged = found.tables["aid_tasks"].merge(found.tables["thi"], on=["set", "task"])
     heads = ["task", "instances", "AID", f"AID ({scale})", "THI, task mean", "THI, instance"]
     for name, size in found.facts["sets"].items():
         rows = merged[merged["set"] == name].drop(columns="set").itertuples(index=False)
         _print(console, f"{name} ({size:,} rows)", heads, [list(row) for row in rows])
+    if merged["task"].nunique() < 2:
+        console.print("All columns count as one task; --tasks FILE says which task each is of.\n")
+        return
     imbalance = [[name, value] for name, value in found.facts["imbalance"].items()]
     _print(console, f"Mean difference of AID ({scale}) between tasks", ["set", "difference"],
            imbalance)  # fmt: skip

@@ -137,3 +137,25 @@ def test_run_report_and_store(bids, project):
     }  # fmt: skip
     status, out, _ = bids("store", "ls", "--json")
     assert "finetune" not in {entry["artifact"].split("/")[0] for entry in json.loads(out)}
+
+
+def test_ctrl_c_leaves_at_once_where_the_temporary_server_is_gone():
+    """Prefect retries for minutes, then raises an error of its own instead of KeyboardInterrupt."""
+    program = (
+        "import os, signal\n"
+        "from flows import cli\n"
+        "from prefect.settings import PREFECT_CLIENT_MAX_RETRIES\n"
+        "def work(**_):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt:\n"
+        "        assert PREFECT_CLIENT_MAX_RETRIES.value() == 0\n"
+        "        raise ConnectionError('the server is gone')\n"
+        "cli.app = work\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    assert (
+        done.stderr.strip() == "interrupted; run the same command again to go on where it stopped"
+    )
