@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 NEAR_MISS: Final = "near_miss"
 REASONS: Final = {
-    LIKELY_WRONG: "harm to the tasks stands out: look whether the answer is right",
+    LIKELY_WRONG: "stands out as harmful; check whether the answer is right",
     HURTS_MOST: "harms more than half of the tasks",
     ONE_SIDED: "good for one task, harm to another",
     NEAR_MISS: "next in line below the budget",

@@ -29,7 +29,7 @@ _FILES: Final = (
     ("comparison.parquet", "scores and costs, a row a cell and task"),
     ("comparison_samples.parquet", "every answer of every cell"),
     ("comparison_differences.parquet", "differences with intervals and p-values"),
-    ("comparison.json", "all of it in short, for machines"),
+    ("comparison.json", "the same, summarised for programs"),
 )
 
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bids_core.diagnostics.explain import Explanation
-    from bids_core.influence.files import LabelledMatrix
-    from bids_core.selection import Selection
+    from flows.commands.explain_input import ExplainInput
 
 
 def explain(
