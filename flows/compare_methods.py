@@ -34,7 +34,7 @@ from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
-from tasks.warmup import run_warmup
+from tasks.warmup import run_warmup, with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -70,6 +70,7 @@ def compare_methods(
     store.require_access()
     require_reporters(config.finetune.report_to)
     admit_methods(methods, key="methods")
+    config = with_checkpoints_adapters(config)
     try:
         distinct_names(methods)
     except ValueError as error:

@@ -81,7 +81,8 @@ class Confinement:
         for key, method in _own_methods(config):
             self._check_code(method, key=key)
         for key, value in paths_of(config):
-            self.check_path(value, key=key, read_whole=key.startswith(_SPLITS))
+            whole = key.startswith((*_SPLITS, "warmup.checkpoints"))
+            self.check_path(value, key=key, read_whole=whole)
 
     def check_method(self, method: str, *, key: str) -> None:
         """Check a selection method that is named outside of a configuration.
@@ -162,6 +163,8 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
     for key, method in _own_methods(config):
         if (path := own_file(method)) is not None:
             yield key, path
+    for index, path in enumerate(config.warmup.checkpoints):
+        yield f"warmup.checkpoints.{index}", path
     if config.evaluation.suite_data is not None:
         yield "evaluation.suite_data", config.evaluation.suite_data
 

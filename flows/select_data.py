@@ -40,7 +40,7 @@ from tasks.run_result import RunResult
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
-from tasks.warmup import run_warmup
+from tasks.warmup import run_warmup, with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     require_reporters(config.finetune.report_to)
     require_publishers(config.output)
     require_methods(config.selection.methods)
+    config = with_checkpoints_adapters(config)
     folder = config.output_dir / config.name
     with cancellable(), run_logs(), store.recording(config.name, kind="run", folder=folder):
         result = _stages(config, until)

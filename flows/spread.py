@@ -221,6 +221,8 @@ class ShardGroups:
         }
         summary = warm.summary()
         self._seconds, self._measured = float(summary["seconds"]), int(summary["tokens"])
+        if not self._measured:  # trained elsewhere, at a speed that nobody knows
+            self._seconds, self._measured = _LEAST_SECONDS, 1
         self._from_warmup = True
 
     def next_parcel(self, slots: int) -> Parcel | None:

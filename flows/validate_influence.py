@@ -32,7 +32,7 @@ from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.steps import StepRows, plan_steps, release_steps_model, run_steps
 from tasks.validation import Measurements, SubsetsFailedError, gather_validation
-from tasks.warmup import n_checkpoints, run_warmup
+from tasks.warmup import n_checkpoints, run_warmup, with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -64,6 +64,7 @@ def validate_influence(
     admit(config)
     store = ArtifactStore(config.store)
     store.require_access()
+    config = with_checkpoints_adapters(config)
     kept = config.model_copy(
         update={"gradients": config.gradients.model_copy(update={"keep_checkpoints": True})}
     )

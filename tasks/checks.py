@@ -10,6 +10,7 @@ from bids_core.models.load import load_skeleton, load_tokenizer, read_config
 from bids_core.training.packing import require_packable
 from tasks.evaluation import check_evaluation
 from tasks.identity import training_config
+from tasks.warmup import check_checkpoints
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
@@ -33,7 +34,9 @@ def check_run(
     Raises:
         BidsError: one line for what will not work.
     """
-    remarks = _check_data(config, data) + _check_adapters(config)
+    remarks = _check_data(config, data) + check_checkpoints(config)
+    if not config.warmup.checkpoints:
+        remarks += _check_adapters(config)
     if not config.finetune.enabled:
         return remarks
     tuning = training_config(config)

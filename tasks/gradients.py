@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.errors import ConfigError
 from bids_core.gradients import (
     TRAINING_FEATURES,
     compute_features,
@@ -30,6 +31,8 @@ from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     import torch
 
@@ -109,6 +112,12 @@ def compute(
     """Compute the projected gradient features of one shard."""
     section, kind = config.gradients, config.gradients.train_feature
     model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
+    if moments is None and TRAINING_FEATURES[kind].moments and shard.split == "train":
+        msg = (
+            f"gradients.train_feature: {kind} needs Adam's moments, which the warmup's checkpoints "
+            "came without; set it to sgd, or give checkpoints with an optimizer"
+        )
+        raise ConfigError(msg)
     pad_token_id = load_tokenizer(config.model).pad_token_id
     features = compute_features(
         model,
@@ -156,10 +165,12 @@ class LoadedCheckpoint:
 
     def __init__(self) -> None:
         self._key: tuple[str, ...] = ()
-        self._value: tuple[Any, AdamMoments, Any] | None = None
+        self._value: tuple[Any, AdamMoments | None, Any] | None = None
 
-    def get(self, config: RunConfig, warm: Handle, checkpoint: int) -> tuple[Any, AdamMoments, Any]:
-        """Return (model with adapter, moments, projector)."""
+    def get(
+        self, config: RunConfig, warm: Handle, checkpoint: int
+    ) -> tuple[Any, AdamMoments | None, Any]:
+        """Return (model with adapter, moments, projector); no moments where the warmup has none."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
                section.projection, str(section.dim), str(config.seed))  # fmt: skip
@@ -169,7 +180,7 @@ class LoadedCheckpoint:
             model = load_adapter(config.model, folder, trainable=True)
             size = sum(p.numel() for p in model.parameters() if p.requires_grad)
             projector = make_projector(section.projection, size, section.dim, config.seed)
-            self._key, self._value = key, (model, AdamMoments.load(folder), projector)
+            self._key, self._value = key, (model, _moments(warm, folder), projector)
         return self._value
 
     def clear(self) -> None:
@@ -179,6 +190,10 @@ class LoadedCheckpoint:
 
 
 _loaded = LoadedCheckpoint()
+
+
+def _moments(warm: Handle, folder: Path) -> AdamMoments | None:
+    return AdamMoments.load(folder) if warm.summary().get("has_moments", True) else None
 
 
 def release_model() -> None:

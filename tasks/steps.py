@@ -15,6 +15,7 @@ from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, measure_steps
+from bids_core.errors import ConfigError
 from bids_core.models.load import load_tokenizer
 from bids_core.training.warmup import epoch_rates
 from tasks.gradients import LoadedCheckpoint, release_model
@@ -121,6 +122,12 @@ def compute(
         update={"model": config.model.model_copy(update={"dtype": "float32"})}
     )
     model, moments, projector = _loaded.get(exact, warm, part.checkpoint)
+    if moments is None:
+        msg = (
+            "bids validate takes Adam's steps, and the warmup's checkpoints came without an "
+            "optimizer; give checkpoints with one (docs/warmups.md)"
+        )
+        raise ConfigError(msg)
     prepared = load_prepared(data)
     section, pool = config.gradients, prepared.train.examples()
     known = section.train_feature in ("adam", "sgd", "sign") and section.metric != "fisher"
@@ -130,7 +137,7 @@ def compute(
         prepared.validation.examples(),
         StepSettings(
             learning_rate=part.learning_rate,
-            weight_decay=config.warmup.weight_decay,
+            weight_decay=float(warm.summary().get("weight_decay", config.warmup.weight_decay)),
             feature=cast("GradientFeature", section.train_feature) if known else None,
             adam_mode=section.adam_mode,
             dot=section.metric == "dot",

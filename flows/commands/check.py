@@ -47,7 +47,9 @@ def check(
     from flows.console import ConsoleReporter, error_console
     from tasks.checks import check_run
     from tasks.identity import training_config
+    from tasks.warmup import with_checkpoints_adapters
 
+    settings = with_checkpoints_adapters(settings)
     reporter = ConsoleReporter(error_console())
     require_methods(settings.selection.methods)
     tokenizer = load_tokenizer(settings.model, settings.data.template_args)
@@ -114,8 +116,12 @@ def _target(config: RunConfig) -> PreparedData | None:
 
 def _load(config: RunConfig) -> PeftModel:
     from bids_core.models.adapters import add_lora
-    from bids_core.models.load import load_base
+    from bids_core.models.load import load_adapter, load_base
+    from bids_core.training.external import find_checkpoints
 
+    if config.warmup.checkpoints:
+        first = find_checkpoints(config.warmup.checkpoints)[0]
+        return load_adapter(config.model, first, trainable=True)
     return add_lora(load_base(config.model), config.lora, seed=config.seed)
 
 
