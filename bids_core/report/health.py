@@ -26,7 +26,8 @@ def warmup_section(inputs: ReportInputs) -> dict[str, Any] | None:
     losses, epochs = list(warmup["losses"]), list(warmup["epochs"])
     checkpoints = _checkpoints(warmup, losses, epochs)
     return {
-        "rows": int(warmup.get("n_rows", 0)),
+        "rows": warmup.get("n_rows"),
+        "elsewhere": len(warmup.get("elsewhere") or ()),
         "pool": len(inputs.row_ids),
         "steps": len(losses),
         "tokens": int(warmup.get("tokens", 0)),
