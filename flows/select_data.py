@@ -20,7 +20,7 @@ from bids_core.training.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
-from flows.spread import Call, all_gradients, spread_calls
+from flows.spread import Call, all_gradients, spread_calls, warmed
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
 from tasks.checks import check_run
@@ -40,7 +40,7 @@ from tasks.run_result import RunResult
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
-from tasks.warmup import run_warmup, with_checkpoints_adapters
+from tasks.warmup import with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     ):
         logger.warning("%s", remark)
 
-    (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+    warm = warmed(config, data)
     result = result.with_stage(warm=warm)
     if until == "warmup":
         return gather_run(config, result)

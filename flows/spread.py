@@ -10,6 +10,7 @@ make earlier shards useless if they moved with the speed of the day.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +18,12 @@ from bids_core.artifacts import ArtifactStore, refer
 from flows.dispatch import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
 from tasks.gradients import Shard, plan_shards, run_gradient_shard
+from tasks.kept_warmup import kept_warmup, tell_coverage
 from tasks.prepare import load_prepared
+from tasks.runtime.progress import current
 from tasks.runtime.stage import StageTask
 from tasks.ui_artifacts import GradientProgress
-from tasks.warmup import n_checkpoints
+from tasks.warmup import n_checkpoints, run_warmup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,6 +65,18 @@ def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
     queue = _Queue([parcel for _, parcel in made if parcel is not None])
     hand_out(queue, config.execution.training_deployment, config.execution, store)
     return [handle for handle, _ in made]
+
+
+def warmed(config: RunConfig, data: Handle) -> Handle:
+    """Return the run's warmup: one that is kept, where that is asked for, or trained."""
+    started = time.perf_counter()
+    warm = kept_warmup(config, data, run_warmup.identify(config, data))
+    if warm is None:
+        (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+    else:
+        current().end("warmup", seconds=time.perf_counter() - started, cached=True)
+    tell_coverage(config, data, warm)
+    return warm
 
 
 def call_parcel(config: RunConfig, call: Call) -> tuple[Handle, Parcel | None]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import Draft, Handle, Identity
+from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.data.row_keys import row_keys
 from bids_core.errors import ConfigError
 from bids_core.gradients import (
     TRAINING_FEATURES,
@@ -22,11 +23,13 @@ from bids_core.gradients import (
     validation_feature,
     write_shard,
 )
+from bids_core.gradients.known import put_together
 from bids_core.models.load import load_adapter, load_tokenizer
 from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
 from tasks.curvature import fitted_curvature, identify_curvature
 from tasks.identity import gradient_identity
+from tasks.known_rows import announce, known_rows, leave_keys
 from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from bids_core.gradients.features import Features
     from bids_core.progress import Progress
+    from bids_core.records import TokenizedExample
 
 VERSION: Final = 1
 FEATURES: Final = "features.zarr"
@@ -109,7 +114,43 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Compute the projected gradient features of one shard."""
+    """Compute the projected gradient features of one shard: of the rows that no other shard has."""
+    examples = getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop]
+    store, identity = ArtifactStore(config.store), identify(config, data, warm, shard)
+    keys = row_keys(examples)
+    known = known_rows(store, identity, keys, features=FEATURES)
+    there = {place for part in known for place in part.places}
+    missing = [example for place, example in enumerate(examples) if place not in there]
+    computed = None
+    if missing:
+        computed = _computed(config, data, warm, shard, missing, progress)
+    features = put_together([example.row_id for example in examples], known, computed)
+    attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
+    write_shard(
+        draft.path / FEATURES, features, storage=config.gradients.storage, attributes=attributes
+    )
+    draft.summary |= shard.model_dump() | {
+        "rows": len(features.row_ids),
+        "known_rows": len(there),
+        "nonfinite_row_ids": features.nonfinite_row_ids,
+        "eps_dominated_share": features.eps_dominated_share,
+        "mean_loss": float(features.losses.mean()),
+        "norm_quantiles": _quantiles(features.norms),
+        "compute_seconds": features.seconds,
+    }
+    key_of = {example.row_id: key for example, key in zip(examples, keys, strict=True)}
+    leave_keys(draft.path, [key_of[row_id] for row_id in features.row_ids])
+    announce(store, identity)
+
+
+def _computed(
+    config: RunConfig,
+    data: Handle,
+    warm: Handle,
+    shard: Shard,
+    examples: list[TokenizedExample],
+    progress: Progress,
+) -> Features:
     section, kind = config.gradients, config.gradients.train_feature
     model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
     if moments is None and TRAINING_FEATURES[kind].moments and shard.split == "train":
@@ -119,9 +160,9 @@ def compute(
         )
         raise ConfigError(msg)
     pad_token_id = load_tokenizer(config.model).pad_token_id
-    features = compute_features(
+    return compute_features(
         model,
-        getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop],
+        examples,
         feature=kind if shard.split == "train" else validation_feature(kind),
         projector=projector,
         moments=moments,
@@ -134,16 +175,6 @@ def compute(
         on_nonfinite=section.on_nonfinite,
         on_progress=progress,
     )
-    attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
-    write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
-    draft.summary |= shard.model_dump() | {
-        "rows": len(features.row_ids),
-        "nonfinite_row_ids": features.nonfinite_row_ids,
-        "eps_dominated_share": features.eps_dominated_share,
-        "mean_loss": float(features.losses.mean()),
-        "norm_quantiles": _quantiles(features.norms),
-        "compute_seconds": features.seconds,
-    }
 
 
 run_gradient_shard = stage_task(

@@ -19,6 +19,7 @@ from bids_core.config import RunConfig
 from bids_core.report import build_report
 from tasks.analysis import PAGE, TABLES
 from tasks.evaluation import SAMPLES, read_scores
+from tasks.kept_warmup import coverage_facts
 from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
 from tasks.run_result import RunResult
@@ -89,6 +90,12 @@ def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
             for name, record in records.items()
         },
         "artifacts": list(result.artifacts),
+        "warmup": None
+        if result.data is None or result.warm is None
+        else {
+            "artifact": result.warm.key,
+            "coverage": coverage_facts(config, result.data, result.warm),
+        },
         "timings": stage_timings(records, since=result.started),
         "versions": next(iter(records.values()))["versions"] if records else {},
     }

@@ -16,7 +16,8 @@ from bids_core.training.foreign_adapter import agreed_lora
 from bids_core.training.launch import warmup_in_processes
 from bids_core.training.warmup import warmup
 from tasks.identity import model_identity
-from tasks.prepare import load_prepared
+from tasks.kept_warmup import sampled_rows, write_keys
+from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ def identify(config: RunConfig, data: Handle) -> Identity:
     """
     if config.warmup.checkpoints:
         return _identify_external(config)
+    inputs = {"train": data.summary()["digests"]["train"]}
+    if config.warmup.fraction < 1.0:  # rows that are not trained on are no part of it
+        frame = load_prepared(data).train.frame.iloc[sampled_rows(config, data)]
+        inputs = {"sample": rows_digest(frame)}
     return Identity(
         "warmup",
         VERSION,
         config=model_identity(config, "warmup"),
-        inputs={"train": data.summary()["digests"]["train"]},
+        inputs=inputs,
         seed=config.seed,
         uses=(data.key,),
     )
@@ -52,6 +57,7 @@ def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress
     with tempfile.TemporaryDirectory() as scratch:
         train = _train_together if config.execution.processes > 1 else _train
         draft.summary |= train(config, data, draft.path, Path(scratch), progress)
+    write_keys(draft.path, config, data)
 
 
 def n_checkpoints(warm: Handle) -> int:
@@ -96,7 +102,9 @@ run_warmup = stage_task("warmup", identify, compute)
 
 def _identify_external(config: RunConfig) -> Identity:
     values = model_identity(config, "warmup")
-    kept = {name: values[name] for name in ("model", "model_files", "dtype") if name in values}
+    kept: dict[str, Any] = {
+        name: values[name] for name in ("model", "model_files", "dtype") if name in values
+    }
     if rates := values.get("warmup", {}).get("checkpoint_rates"):
         kept["checkpoint_rates"] = rates
     digests = checkpoint_digests(config.warmup.checkpoints)

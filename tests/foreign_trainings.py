@@ -46,9 +46,7 @@ class Live:
                         step = int(held["step"])
                 group = optimizer.param_groups[0]
                 live.groups = [len(one["params"]) for one in optimizer.param_groups]
-                live.moments.append(
-                    AdamMoments(first, second, group["betas"], group["eps"], step)
-                )
+                live.moments.append(AdamMoments(first, second, group["betas"], group["eps"], step))
                 live.rates.append([])
 
         return Watch()

@@ -52,15 +52,16 @@ class WarmupConfig(OptimizerConfig):
     ] = ()
     """Checkpoints of a training that was run elsewhere, in place of one here: their folders, or the
     folder that has them as `checkpoint-...` (Trainer, TRL, LLaMA-Factory, axolotl, or what
-    `WarmupCallback` kept). Adapters, learning rates and Adam's moments are the checkpoints' own; see
-    docs/warmups.md."""
+    `WarmupCallback` kept). Adapters, learning rates and Adam's moments are the checkpoints' own;
+    see docs/warmups.md."""
     checkpoint_rates: Annotated[
         tuple[float, ...], Changes("warmup", when=lambda section: bool(section.checkpoints))
     ] = ()
-    """Mean learning rate of the epoch that each of `checkpoints` ends, in order of their steps; only
-    for a training that logged none."""
+    """Mean learning rate of the epoch that each of `checkpoints` ends, in order of their steps;
+    only for a training that logged none."""
     base_model: Annotated[str | None, NoEffect("a name; the model counts by its files")] = None
-    """Name that `checkpoints` give their base model, where it is `model.path` under another name."""
+    """Name that `checkpoints` give their base model, where it is that of `model.path` under another
+    name."""
     when_pool_changes: Annotated[
         Literal["renew", "reuse"], Resolved("warmup", by="the warmup that is used")
     ] = "renew"

@@ -3,10 +3,9 @@
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
-parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. Names make
-it independent of how the training groups its parameters. Tensors that FSDP2 shards are put
-together. Which file is whose need not be guessed, so it is the way out where the Trainer's own
-checkpoints cannot be read.
+parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. With names,
+how the training groups its parameters does not matter, so it is the way out where the Trainer's own
+checkpoints cannot be read. Tensors that FSDP2 shards are put together.
 """
 
 from __future__ import annotations
@@ -100,7 +99,10 @@ class WarmupCallback(TrainerCallback):
             shutil.rmtree(target, ignore_errors=True)  # of an earlier training in this folder
             target.mkdir(parents=True)
             model.save_pretrained(
-                str(target), safe_serialization=True, state_dict=weights, selected_adapters=[adapter]
+                str(target),
+                safe_serialization=True,
+                state_dict=weights,
+                selected_adapters=[adapter],
             )
             inner = target / adapter  # where peft puts one of another name than `default`
             if inner.is_dir():

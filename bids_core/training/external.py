@@ -121,7 +121,7 @@ def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -
         require_same_base(adapter, model, section, folder)
         _require_alike(adapters[0], adapter, folders[0], folder)
     remarks = require_same_tokens(model, folders[-1])
-    shapes = [adapter_shapes(model, folder) for folder in folders][0]
+    shapes = next(adapter_shapes(model, folder) for folder in folders)
     folders, steps, found = _scheduled(folders, section)
     checkpoint_weights(found.learning_rates, found.epochs)
     why = next((f"{f}: {why}" for f in folders if (why := why_unreadable(f))), None)
@@ -132,12 +132,10 @@ def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -
         remarks.append(f"warmup.checkpoints: {why}; the training feature does without")
     if extras := adapter_extras(adapters[0]):
         remarks.append(
-            f"warmup.checkpoints: their adapters have {', '.join(extras)}; gradients are taken with "
-            "it, the fine-tuning's fresh adapters are plain LoRA"
+            f"warmup.checkpoints: their adapters have {', '.join(extras)}; gradients are taken "
+            "with it, the fine-tuning's fresh adapters are plain LoRA"
         )
-    return External(
-        tuple(folders), tuple(steps), shapes, found, why is None, tuple(remarks)
-    )
+    return External(tuple(folders), tuple(steps), shapes, found, why is None, tuple(remarks))
 
 
 def import_warmup(
@@ -219,9 +217,7 @@ def read_moments_of(folder: Path, shapes: Shapes) -> tuple[AdamMoments, float | 
     return _by_name(state, names, shapes), max(group.weight_decay for group in used)
 
 
-def _by_name(
-    state: OptimizerState, names: Mapping[int | str, str], shapes: Shapes
-) -> AdamMoments:
+def _by_name(state: OptimizerState, names: Mapping[int | str, str], shapes: Shapes) -> AdamMoments:
     """Return the moments in the model's order; zero for parameters that never got a gradient."""
     key_of = {name: key for key, name in names.items()}
     first: dict[str, torch.Tensor] = {}
@@ -306,4 +302,3 @@ def describe(summary: Mapping[str, Any]) -> str | None:
         return None
     steps = ", ".join(str(one["step"]) for one in elsewhere)
     return f"{len(elsewhere)} checkpoints of a training elsewhere (steps {steps})"
-

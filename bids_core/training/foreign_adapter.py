@@ -57,7 +57,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        msg = f"{where} has no readable {CONFIG} ({error}); copy it from where the adapter was saved"
+        msg = (
+            f"{where} has no readable {CONFIG} ({error}); copy it from where the adapter was saved"
+        )
         raise ConfigError(msg) from error
     if str(content.get("peft_type")).upper() != "LORA":
         msg = f"{where} has a {content.get('peft_type')} adapter; only LoRA's gradients are taken"
@@ -240,5 +242,3 @@ def _last(name: str) -> str:
 
 def _size(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else "x".join(map(str, shape))
-
-

@@ -94,9 +94,7 @@ def why_unreadable(folder: Path) -> str | None:
         return (
             "its optimizer is sharded: set fsdp_state_dict_type: FULL_STATE_DICT for the training"
         )
-    return (
-        f"it has no {PLAIN[0]}: have it saved (save_only_model: false, and save_strategy: epoch)"
-    )
+    return f"it has no {PLAIN[0]}: have it saved (save_only_model: false, and save_strategy: epoch)"
 
 
 def read_optimizer(folder: Path) -> OptimizerState:
@@ -223,5 +221,5 @@ def _dequantised(state: Mapping[str, Any], number: int) -> torch.Tensor:
     if block is None:
         msg = f"keeps {scales.numel()} scales for {size} values of 8 bits"
         raise ValueError(msg)
-    values = code.float()[stored.reshape(-1).long()]
+    values: torch.Tensor = code.float()[stored.reshape(-1).long()]
     return (values * scales.float().repeat_interleave(block)[:size]).reshape(stored.shape)

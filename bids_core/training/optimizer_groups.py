@@ -1,7 +1,7 @@
 """Which parameter is which in an optimizer's state that numbers them.
 
-torch numbers parameters group by group, in the order in which the groups list them; that is not the
-order of the model. How the tools make their groups is known (`_layouts`, each seen in their source):
+torch numbers parameters group by group, in the order in which the groups list them; that is not
+the order of the model. How the tools make their groups is known (`_layouts`, each seen in their source):
 
 - transformers' Trainer 4.36 to 5.23, and so TRL, LLaMA-Factory and axolotl by default: parameters
   with weight decay, then those without (norms and biases), both in the model's order. Which count
@@ -33,7 +33,9 @@ Grouped = list[list[str]]
 
 # transformers >= 4.57: by name, over the whole path
 _NORM_NAMES: Final = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
-_WRAPPERS: Final = re.compile(r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)")
+_WRAPPERS: Final = re.compile(
+    r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)"
+)
 _MOST_GROUPS: Final = 4
 """Groups among which parameters are looked for by shape."""
 
@@ -82,7 +84,9 @@ def _by_layout(state: OptimizerState, shapes: Shapes, folder: Path) -> dict[int 
         ways = _by_shape(state, keys, shapes, folder)
     first = ways[0]
     for other in ways[1:]:
-        if (differing := next((key for key in first if first[key] != other[key]), None)) is not None:
+        if (
+            differing := next((key for key in first if first[key] != other[key]), None)
+        ) is not None:
             raise ConfigError(refusal(folder, _ambiguous(first[differing], other[differing])))
     return first
 

@@ -1,4 +1,4 @@
-"""A run on checkpoints of a training elsewhere: everything after the warmup works as with our own."""
+"""A run on checkpoints of a training elsewhere: all after the warmup works as with our own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from flows.confinement import Confinement
 from flows.select_data import select_data
 from flows.validate_influence import validate_influence
 from tasks import warmup
-from tasks.runtime.progress import reporting
 from tasks.run_folder import MANIFEST
+from tasks.runtime.progress import reporting
 from tasks.warmup import with_checkpoints_adapters
 
 

@@ -286,7 +286,7 @@ def other_vocabulary(folder):
         (sharded, "FULL_STATE_DICT"),
         (pickled, "cannot be read as tensors"),
         (edited("trainer_state.json", log_history=[]), "warmup.checkpoint_rates"),
-        (edited("adapter_config.json", base_model_name_or_path="org/other"), "base_model: org/other"),
+        (edited("adapter_config.json", base_model_name_or_path="a/other"), "base_model: a/other"),
         (edited("adapter_config.json", r=8), "8x32 in|4x32 in"),
         (edited("adapter_config.json", peft_type="IA3"), "only LoRA"),
         (edited("adapter_config.json", target_modules=["c_attn"]), "does not go onto"),
@@ -346,9 +346,7 @@ def test_another_chat_template_is_remarked(copied, tiny_model_folder):
     assert any("chat template" in remark for remark in found.remarks)
 
 
-def test_adapters_are_the_checkpoints_own_and_contradictions_are_refused(
-    copied, tiny_model_folder
-):
+def test_adapters_are_the_checkpoints_own_and_contradictions_are_refused(copied, tiny_model_folder):
     model = model_of(tiny_model_folder)
     found = agreed_lora(LoraConfig(), model, copied)
     assert (found.r, found.alpha, found.dropout) == (4, 8, 0.0)

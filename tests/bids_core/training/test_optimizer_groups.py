@@ -28,7 +28,7 @@ SQUARE = {
 
 
 def saved(folder, shapes, groups, *, named=False, **settings):
-    """Take a step with AdamW over groups of names; returns the state as it was read and m by name."""
+    """Take a step with AdamW over groups of names; returns the state as read, and m by name."""
     parameters = {name: torch.nn.Parameter(torch.zeros(shape)) for name, shape in shapes.items()}
     for number, parameter in enumerate(parameters.values(), start=1):
         parameter.grad = torch.full_like(parameter, float(number))
