@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bids_core.artifacts import ArtifactStore, refer
 from flows.dispatch import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
-from tasks.gradients import Shard, plan_shards, run_gradient_shard
+from tasks.gradients import Shard, plan_gradients, run_gradient_shard
 from tasks.kept_warmup import kept_warmup, tell_coverage
 from tasks.prepare import load_prepared
 from tasks.runtime.progress import current
@@ -133,7 +133,7 @@ class _Queue:
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
     """Compute the features of every shard of both splits at every checkpoint."""
-    plan = _plan(config, data, n_checkpoints(warm))
+    plan = _plan(config, data, warm, n_checkpoints(warm))
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
@@ -158,18 +158,12 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
     )
 
 
-def _plan(config: RunConfig, data: Handle, checkpoints: int) -> list[Shard]:
-    prepared = load_prepared(data)
+def _plan(config: RunConfig, data: Handle, warm: Handle, checkpoints: int) -> list[Shard]:
     return [
         shard
         for checkpoint in range(1, checkpoints + 1)
         for split in SPLITS
-        for shard in plan_shards(
-            getattr(prepared, split).frame,
-            split=split,
-            checkpoint=checkpoint,
-            rows=config.gradients.rows_per_shard,
-        )
+        for shard in plan_gradients(config, data, warm, split=split, checkpoint=checkpoint)
     ]
 
 

@@ -29,11 +29,12 @@ from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
 from tasks.curvature import fitted_curvature, identify_curvature
 from tasks.identity import gradient_identity
-from tasks.known_rows import announce, known_rows, leave_keys
-from tasks.prepare import load_prepared, rows_digest
+from tasks.known_rows import announce, earlier_cuts, known_rows, leave_keys
+from tasks.prepare import load_prepared, pool_keys, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -67,19 +68,78 @@ class Shard(BaseModel):
         return f"gradients {self.split} checkpoint {self.checkpoint} rows {self.start}-{self.stop}"
 
 
-def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) -> list[Shard]:
+def plan_shards(
+    frame: pd.DataFrame,
+    *,
+    split: str,
+    checkpoint: int,
+    rows: int,
+    keys: Sequence[str] = (),
+    cuts: Sequence[tuple[str, ...]] = (),
+) -> list[Shard]:
     """Cut a split into shards of at most `rows` rows.
 
     Validation shards never straddle tasks, so that a new task leaves the other shards as they are.
+    Where an earlier shard's rows still follow one another they stay a shard, so that rows put in
+    before them do not shift all cuts; of those that are less than half full nothing is kept, lest
+    shards get ever smaller.
+
+    Args:
+        frame: the rows.
+        split: train or validation.
+        checkpoint: of the shards.
+        rows: of a shard, at most.
+        keys: what the rows are known by.
+        cuts: the keys of earlier shards' rows.
     """
     tasks = frame["task"].tolist() if split == "validation" else [None] * len(frame)
-    shards: list[Shard] = []
-    start = 0
-    for row in range(1, len(frame) + 1):
-        if row == len(frame) or row - start == rows or tasks[row] != tasks[start]:
-            shards.append(Shard(split=split, checkpoint=checkpoint, start=start, stop=row))
-            start = row
-    return shards
+    starting: dict[str, list[tuple[str, ...]]] = {}
+    for cut in cuts:
+        if rows / 2 <= len(cut) <= rows:
+            starting.setdefault(cut[0], []).append(cut)
+    ends: list[int] = []
+    start = row = 0
+    while row < len(frame):
+        length = _same_length(keys, row, starting.get(keys[row], ())) if starting else 0
+        if length and row > start:
+            ends.append(row)  # what came in before it
+        row += max(1, length)
+        end = length or row == len(frame) or row - start == rows or tasks[row] != tasks[start]
+        if length or end:
+            ends.append(row)
+        start = ends[-1] if ends else 0
+    starts = [0, *ends[:-1]]
+    return [
+        Shard(split=split, checkpoint=checkpoint, start=first, stop=last)
+        for first, last in zip(starts, ends, strict=True)
+    ]
+
+
+def _same_length(keys: Sequence[str], row: int, cuts: Sequence[tuple[str, ...]]) -> int:
+    """Return how many rows from `row` on are those of an earlier shard; the longest, 0 for none."""
+    lengths = [len(cut) for cut in cuts if tuple(keys[row : row + len(cut)]) == cut]
+    return max(lengths, default=0)
+
+
+def plan_gradients(
+    config: RunConfig, data: Handle, warm: Handle, *, split: str, checkpoint: int
+) -> list[Shard]:
+    """Return the shards of a split at a checkpoint, as earlier pools were cut where that holds."""
+    frame = getattr(load_prepared(data), split).frame
+    keys: list[str] = []
+    cuts: list[tuple[str, ...]] = []
+    if split == "train":
+        first = Shard(split=split, checkpoint=checkpoint, start=0, stop=1)
+        keys = pool_keys(data)
+        cuts = earlier_cuts(ArtifactStore(config.store), identify(config, data, warm, first))
+    return plan_shards(
+        frame,
+        split=split,
+        checkpoint=checkpoint,
+        rows=config.gradients.rows_per_shard,
+        keys=keys,
+        cuts=cuts,
+    )
 
 
 def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Identity:

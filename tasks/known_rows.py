@@ -77,6 +77,11 @@ def known_rows(
     return found
 
 
+def earlier_cuts(store: ArtifactStore, identity: Identity) -> list[tuple[str, ...]]:
+    """Return what the rows of each shard of a feature are known by, in order."""
+    return [keys for handle in _announced(store, identity) if (keys := _keys_of(handle))]
+
+
 def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
     """Return the other shards of the feature that are there; forgets those that are gone."""
     folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
@@ -94,5 +99,7 @@ def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
 
 @lru_cache(maxsize=4096)
 def _keys_of(handle: Handle) -> tuple[str, ...]:
-    content = (handle.path() / KEYS).read_text(encoding="utf-8")
-    return tuple(json.loads(content))
+    """Read the keys alone: of a remote store the shard itself is not fetched for them."""
+    store = ArtifactStore(handle.store)
+    content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
+    return tuple(json.loads(content)) if content else ()

@@ -3,7 +3,7 @@
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
-parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. With names,
+parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. By name,
 how the training groups its parameters does not matter, so it is the way out where the Trainer's own
 checkpoints cannot be read. Tensors that FSDP2 shards are put together.
 """

@@ -1,7 +1,8 @@
 """Which parameter is which in an optimizer's state that numbers them.
 
 torch numbers parameters group by group, in the order in which the groups list them; that is not
-the order of the model. How the tools make their groups is known (`_layouts`, each seen in their source):
+the order of the model. How the tools make their groups is known (`_layouts`, each seen in their
+source):
 
 - transformers' Trainer 4.36 to 5.23, and so TRL, LLaMA-Factory and axolotl by default: parameters
   with weight decay, then those without (norms and biases), both in the model's order. Which count

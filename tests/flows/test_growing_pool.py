@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -63,8 +64,6 @@ def test_new_rows_cost_their_own_gradients_wherever_they_are_put(project, caplog
     (project / ".bids" / ".rows").rename(project / "rows-aside")
     for part in grown.gradients:
         for handle in part.train:
-            import shutil
-
             shutil.rmtree(handle.path())
     shutil.rmtree(grown.matrix.path())
     anew, _ = run(project, REUSE)
@@ -73,6 +72,20 @@ def test_new_rows_cost_their_own_gradients_wherever_they_are_put(project, caplog
     assert list(one) == list(other)
     np.testing.assert_allclose(np.stack(list(one.values())), np.stack(list(other.values())),
                                atol=2e-3)  # fmt: skip
+
+
+def test_rows_in_front_leave_the_shards_behind_them_as_they_are(project):
+    first, _ = run(project, REUSE)
+    write_rows(project / "pool" / "aaa.jsonl", rows("max", 30, 32))
+    grown, recorder = run(project, REUSE)
+    for before, after in zip(first.gradients, grown.gradients, strict=True):
+        assert after.train[1:] == before.train
+        assert after.validation == before.validation
+    assert recorder.computed["gradients"] == 2
+    assert recorder.cached["gradients"] == 12
+    again, second = run(project, REUSE)
+    assert again.gradients == grown.gradients
+    assert second.computed["gradients"] == 0
 
 
 def test_a_row_that_leaves_costs_nothing(project):
@@ -135,8 +148,6 @@ def test_a_share_of_the_pool_is_renewed_only_when_its_own_rows_change(project):
 
 
 def test_a_shard_that_was_cleaned_away_is_no_place_to_look(project):
-    import shutil
-
     first, _ = run(project, REUSE)
     for part in first.gradients:
         for handle in part.train:
