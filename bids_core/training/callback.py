@@ -1,5 +1,7 @@
 """A Trainer callback that keeps what influence needs of anybody's training.
 
+    from bids_core.training import WarmupCallback
+
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
@@ -157,6 +159,12 @@ def _gathered(
             both = (zeros, zeros.clone())
         first[name], second[name] = (whole(moment).float() for moment in both)
         steps = max(steps, int(held.get("step", 0)))
+    if steps == 0:  # DeepSpeed keeps flat pieces of all parameters instead
+        msg = (
+            "WarmupCallback: the optimizer shows no state of any trainable parameter (DeepSpeed "
+            "partitions it); train without DeepSpeed, or with FSDP2"
+        )
+        raise ConfigError(msg)
     group = optimizer.param_groups[0]
     beta1, beta2 = list(group["betas"])[:2]
     betas = (float(beta1), float(beta2))
