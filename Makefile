@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test faults lint stack bench clean
+.PHONY: setup demo docs test faults lint stack bench clean
 
 setup: $(STAMP)  ## a virtual environment with the tested versions
 
@@ -21,6 +21,9 @@ demo: setup examples/demo/data/.written  ## the whole pipeline on SmolLM2-135M-I
 examples/demo/data/.written: examples/demo/make_data.py | $(STAMP)
 	$(BIN)/python examples/demo/make_data.py examples/demo/data
 	touch $@
+
+docs: setup  ## the documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest
@@ -42,4 +45,4 @@ bench: setup  ## benchmarks, one after the other; prints ratios
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:  ## remove what the commands above made, but not the results
-	rm -rf $(VENV) build dist *.egg-info examples/demo/data
+	rm -rf $(VENV) build dist site *.egg-info examples/demo/data

@@ -6,8 +6,8 @@ A random Llama and a pool of made-up rows, through the real pipeline up to the i
 The first night computes everything; then, each from the same store: the same again, 1% new rows at
 the end, 1% put in at random places, 1% of the rows gone, other validation rows, a task more. For
 each: rows whose gradients were computed (over all checkpoints), shards computed and found, seconds
-of warmup and gradients, and processor seconds of the whole `bids run`, imports and Prefect's temporary
-server included, as shares of the first night. The last line is 1% at the end with
+of warmup and gradients, and processor seconds of the whole `bids run`, imports and Prefect's
+temporary server included, as shares of the first night. The last line is 1% at the end with
 `when_pool_changes: renew`.
 """
 

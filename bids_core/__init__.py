@@ -1,6 +1,18 @@
-"""BIDS: balanced, influence-based selection of instruction-tuning data (the library)."""
+"""BIDS: balanced, influence-based selection of instruction-tuning data (the library).
+
+from bids_core import analyze, explain, select
+
+picks = select("matrix.parquet", 0.15)          # from an attribution matrix to the best rows
+found = analyze("matrix.parquet", picks)        # what pool and picks influence
+explain("matrix.parquet", picks, picks[0].row)  # why a row was picked, or was not
+"""
 
 import logging
 
+import lazy_loader
+
 # On a CPU, importing bitsandbytes (peft does, if it is there) says that a faster kernel is missing.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

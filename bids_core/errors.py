@@ -1,6 +1,6 @@
 """Errors of the project: one root, few subclasses.
 
-A message names what is wrong, where (file, line, key, row) and how to mend it, in one line.
+A message names what is wrong, where (file, line, key, row) and how to fix it, in one line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class BidsError(Exception):
 
 
 class UserError(BidsError):
-    """Something the user can mend: the command line exits with 2."""
+    """Something the user can fix: the command line exits with 2."""
 
     exit_code = 2
 
@@ -32,6 +32,20 @@ class ModelError(UserError):
 
 class MatrixError(UserError):
     """An attribution matrix or its companions (tasks, budget) cannot be used."""
+
+
+class MissingInputError(MatrixError):
+    """A selection method needs something that was not given.
+
+    Args:
+        who: what needs it, in words.
+        name: of the argument.
+        what: it is, in words.
+    """
+
+    def __init__(self, who: str, name: str, what: str) -> None:
+        super().__init__(f"{who} needs `{name}`: {what}")
+        self.who, self.name, self.what = who, name, what
 
 
 class MethodError(UserError):

@@ -1,4 +1,4 @@
-"""Functions of the user, named in a configuration: found, and identified by the source they lie in.
+"""Functions of the user, named in a configuration: found by name, and identified by their source.
 
 A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so whoever
 takes configurations of others asks first (`flows.confinement`); `function_name` and `check_name`

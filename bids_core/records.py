@@ -122,7 +122,7 @@ class Reject:
     Args:
         location: ``file:line``.
         reason: short stable code, e.g. ``malformed-json``, ``empty-completion``.
-        detail: one sentence: what was found and how to mend it.
+        detail: one sentence: what was found and how to fix it.
         split: train, validation or test.
         source: source or task name.
         row_id: if the row got far enough to have one.

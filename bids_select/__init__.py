@@ -2,6 +2,7 @@
 
     bids run config.yaml                    the command is `bids_select:main`
     python -m bids_select run config.yaml   the same, with a Python of your choice
+    from bids_select import select_rows     the pipeline in one call, from rows in memory
     from bids_select import select_data     the flows, for code of yours
 
 Our packages `flows` and `tasks` are called what people who use Prefect call folders of their own,
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
     from flows.gradient_shards import gradient_shards
     from flows.select_data import select_data
     from flows.select_matrix import select_matrix
+    from flows.select_rows import RowSelection, select_rows
 
 __all__ = [
+    "RowSelection",
     "compare_methods", "gpu_stage", "gradient_shards", "main", "select_data", "select_matrix",
+    "select_rows",
 ]  # fmt: skip
 
 _HOME: Final = Path(__file__).resolve().parents[1]
@@ -47,12 +51,13 @@ def main() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a flow; imported when it is asked for, since that takes seconds."""
+    """Return a flow (or `select_rows`); imported when it is asked for, since that takes seconds."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     _claim_names()
-    return getattr(importlib.import_module(f"flows.{name}"), name)
+    module = "select_rows" if name == "RowSelection" else name
+    return getattr(importlib.import_module(f"flows.{module}"), name)
 
 
 def _claim_names() -> None:

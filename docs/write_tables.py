@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bids_core.config import RunConfig
 from bids_core.evaluation import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.normalization import NORMALIZATIONS
+from bids_core.planning import Counts, ModelSize, estimate_counts, memory_bytes, planned_speed
 from bids_core.selection import METHODS
 
 if TYPE_CHECKING:
@@ -20,6 +22,78 @@ if TYPE_CHECKING:
 _DOCS = Path(__file__).parent
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _WORKS_ON = {"rds": "last-token states", "rds_plus": "weighted mean states"}
+
+_GPUS = {"RTX 4090, 24 GB": 165e12, "A100, 80 GB": 312e12, "H100, 80 GB": 989e12}
+"""Dense bfloat16 products a second, from NVIDIA's data sheets."""
+_SHARE = 0.35
+"""Of that, what a run is assumed to reach."""
+_POOLS = (10_000, 50_000, 300_000)
+_ROW_TOKENS = 500
+_MODELS = {  # hidden, layers, MLP, query heads, key heads, head width, vocabulary, tied
+    "0.5B (Qwen2.5-0.5B)": (896, 24, 4864, 14, 2, 64, 151_936, True),
+    "1.5B (Qwen2.5-1.5B)": (1536, 28, 8960, 12, 2, 128, 151_936, True),
+    "3B (Qwen2.5-3B)": (2048, 36, 11_008, 16, 2, 128, 151_936, True),
+    "8B (Llama-3-8B)": (4096, 32, 14_336, 32, 8, 128, 128_256, False),
+    "14B (Qwen2.5-14B)": (5120, 48, 13_824, 40, 8, 128, 152_064, False),
+}
+
+
+def hardware() -> str:
+    """Return what selection takes, for sizes of model and pool and for GPUs: an estimate."""
+    rows = []
+    for model, shape in _MODELS.items():
+        size = _model_size(*shape)
+        for gpu, flops in _GPUS.items():
+            speed = planned_speed(size, flops=flops, utilisation=_SHARE)
+            hours = [_hours(pool, speed) for pool in _POOLS]
+            memory = memory_bytes(estimate_counts(_plan(), _counts(_POOLS[0]), speed)) / 1e9
+            fits = memory < float(gpu.split()[-2])
+            times = [f"{60 * h:.0f} min" if h < 1 else f"{h:.0f} h" for h in hours]
+            rows.append([model, gpu, f"{memory:.0f} GB", *(times if fits else ["too large"] * 3)])
+    return _table(["model", "GPU", "memory", *(f"{n:,} rows" for n in _POOLS)], rows)
+
+
+def _plan() -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "model": {"path": "any"},
+            "pool": [{"path": "any"}],
+            "validation": [{"path": "any", "task": "any", "capability": "any"}],
+            "data": {"max_length": 2048},
+            "lora": {"r": 64, "alpha": 128, "dropout": 0.05},
+            "warmup": {"fraction": 0.05, "epochs": 4, "tokens_per_batch": 2048},
+            "finetune": {"enabled": False},
+        }
+    )
+
+
+def _counts(pool: int) -> Counts:
+    return Counts(pool, pool * _ROW_TOKENS, 300, 300 * _ROW_TOKENS, label_share=0.5)
+
+
+def _hours(pool: int, speed: Any) -> float:
+    return sum(cost.seconds for cost in estimate_counts(_plan(), _counts(pool), speed)) / 3600
+
+
+def _model_size(
+    hidden: int, layers: int, mlp: int, heads: int, keys: int, width: int, words: int, tied: bool
+) -> ModelSize:
+    query, key = heads * width, keys * width
+    layer = 2 * hidden * (query + key) + 3 * hidden * mlp
+    weights = layers * layer + words * hidden * (1 if tied else 2)
+    rank = _plan().lora.r
+    return ModelSize(
+        n_parameters=weights,
+        n_trainable=layers * rank * (2 * (hidden + query) + 2 * (hidden + key)),
+        model_bytes=2 * weights,
+        hidden_size=hidden,
+        n_layers=layers,
+        intermediate_size=mlp,
+        query_width=query,
+        key_width=key,
+        vocabulary=words,
+        adapter_inputs=layers * int(1.25 * (3 * hidden + query)),  # and dropout's masks
+    )
 
 
 def methods() -> str:
@@ -62,6 +136,7 @@ def metrics() -> str:
 
 
 TABLES = {
+    "hardware": hardware,
     "methods": methods,
     "normalizations": normalizations,
     "features": features,

@@ -1,4 +1,4 @@
-"""The first line of every flow: does this machine take the run?
+"""The first line of every flow: does this machine accept the run?
 
 Cheap, and before anything is read or written: a run that is refused fails within a second, in one
 line that names the key.

@@ -1,4 +1,4 @@
-"""A run that was cancelled stops by itself, at once, and says that it has stopped.
+"""A cancelled run stops itself at once, and reports that it has stopped.
 
 Prefect (3.8.8) leaves both to the worker. That is not enough:
 

@@ -1,4 +1,4 @@
-"""What a run may touch on a machine that runs configurations of others: paths, remote code.
+"""What a run may touch on a machine that runs other people's configurations: paths, remote code.
 
 A worker of a server runs whatever configuration reaches the server. With `BIDS_ALLOWED_PATHS` set
 (`/data,s3://bucket/bids`) a configuration may only name places in there, may use no environment
@@ -70,9 +70,9 @@ class Confinement:
         for key, model in _models(config):
             if model.trust_remote_code and not self.remote_code:
                 msg = (
-                    f"{key}.trust_remote_code: this machine runs no code of model repositories; use"
-                    f" a model that transformers knows, or have {ALLOW_REMOTE_CODE}=1 set on the"
-                    " worker"
+                    f"{key}.trust_remote_code: this machine does not run code from model"
+                    f" repositories; use a model that transformers knows, or have"
+                    f" {ALLOW_REMOTE_CODE}=1 set on the worker"
                 )
                 raise ConfigError(msg)
         for index, task in enumerate(config.test):
@@ -98,7 +98,7 @@ class Confinement:
     def _check_code(self, name: str, *, key: str) -> None:
         if not self.remote_code:
             msg = (
-                f"{key}: this machine runs no code that a configuration names ({name}); have "
+                f"{key}: this machine does not run code that a configuration names ({name}); have "
                 f"{ALLOW_REMOTE_CODE}=1 set on the worker"
             )
             raise ConfigError(msg)

@@ -21,6 +21,7 @@ from flows.admission import admit
 from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
 from flows.spread import Call, all_gradients, spread_calls, warmed
+from flows.work import planned_work
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
 from tasks.checks import check_run
@@ -37,6 +38,7 @@ from tasks.representations import (
 )
 from tasks.run_folder import gather_run
 from tasks.run_result import RunResult
+from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
@@ -94,6 +96,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     ):
         logger.warning("%s", remark)
 
+    expect(planned_work(config, data, until))
     warm = warmed(config, data)
     result = result.with_stage(warm=warm)
     if until == "warmup":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bids_core.artifacts import ArtifactStore, refer
 from flows.dispatch import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
-from tasks.gradients import Shard, plan_gradients, run_gradient_shard
+from tasks.gradients import Shard, plan_gradients, plan_shards, run_gradient_shard
 from tasks.kept_warmup import kept_warmup, tell_coverage
 from tasks.prepare import load_prepared
 from tasks.runtime.progress import current
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from bids_core.artifacts import Handle, Identity
     from bids_core.config import ModelConfig, RunConfig
+    from bids_core.data import PreparedData
     from bids_core.errors import BidsError
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,21 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
         )
         for checkpoint in range(1, n_checkpoints(warm) + 1)
     )
+
+
+def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> list[Shard]:
+    """Return the shards of both splits at every checkpoint, as they are before any is computed."""
+    return [
+        shard
+        for checkpoint in range(1, checkpoints + 1)
+        for split in SPLITS
+        for shard in plan_shards(
+            getattr(prepared, split).frame,
+            split=split,
+            checkpoint=checkpoint,
+            rows=config.gradients.rows_per_shard,
+        )
+    ]
 
 
 def _plan(config: RunConfig, data: Handle, warm: Handle, checkpoints: int) -> list[Shard]:

@@ -83,7 +83,7 @@ def compute(
             picks,
             tasks=attribution.tasks,
             capabilities=attribution.capabilities,
-            sources=row_sources(prepared, attribution),
+            sources=row_sources(prepared, attribution.row_ids),
             texts=[texts[row_id] for row_id in attribution.row_ids],
             normalization=config.selection.normalization,
             row_ids=attribution.row_ids,
@@ -101,7 +101,7 @@ def compute(
     except UserError as error:  # a method of the user's own, with less than it was made for
         if METHODS[config.selection.method].code is None:
             raise
-        msg = f"how firm the picks are is not shown: with something left out, {error}"
+        msg = f"the stability of the picks is not shown: with something left out, {error}"
         logger.warning("%s", msg)
         draft.summary["warnings"].append(msg)
     found.write(draft.path / TABLES)

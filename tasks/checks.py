@@ -1,14 +1,13 @@
-"""What can be known of a run before anything is paid for: models, adapters, packing, evaluation."""
+"""What can be checked of a run before anything is spent: models, adapters, packing, evaluation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bids_core.models.adapters import add_lora, unreached_layers
+from bids_core.models.adapters import add_lora, reaches_all_layers, unreached_layers
 from bids_core.models.fit import check_fit
 from bids_core.models.load import load_skeleton, load_tokenizer, read_config
-from bids_core.training.packing import require_packable
-from tasks.evaluation import check_evaluation
+from tasks.evaluation_checks import check_evaluation
 from tasks.identity import training_config
 from tasks.warmup import check_checkpoints
 
@@ -48,6 +47,8 @@ def check_run(
     ):
         remarks += _check_adapters(tuning)
     if config.finetune.packing:
+        from bids_core.training.packing import require_packable
+
         require_packable(load_skeleton(tuning.model), ())
     if evaluates:
         check_evaluation(tuning, data if target is None else target)
@@ -59,6 +60,9 @@ def _check_data(config: RunConfig, data: PreparedData) -> list[str]:
 
 
 def _check_adapters(config: RunConfig) -> list[str]:
-    adapted = add_lora(load_skeleton(config.model), config.lora, seed=config.seed)
+    skeleton = load_skeleton(config.model)
+    if reaches_all_layers(skeleton, config.lora):
+        return []
+    adapted = add_lora(skeleton, config.lora, seed=config.seed)
     unreached = unreached_layers(adapted)
     return [] if unreached is None else [unreached]

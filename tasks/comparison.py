@@ -22,8 +22,9 @@ from bids_core.selection import METHODS
 from tasks.attribution import CheckpointGradients
 from tasks.cells import Cell
 from tasks.evaluation import SCORES
+from tasks.identity import training_config
+from tasks.manifest import relative_handles, replace_file, shown_config
 from tasks.prepare import load_prepared
-from tasks.run_folder import replace_file
 from tasks.runtime.progress import current
 from tasks.samples import NO_SEED, arm_samples, results_of
 from tasks.suites import suite_members
@@ -166,7 +167,7 @@ def _inputs(config: RunConfig, result: ComparisonResult, samples: pd.DataFrame) 
     return ComparisonInputs(
         name=config.name,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        model=(config.finetune.model or config.model).path,
+        model=training_config(shown_config(config, config.output_dir)).model.path,
         n_pool=len(load_prepared(result.data).train),
         comparison=compare(results_of(samples, evaluations), main),
         costs=_mean_costs(result),
@@ -220,6 +221,7 @@ def _summary(
         **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
         "failed": [{"cell": name, "reason": reason} for name, reason in inputs.failed],
         "artifacts": referred(),
-        "cells": [cell.model_dump(mode="json") for cell in result.cells],
-        "folder": str(result.folder),
+        "cells": relative_handles(
+            [cell.model_dump(mode="json") for cell in result.cells], config.output_dir / config.name
+        ),
     }

@@ -13,12 +13,10 @@ from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig, TestTask
 from bids_core.evaluation import Evaluation, evaluate, macro_average
 from bids_core.evaluation.metrics import METRICS
-from bids_core.evaluation.plan import plan_tasks
 from bids_core.evaluation.scorers import load_scorer
-from bids_core.models.facts import max_positions, vocabulary_size
-from bids_core.models.load import load_base, load_tokenizer, read_config
-from bids_core.sandbox import Limits
+from bids_core.models.load import load_base, load_tokenizer
 from bids_core.training.finetune import load_tuned
+from tasks.evaluation_checks import code_limits
 from tasks.identity import model_identity, tokenizer_digest, training_config
 from tasks.prepare import load_prepared
 from tasks.runtime.stage import stage_task
@@ -28,41 +26,12 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from bids_core.data import PreparedData
     from bids_core.evaluation.suites.loading import LoadedTask
     from bids_core.progress import Progress
 
 VERSION: Final = 3
 SCORES: Final = "scores.parquet"
 SAMPLES: Final = "samples.parquet"
-
-
-def check_evaluation(config: RunConfig, data: PreparedData) -> None:
-    """Find out, before anything is trained, whether the evaluation will work.
-
-    Args:
-        config: the run, `model` being the one that is evaluated.
-        data: tokenized for it.
-
-    Raises:
-        ConfigError, DataError, SandboxError: one line for what will not: a scorer, a row, a suite's
-            data set, a package, the sandbox.
-    """
-    if config.test:
-        facts = read_config(config.model)
-        plan_tasks(
-            data.test,
-            load_tokenizer(config.model, config.data.template_args),
-            config.test,
-            max_positions=max_positions(facts),
-            code_limits=_code_limits(config),
-            vocabulary=vocabulary_size(facts),
-        )
-    load_suites(config, data)
-    if config.evaluation.suites and config.evaluation.backend == "vllm":
-        from bids_core.evaluation.suites.vllm import require_vllm
-
-        require_vllm()
 
 
 def identify(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Identity:  # noqa: ARG001 - a label
@@ -120,7 +89,7 @@ def compute(
                 prepared.test,
                 config.test,
                 tokens_per_batch=config.evaluation.tokens_per_batch,
-                code_limits=_code_limits(config),
+                code_limits=code_limits(config),
                 generation=config.evaluation.generation,
                 seed=config.seed,
                 thought_markers=config.evaluation.thought_markers,
@@ -220,11 +189,6 @@ def _judge_identity(task: TestTask) -> dict[str, Any]:
     if task.scorer is not None:
         identity["scorer"] = load_scorer(task).digest
     return identity | METRICS[task.metric].identity()
-
-
-def _code_limits(config: RunConfig) -> Limits | None:
-    settings = config.evaluation
-    return Limits(seconds=settings.code_seconds) if settings.run_generated_code else None
 
 
 def _averages(scores: pd.DataFrame, config: RunConfig) -> dict[str, Any]:

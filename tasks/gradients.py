@@ -20,10 +20,12 @@ from bids_core.gradients import (
     TRAINING_FEATURES,
     compute_features,
     make_projector,
+    n_trainable,
     validation_feature,
     write_shard,
 )
 from bids_core.gradients.known import put_together
+from bids_core.models.adapters import train_last_layers
 from bids_core.models.load import load_adapter, load_tokenizer
 from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
@@ -264,14 +266,20 @@ class LoadedCheckpoint:
         """Return (model with adapter, moments, projector); no moments where the warmup has none."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
-               section.projection, str(section.dim), str(config.seed))  # fmt: skip
+               section.projection, str(section.dim), str(section.layers),
+               str(config.seed))  # fmt: skip
         if self._value is None or key != self._key:
             self.clear()
             folder = warm.path() / CHECKPOINT.format(checkpoint)
             model = load_adapter(config.model, folder, trainable=True)
-            size = sum(p.numel() for p in model.parameters() if p.requires_grad)
-            projector = make_projector(section.projection, size, section.dim, config.seed)
-            self._key, self._value = key, (model, _moments(warm, folder), projector)
+            moments = _moments(warm, folder)
+            if section.layers is not None:
+                names = train_last_layers(model, section.layers)
+                moments = None if moments is None else moments.of(names)
+            projector = make_projector(
+                section.projection, n_trainable(model), section.dim, config.seed
+            )
+            self._key, self._value = key, (model, moments, projector)
         return self._value
 
     def clear(self) -> None:

@@ -101,7 +101,7 @@ def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
 
 
 def stability_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
-    """Return the tables of an analysis that say how firm the picks are, those that apply."""
+    """Return the tables of an analysis that show how stable the picks are, those that apply."""
     names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
              "near_duplicates", "columns")  # fmt: skip
     tables = {name: read_table(analysis, name) for name in names}

@@ -1,33 +1,35 @@
-"""Last stage: `runs/<name>/`, the folder that gathers what a person wants."""
+"""Last stage: `runs/<name>/`, the folder that collects what a person wants."""
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
 import shutil
 import time
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 from prefect import task
 
 from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
+from bids_core.records import Reject
 from bids_core.report import build_report
 from tasks.analysis import PAGE, TABLES
 from tasks.evaluation import SAMPLES, read_scores
+from tasks.explain_files import write_explain_files
 from tasks.kept_warmup import coverage_facts
+from tasks.manifest import read_manifest, replace_file, shown_config, write_manifest
 from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
 from tasks.run_result import RunResult
 from tasks.runtime.progress import current
 from tasks.selected_data import publish, with_extra, write_selected
 from tasks.selection import read_selection
-
-MANIFEST: Final = "manifest.json"
 
 
 @task(name="gather")
@@ -41,20 +43,32 @@ def gather_run(config: RunConfig, result: RunResult) -> RunResult:
     return result
 
 
-def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
-    """Write selected data, ranking, scores, report, rejects and manifest of a run."""
-    folder = config.output_dir.resolve() / config.name
+def write_run_folder(
+    config: RunConfig, result: RunResult, *, folder: Path | None = None
+) -> RunResult:
+    """Write selected data, ranking, scores, report, rejects and manifest of a run.
+
+    Args:
+        config: the run.
+        result: its artifacts.
+        folder: where to; None: where the configuration says.
+    """
+    folder = config.output_dir.resolve() / config.name if folder is None else folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    result = result.with_stage(folder=folder)
+    result = result.with_stage(folder=folder, name=folder.name)
     if result.data is not None:
         data = load_prepared(result.data)
-        lines = (json.dumps(asdict(reject)) for reject in all_rejects(data, result.matrix))
+        rejects = [_seen_from(folder, reject) for reject in all_rejects(data, result.matrix)]
+        lines = (json.dumps(asdict(reject)) for reject in rejects)
         replace_file(folder / "rejects.jsonl", "".join(f"{line}\n" for line in lines))
         data.overlap.to_parquet(folder / "overlap.parquet", index=False)
         if result.selections:
-            write_selected(config, data, result.selections, folder)
+            shown = shown_config(config, folder / "selected")
+            write_selected(shown, data, result.selections, folder)
             main = read_selection(result.selections[config.selection.main])
             with_extra(main, data).to_parquet(folder / "ranking.parquet", index=False)
+            if result.matrix is not None:
+                write_explain_files(folder, data, result.matrix, result.selections)
     if result.scores:
         read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)
         samples = [
@@ -64,9 +78,35 @@ def write_run_folder(config: RunConfig, result: RunResult) -> RunResult:
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)
     if result.analysis is not None:
         _write_analysis(result.analysis, folder)
-        replace_file(folder / "report.html", build_report(collect(config, result)))
-    replace_file(folder / MANIFEST, json.dumps(_manifest(config, result), indent=1))
+        inputs = collect(shown_config(config, folder), result)
+        rejected = [
+            {**row, "location": _relative(row["location"], folder)} for row in inputs.rejects
+        ]
+        inputs = replace(inputs, name=folder.name, rejects=rejected)
+        replace_file(folder / "report.html", build_report(inputs))
+    write_manifest(folder, config, result.model_dump(mode="json"), _facts(config, result))
     return result
+
+
+def write_run_folder_anew(folder: Path) -> RunResult:
+    """Write the folder of a run that is over again, from its manifest, into the same folder.
+
+    Raises:
+        ConfigError: the folder is not a run's.
+        ArtifactError: an artifact of the run has gone.
+    """
+    manifest = read_manifest(folder)
+    result = RunResult.model_validate(manifest.result)
+    return write_run_folder(manifest.config, result, folder=folder)
+
+
+def _seen_from(folder: Path, reject: Reject) -> Reject:
+    return replace(reject, location=_relative(reject.location, folder))
+
+
+def _relative(location: str, folder: Path) -> str:
+    """Return a location (`file:line`) without a place on this machine."""
+    return os.path.relpath(location, folder) if os.path.isabs(location) else location
 
 
 def _write_analysis(analysis: Handle, folder: Path) -> None:
@@ -78,13 +118,11 @@ def _write_analysis(analysis: Handle, folder: Path) -> None:
     replace_file(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
 
 
-def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
+def _facts(config: RunConfig, result: RunResult) -> dict[str, Any]:
+    """Return what the manifest says besides configuration and artifacts."""
     records = {name: handle.record() for name, handle in result.stages().items()}
     return {
-        "name": config.name,
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "config": config.model_dump(mode="json"),
-        "result": result.model_dump(mode="json"),
         "stages": {
             name: {key: record[key] for key in ("stage", "fingerprint", "seconds", "created")}
             for name, record in records.items()
@@ -99,10 +137,3 @@ def _manifest(config: RunConfig, result: RunResult) -> dict[str, Any]:
         "timings": stage_timings(records, since=result.started),
         "versions": next(iter(records.values()))["versions"] if records else {},
     }
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it."""
-    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

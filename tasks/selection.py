@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -86,7 +86,7 @@ def compute(
     config = selection_config(config, method)
     attribution = open_attribution(matrix.path() / MATRIX)
     prepared = load_prepared(data)
-    sources = row_sources(prepared, attribution)
+    sources = row_sources(prepared, attribution.row_ids)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ColumnWarning)
         selection = run_request(
@@ -139,7 +139,7 @@ def selection_request(
         normalization=config.selection.normalization,
         tasks=attribution.tasks,
         subtasks=attribution.subtasks,
-        sources=row_sources(data, attribution),
+        sources=row_sources(data, attribution.row_ids),
         row_ids=attribution.row_ids,
         validation_ids=attribution.validation_ids,
         seed=config.seed,
@@ -147,10 +147,10 @@ def selection_request(
     )
 
 
-def row_sources(data: PreparedData, attribution: Attribution) -> list[str]:
+def row_sources(data: PreparedData, row_ids: Sequence[str]) -> list[str]:
     """Return the source of each row of the matrix."""
     frame = data.train.frame.set_index("row_id")
-    return [str(source) for source in frame.loc[list(attribution.row_ids), "source"]]
+    return [str(source) for source in frame.loc[list(row_ids), "source"]]
 
 
 def read_selection(handle: Handle) -> pd.DataFrame:

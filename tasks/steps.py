@@ -16,6 +16,8 @@ from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, measure_steps
 from bids_core.errors import ConfigError
+from bids_core.gradients import make_projector, trainable_slots
+from bids_core.models.adapters import last_layer_names
 from bids_core.models.load import load_tokenizer
 from bids_core.training.warmup import epoch_rates
 from tasks.gradients import LoadedCheckpoint, release_model
@@ -24,7 +26,9 @@ from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from peft import PeftModel
 
+    from bids_core.gradients import Projector
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -118,8 +122,12 @@ def compute(
 ) -> None:
     """Take a step on each row, in float32, and measure and predict all validation losses."""
     release_model()
+    section = config.gradients
     exact = config.model_copy(
-        update={"model": config.model.model_copy(update={"dtype": "float32"})}
+        update={
+            "model": config.model.model_copy(update={"dtype": "float32"}),
+            "gradients": section.model_copy(update={"layers": None}),
+        }
     )
     model, moments, projector = _loaded.get(exact, warm, part.checkpoint)
     if moments is None:
@@ -128,8 +136,10 @@ def compute(
             "optimizer; give checkpoints with one (docs/warmups.md)"
         )
         raise ConfigError(msg)
+    if section.layers is not None:
+        projector = _projector_of_last(config, model, section.layers)
     prepared = load_prepared(data)
-    section, pool = config.gradients, prepared.train.examples()
+    pool = prepared.train.examples()
     known = section.train_feature in ("adam", "sgd", "sign") and section.metric != "fisher"
     found = measure_steps(
         model,
@@ -141,6 +151,7 @@ def compute(
             feature=cast("GradientFeature", section.train_feature) if known else None,
             adam_mode=section.adam_mode,
             dot=section.metric == "dot",
+            layers=section.layers,
             storage=section.storage,
             tokens_per_batch=section.tokens_per_batch,
             pad_token_id=load_tokenizer(config.model).pad_token_id,
@@ -159,6 +170,14 @@ def compute(
 run_steps = stage_task(
     "steps", identify, compute, label="{part.label}", unit="rows", task_run_name="{part.label}"
 )
+
+
+def _projector_of_last(config: RunConfig, model: PeftModel, layers: int) -> Projector:
+    """Return the projector that the run has for the gradients of the last layers."""
+    names = set(last_layer_names(model, layers))
+    size = sum(slot.numel for slot in trainable_slots(model) if slot.name in names)
+    section = config.gradients
+    return make_projector(section.projection, size, section.dim, config.seed)
 
 
 def read_steps(handle: Handle) -> dict[str, npt.NDArray[np.float64]]:

@@ -46,7 +46,7 @@ def load_suites(config: RunConfig, data: PreparedData) -> dict[str, LoadedTask]:
 
     Raises:
         ConfigError: the choice of tasks does not work, or a package is missing.
-        DataError: a data set cannot be had.
+        DataError: a data set cannot be loaded.
         SandboxError: a task runs code, and the sandbox cannot be built here.
     """
     if not config.evaluation.suites:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import Handle
 from bids_core.config import RunConfig
+from bids_core.config.find import MANIFEST
 from bids_core.diagnostics.datamodel import Outcomes, fit_datamodel
 from bids_core.diagnostics.datamodel_words import datamodel_words
 from bids_core.diagnostics.single_steps import BEFORE, MEASURED
@@ -25,9 +26,9 @@ from bids_core.selection.names import method_label
 from tasks.attribution import MATRIX
 from tasks.cells import Cell
 from tasks.losses import read_losses
+from tasks.manifest import replace_file, shown_config
 from tasks.prepare import load_prepared
-from tasks.run_folder import replace_file, write_run_folder
-from tasks.run_result import RunResult
+from tasks.run_folder import write_run_folder_anew
 from tasks.runtime.progress import current
 from tasks.selection import read_selection
 from tasks.steps import StepRows, read_steps
@@ -79,17 +80,16 @@ def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
     result = (read_validation(folder, found.run_matrix) or {}) | {
         "name": config.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "model": config.model.path,
+        "model": shown_config(config, folder).model.path,
         "matrix": found.run_matrix,
         "steps": _steps(found),
-        "folder": str(folder),
     }
     if found.cells:
         result["subsets"] = _subsets(config, found)
     replace_file(folder / VALIDATION, json.dumps(result, indent=1, allow_nan=False))
     _write_report_anew(folder)
     current().end("validation", seconds=time.perf_counter() - started, cached=False)
-    return result
+    return result | {"folder": str(folder)}
 
 
 def _steps(found: Measurements) -> dict[str, Any]:
@@ -196,10 +196,5 @@ def _outcomes(
 
 def _write_report_anew(folder: Path) -> None:
     """Put the result into the report of the run, if there is one."""
-    manifest = folder / "manifest.json"
-    if not manifest.is_file():
-        return
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    write_run_folder(
-        RunConfig.model_validate(content["config"]), RunResult.model_validate(content["result"])
-    )
+    if (folder / MANIFEST).is_file():
+        write_run_folder_anew(folder)

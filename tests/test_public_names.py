@@ -1,7 +1,7 @@
 """Benchmarks, examples and docs use public names, which stay when files move.
 
-Public is the face of a package of ours (`__all__` of its `__init__`), and the modules at
-bids_core's root. What lies in a module within a package is not.
+Public is the face of a package of ours (`__all__` of its `__init__`), bids_core's own among them,
+and the modules at its root. What lies in a module within a package is not.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import bids_select
 ROOT = Path(__file__).parents[1]
 OURS = {"bids_core", "bids_select", "flows", "tasks", "deployments"}
 ROOMS = {f"bids_core.{module.name}" for module in pkgutil.iter_modules(bids_core.__path__)}
-FACES = {*ROOMS, "bids_core.evaluation.suites", "bids_select"}
+FACES = {"bids_core", *ROOMS, "bids_core.evaluation.suites", "bids_select"}
 NAMED_AS_MODULES = {
     "bids_core.evaluation.reasoning_gym",  # in configurations: `scorer:` of a test task
-    "bids_core.config.effects_table",  # a program: `python -m`
+    "bids_core.config.effects_table",  # programs: `python -m`
+    "bids_core.config.schema",
 }
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOTTED = re.compile(r"\bbids_core(?:\.\w+)+")

@@ -30,7 +30,7 @@ ZERO_SHOT, FULL = "zero_shot", "full"
 ORACLES = ("clean_random", "clean_balanced")
 """References that are told which rows are clean: drawn at random, and the same from each task."""
 NORMALIZATIONS = ("minmax", "robust", "rank", "none")
-ESTIMATORS = ("adam", "adam_paper", "sgd", "sign", "ekfac")
+ESTIMATORS = ("adam", "adam_paper", "sgd", "sign", "ekfac", "fisher")
 SIMILARITIES = ("rds", "rds_plus")
 
 CORE = (

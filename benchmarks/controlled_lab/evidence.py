@@ -15,6 +15,7 @@ from bids_core.attribution import influence
 from bids_core.data import collate
 from bids_core.gradients import (
     Ekfac,
+    FisherMetric,
     adam_update,
     compute_features,
     make_projector,
@@ -38,6 +39,8 @@ Floats = "npt.NDArray[np.float32]"
 BETAS, EPS = (0.9, 0.999), 1e-8
 """Torch's defaults, which the warmup runs with."""
 DAMPING = 0.1
+FISHER_DIM = 1024
+"""Gradients are projected to so many dimensions before the Fisher matrix is taken, as in TRAK."""
 _BATCH = 100
 _TOKENS = 4096
 
@@ -169,6 +172,8 @@ def _features(
             yield name, (grads_ND.numpy(), plain)
         elif name == "sign":
             yield name, (grads_ND.sign().numpy(), plain)
+        elif name == "fisher":
+            yield name, _whitened(grads_ND, torch.from_numpy(plain))
         elif name == "ekfac":
             curvature = Ekfac.fit(model, train, damping=DAMPING, tokens_per_batch=_TOKENS)
             to = make_projector("none", n_trainable(model), 1, 0)
@@ -179,6 +184,15 @@ def _features(
                 ).values.numpy()
                 for part in (train, wanted)
             )  # fmt: skip
+
+
+def _whitened(train_ND: torch.Tensor, wanted_MD: torch.Tensor) -> tuple[Floats, Floats]:
+    """Return projected gradients as unit rows in the metric of the pool's Fisher matrix."""
+    projector = make_projector("sjlt", train_ND.shape[1], FISHER_DIM, 0)
+    train, wanted = (projector.project(rows).numpy() for rows in (train_ND, wanted_MD))
+    metric = FisherMetric.of_rows([train], dim=FISHER_DIM, n_rows=len(train), damping=DAMPING)
+    names = [str(place) for place in range(max(len(train), len(wanted)))]
+    return metric.whiten(train, row_ids=names), metric.whiten(wanted, row_ids=names)
 
 
 def _gradients(model: nn.Module, examples: list[TokenizedExample]) -> torch.Tensor:

@@ -31,11 +31,14 @@ BATCH = 16
 PRETRAINING_BATCH = 32
 
 
-def pretrained(seed: int, rng: np.random.Generator, *, steps: int) -> LlamaForCausalLM:
+def pretrained(
+    seed: int, rng: np.random.Generator, *, steps: int, hidden: int = 64, layers: int = 2
+) -> LlamaForCausalLM:
     """Return the Llama after a short training of all weights on all twelve tasks."""
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=32,
         attn_implementation="sdpa",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The artifact store: results named by what made them, there whole or not at all.
+"""The artifact store: results named by what made them, complete or absent.
 
 Read in this order: `identity` (the name of a result), `files` (checksums, moving into place),
 `holders` and `locks` (who computes), `drafts` (results in the making), `provenance` (what a record

@@ -1,4 +1,4 @@
-"""Cleaning a store: what no run refers to and nobody is making goes; everything else stays.
+"""Cleaning a store: deletes what no run refers to and no process is making.
 
 Kept is what a run in the ledger refers to, what a manifest in given folders names, what these were
 made from (the `uses` of their records, and of those), and what a process is computing. A run may

@@ -1,4 +1,4 @@
-"""Artifacts in the making: folders in `.tmp`, each with a note of the process that fills it."""
+"""Artifacts in the making: folders in `.tmp`, each with a note of the process filling it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process failed with, as data: a small JSON file with the error's type and message.
+"""The error a process failed with, as data: a small JSON file with the error's type and message.
 
 A process that does work for another one leaves its error as such a file, and the other one raises
 it as its own. Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the
@@ -99,7 +99,7 @@ class Failures:
             return None
         failure = Failure.from_json(text)
         if failure is None:
-            logger.warning("%s is not readable; going on without it", self._path(name))
+            logger.warning("%s is not readable; continuing without it", self._path(name))
         return failure
 
     def remove(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Who holds something in a store: a process of some machine, and whether it still lives."""
+"""Who holds something in a store: a process of some machine, and whether it is alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What names a result: a hash of all that can change it, and of nothing else."""
+"""What names a result: a hash of everything that can change it, and of nothing else."""
 
 from __future__ import annotations
 

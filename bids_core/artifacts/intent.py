@@ -1,4 +1,4 @@
-"""What a collector is about to delete: written down first, so that a run that begins can wait."""
+"""What a collector is about to delete: recorded first, so that a starting run can wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs refer to which artifacts: a small file a run, in the store's `.runs`.
+"""Which runs refer to which artifacts: one small file per run, in the store's `.runs`.
 
 A run writes down every artifact that it will need before it looks for it or has it computed, here
 or on a worker; so cleaning the store beside it, or after it was killed, takes nothing from it. A
@@ -127,7 +127,7 @@ class Ledger:
             return RunEntry.model_validate_json(content).seen_from_here()
         except ValidationError as error:
             msg = (
-                f"{self.folder}/{name} cannot be read, so nobody can tell what its run refers to; "
+                f"{self.folder}/{name} cannot be read, so it is unknown what its run refers to; "
                 "restore it, or delete it and run again"
             )
             raise ArtifactError(msg) from error

@@ -241,6 +241,14 @@ class ArtifactStore:
         """Tell whether anything was ever stored there."""
         return bool(self._fs.exists(self.root))
 
+    def is_store(self) -> bool:
+        """Tell whether a run was ever recorded or an artifact published there."""
+        if not self.exists():
+            return False
+        if self._fs.exists(self.ledger().folder):
+            return True
+        return any(self.holds(handle) for handle in self.ls())
+
     def failures(self) -> Failures:
         """Return what workers left of their failures."""
         return Failures(self._fs, self.root)
@@ -363,11 +371,18 @@ class ArtifactStore:
 
     def uses(self, handle: Handle) -> list[str]:
         """Return the keys of the artifacts that one was made from; none if its record is gone."""
+        return list(self.read_record(handle).get("uses", []))
+
+    def read_record(self, handle: Handle) -> dict[str, Any]:
+        """Return an artifact's `record.json` without fetching its files; empty if it is gone.
+
+        One that is damaged is empty too: the artifact is computed again when it is needed.
+        """
         content = self.files().read(f"{self.root}/{handle.key}/{RECORD}")
         try:
-            return list(json.loads(content or b"{}").get("uses", []))
+            return dict(json.loads(content or b"{}"))
         except ValueError:
-            return []  # damaged: it is computed again, from inputs that are looked up anew
+            return {}
 
     def in_the_making(self) -> set[str]:
         """Return the keys of the artifacts that a process is computing now.

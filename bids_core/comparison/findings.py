@@ -1,4 +1,4 @@
-"""How one method stands to another: by score, by answer loss, and by both together.
+"""How one method compares with another: by score, by answer loss, and by both together.
 
 Whoever says in words what a run or a comparison found (`words`) says it of these.
 """

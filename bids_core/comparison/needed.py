@@ -1,4 +1,4 @@
-"""How many test rows or seeds it would take to tell a difference that was seen.
+"""How many test rows or seeds it would take to detect a difference that was seen.
 
 The variance of a mean difference over tasks comes from its parts: with S seeds and f times the test
 rows it is V_seed + V_row / f, with g times the seeds and the same rows (V_seed + V_both) / g +

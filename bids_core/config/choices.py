@@ -1,4 +1,4 @@
-"""Fields whose value is a name out of a table (`bids_core.registry`).
+"""Fields whose value is a name from a table (`bids_core.registry`).
 
 The tables lie in the rooms above this one, beside the code that they name. A field holds its
 table's address, as an entry point does, and looks there when a value is checked or a schema is

@@ -125,8 +125,8 @@ class DataConfig(Section):
     max_length: PositiveInt = 2048
     """Longest example, in tokens; longer ones are truncated on the right."""
     learn: Literal["all", "last"] = "all"
-    """Learn all of a conversation's answers, or the last one alone. What the row says of its turns
-    (`weight`, `train`, `loss_weight`) holds beside it."""
+    """Learn all of a conversation's answers, or the last one alone. Marks on the turns themselves
+    (`weight`, `train`, `loss_weight`) still apply."""
     system: Literal["keep", "merge"] = "keep"
     """`merge` puts a system turn in front of the user turn that follows, for chat templates that
     refuse system turns (Gemma 2)."""
@@ -134,8 +134,8 @@ class DataConfig(Section):
     """Join turns that the user (or the assistant) has in a row, with a blank line between them, for
     chat templates that want turns to alternate."""
     altered: Literal["warn", "reject"] = "warn"
-    """A row of which the chat template leaves out or rewrites something (reasoning, tools, part of
-    a turn), so that less is learned than is exported: count it, or reject it."""
+    """A row that the chat template alters (it leaves out or rewrites reasoning, tools, part of a
+    turn), so that less is learned than is exported: count it, or reject it."""
     template_args: Annotated[dict[str, Any], Changes("prepare", "evaluation", "suite")] = Field(
         default_factory=dict
     )

@@ -1,4 +1,4 @@
-"""What a field of the configuration can change, said at the field; identities are derived from it.
+"""What a configuration field can change, declared at the field; identities are derived from it.
 
 A result is stored under a name made of all that can change it (`bids_core.artifacts.identity`).
 Which fields those are is said where the field is:

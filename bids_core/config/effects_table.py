@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bids_core.config.effects import (
     ROWS,
@@ -21,21 +21,24 @@ from bids_core.config.effects import (
 from bids_core.config.run import RunConfig
 from bids_core.config.slices import effects_of, walk
 
+if TYPE_CHECKING:
+    from bids_core.config.section import Section
+
 _HEAD: Final = """\
 # What is computed again when a field changes
 
-Every result is stored under a name made of all that can change it. What a field of the
-configuration can change is said at the field (`bids_core/config/`), the names are derived from
-that, and a test changes every field and looks at the names of all stages. This page is made from
-the same annotations (`python -m bids_core.config.effects_table`).
+Every result is stored under a name derived from everything that can change it. Each field of the
+configuration declares what it can change (`bids_core/config/`), the names are derived from that,
+and a test changes every field and compares the names of all stages. This page is generated from the
+same declarations (`python -m bids_core.config.effects_table`).
 
-*Enters* are the stages whose names the field is part of: by its value, or by what the value stands
-for. *Computed again* are these and all that read their results; what reads prepared rows knows them
-by content, and so is computed again only where the rows that it reads really differ. Results are
-found again under their old names when a field is set back.
+*Enters* lists the stages whose names the field is part of, by its value or by what the value stands
+for. *Computed again* lists these and all stages that read their results. Stages that read prepared
+rows know them by content, so they are computed again only where those rows really differ. Set a
+field back, and the old results are found again under their old names.
 
-Two things are beyond any name: the versions of the libraries (`record.json` beside each result
-names them), and the last bits of sums of floats, which can differ between devices, numbers of
+Two things are not part of any name: the versions of the libraries (`record.json` beside each result
+lists them), and the last bits of floating-point sums, which can differ between devices, numbers of
 threads and batch sizes.
 
 | field | enters | computed again |
@@ -52,15 +55,33 @@ def page() -> str:
     return _HEAD + "".join(f"{row}\n" for row in rows)
 
 
+def changes_in_words(path: str, owner: type[Section], name: str) -> str:
+    """Return what a change of a field makes recompute, in a sentence.
+
+    Args:
+        path: dotted path of the field.
+        owner: its section.
+        name: its name there.
+    """
+    effects = effects_of(owner, name)
+    for effect in effects:
+        if isinstance(effect, NoEffect):
+            return f"no result ({effect.reason})"
+    return _again(path, effects)
+
+
 def _row(path: str, effects: tuple[Effect, ...]) -> str:
     for effect in effects:
         if isinstance(effect, NoEffect):
             return f"| `{path}` | nothing: {effect.reason} | nothing |"
     entered = "; ".join(_words(effect) for effect in effects)
+    return f"| `{path}` | {entered} | {_again(path, effects)} |"
+
+
+def _again(path: str, effects: tuple[Effect, ...]) -> str:
     stages = tuple(stage for effect in effects for stage in effect.stages)
     section = path.split(".")[0]
-    again = recomputed(stages, split=section if section in ROWS else None)
-    return f"| `{path}` | {entered} | {_named(again)} |"
+    return _named(recomputed(stages, split=section if section in ROWS else None))
 
 
 def _words(effect: Effect) -> str:

@@ -40,7 +40,9 @@ class GenerationConfig(Section):
     @model_validator(mode="after")
     def _draws_need_a_temperature(self) -> GenerationConfig:
         if self.temperature == 0 and (self.top_p < 1 or self.top_k is not None or self.min_p > 0):
-            msg = "top_p, top_k and min_p choose what is drawn from; set a temperature above 0 too"
+            msg = (
+                "top_p, top_k and min_p have no effect at temperature 0; set a temperature above 0"
+            )
             raise ValueError(msg)
         return self
 

@@ -51,9 +51,9 @@ class ExecutionConfig(Section):
     """Flow runs of workers in flight at once; null: the work pool's concurrency limit, or twice
     the workers that are online."""
     attempts: PositiveInt = 4
-    """How often a group is handed out when its worker is lost, crashes or fails in passing."""
+    """How often a group is handed out when its worker is lost, crashes or fails transiently."""
     poll_seconds: Seconds = 5.0
-    """Seconds between looks at the flow runs of the workers."""
+    """Seconds between polls of the workers' flow runs."""
     lost_after: Seconds = 120.0
     """A worker that gives no sign of life for this long is lost: its work is handed out again."""
     processes: Annotated[PositiveInt, Changes("warmup", "finetune")] = 1

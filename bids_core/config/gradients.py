@@ -21,6 +21,12 @@ def _feature_reads(option: str) -> Callable[[Any], bool]:
     return reads
 
 
+def _fewer_layers(section: Any) -> bool:
+    """Return whether a section's gradients are those of the last layers alone."""
+    takes_gradients = not FEATURES.entries[section.train_feature].hidden_states
+    return section.layers is not None and takes_gradients
+
+
 class GradientConfig(Section):
     """Per-example gradient features and their random projection."""
 
@@ -29,6 +35,12 @@ class GradientConfig(Section):
     train_feature: TrainFeature = "adam"
     """Feature of a training example; validation instances get the plain gradient beside `adam` and
     `sign`, else the same."""
+    layers: Annotated[
+        PositiveInt | None,
+        Changes("gradients", "curvature", "steps", when=_fewer_layers),
+    ] = None
+    """Take gradients in the last so many decoder layers alone, where the backward pass then ends:
+    cheaper and less exact (docs/gradients.md). null: all layers."""
     metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution", "steps")] = (
         "cosine"
     )

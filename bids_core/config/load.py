@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from bids_core.config.find import find_config, replayed
+from bids_core.config.nearest import suggestion
+from bids_core.config.paths import absolute_paths
 from bids_core.config.run import RunConfig
 from bids_core.errors import ConfigError
-from bids_core.own_code import own_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and check a configuration.
 
     Args:
-        path: YAML file. Relative data paths in it are relative to its folder.
+        path: YAML file, or a folder that holds it; or a run's folder or manifest, to run it again.
+            Relative data paths in it are relative to its folder.
         overrides: `section.key=value` texts, the value read as YAML.
 
     Raises:
         ConfigError: the file cannot be read or a value is invalid; names file, key and fix.
     """
-    content = _read_yaml(path)
+    path = find_config(path)
+    content = replayed(path, read_yaml(path))
     for override in overrides:
         _apply(content, override)
-    return check_config(_with_base(content, path.resolve().parent), origin=str(path))
+    absolute = absolute_paths(content, path.resolve().parent)
+    return check_config(absolute, origin=str(path), overrides=overrides)
 
 
-def check_config(content: Mapping[str, Any], *, origin: str = "config") -> RunConfig:
+def check_config(
+    content: Mapping[str, Any], *, origin: str = "config", overrides: Sequence[str] = ()
+) -> RunConfig:
     """Check a mapping and return the configuration.
+
+    Args:
+        content: the configuration.
+        origin: where it is from, for the message.
+        overrides: `section.key=value` texts that it has been changed with, for the message.
 
     Raises:
         ConfigError: one line that names all invalid keys.
@@ -42,15 +53,44 @@ def check_config(content: Mapping[str, Any], *, origin: str = "config") -> RunCo
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
-        msg = f"{origin}: {'; '.join(problems)}"
+        problems: dict[str, list[str]] = {}
+        for problem in _causes(error.errors()):
+            place = _origin(problem, origin, overrides)
+            problems.setdefault(place, []).append(_describe(problem))
+        msg = "; ".join(f"{where}: {'; '.join(found)}" for where, found in problems.items())
         raise ConfigError(msg) from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        msg = f"{path}: no such file; `bids init` writes a starter configuration"
-        raise ConfigError(msg)
+def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Leave out what is wrong with a list only because something is wrong with its items."""
+    places = [problem["loc"] for problem in problems]
+    return [
+        problem
+        for problem in problems
+        if problem["type"] != "too_short"
+        or not any(
+            place != problem["loc"] and place[: len(problem["loc"])] == problem["loc"]
+            for place in places
+        )
+    ]
+
+
+def _origin(problem: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> str:
+    """Return what an invalid value comes from: an override, or else the file."""
+    place = _place(problem)
+    for override in overrides:
+        key = override.partition("=")[0]
+        if f"{place}.".startswith(f"{key}.") or f"{key}.".startswith(f"{place}."):
+            return f"--set {override}"
+    return origin
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a file that holds one mapping.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
@@ -62,7 +102,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
         raise ConfigError(msg) from error
     if not isinstance(content, dict):
-        msg = f"{path}: a configuration is a mapping of keys, this is {type(content).__name__}"
+        msg = (
+            f"{path}: a configuration is a mapping of keys, but this is a {type(content).__name__}"
+        )
         raise ConfigError(msg)
     return content
 
@@ -96,94 +138,21 @@ def _apply(content: dict[str, Any], override: str) -> None:
         raise ConfigError(msg)
 
 
-def _with_base(content: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Make relative data, model and template paths absolute, so that they hold anywhere."""
-    result = dict(content)
-    for section in ("pool", "validation", "test"):
-        rows = result.get(section)
-        if isinstance(rows, list):
-            result[section] = [_with_absolute(row, "path", base) for row in rows]
-    if isinstance(result.get("test"), list):
-        result["test"] = [_with_scorer(row, base) for row in result["test"]]
-    if "selection" in result:
-        result["selection"] = _with_methods(result["selection"], base)
-    if "evaluation" in result:
-        result["evaluation"] = _with_absolute(result["evaluation"], "suite_data", base)
-    result["model"] = _with_absolute_model(result.get("model"), base)
-    finetune = result.get("finetune")
-    if isinstance(finetune, dict) and "model" in finetune:
-        result["finetune"] = finetune | {"model": _with_absolute_model(finetune["model"], base)}
-    return {name: value for name, value in result.items() if name in content}
-
-
-def _with_absolute_model(model: Any, base: Path) -> Any:
-    if not isinstance(model, dict):
-        return model
-    local = isinstance(model.get("path"), str) and (
-        model["path"].startswith(".") or (base / model["path"] / "config.json").is_file()
-    )
-    model = _with_absolute(model, "path", base) if local else model
-    return _with_absolute(model, "chat_template", base)
-
-
-def _with_scorer(row: Any, base: Path) -> Any:
-    """Make the file of `scorers.py:function` absolute; `package.module:function` stays."""
-    if isinstance(row, dict) and own_file(str(row.get("scorer"))) is not None:
-        return _with_absolute(row, "scorer", base)
-    return row
-
-
-def _with_methods(section: Any, base: Path) -> Any:
-    """Make the files of selection methods of the user's own absolute, as scorers'."""
-    if not isinstance(section, dict):
-        return section
-    result = {**section}
-    if "method" in section:
-        result["method"] = _with_own(section["method"], base)
-    if isinstance(section.get("compare"), list):
-        result["compare"] = [_with_own(method, base) for method in section["compare"]]
-    return result
-
-
-def _with_own(method: Any, base: Path) -> Any:
-    if isinstance(method, str) and own_file(method) is not None:
-        return _with_absolute({"method": method}, "method", base)["method"]
-    return method
-
-
-def _with_absolute(row: Any, key: str, base: Path) -> Any:
-    if not isinstance(row, dict) or not isinstance(row.get(key), str):
-        return row
-    path = row[key]
-    if path.startswith(("hf:", "/", "~", "$")) or "://" in path:
-        return row
-    return {**row, key: str(base / path)}
-
-
 def _describe(problem: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    place = _place(problem) or "configuration"
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
-        return f"{place}: unknown key; {hint}"
+        return f"{place}: unknown key; {suggestion(problem['loc'])}"
     if problem["type"] == "missing":
         return f"{place}: this key is required"
+    if problem["type"] == "too_short":
+        return f"{place}: at least one entry is needed"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"{place}: this is a section; {suggestion((*problem['loc'], ''))}"
     message = problem["msg"].removeprefix("Value error, ")
     got = problem.get("input")
     shown = f" (got {got!r})" if isinstance(got, str | int | float | bool) else ""
     return f"{place}: {message}{shown}"
 
 
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in location:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        found = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return sorted(model.model_fields)
+def _place(problem: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"])

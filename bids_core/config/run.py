@@ -71,7 +71,7 @@ class RunConfig(Section):
         model = self.finetune.model or self.model
         if model.quantization != "none":
             if self.finetune.kind == "full":
-                msg = "finetune.kind: full trains all weights, which quantised ones do not allow"
+                msg = "finetune.kind: full trains all weights, but quantised ones cannot be trained"
                 raise ValueError(msg)
             if self.finetune.save == "merged":
                 msg = "finetune.save: merged needs weights that are not quantised; save the adapter"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def _no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
         word = str(value).lower()
-        msg = f"{word} is a truth value here; give a number or text (text in quotes)"
+        msg = f"{word} is read as a boolean; give a number, or put quotes around text"
         raise ValueError(msg)  # pydantic puts the field's name before it
     return value
 
@@ -48,7 +48,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 
 class Section(BaseModel):
-    """Base of all sections: unknown keys refused, truth values not read as 1, values frozen."""
+    """Base of all sections: refuses unknown keys, reads no boolean as a number, is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""Which rows to keep, and what is looked into beside it."""
+"""Which rows to keep, and what is analysed besides."""
 
 from __future__ import annotations
 
@@ -80,4 +80,4 @@ class AnalysisConfig(Section):
         "instance",
     )
     """Select again with each checkpoint, task or validation instance left out, to see how much the
-    main method's picks hang on it."""
+    main method's picks depend on it."""

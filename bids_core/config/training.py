@@ -123,4 +123,4 @@ class FinetuneConfig(OptimizerConfig):
     checkpoint_seconds: Annotated[Seconds, NoEffect("a resumed training gives the same result")] = (
         600.0
     )
-    """A training that is killed goes on from a checkpoint at most about this old."""
+    """A killed training continues from a checkpoint at most about this old."""

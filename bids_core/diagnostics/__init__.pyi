@@ -3,6 +3,7 @@ from .audit import Audit, audit_pool, near_misses
 from .audit_words import audit_words
 from .datamodel import Datamodel, Outcomes, fit_datamodel
 from .datamodel_words import datamodel_words
+from .explain import Explanation
 from .harmful import harmful_rows
 from .held_out import completion_losses
 from .influence import (
@@ -21,6 +22,7 @@ __all__ = [
     "Audit",
     "Datamodel",
     "Estimate",
+    "Explanation",
     "Outcomes",
     "StepSettings",
     "Trust",

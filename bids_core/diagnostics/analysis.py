@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +27,27 @@ from bids_core.diagnostics.influence import (
 from bids_core.diagnostics.picks import along_picks, labels_at, near_duplicates, overlap
 from bids_core.diagnostics.picks import utility_curve as curve_of
 from bids_core.errors import MatrixError
-from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
+from bids_core.influence.matrix import Matrix, MatrixLike
 from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.selection import Selection
+from bids_core.selection.arguments import checked_rows, opened
 from bids_core.selection.request import checked_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from bids_core.influence.files import LabelledMatrix
+    from bids_core.picture import Picture
+    from bids_core.selection.arguments import Names
 
 POOL = "pool"
 """Name of the set that is the whole pool."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
-    """What was found.
+    """What was found: `.tables`, `.facts`, and `.plot()` for a figure.
 
     Args:
         facts: numbers and names: rows, columns, normalization, sets, imbalance (per set), left_out.
@@ -69,14 +75,38 @@ class Analysis:
         for name, frame in self.tables.items():
             frame.to_parquet(folder / f"{name}.parquet", index=False)
 
+    def plot(self) -> Picture:
+        """Draw the influence on each task, of the pool and of each selection.
+
+        Returns:
+            A matplotlib figure, which notebooks show; `.savefig("influence.png")` keeps it.
+
+        Raises:
+            UserError: matplotlib is not installed.
+        """
+        from bids_core.diagnostics.plot_analysis import plot_analysis
+
+        return plot_analysis(self.tables, list(self.facts["sets"]))
+
+    def __repr__(self) -> str:
+        """Return one line: of what, and which tables there are."""
+        from bids_core.diagnostics.words import analysis_text
+
+        return analysis_text(self.facts, self.tables)
+
+    def _repr_html_(self) -> str:
+        from bids_core.diagnostics.words import analysis_html
+
+        return analysis_html(self.facts, self.tables)
+
 
 def analyze(
-    attribution: MatrixLike,
-    selections: Mapping[str, Selection | npt.ArrayLike] | None = None,
+    attribution: MatrixLike | LabelledMatrix | str | Path,
+    selections: Selection | Mapping[str, Selection | npt.ArrayLike] | None = None,
     *,
-    tasks: Sequence[str] | None = None,
-    capabilities: Sequence[str] | None = None,
-    sources: Sequence[str] | None = None,
+    tasks: Names | None = None,
+    capabilities: Names | None = None,
+    sources: Names | None = None,
     texts: Sequence[str] | None = None,
     normalization: str = "zscore",
     row_ids: Sequence[str] | None = None,
@@ -85,15 +115,16 @@ def analyze(
     """Analyse a pool and selections from it.
 
     Args:
-        attribution: [N, M] influence.
-        selections: selections (or row indices in pick order) by name.
-        tasks: M task names; without them all columns are one task, `all`.
-        capabilities: M capability names.
-        sources: N source names.
+        attribution: [N, M] influence: an array, a pandas frame, or the path of a matrix.
+        selections: a selection (or row indices in pick order), or several by name.
+        tasks: M task names, as `bids_core.select` takes them; default: those that the matrix or the
+            selections bring; without any, all columns are one task, `all`.
+        capabilities: M capability names, in the same forms.
+        sources: N source names, in the same forms.
         texts: N texts, to look for near-duplicates among the picks.
         normalization: as it was used for the selection.
-        row_ids: N names of the rows, for the tables.
-        validation_ids: M names of the validation instances, for the tables.
+        row_ids: N names of the rows, for the tables; default: those that the matrix brings.
+        validation_ids: M names of the validation instances, likewise.
 
     Returns:
         Tables and facts; see `Analysis`.
@@ -101,15 +132,28 @@ def analyze(
     Raises:
         MatrixError: the matrix or something given with it cannot be used.
     """
-    matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
-    named = dict(selections or {})
+    labelled = opened(attribution, row_ids, validation_ids)
+    matrix = labelled.matrix
+    named = _by_name(selections)
+    for name, picks in named.items():
+        checked_rows(_indices(picks), matrix.n_rows, name)
+    known = [labelled.labels, *(p.labels for p in named.values() if isinstance(p, Selection))]
+    if tasks is None:
+        tasks = next((label.tasks for label in known if label and label.tasks), None)
+    if sources is None:
+        sources = next((label.sources for label in known if label and label.sources), None)
+    if capabilities is None:
+        capabilities = labelled.labels.capabilities
     if POOL in named:
         msg = f"a selection cannot be called {POOL!r}: that is the name of the whole pool"
         raise MatrixError(msg)
-    per_task = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
+    columns, rows_of_pool = "validation instances", "training rows"
+    per_task = checked_names(tasks, matrix.n_columns, "tasks", columns, matrix.validation_ids)
     per_task = per_task or ("all",) * matrix.n_columns
-    areas = checked_names(capabilities, matrix.n_columns, "capabilities", "validation instances")
-    origins = checked_names(sources, matrix.n_rows, "sources", "training rows")
+    areas = checked_names(
+        capabilities, matrix.n_columns, "capabilities", columns, matrix.validation_ids
+    )
+    origins = checked_names(sources, matrix.n_rows, "sources", rows_of_pool, matrix.row_ids)
     contents = checked_names(texts, matrix.n_rows, "texts", "training rows")
     rows = {name: _indices(picks) for name, picks in named.items()}
     tables = _influence_tables(matrix, {POOL: None, **rows}, per_task, normalization)
@@ -139,6 +183,16 @@ def analyze(
             {(name,): _duplicates(contents, picked) for name, picked in rows.items()}, ["set"]
         )
     return Analysis(_facts(matrix, tables, rows, normalization), tables)
+
+
+def _by_name(
+    selections: Selection | Mapping[str, Selection | npt.ArrayLike] | npt.ArrayLike | None,
+) -> dict[str, Selection | npt.ArrayLike]:
+    if selections is None:
+        return {}
+    if isinstance(selections, Selection):
+        return {selections.method: selections}
+    return dict(selections) if isinstance(selections, Mapping) else {"selection": selections}
 
 
 def _indices(picks: Selection | npt.ArrayLike) -> npt.NDArray[np.int64]:

@@ -208,7 +208,7 @@ def _require_fit(outcomes: Outcomes) -> None:
         msg = f"predictions {predicted.shape} and losses {losses.shape} do not fit together"
         raise MatrixError(msg)
     if len(losses) < 2:
-        msg = f"{len(losses)} subsets say nothing: train on at least 20"
+        msg = f"{len(losses)} subsets are too few for a conclusion: train on at least 20"
         raise MatrixError(msg)
     if not all(np.isfinite(v).all() for v in (predicted, losses, outcomes.method_H)):
         msg = "a held-out loss or a summed influence is NaN or infinite"

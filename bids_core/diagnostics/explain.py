@@ -6,13 +6,19 @@ Shapes: N training rows, M validation instances (columns), K tasks, B picks.
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_core.diagnostics.influence import task_means
+from bids_core.diagnostics.unpicked import (
+    CoveringPick,
+    best_instance,
+    covering_picks,
+    entering_budget,
+)
 from bids_core.errors import MatrixError
 from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
 from bids_core.influence.normalization import ColumnScale, ColumnWarning, prepare
@@ -81,6 +87,11 @@ class Explanation:
         instances: the instances with the highest normalised influence, highest first.
         instead: row that takes the rank if the row is not in the pool; None if it was not picked.
         entering: rows that are picked at the same budget without it, and were not before.
+        worth_most_for: for a row that was not picked: the instance it is worth most for.
+        covered_by: for a row that was not picked: picks that serve that instance best.
+        enters_at: for a row that was not picked: the smallest budget at which it is; None if it is
+            at none of those tried.
+        tried_up_to: the largest budget tried; 0 if none could be.
     """
 
     row: int
@@ -94,10 +105,25 @@ class Explanation:
     instances: tuple[InstanceInfluence, ...]
     instead: str | None
     entering: tuple[str, ...]
+    worth_most_for: InstanceInfluence | None = None
+    covered_by: tuple[CoveringPick, ...] = ()
+    enters_at: int | None = None
+    tried_up_to: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-serialisable values."""
         return asdict(self)
+
+    def __str__(self) -> str:
+        """Return a few lines of text."""
+        from bids_core.diagnostics.words import explanation_text
+
+        return explanation_text(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        from bids_core.diagnostics.words import explanation_html
+
+        return explanation_html(self.to_dict())
 
 
 def explain_row(
@@ -142,16 +168,18 @@ def explain_row(
     labels = names or ("all",) * matrix.n_columns
     instances = _instances(matrix, prepared, scale, row, names)
     winner = selection.winning_columns[rank - 1] if rank else NO_COLUMN
-    instead, entering = _without(
-        matrix, selection, row, rank, tasks=names, subtasks=subtasks, sources=sources, seed=seed
-    )
-    return Explanation(
+    given: dict[str, Any] = {
+        "tasks": names, "subtasks": subtasks, "sources": sources, "seed": seed,
+    }  # fmt: skip
+    instead, entering = _without(matrix, selection, row, rank, **given)
+    best = None if rank else best_instance(prepared, scale, selection, row)
+    found = Explanation(
         row=row,
         row_id=_name(matrix, row),
         rank=rank,
         picks=len(selection),
         utility=float(selection.utilities[rank - 1]) if rank
-        else _utility_after(prepared, scale, selection, row),
+        else best[1] if best is not None and selection.method == "bids" else None,
         last_utility=float(selection.utilities[-1]),
         winner=None if winner == NO_COLUMN else next(i for i in instances if i.column == winner),
         tasks=_task_influence(matrix, prepared, scale, row, labels),
@@ -159,6 +187,16 @@ def explain_row(
         instead=instead,
         entering=entering,
     )  # fmt: skip
+    if best is None:
+        return found
+    budget, tried = entering_budget(matrix, selection, row, **given)
+    return replace(
+        found,
+        worth_most_for=next(i for i in instances if i.column == best[0]),
+        covered_by=covering_picks(prepared, scale, selection, best[0]),
+        enters_at=budget,
+        tried_up_to=tried,
+    )
 
 
 def _instances(
@@ -201,17 +239,6 @@ def _task_influence(
         for k, name in enumerate(names)
         if len(usable[k])
     )
-
-
-def _utility_after(
-    prepared: Matrix, scale: ColumnScale, selection: Selection, row: int
-) -> float | None:
-    """Return max_j (z_ij - mean over the picks of z_kj); None for methods without that utility."""
-    if selection.method != "bids":
-        return None
-    mean = scale.apply(prepared.take(selection.indices)).mean(axis=0)
-    gain = scale.apply(prepared.take([row])[0]) - mean
-    return float(gain[scale.usable].max())
 
 
 def _without(

@@ -1,4 +1,4 @@
-"""What one optimizer step on a row really does to the validation losses, and what was predicted.
+"""What one optimizer step on a row does to the validation losses, against what was predicted.
 
 From a checkpoint with parameters theta and Adam's moments m, v, one AdamW step on row i alone gives
 theta_i = theta + delta_i. Measured is the fall of every validation loss,
@@ -13,6 +13,7 @@ off:
 `first_order`   -<delta_i, g_j>: the step's own first order; what is missing to y is curvature
 `feature`       <Gamma_i, g_j>: Gamma_i is the feature that the run takes (`adam_mode` and all)
 `cosine`        the same as a cosine
+`layers`        the same in the last decoder layers alone (`gradients.layers`)
 `projected`     the same after the random projection
 `stored`        the same after being stored (float16, int8)
 ==============  ==================================================================================
@@ -28,7 +29,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -40,16 +41,19 @@ from bids_core.gradients import (
     make_projector,
     n_trainable,
     open_store,
+    trainable_slots,
     write_shard,
 )
 from bids_core.gradients.features import Features
 from bids_core.gradients.optimizer_update import AdamTerms
 from bids_core.gradients.store import unit
+from bids_core.models.adapters import last_layer_names
 from bids_core.progress import Progress, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from peft import PeftModel
     from torch import nn
 
     from bids_core.gradients.optimizer_update import AdamMode
@@ -63,7 +67,7 @@ GradientFeature = Literal["adam", "sgd", "sign"]
 
 MEASURED: Final = "measured"
 BEFORE: Final = "before"
-LADDER: Final = ("first_order", "feature", "cosine", "projected", "stored")
+LADDER: Final = ("first_order", "feature", "cosine", "layers", "projected", "stored")
 """Predictions, from the truth's own first order to what the store holds."""
 _BLOCK_BYTES: Final = 1 << 30
 """Of unprojected gradients held at once, on either side."""
@@ -80,6 +84,7 @@ class StepSettings:
             alone is predicted.
         adam_mode: form of the adam feature.
         dot: the run compares by dot products, not by cosines.
+        layers: the run takes gradients in the last so many decoder layers alone; None: in all.
         storage: dtype in which features are stored.
         tokens_per_batch: padded tokens of a batch; only the speed.
         pad_token_id: what padding is made of.
@@ -90,6 +95,7 @@ class StepSettings:
     feature: GradientFeature | None = "adam"
     adam_mode: AdamMode = "less_code"
     dot: bool = False
+    layers: int | None = None
     storage: Storage = "float16"
     tokens_per_batch: int = 2048
     pad_token_id: int = 0
@@ -234,7 +240,8 @@ def _predicted(
 ) -> dict[str, Floats]:
     """Return the predictions for a block of rows, [b, M] each."""
     feature_bD = _feature(model, grads_bD, settings, moments)
-    sides = _Sides(settings, projector, feature_bD)
+    kept_D = None if settings.layers is None else _kept(model, settings.layers)
+    sides = _Sides(settings, projector, feature_bD, kept_D)
     columns: dict[str, list[Floats]] = {}
     for part in _blocks(validation, grads_bD.shape[1]):
         held_mD = _gradients(model, part, settings)
@@ -268,13 +275,24 @@ def _feature(
     return grads_bD.sign() if settings.feature == "sign" else grads_bD
 
 
+def _kept(model: nn.Module, layers: int) -> torch.Tensor:
+    """Return [D] bool: which coordinates lie in the last decoder layers, or behind them."""
+    names = set(last_layer_names(cast("PeftModel", model), layers))
+    slots = trainable_slots(model)
+    return torch.cat([torch.full((slot.numel,), slot.name in names) for slot in slots])
+
+
 class _Sides:
     """The training side of each prediction, made once a block."""
 
     def __init__(
-        self, settings: StepSettings, projector: Projector, feature_bD: torch.Tensor | None
+        self,
+        settings: StepSettings,
+        projector: Projector,
+        feature_bD: torch.Tensor | None,
+        kept_D: torch.Tensor | None,
     ) -> None:
-        self._settings, self._projector = settings, projector
+        self._settings, self._projector, self._kept_D = settings, projector, kept_D
         self._rows = None if feature_bD is None else self._forms(feature_bD)
 
     def against(self, held_mD: torch.Tensor) -> dict[str, Floats]:
@@ -287,11 +305,16 @@ class _Sides:
         }
 
     def _forms(self, values_nD: torch.Tensor) -> dict[str, npt.NDArray[np.float32]]:
-        projected_nP = self._projector.project(values_nD)
+        last_nd = values_nD if self._kept_D is None else values_nD[:, self._kept_D]
+        projected_nP = self._projector.project(last_nd)
         forms = {"feature": values_nD.numpy(), "projected": projected_nP.numpy()}
+        if self._kept_D is not None:
+            forms["layers"] = last_nd.numpy()
         if not self._settings.dot:
             names = [f"row {index}" for index in range(len(values_nD))]
             forms["cosine"] = unit(forms["feature"], row_ids=names)
+            if self._kept_D is not None:
+                forms["layers"] = unit(forms["layers"], row_ids=names)
             forms["projected"] = unit(forms["projected"], row_ids=names)
         forms["stored"] = self._stored(projected_nP)
         return forms

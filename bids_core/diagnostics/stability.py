@@ -1,4 +1,4 @@
-"""How much the selection hangs on one checkpoint, one validation instance or one task.
+"""How much the selection depends on one checkpoint, one validation instance or one task.
 
 Shapes: N training rows, M validation instances (columns), C checkpoints, B picks.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from bids_core.errors import MatrixError
+from bids_core.errors import MatrixError, MissingInputError
 from bids_core.influence.matrix import Matrix, MatrixLike, as_matrix
 from bids_core.influence.normalization import ColumnWarning, prepare
 from bids_core.progress import silent
@@ -59,8 +59,8 @@ def leave_one_out(
     if by not in ("task", "instance"):
         raise unknown("thing to leave out", by, ("task", "instance"))
     if by == "task" and request.tasks is None:
-        msg = "leaving out tasks needs `tasks`: the task of each validation instance"
-        raise MatrixError(msg)
+        what = "the task of each validation instance"
+        raise MissingInputError("leaving out tasks", "tasks", what)
     labels = np.array(request.tasks if by == "task" else range(request.n_columns))
     groups = list(dict.fromkeys(labels.tolist()))
     if len(groups) < 2:

@@ -42,6 +42,7 @@ STEPS: Final = {
     "first_order": "the step's own first order",
     "feature": "the form of the feature",
     "cosine": "the cosine instead of the inner product",
+    "layers": "the last layers alone",
     "projected": "the random projection",
     "stored": "the stored precision",
     "run": "the model's dtype in the run",

@@ -1,4 +1,4 @@
-"""What a model's cache can be trusted with, found out once a model by running a small probe.
+"""What a model's cache can be trusted with, found out once per model with a small probe.
 
 Scores must be those of whole texts read without a cache. In models whose layers keep a state that
 is not so by itself: some cannot read several tokens behind a cache (Jamba: off by nats), some give

@@ -1,4 +1,4 @@
-"""What can be known of an evaluation before there is a model: rows, judges, the sandbox."""
+"""What can be checked of an evaluation before a model is loaded: rows, judges, the sandbox."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bids_core.data import Split
 
 _UNLIMITED: Final = 2**31
-"""Choices are not truncated: whether they fit the model is checked, not mended."""
+"""Choices are not truncated: whether they fit the model is checked, not corrected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def _reference(text: str, pattern: re.Pattern[str] | None, task: TestTask, locat
     if not reference:
         msg = (
             f"{location}: test task {task.task!r}: answer_pattern {task.answer_pattern!r} finds no "
-            f"answer in the reference {shorten(text)}; mend the pattern or the row"
+            f"answer in the reference {shorten(text)}; fix the pattern or the row"
         )
         raise DataError(msg)
     return reference
@@ -236,7 +236,7 @@ def _with_choices(
     if row.reference not in choices:
         msg = (
             f"{row.location}: the answer {shorten(row.reference)} is not among the choices "
-            f"{shorten(list(choices), 120)}; mend the row"
+            f"{shorten(list(choices), 120)}; fix the row"
         )
         raise DataError(msg)
     before, _, after = completion_text(messages).partition(row.reference)

@@ -61,7 +61,7 @@ class Scorer:
 
     def _complaint(self, row: str, what: str, generation: str) -> str:
         text = f"{row}: scorer {self.name} {what}, for the answer {shorten(generation, 80)}"
-        return " ".join(text.split()) + "; mend the scorer or the row"
+        return " ".join(text.split()) + "; fix the scorer or the row"
 
 
 def load_scorer(task: TestTask) -> Scorer:

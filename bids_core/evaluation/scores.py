@@ -1,4 +1,4 @@
-"""Evaluate a model on test tasks: scores a task, and what was answered a row."""
+"""Evaluate a model on test tasks: scores per task, answers per row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thinking aloud before the answer: where a thought ends, and answers that never got out of it.
+"""Thoughts before an answer: where they end, and answers that never got past them.
 
 A thought stands at the beginning of an answer, between two markers; the chat template may have
 opened it in the prompt. What is judged is the text behind it. An answer that was cut off inside a

@@ -205,7 +205,7 @@ class Capture:
                 return x.view(size, length, -1), grad.view(size, length, -1)
         msg = (
             f"layer {name!r} gets an input of shape {tuple(x.shape)} in a batch of {size} examples "
-            f"of {length} tokens, so its gradient cannot be told apart by example"
+            f"of {length} tokens, so its gradient cannot be separated by example"
         )
         raise UnknownLayoutError(msg, name)
 

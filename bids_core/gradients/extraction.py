@@ -1,4 +1,4 @@
-"""What turns a batch into one feature an example: gradients, or hidden states.
+"""What turns a batch into one feature per example: gradients, or hidden states.
 
 Shapes: B batch, T tokens, P width of a feature, H hidden size, D parameters, d coordinates of one
 parameter.

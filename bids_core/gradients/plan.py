@@ -1,4 +1,4 @@
-"""How each parameter's gradient is got, found out once a model by running a small probe.
+"""How each parameter's gradient is computed, found out once per model with a small probe.
 
 The probe is two short made-up examples. Logits picked before the head must give the same loss as
 all logits; the per-example gradients that a layer's taps deliver must add up to what autograd says

@@ -251,7 +251,9 @@ class GradientStore:
         self.shards = list(shards)
         dims = {shard.dim for shard in shards}
         if len(dims) > 1:
-            msg = f"shards of one store have different dimensions {sorted(dims)}; compute them anew"
+            msg = (
+                f"shards of one store have different dimensions {sorted(dims)}; compute them again"
+            )
             raise ArtifactError(msg)
         self.dim = dims.pop()
         twice = [row_id for row_id, count in Counter(self.row_ids).items() if count > 1]

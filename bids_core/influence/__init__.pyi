@@ -1,5 +1,5 @@
 from .attribution import Attribution, influence, open_attribution, stream_influence
-from .files import LabelledMatrix, read_matrix
+from .files import LabelledMatrix, open_matrix, read_matrix
 from .labels import Labels
 from .matrix import Matrix, MatrixLike, as_matrix
 from .normalization import NORMALIZATIONS, ColumnWarning, normalize
@@ -16,6 +16,7 @@ __all__ = [
     "influence",
     "normalize",
     "open_attribution",
+    "open_matrix",
     "read_matrix",
     "stream_influence",
 ]

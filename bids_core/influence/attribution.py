@@ -115,7 +115,7 @@ def stream_influence(
         msg = f"{len(train_stores)} train stores but {len(validation_stores)} validation stores"
         raise MatrixError(msg)
     if train_stores[0].dim != validation_stores[0].dim:
-        msg = "train and validation features have different dimensions; compute both anew"
+        msg = "train and validation features have different dimensions; compute both again"
         raise MatrixError(msg)
     weights = _weights(checkpoint_weights, len(train_stores))
     n_rows, dim = train_stores[0].n_rows, train_stores[0].dim

@@ -6,6 +6,7 @@ Shapes: N training rows, M validation instances (columns).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from bids_core.influence.labels import ROW_ID, Labels, read_frame
 from bids_core.influence.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,39 @@ class LabelledMatrix:
     checkpoint_weights: tuple[float, ...] = ()
 
 
+def open_matrix(
+    attribution: MatrixLike | LabelledMatrix | str | Path,
+    *,
+    row_ids: Sequence[str] | None = None,
+    validation_ids: Sequence[str] | None = None,
+) -> LabelledMatrix:
+    """Take a matrix in any form that people have one, with the names that it brings.
+
+    Args:
+        attribution: [N, M] influence: the path of a file (see `read_matrix`), a pandas frame (its
+            index and columns are the names; a column `row_id` names the rows instead), or what
+            `as_matrix` takes.
+        row_ids: N names of the rows, instead of those that it brings.
+        validation_ids: M names of the validation instances, likewise.
+
+    Raises:
+        MatrixError: it cannot be read, is not a matrix of numbers, or the names do not fit it.
+    """
+    if isinstance(attribution, str | Path):
+        opened = read_matrix(Path(attribution).expanduser())
+    elif isinstance(attribution, LabelledMatrix):
+        opened = attribution
+    elif hasattr(attribution, "columns") and hasattr(attribution, "index"):  # a pandas frame
+        opened = _of_frame(attribution, "the frame")
+    else:
+        opened = _named(as_matrix(attribution))
+    if row_ids is None and validation_ids is None:
+        return opened
+    matrix = as_matrix(opened.matrix, row_ids=row_ids, validation_ids=validation_ids)
+    labels = replace(opened.labels, row_ids=matrix.row_ids, validation_ids=matrix.validation_ids)
+    return replace(opened, matrix=matrix, labels=labels)
+
+
 def read_matrix(path: Path) -> LabelledMatrix:
     """Read a matrix file.
 
@@ -48,7 +83,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
         MatrixError: the file is not there, not of these kinds, or damaged.
     """
     if not path.exists():
-        msg = f"{path} is not there"
+        msg = f"{path} does not exist"
         raise MatrixError(msg)
     if (path / "zarr.json").is_file() or (path / ".zarray").is_file():
         return _read_zarr(path)
@@ -111,17 +146,27 @@ def _read_zarr(path: Path) -> LabelledMatrix:
 
 def _read_table(path: Path) -> LabelledMatrix:
     frame = read_frame(path)
-    row_ids = [str(name) for name in frame.pop(ROW_ID)] if ROW_ID in frame else None
-    wrong = [str(name) for name in frame if frame[name].dtype.kind not in "iuf"]
+    named = ROW_ID in frame
+    opened = _of_frame(frame, str(path))
+    return opened if named else _named(replace(opened.matrix, row_ids=None))
+
+
+def _of_frame(frame: pd.DataFrame, where: str) -> LabelledMatrix:
+    row_ids = frame.get(ROW_ID, frame.index)
+    columns = frame.drop(columns=ROW_ID) if ROW_ID in frame else frame
+    wrong = [str(name) for name, dtype in columns.dtypes.items() if dtype.kind not in "iuf"]
     if wrong:
         msg = (
-            f"column {wrong[0]!r} of {path} does not hold numbers; every column but `row_id` is a "
+            f"column {wrong[0]!r} of {where} does not hold numbers; every column but `row_id` is a "
             "validation instance"
         )
         raise MatrixError(msg)
-    values = np.ascontiguousarray(frame.to_numpy())
-    names = [str(name) for name in frame.columns]
-    return _named(as_matrix(values, row_ids=row_ids, validation_ids=names))
+    matrix = as_matrix(
+        np.ascontiguousarray(columns.to_numpy()),
+        row_ids=[str(name) for name in row_ids],
+        validation_ids=[str(name) for name in columns.columns],
+    )
+    return _named(matrix)
 
 
 def _named(matrix: Matrix) -> LabelledMatrix:

@@ -197,5 +197,5 @@ def _as_array(attribution: MatrixLike) -> MatrixLike:
     try:
         return np.asarray(attribution)
     except ValueError as error:  # rows of different lengths
-        msg = f"the attribution matrix cannot be read as an array: {error}"
+        msg = "the attribution matrix cannot be read as an array: its rows differ in length"
         raise MatrixError(msg) from error

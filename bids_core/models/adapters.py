@@ -59,17 +59,88 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
         raise ModelError(msg) from error
 
 
+def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:
+    """Tell whether it is plain that adapters reach every decoder layer.
+
+    They do if each target is the name of linear layers alone, and every decoder layer has one.
+    Where it is not plain (an expression, a model that sees or hears, a target of another kind),
+    peft has to be asked, whose import takes seconds: `add_lora`, then `unreached_layers`.
+    """
+    inner: Any = causal_lm(model)
+    targets = lora.target_modules
+    if isinstance(targets, str) or is_composite(inner.config):
+        return False
+    kinds = {name: type(module) for name, module in model.named_modules()
+             if name.rpartition(".")[2] in targets}  # fmt: skip
+    found = {name.rpartition(".")[2] for name in kinds}
+    layers = _layers(model)
+    if layers is None or found != set(targets) or set(kinds.values()) != {nn.Linear}:
+        return False
+    return all(
+        any(name.rpartition(".")[2] in found for name, _ in layer.named_modules())
+        for layer in layers
+    )
+
+
+def last_layer_names(model: PeftModel, count: int) -> list[str]:
+    """Return the trainable parameters that lie in the last decoder layers, or behind them.
+
+    Args:
+        model: with trainable adapters.
+        count: decoder layers, from the end.
+
+    Returns:
+        Names, in the order of `model.named_parameters()`.
+
+    Raises:
+        ModelError: the model has not so many, its layers cannot be found, or none of the last ones
+            has an adapter.
+    """
+    layers = _layers(model)
+    if layers is None:
+        msg = "gradients.layers: the model's decoder layers cannot be found; leave it null"
+        raise ModelError(msg)
+    if count > len(layers):
+        msg = f"gradients.layers is {count}, and the model has {len(layers)} decoder layers"
+        raise ModelError(msg)
+    inner: Any = causal_lm(model)
+    before = [inner.get_input_embeddings(), *layers[: len(layers) - count]]
+    earlier = {id(parameter) for module in before for parameter in module.parameters()}
+    names = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and id(parameter) not in earlier
+    ]
+    if not names:
+        msg = (
+            f"gradients.layers: the last {count} decoder layers have no adapter; take more, or "
+            "name their linear layers in lora.target_modules"
+        )
+        raise ModelError(msg)
+    return names
+
+
+def train_last_layers(model: PeftModel, count: int) -> list[str]:
+    """Leave only what lies in the last decoder layers, or behind them, trainable.
+
+    A backward pass ends where nothing before needs a gradient, so it is as much shorter. The model
+    is changed; arguments, result and errors are those of `last_layer_names`.
+    """
+    names = last_layer_names(model, count)
+    kept = set(names)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(requires_grad=name in kept)
+    return names
+
+
 def unreached_layers(model: PeftModel) -> str | None:
     """Return in words which decoder layers have no adapter, None if all have one.
 
     Mamba layers have no `q_proj`: the default targets pass them by in hybrid models.
     """
-    inner: Any = causal_lm(model)
-    decoder = _decoder(inner)
-    stacks = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
-    if not stacks:
+    layers = _layers(model)
+    if layers is None:
         return None
-    layers = stacks[0]
     reached = [index for index, layer in enumerate(layers) if _has_adapter(layer)]
     if not reached or len(reached) == len(layers):
         return None
@@ -108,6 +179,12 @@ def _beside_the_language_model(model: nn.Module) -> str | None:
 def _decoder(model: Any) -> nn.Module:
     found: nn.Module = model.get_decoder()
     return found
+
+
+def _layers(model: nn.Module) -> nn.ModuleList | None:
+    """Return the decoder layers in their order; None if there is no list of them."""
+    modules = _decoder(causal_lm(model)).modules()
+    return next((module for module in modules if isinstance(module, nn.ModuleList)), None)
 
 
 def _has_adapter(layer: nn.Module) -> bool:

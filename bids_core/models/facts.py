@@ -1,4 +1,4 @@
-"""What a model's configuration says of it: sizes, windows, states, kinds of layers.
+"""What a model's configuration says about it: sizes, windows, states, kinds of layers.
 
 A model that reads more than text keeps these in the configuration of its language model
 (`get_text_config`); for the others that is the configuration itself.

@@ -1,4 +1,4 @@
-"""Does the data fit the model: token ids, lengths, adapters, packing; known without its weights."""
+"""Does the data fit the model: token ids, lengths, adapters, packing; without its weights."""
 
 from __future__ import annotations
 

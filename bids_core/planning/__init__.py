@@ -1,4 +1,4 @@
-"""What a run will take: `cost` (time, disk), `footprint` (memory), `recipes` (ready settings)."""
+"""What a run will cost: `cost` (time, disk), `footprint` (memory), `recipes` (ready settings)."""
 
 import lazy_loader
 

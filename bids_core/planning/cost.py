@@ -1,4 +1,4 @@
-"""What a run will take: time, disk and memory, from token counts and a speed.
+"""What a run will cost: time, disk and memory, from token counts and a speed.
 
 The model is a plain count: every stage's tokens divided by the tokens per second of one forward
 and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this
@@ -45,6 +45,12 @@ _DECODING_SHARE: Final = 5
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
 _ENTRIES_PER_SECOND: Final = 1e8
 """Entries of the matrix that a method reads a second: BIDS, measured (docs/selection.md)."""
+_NOT_BY_TOKENS: Final = ("attribution", "selection")
+_NO_SIZE: Final = ModelSize(
+    n_parameters=0, n_trainable=0, model_bytes=0, hidden_size=1, n_layers=1, intermediate_size=1,
+    query_width=1, key_width=1, vocabulary=1, adapter_inputs=1,
+)  # fmt: skip
+"""Of no model: for costs that depend on none."""
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -186,6 +192,15 @@ def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[Sta
     return costs
 
 
+def stage_tokens(config: RunConfig, counts: Counts) -> dict[str, float]:
+    """Return the work of each stage whose time goes with its tokens, in tokens of a training pass.
+
+    The same count as `estimate_counts` makes, for who measures the speed otherwise.
+    """
+    costs = estimate_counts(config, counts, Speed(1.0, _NO_SIZE))
+    return {cost.stage: cost.seconds for cost in costs if cost.stage not in _NOT_BY_TOKENS}
+
+
 def memory_bytes(costs: Sequence[StageCost]) -> int:
     """Return the memory of the largest stage."""
     return max(cost.memory_bytes for cost in costs)
@@ -206,14 +221,14 @@ def _training_memory(
     return training_memory(speed.size, batch, full=full)
 
 
-def _n_checkpoints(config: RunConfig) -> int:
+def n_checkpoints(config: RunConfig) -> int:
     """Return how many checkpoints the warmup leaves, or brings."""
     given = config.warmup.checkpoints
     return len(find_checkpoints(given)) if given else config.warmup.epochs
 
 
 def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    checkpoints = _n_checkpoints(config)
+    checkpoints = n_checkpoints(config)
     if config.warmup.checkpoints:
         disk = 12 * speed.size.n_trainable * checkpoints
         return StageCost("warmup", 0.0, disk, "trained elsewhere; its checkpoints are copied")
@@ -237,11 +252,17 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
 
 
 def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit."""
-    checkpoints = _n_checkpoints(config)
+    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit.
+
+    In the last layers alone (`gradients.layers`) the backward pass is as much shorter.
+    """
+    checkpoints = n_checkpoints(config)
     feature = TRAINING_FEATURES[config.gradients.train_feature]
     tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
-    passes = float(tokens) * feature.passes
+    layers = config.gradients.layers
+    reach = min(1.0, layers / speed.size.n_layers) if layers and speed.size.n_layers else 1.0
+    backward = 1.0 if feature.hidden_states else FORWARD_SHARE + (1 - FORWARD_SHARE) * reach
+    passes = float(tokens) * feature.passes * backward
     fit = ""
     if feature.curvature:
         share = min(1.0, _CURVATURE_ROWS / max(1, counts.pool_rows))
@@ -253,14 +274,15 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
         "gradients",
         passes / speed.tokens_per_second,
         checkpoints * (counts.pool_rows + counts.validation_rows) * row,
-        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}",
+        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}"
+        + (f"; the last {layers} layers" if backward < 1 else ""),
         training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
     )
 
 
 def _attribution_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    store = _n_checkpoints(config) * counts.pool_rows * _row_bytes(config, speed)
-    matrices = 1 + (_n_checkpoints(config) if config.gradients.keep_checkpoints else 0)
+    store = n_checkpoints(config) * counts.pool_rows * _row_bytes(config, speed)
+    matrices = 1 + (n_checkpoints(config) if config.gradients.keep_checkpoints else 0)
     return StageCost(
         "attribution",
         store / 1e9,  # about what one core reads and multiplies a second
@@ -305,7 +327,8 @@ def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
     budget, section = config.selection.budget, config.finetune
     share = budget if isinstance(budget, float) else budget / max(1, counts.pool_rows)
     methods = len(config.selection.methods)
-    tokens = min(1.0, share) * counts.pool_tokens * section.epochs * methods
+    shares = [1.0 if method == "full" else min(1.0, share) for method in config.selection.methods]
+    tokens = sum(shares) * counts.pool_tokens * section.epochs
     whole = section.kind == "full" or section.save == "merged"
     return StageCost(
         "finetune",

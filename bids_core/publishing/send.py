@@ -70,7 +70,7 @@ def push_to_hub(
         reason = str(error).strip().splitlines()[0]
         msg = (
             f"output.push_to_hub: {repository} could not be written ({reason}); the run folder is "
-            "whole: log in (`hf auth login`), check the name, and run again"
+            "complete: log in (`hf auth login`), check the name, and run again"
         )
         raise PublishError(msg) from error
     return str(url)

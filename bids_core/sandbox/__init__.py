@@ -1,4 +1,4 @@
-"""Runs code that a model wrote: in a subprocess that can reach nothing, and only for a while.
+"""Runs code that a model wrote: in a subprocess without access to anything, and with a time limit.
 
 Read in this order: `limits` (what a program may use, and what became of it), `bubblewrap` (the
 walls: namespaces made by the `bwrap` program), `runner` (the first thing that runs inside),

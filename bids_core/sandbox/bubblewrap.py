@@ -44,7 +44,7 @@ def find_bwrap() -> str:
 
         found = str(bwrap_path())
     if found is None:
-        msg = f"generated code is run inside bubblewrap, which is not here; {_HOW}"
+        msg = f"generated code is run inside bubblewrap, which is not installed; {_HOW}"
         raise SandboxError(msg)
     return found
 

@@ -1,4 +1,4 @@
-"""Start a program in the sandbox, wait for it, and leave nothing of it behind."""
+"""Start a program in the sandbox, wait for it, and leave nothing behind."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from bids_core.errors import MatrixError
 from bids_core.influence.matrix import MatrixLike, as_matrix
 from bids_core.influence.normalization import NORMALIZATIONS, prepare
 from bids_core.progress import silent
+from bids_core.selection.arguments import checked_method, checked_seed, opened
 from bids_core.selection.checking import run_method
+from bids_core.selection.lexical import bm25_scores
 from bids_core.selection.methods import METHODS, Method, method_of, selection_method
 from bids_core.selection.request import (
     Request,
@@ -29,9 +31,12 @@ from bids_core.selection.request import (
 from bids_core.selection.result import NO_COLUMN, Picks, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
+    from bids_core.influence.files import LabelledMatrix
     from bids_core.progress import Progress
+    from bids_core.selection.arguments import Names
 
 __all__ = [
     "METHODS",
@@ -40,6 +45,7 @@ __all__ = [
     "Picks",
     "Request",
     "Selection",
+    "bm25_scores",
     "make_request",
     "resolve_budget",
     "run_request",
@@ -49,15 +55,15 @@ __all__ = [
 
 
 def select(
-    attribution: MatrixLike | None,
+    attribution: MatrixLike | LabelledMatrix | str | Path | None,
     budget: int | float,
     *,
     method: str | Callable[[Request], Any] = "bids",
     normalization: str = "zscore",
-    tasks: Iterable[str] | None = None,
+    tasks: Names | None = None,
     seed: int = 0,
-    subtasks: Iterable[str] | None = None,
-    sources: Iterable[str] | None = None,
+    subtasks: Names | None = None,
+    sources: Names | None = None,
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
     texts: Sequence[str] | None = None,
@@ -71,19 +77,24 @@ def select(
 
     Args:
         attribution: [N, M] influence of training row i on validation instance j: numpy array,
-            torch tensor, Zarr array (read in pieces if large) or pandas frame. None for methods
-            that work on texts, representations or perplexities.
+            torch tensor, Zarr array (read in pieces if large), pandas frame (its index and columns
+            name the rows and validation instances), or the path of a matrix (.npy, .zarr, .parquet,
+            .csv). None for methods that work on texts, representations or perplexities.
         budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
         method: one of `METHODS`, `package.module:function`, `file.py:function`, or a function; see
             docs/extend.md for what it is given and returns.
         normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids`,
             `bids_cautious` and `instance_max`, the other methods are defined on raw influence.
-        tasks: M task names of the validation instances, for methods that need them.
+        tasks: M task names of the validation instances, for methods that need them and for
+            `Selection.to_frame`: a list in the order of the columns, a dictionary from validation
+            id to task, or the path of a file of either. A matrix written by the pipeline brings
+            its own.
         seed: of random methods; the others are deterministic.
         subtasks: M subtask names, for `less`, `quota`, `bm25` and `rds`.
-        sources: N source names of the rows, for `random_balanced`.
-        row_ids: N names of the rows, for messages.
-        validation_ids: M names of the validation instances, for messages.
+        sources: N source names of the rows, for `random_balanced` and `Selection.to_frame`, in
+            the same forms as `tasks`.
+        row_ids: N names of the rows; default: those that the matrix brings.
+        validation_ids: M names of the validation instances; default: likewise.
         texts: N training texts, for `bm25` and `dsir`.
         validation_texts: M validation texts, for the same.
         representations: [N, H] hidden states of the rows, for `rds` and `rds_plus`.
@@ -135,18 +146,20 @@ def run_request(request: Request) -> Selection:
         normalization=request.normalization if method.normalized else "none",
         n_rows=request.n_rows,
         left_out=picks.left_out,
+        labels=request.labels,
+        seed=request.seed,
     )
 
 
 def make_request(
-    attribution: MatrixLike | None,
+    attribution: MatrixLike | LabelledMatrix | str | Path | None,
     budget: int | float,
     *,
     method: str | Callable[[Request], Any] = "bids",
     normalization: str = "zscore",
-    tasks: Iterable[str] | None = None,
-    subtasks: Iterable[str] | None = None,
-    sources: Iterable[str] | None = None,
+    tasks: Names | None = None,
+    subtasks: Names | None = None,
+    sources: Names | None = None,
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
     texts: Sequence[str] | None = None,
@@ -162,13 +175,19 @@ def make_request(
     Raises:
         MatrixError: they do not; says what.
     """
+    checked_method(method)
     if isinstance(method, str) and method not in METHODS:
         raise MatrixError(METHODS.unknown(method))
     if normalization not in NORMALIZATIONS:
         raise unknown("normalization", normalization, NORMALIZATIONS)
     matrix = None
     if attribution is not None:
-        matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
+        labelled = opened(attribution, row_ids, validation_ids)
+        matrix, labels = labelled.matrix, labelled.labels
+        row_ids, validation_ids = matrix.row_ids, matrix.validation_ids
+        tasks = labels.tasks if tasks is None else tasks
+        subtasks = labels.subtasks if subtasks is None else subtasks
+        sources = labels.sources if sources is None else sources
     train, validation = (
         None if states is None else as_matrix(states)
         for states in (representations, validation_representations)
@@ -197,15 +216,19 @@ def make_request(
         budget=resolve_budget(budget, n_rows),
         attribution=matrix,
         normalization=normalization,
-        tasks=checked_names(tasks, n_columns, "tasks", columns),
-        subtasks=checked_names(subtasks, n_columns, "subtasks", columns),
-        sources=checked_names(sources, n_rows, "sources", rows),
+        tasks=checked_names(tasks, n_columns, "tasks", columns, validation_ids),
+        subtasks=checked_names(subtasks, n_columns, "subtasks", columns, validation_ids),
+        sources=checked_names(sources, n_rows, "sources", rows, row_ids),
+        row_ids=checked_names(row_ids, n_rows, "row ids", rows) if matrix is None else None,
+        validation_ids=checked_names(validation_ids, n_columns, "validation ids", columns)
+        if matrix is None
+        else None,
         texts=checked_names(texts, n_rows, "texts", rows),
         validation_texts=checked_names(validation_texts, n_columns, "validation texts", columns),
         representations=train,
         validation_representations=validation,
         perplexities=losses,
-        seed=seed,
+        seed=checked_seed(seed),
         progress=progress,
     )
 

@@ -1,4 +1,4 @@
-"""The best unselected row of every column, at hand at any time.
+"""The best unselected row of every column, available at any time.
 
 A column's list holds *all* rows whose raw value reaches the column's threshold, best first (ties:
 lowest row first), so it is complete down to a known value. When a list runs out its threshold is

@@ -48,7 +48,7 @@ def run_method(method: Method, request: Request) -> Picks:
         raise
     except (Exception, SystemExit) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        msg = f"selection method {method.name!r} raised {what} ({_place(method, error)}); mend it"
+        msg = f"selection method {method.name!r} raised {what} ({_place(method, error)}); fix it"
         raise MethodError(msg) from error
     return _checked(method, request, found)
 

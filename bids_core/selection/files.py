@@ -5,7 +5,9 @@ Shapes: N training rows, M validation instances (columns), B picks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ from bids_core.influence.labels import ROW_ID, Labels, read_frame, read_json, re
 from bids_core.selection import Selection
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Hashable, Mapping
 
     import pandas as pd
 
@@ -35,7 +37,14 @@ def check_selection_path(path: Path) -> None:
         raise UserError(msg)
 
 
-def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
+def write_selection(
+    path: Path,
+    selection: Selection,
+    labels: Labels,
+    *,
+    seed: int = 0,
+    made_from: Mapping[str, Path | None] | None = None,
+) -> None:
     """Write a selection; the suffix decides the form.
 
     Args:
@@ -44,12 +53,19 @@ def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
             `.txt`: the row ids, one a line. Parent folders are made; a file there is replaced.
         selection: the picks.
         labels: names of the rows and columns.
+        seed: of the selection.
+        made_from: files that it was made from, by the name of their option. A Parquet file says
+            what they were, with method, normalisation and seed, for `read_origin`.
 
     Raises:
         UserError: the suffix is none of these, or the file cannot be written.
     """
     check_selection_path(path)
     frame = selection.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
+    frame.attrs["method"] = selection.method
+    frame.attrs["normalization"] = selection.normalization
+    frame.attrs["seed"] = seed
+    frame.attrs |= _relative(made_from or {}, path)
     suffix = path.suffix.lower()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,6 +82,28 @@ def write_selection(path: Path, selection: Selection, labels: Labels) -> None:
     except OSError as error:
         msg = f"{path} cannot be written: {error}"
         raise UserError(msg) from error
+
+
+def read_origin(path: Path) -> dict[str, Any]:
+    """Return what `write_selection` wrote of a selection's making, paths relative to its folder.
+
+    Empty for files of other forms, and for picks made elsewhere.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if path.suffix.lower() != ".parquet":
+        return {}
+    return {str(name): value for name, value in read_frame(path).attrs.items()}
+
+
+def _relative(files: Mapping[str, Path | None], path: Path) -> dict[Hashable, Any]:
+    folder = path.absolute().parent
+    return {
+        name: Path(os.path.relpath(file.absolute(), folder)).as_posix()
+        for name, file in files.items()
+        if file is not None
+    }
 
 
 def read_selection(path: Path, labels: Labels) -> Selection | Ints:
@@ -117,6 +155,7 @@ def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | In
         method="file",
         normalization="none",
         n_rows=labels.n_rows,
+        labels=labels,
     )
 
 

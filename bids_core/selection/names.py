@@ -1,4 +1,4 @@
-"""What methods are called in front of people."""
+"""What methods are called in output for people."""
 
 from __future__ import annotations
 

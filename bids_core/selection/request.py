@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bids_core.errors import MatrixError
+from bids_core.errors import MatrixError, MissingInputError
+from bids_core.influence.labels import Labels
 from bids_core.influence.matrix import Matrix
 from bids_core.own_code import function_name
 from bids_core.progress import silent
 from bids_core.registry import unknown_name
+from bids_core.selection.arguments import names_in_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from bids_core.progress import Progress
+    from bids_core.selection.arguments import Names
 
 T = TypeVar("T")
 
@@ -43,6 +46,8 @@ class Request:
         tasks: M task names.
         subtasks: M subtask names.
         sources: N source names.
+        row_ids: N names of the rows, where there is no matrix that has them.
+        validation_ids: M names of the validation instances, likewise.
         texts: N training texts.
         validation_texts: M validation texts.
         representations: [N, H] hidden states.
@@ -60,6 +65,8 @@ class Request:
     tasks: tuple[str, ...] | None = None
     subtasks: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
+    row_ids: tuple[str, ...] | None = None
+    validation_ids: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     validation_texts: tuple[str, ...] | None = None
     representations: Matrix | None = None
@@ -99,6 +106,7 @@ class Request:
             attribution=None if self.attribution is None else _columns(self.attribution, kept),
             tasks=_at(self.tasks, kept),
             subtasks=_at(self.subtasks, kept),
+            validation_ids=_at(self.validation_ids, kept),
             validation_texts=_at(self.validation_texts, kept),
             validation_representations=None if states is None else Matrix(states.take(kept)),
         )
@@ -111,6 +119,20 @@ class Request:
         if self.validation_representations is not None:
             return self.validation_representations.n_rows
         return len(self.validation_texts or self.tasks or self.subtasks or ())
+
+    @property
+    def labels(self) -> Labels:
+        """What is known of the rows' and the validation instances' names."""
+        matrix = self.attribution
+        return Labels(
+            self.n_rows,
+            self.n_columns or None,
+            row_ids=self.row_ids if matrix is None else matrix.row_ids,
+            validation_ids=self.validation_ids if matrix is None else matrix.validation_ids,
+            tasks=self.tasks,
+            subtasks=self.subtasks,
+            sources=self.sources,
+        )
 
     @property
     def matrix(self) -> Matrix:
@@ -158,8 +180,7 @@ class Request:
 
     def _need(self, value: T | None, name: str, what: str) -> T:
         if value is None:
-            msg = f"method {self.method_name!r} needs `{name}`: {what}"
-            raise MatrixError(msg)
+            raise MissingInputError(f"method {self.method_name!r}", name, what)
         return value
 
 
@@ -212,16 +233,28 @@ def resolve_budget(budget: int | float, n_rows: int) -> int:
 
 
 def checked_names(
-    names: Iterable[object] | None, length: int | None, what: str, of: str
+    names: Names | None,
+    length: int | None,
+    what: str,
+    of: str,
+    ids: Sequence[str] | None = None,
 ) -> tuple[str, ...] | None:
-    """Return names as strings, refusing another length (None: any).
+    """Return names as strings in the order of what they name, refusing another length (None: any).
+
+    Args:
+        names: in that order, by id, or in a file (`names_in_order`).
+        length: how many there must be.
+        what: the argument, for messages.
+        of: what they name, for messages.
+        ids: of what they name.
 
     Raises:
-        MatrixError: the number of names differs from `length`.
+        MatrixError: the number of names differs from `length`, or an id has none.
     """
     if names is None:
         return None
-    checked = tuple(str(name) for name in names)
+    found = names_in_order(names, ids, length, what=what.replace(" ", "_"), of=of)
+    checked = tuple(str(name) for name in found)
     if length is not None and len(checked) != length:
         msg = f"{len(checked)} {what} were given for {length} {of}: one each is needed"
         raise MatrixError(msg)

@@ -5,24 +5,31 @@ Shapes: N training rows, M validation instances (columns), B picks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import numbers
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING, Final, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
+from bids_core.influence.labels import Labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import pandas as pd
+
+    from bids_core.picture import Picture
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NO_COLUMN = -1
 """Winning column of a pick that no validation instance decided (random, full)."""
+_SHOWN: Final = 10
+"""Picks that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,35 @@ class Picks:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """One selected row.
+
+    Args:
+        rank: its place among the picks, from 1.
+        row: its index in the matrix.
+        row_id: its name; the index as text where rows have none.
+        utility: what the method valued it at when it was picked.
+        source: where the row comes from; None if that is not known.
+        winning_validation: the validation instance that decided the pick; None if none did.
+        winning_task: its task; None if that is not known.
+    """
+
+    rank: int
+    row: int
+    row_id: str
+    utility: float
+    source: str | None = None
+    winning_validation: str | None = None
+    winning_task: str | None = None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class Selection:
     """Selected rows, best first.
+
+    `len(picks)` is the number of picks, `picks[0]` the best one, `picks[:100]` the selection at a
+    budget of 100. `picks.indices` are row indices for numpy, pandas and `datasets`
+    (`dataset.select(picks.indices)`), `picks.to_frame()` is a table, `picks.plot()` a figure.
 
     Args:
         indices: [B] int64 row indices in pick order.
@@ -57,6 +91,8 @@ class Selection:
         normalization: normalisation that it used (`none` for methods that use none).
         n_rows: rows of the pool, N.
         left_out: columns that took no part, because they have no spread.
+        labels: names of the rows and columns, as far as they were known to the selection.
+        seed: that random methods used.
     """
 
     indices: Ints
@@ -66,20 +102,55 @@ class Selection:
     normalization: str
     n_rows: int
     left_out: tuple[int, ...] = ()
+    labels: Labels | None = None
+    seed: int = 0
 
     def __len__(self) -> int:
         """Return the number of picks."""
         return len(self.indices)
+
+    @overload
+    def __getitem__(self, place: int) -> Pick: ...
+    @overload
+    def __getitem__(self, place: slice) -> Selection: ...
+    def __getitem__(self, place: int | slice) -> Pick | Selection:
+        """Return one pick, or the selection at a smaller budget.
+
+        Args:
+            place: `picks[0]` is the best pick, `picks[-1]` the last; `picks[:100]` are the first
+                100. Picks are nested, so these are what a budget of 100 selects.
+
+        Raises:
+            MatrixError: a slice does not begin with the best pick (any other part of the picks is
+                not a selection: slice `indices` or `to_frame()` for it), or `place` is no number.
+            IndexError: there are fewer picks.
+        """
+        if not isinstance(place, slice):
+            return self._pick(self._rank_at(place))
+        start, stop, step = place.indices(len(self))
+        if (start, step) != (0, 1) or stop < 1:
+            msg = (
+                "a slice of a selection begins with the best pick: picks[:100]; for other parts "
+                "slice picks.indices or picks.to_frame()"
+            )
+            raise MatrixError(msg)
+        return self.first(stop)
+
+    def __iter__(self) -> Iterator[Pick]:
+        """Yield the picks, best first."""
+        return map(self._pick, range(1, len(self) + 1))
 
     def first(self, count: int) -> Selection:
         """Return the selection at a smaller budget: the first `count` picks (picks are nested)."""
         if not 0 < count <= len(self):
             msg = f"the first {count} of {len(self)} picks were asked for"
             raise MatrixError(msg)
-        return Selection(
-            self.indices[:count], self.utilities[:count], self.winning_columns[:count],
-            self.method, self.normalization, self.n_rows, self.left_out,
-        )  # fmt: skip
+        return replace(
+            self,
+            indices=self.indices[:count],
+            utilities=self.utilities[:count],
+            winning_columns=self.winning_columns[:count],
+        )
 
     def to_frame(
         self,
@@ -91,10 +162,11 @@ class Selection:
         """Return one line per pick.
 
         Args:
-            row_ids: N names of the rows; default: the row index.
-            sources: N names of the rows' sources.
-            validation_ids: M names of the validation instances; default: the column index.
-            tasks: M names of the tasks of the validation instances.
+            row_ids: N names of the rows; default: those that the selection knows, else the index.
+            sources: N names of the rows' sources; default: those that it knows.
+            validation_ids: M names of the validation instances; default: those that it knows,
+                else the column index.
+            tasks: M names of the tasks of the validation instances; default: those that it knows.
 
         Returns:
             Frame with columns rank (from 1), row, row_id, source, utility, winning_column,
@@ -102,6 +174,11 @@ class Selection:
         """
         import pandas as pd
 
+        known = self.labels or Labels(self.n_rows)
+        row_ids = known.row_ids if row_ids is None else row_ids
+        sources = known.sources if sources is None else sources
+        validation_ids = known.validation_ids if validation_ids is None else validation_ids
+        tasks = known.tasks if tasks is None else tasks
         validation_names = (
             _names(validation_ids, self.winning_columns)
             if validation_ids is not None
@@ -121,8 +198,67 @@ class Selection:
             }
         )  # fmt: skip
 
+    def plot(self, *, by: str | None = None) -> Picture:
+        """Draw what the picks are worth and what they are made of.
 
-def _names(names: Sequence[str] | None, places: Ints) -> list[str | None]:
+        Args:
+            by: what the picks are coloured by: `winning_task`, `winning_validation` or `source`;
+                default: the first of these that the selection knows.
+
+        Returns:
+            A matplotlib figure, which notebooks show; `.savefig("picks.png")` keeps it.
+
+        Raises:
+            MatrixError: the selection does not know what `by` names.
+            UserError: matplotlib is not installed.
+        """
+        from bids_core.selection.plot import plot_picks
+
+        return plot_picks(self.to_frame(), self._words(), by=by)
+
+    def __repr__(self) -> str:
+        """Return one line: how many picks of how many rows, by which method."""
+        return f"<Selection: {self._words()}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: one line, and the first picks as a table."""
+        frame = self.first(min(_SHOWN, len(self))).to_frame()
+        shown = frame.drop(columns=["row", "winning_column"]).dropna(axis="columns", how="all")
+        more = len(self) - len(frame)
+        rest = f"<p>and {more:,} more; <code>.to_frame()</code> has all</p>" if more else ""
+        table = shown.to_html(index=False, border=0, float_format="{:.3f}".format)
+        return f"<p><b>Selection</b>: {escape(self._words())}</p>{table}{rest}"
+
+    def _words(self) -> str:
+        how = "" if self.normalization == "none" else f" ({self.normalization})"
+        left = f"; {len(self.left_out)} columns left out" if self.left_out else ""
+        return f"{len(self):,} of {self.n_rows:,} rows, picked by {self.method}{how}{left}"
+
+    def _rank_at(self, place: object) -> int:
+        if not isinstance(place, numbers.Integral):
+            msg = f"picks are numbered, best first: picks[0], picks[:100], not picks[{place!r}]"
+            raise MatrixError(msg)
+        if not -len(self) <= int(place) < len(self):
+            msg = f"picks[{place}] is beyond the {len(self)} picks"
+            raise IndexError(msg)
+        return int(place) % len(self) + 1
+
+    def _pick(self, rank: int) -> Pick:
+        row, column = int(self.indices[rank - 1]), int(self.winning_columns[rank - 1])
+        known = self.labels or Labels(self.n_rows)
+        name = _names(known.validation_ids, [column])[0] if known.validation_ids else str(column)
+        return Pick(
+            rank=rank,
+            row=row,
+            row_id=str(row if known.row_ids is None else known.row_ids[row]),
+            utility=float(self.utilities[rank - 1]),
+            source=_names(known.sources, [row])[0],
+            winning_validation=None if column == NO_COLUMN else name,
+            winning_task=_names(known.tasks, [column])[0],
+        )
+
+
+def _names(names: Sequence[str] | None, places: Ints | list[int]) -> list[str | None]:
     if names is None:
         return [None] * len(places)
-    return [None if place < 0 else str(names[place]) for place in places.tolist()]
+    return [None if place < 0 else str(names[place]) for place in np.asarray(places).tolist()]

@@ -85,31 +85,38 @@ def transported_mass(matrix: Matrix) -> Floats:
     for _, block in matrix.blocks():
         np.maximum(top, block.max(axis=0), out=top)
 
-    def kernel(block: npt.NDArray[Any]) -> Floats:
-        """exp(-cost / ENTROPY), each column scaled to at most 1: the scale cancels in the plan."""
+    def kernel(block: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+        """exp(-cost / ENTROPY), each column scaled to at most 1: the scale cancels in the plan.
+
+        Returned are each row divided by its largest entry, and the logarithm of that entry, so that
+        no row is lost to underflow, however far it lies below the best.
+        """
         shifted: Floats = np.subtract(block, top, dtype=np.float64)
         shifted *= 1 / (2 * ENTROPY)
-        return np.exp(shifted, out=shifted)
+        highest_R: Floats = shifted.max(axis=1)
+        shifted -= highest_R[:, None]
+        return np.exp(shifted, out=shifted), highest_R
 
     power = ROW_PENALTY / (ROW_PENALTY + ENTROPY)
-    mass = np.empty(matrix.n_rows)
+    log_mass = np.empty(matrix.n_rows)
     column_scale = np.ones(matrix.n_columns)  # u of Sinkhorn; v is a function of it
     for iteration in range(_MOST_ITERATIONS):
         arriving = np.zeros(matrix.n_columns)
         for start, block in matrix.blocks():
-            kernel_RM = kernel(block)
-            reached = (kernel_RM * column_scale).sum(axis=1)
+            kernel_RM, highest_R = kernel(block)
+            log_reached = highest_R + np.log((kernel_RM * column_scale).sum(axis=1))
             # The first pass starts from v = 1, as Sinkhorn does.
-            row_scale = (
-                (1 / (matrix.n_rows * reached)) ** power if iteration else np.ones(len(block))
-            )
-            mass[start : start + len(block)] = row_scale * reached
-            arriving += row_scale @ kernel_RM
+            log_scale = -power * (np.log(matrix.n_rows) + log_reached)
+            if not iteration:
+                log_scale = np.zeros(len(block))
+            log_mass[start : start + len(block)] = log_scale + log_reached
+            arriving += np.exp(log_scale + highest_R) @ kernel_RM
         updated = 1 / (matrix.n_columns * arriving)
         change = np.abs(updated / column_scale - 1).max()
         column_scale = updated
         if iteration and change < _CONVERGED:
             break
+    mass: Floats = np.exp(log_mass)
     return mass
 
 

@@ -183,7 +183,7 @@ def import_warmup(
         "n_rows": None,
         "row_ids": [],
         "elsewhere": [
-            {"folder": str(source), "step": step}
+            {"folder": f"{source.parent.name}/{source.name}", "step": step}
             for source, step in zip(external.folders, external.steps, strict=True)
         ],
         "has_moments": with_moments,

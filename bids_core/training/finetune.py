@@ -96,7 +96,7 @@ def finetune(
         ConfigError: adapters are to be merged into weights that are sharded.
     """
     if sharded and settings.kind == "lora" and settings.save == "merged":
-        msg = "finetune.save: merged cannot be had with execution.sharding: fsdp; use adapter"
+        msg = "finetune.save: merged is not possible with execution.sharding: fsdp; use adapter"
         raise ConfigError(msg)
     if settings.packing:
         require_packable(model, examples)

@@ -193,7 +193,7 @@ def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
     for failure in found:
         if failure.is_ours:
             return failure.error()
-    logger.warning("the training's last words:\n%s", "\n".join(last))
+    logger.warning("the training's last output:\n%s", "\n".join(last))
     said = found[0] if found else "it said nothing; a killed process may lack memory"
     return WorkerError(f"a process of the training ended with status {status}: {said}")
 

@@ -1,4 +1,4 @@
-"""Adam's moments at a checkpoint: what the optimizer that ran had in its state.
+"""Adam's moments at a checkpoint: the state of the optimizer that ran.
 
 D is the number of trainable parameters, in the order of `model.named_parameters()`.
 """
@@ -56,6 +56,19 @@ class AdamMoments:
         first = torch.cat([self.exp_avg[name].reshape(-1) for name in names])
         second = torch.cat([self.exp_avg_sq[name].reshape(-1) for name in names])
         return first, second
+
+    def of(self, names: list[str]) -> AdamMoments:
+        """Return the state of some of the parameters.
+
+        Raises:
+            ArtifactError: the optimizer held none of such a name.
+        """
+        unknown = [name for name in names if name not in self.exp_avg]
+        if unknown:
+            msg = f"the optimizer state has no parameter {unknown[0]!r}"
+            raise ArtifactError(msg)
+        parts = ({name: held[name] for name in names} for held in (self.exp_avg, self.exp_avg_sq))
+        return AdamMoments(*parts, self.betas, self.eps, self.step)
 
     def save(self, folder: Path) -> None:
         """Write `optimizer.safetensors` and `optimizer.json`."""

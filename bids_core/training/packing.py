@@ -110,8 +110,8 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
         raise ModelError(msg)
     if kernel not in _KERNELS or not {"position_ids", "attention_mask"} <= set(accepted):
         msg = (
-            f"finetune.packing: a {kind} model with {kernel} attention takes no mask that keeps "
-            "packed examples apart; set finetune.packing to false"
+            f"finetune.packing: a {kind} model with {kernel} attention accepts no mask that "
+            "separates packed examples; set finetune.packing to false"
         )
         raise ModelError(msg)
     if len(examples) < 2:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training in progress, from which a killed one goes on as if undisturbed.
+"""Checkpoints of a training in progress, from which a killed one continues as if undisturbed.
 
 The Trainer's own checkpoints (weights, optimizer, schedule, random state) miss two things: the
 random state with which the epoch's order was drawn, and the log so far. Both are kept beside them,

@@ -51,7 +51,7 @@ def analyze(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Method to select with; may be given several times. [default: bids]"),
+        typer.Option(help="Method to select with; may be given several times. (default: bids)"),
     ] = None,
     normalization: NormalizationOption = "zscore",
     seed: Annotated[
@@ -84,13 +84,16 @@ def analyze(
     from bids_core.selection import run_request
     from bids_core.selection.names import method_name
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import open_labelled, showing_warnings
+    from flows.commands.matrix_input import naming_options, open_labelled, showing_warnings
+    from flows.commands.out_path import require_folder
     from flows.commands.show_analysis import show_analysis
 
+    if out is not None:
+        require_folder(out)
     labelled = open_labelled(matrix, tasks, sources)
     methods = method or ["bids"]
     _check_leave_out(leave_out or [], budget, labelled)
-    with showing_warnings():
+    with showing_warnings(), naming_options():
         sets = _read_sets(selection or [], labelled)
         requests = {}
         if budget is not None:

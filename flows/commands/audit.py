@@ -9,6 +9,7 @@ import typer
 
 from flows.budget import budget_option
 from flows.commands.command import Command
+from flows.commands.late_help import LateHelp
 from flows.commands.select import (
     JsonOption,
     NormalizationOption,
@@ -48,8 +49,8 @@ def audit(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Where the near misses begin: a count or a fraction. [default: the run's; none "
-            "for a MATRIX]"
+            help="Where the near misses begin: a count or a fraction. (default: the run's; none "
+            "for a MATRIX)"
         ),
     ] = None,
     near: Annotated[int, typer.Option(min=0, help="Near misses, at most.")] = 20,
@@ -87,15 +88,17 @@ def audit(
         _show(found, out)
 
 
-COMMAND = Command(audit, place=95)
+COMMAND = Command(audit, place=95, options={"cls": LateHelp})
 
 
 def _check_out(out: Path) -> None:
     from bids_core.errors import UserError
+    from flows.commands.out_path import require_folder
 
     if out.suffix.lower() not in SUFFIXES:
         msg = f"--out {out}: the suffix must be one of {', '.join(SUFFIXES)}"
         raise UserError(msg)
+    require_folder(out)
 
 
 def _write(table: pd.DataFrame, out: Path) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bids_core.errors import ConfigError, UserError
 
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_core.influence.files import LabelledMatrix
+    from tasks.manifest import Manifest
 
 _SECTIONS: Final = ("model", "pool", "validation", "data", "lora", "warmup", "gradients", "seed")
 """Parts of a configuration that decide about its attribution matrix."""
@@ -63,8 +63,7 @@ def _folder_of(config: Path) -> Path:
     if not (folder / "manifest.json").is_file():
         msg = f"{config} was not run yet; run `bids run {config} --until selection` first"
         raise UserError(msg)
-    ran = _manifest(folder)["config"]
-    now = settings.model_dump(mode="json")
+    ran, now = _manifest(folder).settings, settings.model_dump(mode="json")
     changed = [name for name in _SECTIONS if ran.get(name) != now[name]]
     if changed:
         msg = (
@@ -81,7 +80,7 @@ def _of_run(folder: Path) -> AuditInput:
     from bids_core.influence.files import read_matrix
 
     manifest = _manifest(folder)
-    result = manifest["result"]
+    result = manifest.result
     if result.get("matrix") is None:
         msg = f"{folder}: the run has no attribution matrix yet; run it at least until attribution"
         raise UserError(msg)
@@ -94,9 +93,11 @@ def _of_run(folder: Path) -> AuditInput:
     return AuditInput(
         replace(labelled, labels=labels),
         [texts[row_id] for row_id in ids],
-        manifest["config"]["selection"]["budget"],
+        manifest.settings["selection"]["budget"],
     )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+def _manifest(folder: Path) -> Manifest:
+    from tasks.manifest import read_manifest
+
+    return read_manifest(folder)

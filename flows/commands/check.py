@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bids_core.config.load import load_config
-from flows.commands.command import Command
+from flows.commands.command import Command, ConfigArgument, SetOption
 
 _SHOWN = 80
 _LONGEST = 300
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
 
 
 def check(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
-    ] = None,
+    config: ConfigArgument,
+    overrides: SetOption = None,
     cost: Annotated[
         bool, typer.Option(help="Measure the model's speed and estimate time, disk and memory.")
     ] = True,
@@ -38,39 +34,42 @@ def check(
 ) -> None:
     """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
     settings = load_config(config, overrides or [])
-
-    from bids_core.data import prepare
-    from bids_core.data.view import one_of_each_format
-    from bids_core.models.load import load_base, load_tokenizer
-    from bids_core.selection.methods import require_methods
-    from flows.budget import check_methods, planned_picks
     from flows.console import ConsoleReporter, error_console
-    from tasks.checks import check_run
-    from tasks.identity import training_config
     from tasks.warmup import with_checkpoints_adapters
 
     settings = with_checkpoints_adapters(settings)
     reporter = ConsoleReporter(error_console())
-    require_methods(settings.selection.methods)
-    tokenizer = load_tokenizer(settings.model, settings.data.template_args)
-    started = time.perf_counter()
-    progress = reporter.step("reading data", "rows")
-    data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
-    reporter.end("reading data", seconds=time.perf_counter() - started, cached=False)
+    with reporter.during("loading the tokenizer"):
+        from bids_core.models.load import load_tokenizer
+        from bids_core.selection.methods import require_methods
+
+        require_methods(settings.selection.methods)
+        tokenizer = load_tokenizer(settings.model, settings.data.template_args)
+    with reporter.during("reading data", "rows") as progress:
+        from bids_core.data import prepare
+        from flows.budget import check_methods, planned_picks
+
+        data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     budget = planned_picks(settings.selection.budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
-    target = _target(settings)
-    remarks = check_run(settings, data, target, evaluates=True)
+    with reporter.during("looking at the model's layers"):
+        from tasks.checks import check_run
+
+        target = _target(settings)
+        remarks = check_run(settings, data, target, evaluates=True)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
-        model = _load(settings)
-        costs, speed = _measure(settings, model, data, tokenizer.pad_token_id, reporter)
-        if target is None:
-            remarks += _try_out(settings, model, data)
-        else:
-            del model
-            remarks += _try_out(settings, load_base(training_config(settings).model), target)
+        with reporter.during("loading the model"):
+            model = _load(settings)
+        with reporter.during("measuring the model's speed"):
+            costs, speed = _measure(settings, model, data, tokenizer.pad_token_id)
+        with reporter.during("trying out what the run will do"):
+            if target is None:
+                remarks += _try_out(settings, model, data)
+            else:
+                del model
+                remarks += _try_out_other(settings, target)
     summary: dict[str, Any] = {
         "budget": budget,
         "data": data.summary,
@@ -92,6 +91,8 @@ def check(
         summary["memory_bytes"] = memory_bytes(costs) if costs else None
         typer.echo(json.dumps(summary, indent=1))
     else:
+        from bids_core.data.view import one_of_each_format
+
         _print(data, budget, costs, speed, one_of_each_format(data, tokenizer, settings.data))
         for remark in remarks:
             error_console().print(f"warning: {remark}", markup=False, highlight=False)
@@ -142,25 +143,25 @@ def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
     return cache_plan(model, longest=int(lengths.max()) + new if len(lengths) else 0).remarks()
 
 
+def _try_out_other(config: RunConfig, target: PreparedData) -> list[str]:
+    """Try out another model that is fine-tuned."""
+    from bids_core.models.load import load_base
+    from tasks.identity import training_config
+
+    return _try_out(config, load_base(training_config(config).model), target)
+
+
 def _measure(
-    config: RunConfig,
-    model: PeftModel,
-    data: PreparedData,
-    pad_token_id: int,
-    reporter: Any,
+    config: RunConfig, model: PeftModel, data: PreparedData, pad_token_id: int
 ) -> tuple[list[StageCost], Speed]:
     from bids_core.planning.cost import estimate, measure_speed
 
-    started = time.perf_counter()
-    reporter.step("measuring the model's speed", "passes")
     speed = measure_speed(
         model,
         data.train.examples(),
         pad_token_id=pad_token_id,
         checkpointing=config.model.activation_checkpointing,
     )
-    seconds = time.perf_counter() - started
-    reporter.end("measuring the model's speed", seconds=seconds, cached=False)
     return estimate(config, data, speed), speed
 
 

@@ -6,9 +6,12 @@ A module of this package that has a `COMMAND` is one; nothing else has to be tou
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
 
 ANY_ROW: Final = {"ignore_unknown_options": True}
 """Settings of a command that takes a row id, which may begin with a dash."""
+
+ConfigArgument = Annotated[
+    Path,
+    typer.Argument(metavar="CONFIG", help="Configuration file (YAML), or the folder it is in."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a value, as in selection.budget=0.1; may be repeated. `bids config` lists "
+        "the keys.",
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +56,16 @@ class Command:
     def add_to(self, app: typer.Typer) -> None:
         """Make it a command of an app."""
         if isinstance(self.run, typer.Typer):
+            for command in self.run.registered_commands:
+                command.help = _help(command.callback)
             app.add_typer(self.run, name=self.name)
         else:
-            app.command(self.name, **self.options)(self.run)
+            app.command(self.name, help=_help(self.run), **self.options)(self.run)
+
+
+def _help(function: Any) -> str:
+    """Return a docstring with its paragraphs in one line each: the terminal breaks them."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or "")
 
 
 def commands() -> list[Command]:

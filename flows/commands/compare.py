@@ -13,7 +13,7 @@ from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
 from bids_core.own_code import function_name, own_file
 from flows.budget import budget_option
-from flows.commands.command import Command
+from flows.commands.command import Command, ConfigArgument, SetOption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ _FILES: Final = (
 
 
 def compare(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    config: ConfigArgument,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -52,10 +52,7 @@ def compare(
     seeds: Annotated[
         str, typer.Option(help="Seeds of fine-tuning and random draws, comma-separated.")
     ] = "0,1,2",
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: finetune.epochs=1. May be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
@@ -145,7 +142,8 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
     from tasks.comparison import SUMMARY
 
     if result.folder is not None and (path := result.folder / SUMMARY).exists():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        written = dict(json.loads(path.read_text(encoding="utf-8")))
+        return written | {"folder": str(result.folder)}
     return {"name": result.name, "cells": [cell.model_dump(mode="json") for cell in result.cells]}
 
 

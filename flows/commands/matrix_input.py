@@ -115,3 +115,16 @@ def showing_warnings() -> Iterator[None]:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Name the option that brings what a method needs and was not given."""
+    from bids_core.errors import MissingInputError, UserError
+
+    try:
+        yield
+    except MissingInputError as error:
+        option = f"--{error.name.replace('_', '-')} FILE"
+        msg = f"{error.who} needs {option}: {error.what} (`--help` says in which forms)"
+        raise UserError(msg) from error

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from bids_core.errors import ConfigError
 from flows.commands.command import Command
 
 
@@ -17,18 +16,13 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write report.html of a finished run again and print its summary."""
-    manifest = run_folder / "manifest.json"
-    if not manifest.is_file():
-        msg = f"{run_folder}: no manifest.json there; give the folder of a run, such as runs/demo"
-        raise ConfigError(msg)
-    from bids_core.config.load import check_config
-    from flows.commands.run import print_result, summarize
-    from tasks.run_folder import write_run_folder
-    from tasks.run_result import RunResult
+    from tasks.manifest import read_manifest
 
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    config = check_config(content["config"], origin=str(manifest))
-    result = write_run_folder(config, RunResult.model_validate(content["result"]))
+    read_manifest(run_folder)  # a mistake is known before torch is imported
+    from flows.commands.run import print_result, summarize
+    from tasks.run_folder import write_run_folder_anew
+
+    result = write_run_folder_anew(run_folder)
     if as_json:
         typer.echo(json.dumps(summarize(result), indent=1))
     else:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from bids_core.config.load import load_config
 from bids_core.errors import ConfigError
-from flows.commands.command import Command
+from flows.commands.command import Command, ConfigArgument, SetOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,11 +29,8 @@ STAGES = ("prepare", "warmup", "gradients", "attribution", "selection", "finetun
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
-    ] = None,
+    config: ConfigArgument,
+    overrides: SetOption = None,
     until: Annotated[str, typer.Option(help=f"Last stage: {', '.join(STAGES)}.")] = "report",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

@@ -111,10 +111,12 @@ def select(
     """Select the rows worth training on from an attribution matrix."""
     from bids_core.selection import select as select_rows
     from bids_core.selection.files import check_selection_path, write_selection
-    from flows.commands.matrix_input import open_inputs, showing_warnings
+    from flows.commands.matrix_input import naming_options, open_inputs, showing_warnings
+    from flows.commands.out_path import require_folder
 
     if out is not None:
         check_selection_path(out)
+        require_folder(out)
     count = budget_option(budget)
     labels, inputs = open_inputs(
         matrix=matrix,
@@ -127,7 +129,7 @@ def select(
         perplexities=perplexities,
     )
     started = time.perf_counter()
-    with showing_warnings():
+    with showing_warnings(), naming_options():
         selection = select_rows(
             budget=count,
             method=method,
@@ -141,7 +143,11 @@ def select(
         seconds = time.perf_counter() - started
         doubtful = _doubtful(inputs["attribution"], selection)
     if out is not None:
-        write_selection(out, selection, labels)
+        files = {
+            "matrix": matrix, "tasks": tasks, "sources": sources, "texts": texts,
+            "validation_texts": validation_texts,
+        }  # fmt: skip
+        write_selection(out, selection, labels, seed=seed, made_from=files)
     facts = _facts(selection, labels, seconds=seconds, seed=seed, out=out)
     facts["doubtful"] = doubtful
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bids_core.config.load import load_config
-from flows.commands.command import ANY_ROW, Command
+from flows.commands.command import ANY_ROW, Command, ConfigArgument, SetOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ _TOKENS = 60
 
 
 def show(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    config: ConfigArgument,
     row: Annotated[
         str | None,
         typer.Argument(
@@ -28,10 +28,7 @@ def show(
             help="A row id, or file:line. Without it: the first row of each format.",
         ),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: data.learn=last. May be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help=f"List all tokens, not the first {_TOKENS}.")
     ] = False,

@@ -25,33 +25,18 @@ _MIB = 2**20
 
 @store.command()
 def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
-    """List the artifacts with size, age and what they are."""
+    """List the artifacts: what they are, of which method, for which runs, size and age."""
     artifacts = _existing(store_url)
-    rows: list[dict[str, Any]] = []
-    for handle in artifacts.ls():
-        problems = artifacts.verify(handle)
-        record = {} if problems else handle.record()
-        rows.append(
-            {
-                "artifact": handle.key,
-                "bytes": artifacts.size(handle),
-                "seconds": record.get("seconds"),
-                "created": record.get("created"),
-                "state": problems[0] if problems else "whole",
-            }
-        )
+    from flows.commands.store_listing import list_artifacts, shown_rows, size_words
+
+    rows = list_artifacts(artifacts)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
     from flows.console import output_console, table
 
-    shown = [
-        [r["artifact"], f"{r['bytes'] / _MIB:.1f} MiB", r["seconds"], r["created"], r["state"]]
-        for r in rows
-    ]
-    columns = ["artifact", "size", "seconds", "created", "state"]
-    output_console().print(table(f"{artifacts.url}", columns, shown))
-    typer.echo(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / _MIB:.1f} MiB")
+    output_console().print(table(f"{artifacts.url}", *shown_rows(rows)))
+    typer.echo(f"{len(rows)} artifacts, {size_words(sum(row['bytes'] for row in rows))}")
 
 
 @store.command()
@@ -112,8 +97,11 @@ def _existing(store_url: str) -> ArtifactStore:
     from bids_core.artifacts import ArtifactStore
 
     artifacts = ArtifactStore(store_url)
-    if not artifacts.exists():
-        msg = f"--store {store_url}: there is no store; give the `store` of your configuration"
+    if not artifacts.is_store():
+        msg = (
+            f"--store {store_url}: there is no store; give the `store` of your configuration, or "
+            "run from the folder that its path starts from"
+        )
         raise ConfigError(msg)
     return artifacts
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from bids_core.config.load import load_config
-from flows.commands.command import Command
+from flows.commands.command import Command, ConfigArgument, SetOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +19,7 @@ SUBSETS: Final = 20
 
 
 def validate(
-    config: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
+    config: ConfigArgument,
     rows: Annotated[
         int, typer.Option(min=2, help="Pool rows, drawn at random, that a step is taken on.")
     ] = 64,
@@ -32,20 +31,17 @@ def validate(
     ] = False,
     subsets: Annotated[
         int | None,
-        typer.Option(min=2, help=f"Random subsets of --full. [default: {SUBSETS}]"),
+        typer.Option(min=2, help=f"Random subsets of --full. (default: {SUBSETS})"),
     ] = None,
     checkpoint: Annotated[
         int | None,
-        typer.Option(help="Warmup checkpoint, from 1. [default: the one with the largest weight]"),
+        typer.Option(help="Warmup checkpoint, from 1. (default: the one with the largest weight)"),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Of the steps. [default: the mean of the checkpoint's epoch]"),
+        typer.Option(help="Of the steps. (default: the mean of the checkpoint's epoch)"),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Override a value: selection.budget=0.1. May be repeated."),
-    ] = None,
+    overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure whether influence predicts what training on a row does, on your model and data.

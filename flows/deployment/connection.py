@@ -57,7 +57,7 @@ def check_server() -> str:
     try:
         answer = httpx.get(f"{url}/admin/version", auth=auth, headers=headers, timeout=_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        msg = f"PREFECT_API_URL {url}: no server answers there ({error}); start it, or mend the URL"
+        msg = f"PREFECT_API_URL {url}: no server answers there ({error}); start it, or fix the URL"
         raise UserError(msg) from error
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         msg = (

@@ -1,4 +1,4 @@
-"""The loop that hands out parcels, looks after them, and hands out again what was lost."""
+"""The loop that hands out parcels, watches them, and hands out lost ones again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When work that was handed out counts as lost, and when it is handed out no more.
+"""When handed-out work counts as lost, and when it is given up.
 
 Nothing in here asks a server, a store or the time: what was seen comes in, and so does the clock.
 """

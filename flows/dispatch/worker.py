@@ -1,4 +1,4 @@
-"""The other end: a worker's flow run that leaves what it failed with for who handed it out."""
+"""The other end: a worker's flow run, which leaves its error where the dispatcher finds it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _tell(store: ArtifactStore | None, name: str, failure: Failure) -> None:
         try:
             store.failures().write(name, failure)
         except Exception as error:  # noqa: BLE001 - every file system has classes of its own
-            logger.warning("%s takes no word of the failure: %s", store.url, error)
+            logger.warning("%s could not record the failure: %s", store.url, error)
         else:
             return
     with get_client(sync_client=True) as client:

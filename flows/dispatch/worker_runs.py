@@ -167,11 +167,11 @@ def _asked(request: Callable[[], T]) -> T | None:
     try:
         return request()
     except httpx.TransportError as error:
-        logger.warning("the Prefect server does not answer (%s); going on", type(error).__name__)
+        logger.warning("the Prefect server does not answer (%s); continuing", type(error).__name__)
     except PrefectHTTPStatusError as error:
         if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
             raise
-        logger.warning("the Prefect server is in trouble (%s); going on", error)
+        logger.warning("the Prefect server is in trouble (%s); continuing", error)
     return None
 
 

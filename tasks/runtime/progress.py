@@ -12,6 +12,7 @@ from bids_core.progress import duration
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bids_core.planning.forecast import Work
     from bids_core.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,16 @@ def describe(done: int, total: int, unit: str, seconds: float) -> str:
 
 
 _reporter: Reporter = LogReporter()
+
+
+def expect(work: Work) -> None:
+    """Tell the reporter what the run has to do, if it says how long the whole run takes.
+
+    It does if it has a method `expect(work)`.
+    """
+    take = getattr(_reporter, "expect", None)
+    if take is not None:
+        take(work)
 
 
 @contextmanager

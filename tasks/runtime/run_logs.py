@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,15 +13,19 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 
+from bids_core import errors
 from bids_core.errors import BidsError
 from tasks.runtime.progress import LogReporter, current, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bids_core.planning.forecast import Work
     from bids_core.progress import Progress
     from tasks.runtime.progress import Reporter
 
+_FAILED: Final = re.compile(r"^Finished in state Failed\(.*? encountered an exception:? (\w+): ")
+"""What Prefect says of a task or flow run that raised."""
 _LOGGERS: Final = ("bids_core", "tasks", "flows")
 
 
@@ -60,18 +66,29 @@ def run_logs() -> Iterator[None]:
 def mistakes_in_one_line() -> None:
     """Let a run that ends with an error of ours log its message, without Prefect's traceback.
 
-    From now on, in this process; called again it changes nothing.
+    Where no server keeps the log, whoever called the flow says what was wrong, and once is enough:
+    there Prefect says nothing of it. From now on, in this process; called again it changes nothing.
     """
     logging.getLogger("prefect.flow_runs").addFilter(_message_alone)
+    logging.getLogger("prefect.task_runs").addFilter(_message_alone)
 
 
 def _message_alone(record: logging.LogRecord) -> bool:
-    """Take the traceback from a record whose exception is ours; all records pass."""
+    """Take the traceback from a record of an error of ours, or leave the record out."""
     error = record.exc_info[1] if record.exc_info else None
+    ours = isinstance(error, BidsError) or _is_end_of_ours(record)
+    if ours and not on_server() and not os.environ.get("BIDS_VERBOSE"):
+        return False
     if isinstance(error, BidsError):
         record.msg, record.args = "%s", (str(error),)
         record.exc_info = record.exc_text = None
     return True
+
+
+def _is_end_of_ours(record: logging.LogRecord) -> bool:
+    """Tell whether Prefect says that a run ended with an error of ours."""
+    found = _FAILED.search(record.getMessage())
+    return found is not None and isinstance(getattr(errors, found[1], None), type)
 
 
 class _RunLogHandler(APILogHandler):
@@ -98,6 +115,12 @@ class _Both:
     def __init__(self, shown: Reporter) -> None:
         self._shown = None if isinstance(shown, LogReporter | _Both) else shown
         self._log = LogReporter()
+
+    def expect(self, work: Work) -> None:
+        """Pass on what the run has to do."""
+        expect = getattr(self._shown, "expect", None)
+        if expect is not None:
+            expect(work)
 
     def step(self, label: str, unit: str) -> Progress:
         """Begin a step."""

@@ -10,7 +10,7 @@ from bids_core.influence.attribution import open_attribution
 
 @pytest.mark.parametrize(
     "line",
-    ["train_feature=rds_plus", "train_feature=ekfac", "metric=fisher"],
+    ["train_feature=rds_plus", "train_feature=ekfac", "metric=fisher", "layers=1"],
 )
 def test_an_estimator_is_one_line(project, prefect_server, bids, line):
     settings = [

@@ -45,7 +45,12 @@ def test_a_wrong_value_is_named(change, key):
     [
         ({"matrix": "none.npy"}, "", UserError, "none.npy"),
         ({"method": "none.py:pick"}, "", UserError, "cannot be imported"),
-        ({"method": "mine.py:pick"}, "inside", ConfigError, "method: this machine runs no code"),
+        (
+            {"method": "mine.py:pick"},
+            "inside",
+            ConfigError,
+            "method: this machine does not run code",
+        ),
         ({"out": "picks.xlsx"}, "", UserError, "suffix"),
         ({"out": "/elsewhere/picks.npy"}, "inside", ConfigError, "out: '/elsewhere"),
     ],

@@ -48,7 +48,8 @@ def project(tmp_path, tokenizer, monkeypatch):
 
 def evaluate(project, *changes):
     """Run prepare and evaluation; returns the handle and whether it was computed."""
-    from tasks.evaluation import check_evaluation, run_evaluation
+    from tasks.evaluation import run_evaluation
+    from tasks.evaluation_checks import check_evaluation
     from tasks.prepare import load_prepared, prepare_data
 
     config = load_config(project / "bids.yaml", changes)

@@ -124,7 +124,7 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         settings = [normalize_gen_kwargs(r.args[1], self.max_gen_toks) for r in requests]
         if any(one["do_sample"] for one in settings):
-            msg = f"task {requests[0].task_name!r} samples its answers; only greedy ones are made"
+            msg = f"task {requests[0].task_name!r} samples its answers; only greedy ones work"
             raise ConfigError(msg)
         stops = [handle_stop_sequences(list(one["until"]), eos=end) for one in settings]
         limits = [int(one["max_gen_toks"]) for one in settings]

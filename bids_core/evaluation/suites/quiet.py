@@ -1,4 +1,4 @@
-"""lm-eval off the network, and its notes about itself off the screen.
+"""Keeps lm-eval off the network, and its messages off the screen.
 
 This module imports lm-eval (3.4 s); import it where it is used.
 """

@@ -1,4 +1,4 @@
-"""Evaluate a model on tasks of the suites: one line a task, as the papers count them."""
+"""Evaluate a model on tasks of the suites: one line per task, as the papers count them."""
 
 from __future__ import annotations
 

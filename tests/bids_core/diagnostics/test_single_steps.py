@@ -13,6 +13,7 @@ from bids_core.diagnostics.rank_correlation import spearman
 from bids_core.diagnostics.single_steps import BEFORE, LADDER, StepSettings, measure_steps
 from bids_core.errors import ArtifactError
 from bids_core.gradients import make_projector, n_trainable
+from bids_core.models.adapters import last_layer_names
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 from bids_core.training.moments import AdamMoments
 
@@ -126,7 +127,7 @@ def test_measured_and_first_order_are_those_of_the_slow_way(model, moments):
 
 def test_the_feature_is_the_runs_own_and_each_rung_is_near_the_last(model, moments):
     found = steps(model, moments)
-    assert set(found) == {BEFORE, "measured", *LADDER}
+    assert set(found) == {BEFORE, "measured", *LADDER} - {"layers"}
     grads = [gradients(model.eval(), e) for e in (*ROWS, *HELD_OUT)]
     flat = torch.stack([torch.cat([g.reshape(-1) for g in one.values()]) for one in grads])
     m, v = moments.flat(list(grads[0]))
@@ -151,6 +152,33 @@ def test_a_projection_to_the_whole_space_costs_nothing(model, moments):
         projector=make_projector("none", n_trainable(model), 1, 0),
     )
     np.testing.assert_allclose(found["stored"], found["cosine"], atol=1e-6)
+
+
+@pytest.mark.parametrize("dot", [False, True])
+def test_the_last_layers_alone_are_a_rung_of_their_own(model, moments, dot):
+    names = last_layer_names(model, 1)
+    kept = torch.cat(
+        [
+            torch.full((p.numel(),), name in names)
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        ]
+    )
+    assert 0 < kept.sum() < len(kept)
+    settings = StepSettings(learning_rate=RATE, feature="sgd", layers=1, dot=dot, storage="float32")
+    projector = make_projector("none", int(kept.sum()), 1, 0)
+    found = measure_steps(model, ROWS, HELD_OUT, settings, moments=moments, projector=projector)
+    flat = torch.stack(
+        [
+            torch.cat([g.reshape(-1) for g in gradients(model.eval(), e).values()])[kept]
+            for e in (*ROWS, *HELD_OUT)
+        ]
+    )
+    if not dot:
+        flat = torch.nn.functional.normalize(flat)
+    expected = flat[: len(ROWS)] @ flat[len(ROWS) :].T
+    np.testing.assert_allclose(found["layers"], expected, atol=1e-4)
+    np.testing.assert_allclose(found["stored"], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("feature", ["sgd", "sign"])

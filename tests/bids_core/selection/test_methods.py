@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import xxhash
@@ -136,6 +138,15 @@ def test_optimal_transport_is_that_of_pot(seed):
     assert found.indices.tolist() == np.argsort(-plan.sum(axis=0), kind="stable")[:12].tolist()
 
 
+def test_optimal_transport_loses_no_row_to_underflow():
+    values = np.random.default_rng(0).standard_t(1.2, size=(500, 8)) * 50
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mass = transport.transported_mass(Matrix(values))
+    assert np.isfinite(mass).all()
+    assert mass.sum() == pytest.approx(1)
+
+
 def test_optimal_transport_gives_equal_rows_equal_mass():
     values = np.tile(draw(1, tied=False, n_rows=5), (200, 1))
     mass = transport.transported_mass(Matrix(values)).reshape(200, 5)
@@ -197,7 +208,9 @@ def test_dsir_draws_in_proportion_to_the_weights(monkeypatch):
     weights = np.log([0.6, 0.3, 0.1])
     monkeypatch.setattr("bids_core.selection.signals.dsir_log_weights", lambda *_: weights)
     first = [
-        select(None, 1, method="dsir", texts="abc", validation_texts="a", seed=seed).indices[0]
+        select(
+            None, 1, method="dsir", texts=list("abc"), validation_texts=["a"], seed=seed
+        ).indices[0]
         for seed in range(2000)
     ]
     np.testing.assert_allclose(np.bincount(first) / 2000, [0.6, 0.3, 0.1], atol=0.04)

@@ -71,7 +71,7 @@ def test_the_list_is_written(matrix, bids, suffix):
     ("arguments", "words"),
     [
         (["a.npy", "--out", "list.xlsx"], "the suffix must be one of .parquet, .csv, .jsonl"),
-        (["nowhere.npy"], "nowhere.npy is not there"),
+        (["nowhere.npy"], "nowhere.npy does not exist"),
         (["."], "no manifest.json there"),
         (["a.npy", "--budget", "100"], "more than the 60 rows"),
         (["a.npy", "--budget", "some"], "not a number"),

@@ -110,10 +110,12 @@ def test_a_pick_with_its_texts(run_folder):
 def test_a_pick_and_a_row_that_was_not_picked_for_people(run_folder):
     folder, picks = run_folder
     shown = run(folder, f"r{picks.indices[0]}").stdout
-    assert "pick 1 of 8 of bids" in shown
+    assert "Pick 1 of 8 of bids" in shown
     assert "takes its rank" in shown
     other = next(i for i in range(40) if i not in picks.indices)
-    assert "not among the 8 picks of bids" in run(folder, f"r{other}").stdout
+    shown = run(folder, f"r{other}").stdout
+    assert "Not among the 8 picks of bids" in shown
+    assert "It enters at a budget of" in shown
 
 
 @pytest.mark.parametrize(

@@ -197,14 +197,14 @@ def test_a_column_that_is_left_out_is_named(files):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.npy", "--budget", "3"], "is not there"),
+        (["missing.npy", "--budget", "3"], "does not exist"),
         (["tasks.txt", "--budget", "3"], "not a matrix file"),
         (["a.npy", "--budget", "51"], "more than the 50 rows"),
         (["a.npy", "--budget", "1.5"], "not a fraction"),
         (["a.npy", "--budget", "many"], "not a number"),
         (["a.npy", "--budget", "3", "--method", "bid"], "did you mean bids"),
         (["a.npy", "--budget", "3", "--out", "picks.xyz"], "suffix"),
-        (["a.npy", "--budget", "3", "--method", "less"], "needs `tasks`"),
+        (["a.npy", "--budget", "3", "--method", "less"], "needs --tasks FILE"),
         (["a.npy", "--budget", "3", "--tasks", "short.txt"], "has 2 tasks but the matrix has 4"),
         (["a.npy", "--budget", "3", "--tasks", "none.txt"], "cannot be read"),
         (["a.npy", "--budget", "3", "--tasks", "tasks.json"], "no label for validation_id '0'"),

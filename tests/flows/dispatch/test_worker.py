@@ -119,7 +119,7 @@ def test_a_store_that_takes_nothing_leaves_the_word_with_the_server(config, monk
 
     monkeypatch.setattr("bids_core.artifacts.failures.Failures.write", full)
     run_id, _ = run_of(config, raising(ConfigError("the mistake")))
-    assert "takes no word of the failure" in caplog.text
+    assert "could not record the failure" in caplog.text
     assert seen_by_the_server(run_id).failure == Failure("ConfigError", "the mistake")
 
 

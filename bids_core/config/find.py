@@ -1,0 +1,92 @@
+"""Which file a configuration is read from: a file, a folder that holds one, a run that is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from bids_core.config.paths import absolute_places
+from bids_core.config.section import Name
+from bids_core.errors import ConfigError
+
+FORMAT: Final = 2
+"""Of manifests: 2 has paths relative to its folder."""
+MANIFEST: Final = "manifest.json"
+"""What a run's folder says of the run; its `config` is the whole configuration."""
+CONFIG: Final = "config.yaml"
+"""The configuration in a run's folder."""
+_USUAL: Final = (CONFIG, "bids.yaml", MANIFEST)
+_YAML: Final = (".yaml", ".yml")
+
+
+def find_config(path: Path) -> Path:
+    """Return the file that holds a configuration.
+
+    Args:
+        path: the file, or a folder with a `config.yaml`, a `bids.yaml`, a run's manifest, or one
+            YAML file alone.
+
+    Raises:
+        ConfigError: there is no such file, or none can be told from the others.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        msg = f"{path}: no such file; `bids init` writes a starter configuration"
+        raise ConfigError(msg)
+    for name in _USUAL:
+        if (path / name).is_file():
+            return path / name
+    found = sorted(file for file in path.iterdir() if file.suffix in _YAML and file.is_file())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(file.name for file in found)
+        msg = f"{path} is a folder with several YAML files ({names}); name one of them"
+    else:
+        msg = f"{path} is a folder without a YAML file; `bids init {path}` writes one"
+    raise ConfigError(msg)
+
+
+def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a run folder's file, which goes into that folder again.
+
+    Args:
+        path: a configuration, or a run's manifest.
+        content: what it holds. That of other files is returned as it is.
+
+    Raises:
+        ConfigError: the folder's name cannot be a run's.
+    """
+    folder = path.resolve().parent
+    if path.name == MANIFEST:
+        if not isinstance(content.get("config"), dict):
+            msg = f"{path}: not the manifest of a run: it has no `config`"
+            raise ConfigError(msg)
+        content = travelled(content, folder)
+    elif path.name == CONFIG and (folder / MANIFEST).is_file():
+        content = absolute_places(content, folder)
+    else:
+        return content
+    try:
+        name = TypeAdapter(Name).validate_python(folder.name)
+    except ValidationError as error:
+        msg = (
+            f"{path}: its folder {folder.name!r} cannot be the name of a run (letters, digits, "
+            "'.', '_' and '-'); rename the folder"
+        )
+        raise ConfigError(msg) from error
+    return content | {"name": name}
+
+
+def travelled(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration in a run's manifest, its places made absolute.
+
+    Manifests without `format` are of earlier versions: their store is relative to the folder that
+    the run was started in.
+    """
+    if "format" in manifest:
+        return absolute_places(manifest["config"], folder)
+    return {**manifest["config"], "output_dir": str(folder.parent)}

@@ -1,0 +1,37 @@
+"""Figures in Python: matplotlib's, in colours that all readers can tell apart."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+from bids_core.errors import UserError
+
+try:
+    from matplotlib.figure import Figure
+except ImportError as error:
+    msg = 'figures need matplotlib: pip install "bids-select[plot]"'
+    raise UserError(msg) from error
+
+__all__ = ["COLOURS", "MARKERS", "OTHERS", "Picture", "colour"]
+
+COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+MARKERS: Final = "osD^vPX*<>"
+"""With the colours, the marks of up to 70 groups."""
+OTHERS: Final = "others"
+"""The group of all that have no colour of their own."""
+
+
+class Picture(Figure):
+    """A figure that notebooks show as it is returned, whatever plotting backend is set."""
+
+    def _repr_png_(self) -> bytes:
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi=110, bbox_inches="tight")
+        return drawn.getvalue()
+
+
+def colour(place: int, group: str = "") -> str:
+    """Return the colour of the group at a place; grey for `OTHERS`."""
+    return "#999999" if group == OTHERS else COLOURS[place % len(COLOURS)]

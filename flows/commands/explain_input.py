@@ -1,0 +1,232 @@
+"""What `bids explain` works on: a run's folder, or picks that `bids select` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.errors import ArtifactError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bids_core.influence.files import LabelledMatrix
+    from bids_core.selection import Selection
+
+_LONGEST: Final = 1200
+
+
+@dataclass(frozen=True)
+class ExplainInput:
+    """What an explanation is made from.
+
+    Args:
+        labelled: the influence, and the names of its rows and columns.
+        selection: the picks, with their method and normalisation.
+        method: what the method is called.
+        seed: of the selection.
+        text_of: returns the text of a row id or validation id, None where it is not at hand.
+        lacking: what is not at hand, in words.
+    """
+
+    labelled: LabelledMatrix
+    selection: Selection
+    method: str
+    seed: int
+    text_of: Callable[[str], str | None]
+    lacking: str | None = None
+
+
+def open_run(folder: Path, method: str | None) -> ExplainInput:
+    """Open a run: what its folder has, and the store for what it has not.
+
+    Raises:
+        UserError: the folder is not a run's, the run has no such selection, or a part is nowhere.
+    """
+    from bids_core.selection.names import method_name
+    from tasks.explain_files import FOLDER, INFLUENCE, PICKS, TEXTS
+    from tasks.manifest import read_manifest
+
+    manifest = read_manifest(folder)
+    result, section = manifest.result, manifest.settings["selection"]
+    asked = (section["method"], *section.get("compare", ()))
+    known = {method_name(one): one for one in asked}
+    name = method_name(method or section["method"])
+    made = result.get("selections", {})
+    if result.get("matrix") is None or name not in made:
+        listed = ", ".join(made) or "none"
+        msg = f"{folder}: the run has no selection of method {name!r} (it has: {listed})"
+        raise UserError(msg)
+    own = folder / FOLDER
+    place = _Places(folder)
+    matrix = place.require(own / INFLUENCE, result["matrix"], "*.zarr", "its influence is")
+    picks = place.require(own / PICKS / f"{name}.parquet", made[name], "*.parquet", "its picks are")
+    texts = [
+        place.find(own / file, result["data"], f"{split}.parquet")
+        for file, split in zip(TEXTS, ("train", "validation"), strict=True)
+    ]
+    labelled, conversations = _with_texts(matrix, *texts)
+    normalization = section.get("normalization", "zscore")
+    selection = _with_method(picks, labelled, known.get(name, name), normalization)
+    seed = section.get("seed")
+    return ExplainInput(
+        labelled,
+        selection,
+        name,
+        int(manifest.settings.get("seed") or 0) if seed is None else seed,
+        conversations,
+        None if all(texts) else place.lacking(result["data"], "its texts are"),
+    )
+
+
+def open_picks(
+    picks: Path,
+    *,
+    method: str | None,
+    matrix: Path | None,
+    tasks: Path | None,
+    sources: Path | None,
+    texts: Path | None,
+    validation_texts: Path | None,
+) -> ExplainInput:
+    """Open picks of `bids select`, and the matrix that they were made from.
+
+    Raises:
+        UserError: a file cannot be read, or the picks do not say what they were made from.
+    """
+    from bids_core.selection.files import read_origin
+    from bids_core.selection.signal_files import read_texts
+    from flows.commands.matrix_input import open_labelled
+
+    origin = read_origin(picks)
+    given = {
+        "matrix": matrix, "tasks": tasks, "sources": sources, "texts": texts,
+        "validation_texts": validation_texts,
+    }  # fmt: skip
+    files = {name: path or _written(picks, origin, name) for name, path in given.items()}
+    if files["matrix"] is None:
+        msg = (
+            f"{picks} does not say which matrix it was made from: add --matrix FILE (and --method, "
+            "unless it was bids); picks in a .parquet file of `bids select --out` say it"
+        )
+        raise UserError(msg)
+    labelled = open_labelled(files["matrix"], files["tasks"], files["sources"])
+    name = method or origin.get("method", "bids")
+    normalization = origin.get("normalization", "zscore")
+    selection = _with_method(picks, labelled, name, normalization)
+    found: dict[str, str] = {}
+    ids = labelled.matrix.row_ids, labelled.matrix.validation_ids
+    for file, names in zip((files["texts"], files["validation_texts"]), ids, strict=True):
+        if file is not None:
+            said, contents = read_texts(file)
+            named = said or names or [str(place) for place in range(len(contents))]
+            found |= {
+                str(one): _shortened(text) for one, text in zip(named, contents, strict=False)
+            }
+    return ExplainInput(labelled, selection, name, int(origin.get("seed", 0)), found.get)
+
+
+def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
+    """Return a file that picks name, relative to their own folder."""
+    if not origin.get(name):
+        return None
+    path = picks.parent / str(origin[name])
+    if not path.exists():
+        msg = (
+            f"{picks} was made from {path}, which is not there: add --{name.replace('_', '-')} FILE"
+        )
+        raise UserError(msg)
+    return path
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the parts of a run are: in its folder, or else in the store."""
+
+    folder: Path
+
+    def find(self, copy: Path, handle: Mapping[str, str], pattern: str) -> Path | None:
+        """Return the place of a part, None if it is nowhere."""
+        from bids_core.artifacts import Handle
+
+        if copy.exists():
+            return copy
+        try:
+            found: list[Path] = sorted(Handle(**handle).path().glob(pattern))
+        except ArtifactError:
+            return None
+        return found[0] if found else None
+
+    def require(self, copy: Path, handle: Mapping[str, str], pattern: str, what: str) -> Path:
+        """Return the place of a part.
+
+        Raises:
+            UserError: it is nowhere.
+        """
+        found = self.find(copy, handle, pattern)
+        if found is None:
+            raise UserError(self.lacking(handle, what))
+        return found
+
+    def lacking(self, handle: Mapping[str, str], what: str) -> str:
+        """Say that a part is nowhere, and what helps."""
+        return (
+            f"{self.folder}: {what} neither in the folder nor in the store ({handle['store']} has "
+            f"no {handle['stage']}/{handle['fingerprint']}); bring the store to that place, or run "
+            "again"
+        )
+
+
+def _with_texts(
+    matrix: Path, pool: Path | None, validation: Path | None
+) -> tuple[LabelledMatrix, Callable[[str], str | None]]:
+    """Read a matrix with the sources of its rows, and what the rows and instances say."""
+    import pandas as pd
+
+    from bids_core.influence.files import read_matrix
+
+    labelled = read_matrix(matrix)
+    messages: dict[str, str] = {}
+    for path in (validation, pool):
+        if path is None:
+            continue
+        frame = pd.read_parquet(path, columns=["row_id", "source", "messages"])
+        messages |= dict(zip(frame["row_id"].map(str), frame["messages"], strict=True))
+        if path == pool:
+            source_of = dict(zip(frame["row_id"].map(str), frame["source"].map(str), strict=True))
+            sources = tuple(source_of[name] for name in labelled.matrix.row_ids or ())
+            labelled = replace(labelled, labels=replace(labelled.labels, sources=sources))
+
+    def text_of(name: str) -> str | None:
+        return _spoken(messages[name]) if name in messages else None
+
+    return labelled, text_of
+
+
+def _spoken(messages: str) -> str:
+    from bids_core.data import from_json
+    from bids_core.data.conversation import said
+
+    return _shortened("\n".join(f"{one.role}: {said(one)}" for one in from_json(messages)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+
+def _with_method(
+    picks: Path, labelled: LabelledMatrix, method: str, normalization: str
+) -> Selection:
+    from bids_core.selection import METHODS, Selection
+    from bids_core.selection.files import read_selection
+
+    selection = read_selection(picks, labelled.labels)
+    if not isinstance(selection, Selection):
+        msg = (
+            f"{picks} does not say what its picks were worth; `bids select --out` writes that to "
+            ".parquet, .csv and .json"
+        )
+        raise UserError(msg)
+    used = method not in METHODS or METHODS[method].normalized
+    return replace(selection, method=method, normalization=normalization if used else "none")

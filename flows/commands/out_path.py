@@ -1,0 +1,43 @@
+"""Where `--out` writes to: a folder that is not there is asked about, or refused."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def require_folder(out: Path) -> None:
+    """Check, before anything is computed, that the folder of a path is there.
+
+    On a terminal it is made if the user says so.
+
+    Raises:
+        UserError: it is not there.
+    """
+    from bids_core.errors import UserError
+
+    folder = out.parent
+    if folder.is_dir():
+        return
+    if folder.exists():
+        msg = f"--out {out}: {folder} is a file, not a folder"
+        raise UserError(msg)
+    if on_terminal() and typer.confirm(f"The folder {folder} does not exist. Make it?", err=True):
+        folder.mkdir(parents=True)
+        return
+    msg = (
+        f"--out {out}: the folder {folder} does not exist; make it first (mkdir -p "
+        f"{shlex.quote(str(folder))}), or name another one"
+    )
+    raise UserError(msg)
+
+
+def on_terminal() -> bool:
+    """Tell whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

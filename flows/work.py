@@ -1,0 +1,84 @@
+"""What a run has to do, by the labels that its steps are shown under; for the time left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bids_core.planning.cost import Counts, n_checkpoints, stage_tokens
+from bids_core.planning.forecast import Work
+from bids_core.selection import resolve_budget
+from bids_core.selection.names import ZERO_SHOT, method_name
+from flows.spread import shards_of
+from tasks.prepare import load_prepared
+from tasks.representations import poolings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bids_core.artifacts import Handle
+    from bids_core.config import RunConfig
+    from bids_core.data import PreparedData
+    from flows.select_data import Stage
+    from tasks.gradients import Shard
+
+_ORDER: Final = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
+_REPORT_SECONDS: Final = 2.0
+"""Gathering the run folder of a small run; of a large one it is a small part."""
+
+
+def planned_work(config: RunConfig, data: Handle, until: Stage) -> Work:
+    """Return the work of every step that is still to come after `prepare`.
+
+    Args:
+        config: the run.
+        data: the prepared data.
+        until: last stage.
+    """
+    prepared = load_prepared(data)
+    stages = stage_tokens(config, Counts.of(config, prepared))
+    reached = _ORDER[: _ORDER.index(until) + 1]
+    methods = [method_name(method) for method in config.selection.methods]
+    tokens = {"warmup": stages["warmup"]} if "warmup" in reached else {}
+    if "gradients" in reached:
+        tokens |= _gradients(config, prepared, stages["gradients"])
+    if "selection" in reached and "representations" in stages:
+        tokens |= _representations(config, prepared, stages["representations"])
+    if "finetune" in reached and config.finetune.enabled:
+        picks = dict.fromkeys(methods, resolve_budget(config.selection.budget, len(prepared.train)))
+        picks |= {"full": len(prepared.train)} if "full" in picks else {}
+        tokens |= _shared({f"finetune {n}": k for n, k in picks.items()}, stages["finetune"])
+        if until == "report" and "evaluation" in stages:
+            models = [ZERO_SHOT, *methods] if config.evaluation.zero_shot else methods
+            tokens |= _shared({f"evaluation {n}": 1 for n in models}, stages["evaluation"])
+    suites = until == "report" and config.finetune.enabled and config.evaluation.suites
+    return Work(
+        tokens, {"report": _REPORT_SECONDS}, beyond="the benchmark suites" if suites else ""
+    )
+
+
+def _gradients(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:
+    shards = shards_of(config, prepared, n_checkpoints(config))
+    return _shared({shard.label: _length(prepared, shard) for shard in shards}, tokens)
+
+
+def _representations(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:
+    shards = shards_of(config, prepared, 1)
+    lengths = {
+        f"representations {pooling} {shard.split} rows {shard.start}-{shard.stop}": _length(
+            prepared, shard
+        )
+        for pooling in poolings(config.selection.methods)
+        for shard in shards
+    }
+    return _shared(lengths, tokens)
+
+
+def _length(prepared: PreparedData, shard: Shard) -> int:
+    lengths = getattr(prepared, shard.split).frame["n_tokens"]
+    return int(lengths.iloc[shard.start : shard.stop].sum())
+
+
+def _shared(parts: Mapping[str, int], tokens: float) -> dict[str, float]:
+    """Share out a stage's work over its steps, in proportion."""
+    total = max(1, sum(parts.values()))
+    return {label: tokens * part / total for label, part in parts.items()}

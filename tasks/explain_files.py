@@ -1,0 +1,61 @@
+"""`runs/<name>/explain/`: what `bids explain` needs, so that it works where the store is away.
+
+The influence, the picks of each method, and the texts. Parts that are large stay in the store
+alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bids_core.artifacts import Handle
+    from bids_core.data import PreparedData
+
+FOLDER: Final = "explain"
+INFLUENCE: Final = "influence.zarr"
+PICKS: Final = "picks"
+"""Folder with a file of picks a method."""
+TEXTS: Final = ("pool.parquet", "validation.parquet")
+LARGEST: Final = 64 << 20
+"""Bytes up to which a part is copied: the matrix as it lies in the store, the texts as text."""
+_COLUMNS: Final = ["row_id", "source", "task", "messages"]
+
+
+def write_explain_files(
+    folder: Path, data: PreparedData, matrix: Handle, selections: Mapping[str, Handle]
+) -> None:
+    """Copy what an explanation needs into a run folder.
+
+    Args:
+        folder: of the run; gets `explain/` whole, or keeps the old one.
+        data: the prepared data.
+        matrix: the attribution matrix.
+        selections: picks of each method.
+    """
+    aside = folder / f".explain-{uuid.uuid4().hex}"
+    (aside / PICKS).mkdir(parents=True)
+    for method, handle in selections.items():
+        (picks,) = handle.path().glob("*.parquet")
+        shutil.copy(picks, aside / PICKS / f"{method}.parquet")
+    (group,) = matrix.path().glob("*.zarr")
+    parts = [place for place in group.iterdir() if not place.name.startswith("checkpoint_")]
+    if sum(_bytes(place) for place in parts) <= LARGEST:
+        ignored = shutil.ignore_patterns("checkpoint_*")
+        shutil.copytree(group, aside / INFLUENCE, ignore=ignored)
+    frames = [split.frame[_COLUMNS] for split in (data.train, data.validation)]
+    if sum(int(frame["messages"].str.len().sum()) for frame in frames) <= LARGEST:
+        for frame, name in zip(frames, TEXTS, strict=True):
+            frame.to_parquet(aside / name, index=False, compression="zstd")
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    aside.rename(folder / FOLDER)
+
+
+def _bytes(place: Path) -> int:
+    files = place.rglob("*") if place.is_dir() else (place,)
+    return sum(file.stat().st_size for file in files if file.is_file())

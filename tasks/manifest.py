@@ -1,0 +1,165 @@
+"""`manifest.json` and `config.yaml` of a run folder: what ran, with paths relative to the folder.
+
+So a folder that is moved together with its data and store goes on working, and none of its files
+names a place on the machine that made it. Imports no Prefect, so that reading it is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from bids_core.config.find import CONFIG, FORMAT, MANIFEST, travelled
+from bids_core.config.load import check_config
+from bids_core.config.paths import (
+    absolute_paths,
+    relative_path,
+    relative_paths,
+)
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bids_core.config import RunConfig
+
+_HANDLE: Final = {"store", "stage", "fingerprint"}
+_HEAD: Final = """\
+# What this run was made with: `bids run` on this file (or on the folder) makes it again, here; what
+# the store still has is not computed again. Paths are relative to this file. What is not here has
+# its default; manifest.json has every value.
+"""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run folder says of its run.
+
+    Args:
+        path: of the manifest.
+        settings: the configuration that ran, as JSON values with absolute paths; not checked.
+        result: what `RunResult` dumps, with absolute paths.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration that ran.
+
+        Raises:
+            ConfigError: this version does not know it.
+        """
+        return check_config(self.settings, origin=str(self.path))
+
+
+def write_manifest(
+    folder: Path, config: RunConfig, result: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write `manifest.json` and `config.yaml`.
+
+    Args:
+        folder: of the run.
+        config: as it ran.
+        result: what `RunResult` dumps.
+        facts: what else to write down.
+    """
+    content = {
+        "format": FORMAT,
+        "name": folder.name,
+        "config": relative_paths(config.model_dump(mode="json"), folder),
+        "result": relative_handles(dict(result), folder) | {"folder": "."},
+        **facts,
+    }
+    own = relative_paths(config.model_dump(mode="json", exclude_defaults=True), folder)
+    own |= relative_paths({"store": config.store, "output_dir": str(config.output_dir)}, folder)
+    text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
+    replace_file(folder / CONFIG, _HEAD + text)
+    replace_file(folder / MANIFEST, json.dumps(content, indent=1))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a run folder's manifest.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        msg = f"{folder}: no {MANIFEST} there; give the folder of a run, such as runs/demo"
+        raise ConfigError(msg)
+    try:
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        here = folder.resolve()
+        config, result = travelled(content, here), dict(content["result"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{path}: not the manifest of a run ({type(error).__name__}: {error})"
+        raise ConfigError(msg) from error
+    return Manifest(
+        path,
+        absolute_paths(config, here),
+        absolute_handles(result, here) | {"folder": str(here)},
+    )
+
+
+def shown_config(config: RunConfig, folder: Path) -> RunConfig:
+    """Return a configuration as pages and cards show it: relative paths, models by name.
+
+    Args:
+        config: the run.
+        folder: that the paths are relative to.
+    """
+    content = relative_paths(config.model_dump(mode="json"), folder)
+    shown = type(config).model_validate(content)
+    changes: dict[str, Any] = {"model": _named(config.model)}
+    if config.finetune.model is not None:
+        other = _named(config.finetune.model)
+        changes["finetune"] = shown.finetune.model_copy(update={"model": other})
+    return shown.model_copy(update=changes)
+
+
+def _named(model: Any) -> Any:
+    """Return a model section whose local folder is named alone."""
+    local = os.path.isabs(model.path)
+    template = None if model.chat_template is None else os.path.basename(model.chat_template)
+    path = os.path.basename(model.path.rstrip("/")) if local else model.path
+    return model.model_copy(update={"path": path, "chat_template": template})
+
+
+def relative_handles(content: Any, folder: Path) -> Any:
+    """Return JSON values in which the stores of handles are relative to a folder."""
+    return _with_stores(content, lambda store: relative_path(store, folder))
+
+
+def absolute_handles(content: Any, folder: Path) -> Any:
+    """Return JSON values in which the stores of handles are absolute, relative ones in a folder."""
+
+    def absolute(store: str) -> str:
+        return store if "://" in store else os.path.normpath(folder / store)
+
+    return _with_stores(content, absolute)
+
+
+def _with_stores(content: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(content, dict):
+        if content.keys() == _HANDLE:
+            return content | {"store": change(content["store"])}
+        return {key: _with_stores(value, change) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_stores(value, change) for value in content]
+    return content
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new one, never half of it."""
+    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

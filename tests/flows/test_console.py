@@ -1,0 +1,97 @@
+"""The terminal: plain lines in a pipe, one calm view on a terminal, the time left of the whole."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from bids_core.planning.forecast import Work
+from flows import console as module
+from flows.console import ConsoleReporter
+
+WORK = Work(tokens={"warmup": 100.0, "finetune bids": 300.0})
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    made = Clock()
+    monkeypatch.setattr(module.time, "monotonic", made.monotonic)
+    return made
+
+
+def reporter(*, terminal):
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=terminal, width=80, color_system=None, highlight=False,
+        soft_wrap=True,
+    )  # fmt: skip
+    return ConsoleReporter(console), file
+
+
+def test_in_a_pipe_each_ten_second_line_says_how_long_the_whole_run_takes(clock):
+    shown, file = reporter(terminal=False)
+    shown.expect(WORK)
+    progress = shown.step("warmup", "examples")
+    for seconds in (5, 5, 5, 5):
+        clock.now += seconds
+        progress(int(clock.now - 1000), 40)
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "  warmup ..."
+    assert lines[1:] == [
+        "    warmup: 10/40 examples, 1.0/s, 30 s left; about 2 min left of the whole run",
+        "    warmup: 20/40 examples, 1.0/s, 20 s left; about 2 min left of the whole run",
+    ]
+    clock.now += 20
+    shown.end("warmup", seconds=40.0, cached=False)
+    assert file.getvalue().splitlines()[-1] == "    about 2 min left of the whole run"
+    assert "\x1b" not in file.getvalue()
+
+
+def test_a_step_without_a_plan_says_its_own_time_alone(clock):
+    shown, file = reporter(terminal=False)
+    progress = shown.step("reading data", "rows")
+    clock.now += 11
+    progress(11, 22)
+    assert file.getvalue().splitlines()[-1] == "    reading data: 11/22 rows, 1.0/s, 11 s left"
+
+
+def test_on_a_terminal_a_line_below_the_bar_says_it(clock):
+    shown, file = reporter(terminal=True)
+    shown.expect(WORK)
+    progress = shown.step("warmup", "examples")
+    clock.now += 10
+    progress(10, 40)
+    shown._live.refresh()
+    assert "about 2 min left of the whole run" in file.getvalue()
+    shown.end("warmup", seconds=40.0, cached=False)
+    assert "✓ warmup  40 s" in file.getvalue()
+
+
+def test_an_error_takes_the_bar_off_the_terminal():
+    shown, file = reporter(terminal=True)
+    with pytest.raises(RuntimeError), shown.during("loading the model"):
+        raise RuntimeError
+    assert file.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in file.getvalue()  # the cursor
+
+
+def test_what_has_no_estimate_is_said(clock):
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(tokens={"warmup": 1.0}, beyond="the benchmark suites"))
+    progress = shown.step("warmup", "examples")
+    clock.now += 10
+    progress(1, 2)
+    assert (
+        file.getvalue()
+        .splitlines()[-1]
+        .endswith("about 10 s left of the whole run, without the benchmark suites")
+    )
