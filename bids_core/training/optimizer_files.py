@@ -222,4 +222,5 @@ def _dequantised(state: Mapping[str, Any], number: int) -> torch.Tensor:
         msg = f"keeps {scales.numel()} scales for {size} values of 8 bits"
         raise ValueError(msg)
     values: torch.Tensor = code.float()[stored.reshape(-1).long()]
-    return (values * scales.float().repeat_interleave(block)[:size]).reshape(stored.shape)
+    widened: torch.Tensor = scales.float().repeat_interleave(block)[:size]
+    return (values * widened).reshape(stored.shape)
