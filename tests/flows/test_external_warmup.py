@@ -16,7 +16,6 @@ from flows.confinement import Confinement
 from flows.select_data import select_data
 from flows.validate_influence import validate_influence
 from tasks import warmup
-from tasks.run_folder import MANIFEST
 from tasks.runtime.progress import reporting
 from tasks.warmup import with_checkpoints_adapters
 
@@ -51,7 +50,7 @@ def test_a_run_and_its_report_and_its_validation(config, project, trained):
     folder = project / "runs" / "tiny"
     assert (folder / "selected" / "bids.jsonl").exists()
     assert "a training that was run elsewhere" in (folder / "report.html").read_text()
-    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["config"]["lora"]["r"] == 4  # the fine-tuning's adapters follow
     tuned = json.loads(
         (result.tuned["bids"].path() / "adapter" / "adapter_config.json").read_text()
