@@ -100,6 +100,14 @@ def coverage(data: Handle, warm: Handle) -> Coverage | None:
     )
 
 
+def seen_keys(warm: Handle) -> set[str] | None:
+    """Return what the rows of a warmup's pool are known by; None of one that does not say."""
+    path = warm.path() / POOL_KEYS
+    if not path.is_file():
+        return None
+    return {key.decode() for key in np.load(path, allow_pickle=False).tolist()}
+
+
 def kept_warmup(config: RunConfig, data: Handle, identity: Identity) -> Handle | None:
     """Return the warmup of the store that a run keeps, None if it has to be trained.
 

@@ -47,12 +47,12 @@ def warmup_sample(keys: Sequence[str], fraction: float, *, seed: int) -> np.ndar
     """
     if fraction >= 1.0:
         return np.arange(len(keys))
-    drawn = np.array([_draw(key, seed) for key in distinct_keys(keys)])
+    drawn = np.array([draw(key, seed) for key in distinct_keys(keys)])
     chosen = np.flatnonzero(drawn < fraction)
     return chosen if len(chosen) else np.array([int(drawn.argmin())])
 
 
-def _draw(key: str, seed: int) -> float:
+def draw(key: str, seed: int) -> float:
     """Return a number in [0, 1) that only row and seed decide."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -115,6 +115,14 @@ def test_a_task_that_is_added_costs_its_rows(project):
     assert computed_rows(more, first) == {"train": 0, "validation": 6}
 
 
+def test_the_fisher_matrix_stays_as_well(project):
+    ekfac = "gradients.train_feature=ekfac"
+    first, _ = run(project, REUSE, ekfac)
+    write_rows(project / "pool" / "aaa.jsonl", rows("max", 30, 32))
+    grown, _ = run(project, REUSE, ekfac)
+    assert computed_rows(grown, first) == {"train": 4, "validation": 0}
+
+
 def test_too_many_new_rows_or_other_settings_train_again(project):
     first, _ = run(project, REUSE)
     write_rows(project / "pool" / "new.jsonl", rows("max", 40, 52))
