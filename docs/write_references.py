@@ -27,8 +27,8 @@ _CLI_HEAD = """\
 # The command line
 
 Every command of `bids`, with its arguments and options, as `bids COMMAND --help` shows them. Exit
-status: 0 fine; 2 for a mistake that you can mend, in one line that says what, where and how; 1 for
-ours. `--json` prints one JSON object on standard output, and nothing else there.
+status: 0 for success; 2 for a mistake that you can fix, in one line that says what, where and how;
+1 for everything else. `--json` prints one JSON object on standard output, and nothing else there.
 
 """
 _CONFIG_HEAD = """\
@@ -39,9 +39,10 @@ without running it, `--set section.field=value` changes a field for one run. Unk
 refused, with the nearest known one. [identity.md](identity.md) says what is computed again when a
 field changes.
 
-For completion and checks while you type, give your editor the JSON schema
-([bids.schema.json](bids.schema.json); `python -m bids_core.config.schema > bids.schema.json` writes
-it too). With the YAML extension of VS Code, the first line of `bids.yaml` is enough:
+`bids config KEY` shows a field in the terminal: what it takes, its default, its choices, and what a
+change recomputes. For completion and checks while you type, editors can use the JSON schema:
+`bids init` writes [bids.schema.json](bids.schema.json) beside `bids.yaml` and names it in the first
+line (`bids config --schema` prints it), which is all that the YAML extension of VS Code needs:
 
 ```yaml
 # yaml-language-server: $schema=bids.schema.json

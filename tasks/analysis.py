@@ -14,7 +14,6 @@ from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.breakdown import breakdown, few_valued
-from bids_core.diagnostics.plots import write_page
 from bids_core.diagnostics.stability import (
     checkpoint_agreement,
     leave_one_out,
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 VERSION: Final = 3
 TABLES: Final = "analysis"
-PAGE: Final = "analysis.html"
 
 
 def identify(
@@ -70,7 +68,7 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Analyse the attribution matrix and all selections; write tables and a page of figures."""
+    """Analyse the attribution matrix and all selections; write the tables."""
     attribution = open_attribution(matrix.path() / MATRIX)
     prepared = load_prepared(data)
     train = prepared.train
@@ -92,7 +90,7 @@ def compute(
     draft.summary["warnings"] = [str(warning.message) for warning in caught]
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
-    columns = _columns(prepared, attribution)
+    columns = few_columns(prepared, attribution)
     if columns:
         chosen = {name: selection.indices for name, selection in picks.items()}
         found.tables["breakdown"] = breakdown(columns, chosen)
@@ -105,7 +103,6 @@ def compute(
         logger.warning("%s", msg)
         draft.summary["warnings"].append(msg)
     found.write(draft.path / TABLES)
-    write_page(found, draft.path / PAGE)
 
 
 run_analysis = stage_task("analysis", identify, compute, unit="picks")
@@ -117,7 +114,7 @@ def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.exists() else None
 
 
-def _columns(data: PreparedData, attribution: Attribution) -> dict[str, list[str]]:
+def few_columns(data: PreparedData, attribution: Attribution) -> dict[str, list[str]]:
     """Return the further columns that have a few values, for the rows of the matrix."""
     frame = data.train.frame.set_index("row_id")
     return few_valued(frame.loc[list(attribution.row_ids), "extra"].tolist())

@@ -6,12 +6,16 @@ import datetime
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from bids_core.data import from_json
+from bids_core.data.conversation import said
 from bids_core.influence.attribution import open_attribution
 from bids_core.records import Reject
 from bids_core.report import ReportInputs
-from tasks.analysis import PAGE, read_table
+from tasks.analysis import few_columns, read_table
 from tasks.attribution import MATRIX
-from tasks.evaluation import read_scores
+from tasks.evaluation import SAMPLES, read_scores
 from tasks.kept_warmup import coverage_facts
 from tasks.prepare import load_prepared
 from tasks.samples import run_comparison
@@ -19,9 +23,7 @@ from tasks.selection import read_selection
 from tasks.validation_file import read_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    import pandas as pd
+    from collections.abc import Mapping
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
@@ -42,7 +44,6 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
     attribution = open_attribution(result.matrix.path() / MATRIX)
     source_of = dict(zip(data.train.frame["row_id"], data.train.frame["source"], strict=True))
     selections = {name: read_selection(handle) for name, handle in result.selections.items()}
-    picked = {row for picks in selections.values() for row in picks["row_id"]}
     shards = [shard for part in result.gradients for shard in (*part.train, *part.validation)]
     records = {name: handle.record() for name, handle in result.stages().items()}
     return ReportInputs(
@@ -63,17 +64,20 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         warmup=result.warm.summary()
         | {"coverage": coverage_facts(config, result.data, result.warm)},
         gradients=[shard.summary() for shard in shards],
-        conversations=_conversations(data, picked),
+        conversations=_conversations(data),
         scores=read_scores(result.scores) if result.scores else None,
         comparison=run_comparison(result),
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
-        analysis=None if result.analysis is None else PAGE,
         breakdown=None if result.analysis is None else read_table(result.analysis, "breakdown"),
-        stability={} if result.analysis is None else stability_tables(result.analysis),
+        tables={} if result.analysis is None else analysis_tables(result.analysis),
         validation=None
         if result.folder is None
         else read_validation(result.folder, result.matrix.key),
+        row_columns=few_columns(data, attribution),
+        answers=given_answers(result, data),
+        files={name: f"selected/{name}.jsonl" for name in result.selections},
+        folder=result.folder,
     )
 
 
@@ -100,12 +104,38 @@ def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
     return found
 
 
-def stability_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
-    """Return the tables of an analysis that show how stable the picks are, those that apply."""
+def analysis_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
+    """Return the tables of an analysis that the report shows, those that apply to the run."""
     names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
-             "near_duplicates", "columns")  # fmt: skip
+             "near_duplicates", "columns", "histograms")  # fmt: skip
     tables = {name: read_table(analysis, name) for name in names}
     return {name: table for name, table in tables.items() if table is not None}
+
+
+def given_answers(result: RunResult, data: PreparedData) -> pd.DataFrame | None:
+    """Return what every evaluated model answered to the test rows; None without an evaluation."""
+    if not result.scores:
+        return None
+    parts = [
+        pd.read_parquet(handle.path() / SAMPLES).assign(method=method)
+        for method, handle in result.scores.items()
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    tests = data.test.frame
+    asked = dict(zip(tests["row_id"], map(_question, tests["messages"]), strict=True))
+    questions = [
+        asked.get(row_id, prompt)
+        for row_id, prompt in zip(rows["row_id"], rows["prompt"], strict=True)
+    ]
+    chosen = rows["generation"].fillna(rows["prediction"])  # multiple choice generates nothing
+    columns = ["method", "task", "row_id", "reference", "score"]
+    return rows[columns].assign(question=questions, answer=chosen)
+
+
+def _question(messages: str) -> str:
+    """Return what the user asked last."""
+    asked = [said(turn) for turn in from_json(messages) if turn.role == "user"]
+    return asked[-1] if asked else ""
 
 
 def stage_timings(
@@ -127,9 +157,7 @@ def stage_timings(
     return timings
 
 
-def _conversations(data: PreparedData, picked: Iterable[str]) -> dict[str, str]:
-    wanted = set(picked)
+def _conversations(data: PreparedData) -> dict[str, str]:
     train, validation = data.train.frame, data.validation.frame
-    chosen = train[train["row_id"].isin(wanted)]
-    texts = dict(zip(chosen["row_id"], chosen["messages"], strict=True))
+    texts = dict(zip(train["row_id"], train["messages"], strict=True))
     return texts | dict(zip(validation["row_id"], validation["messages"], strict=True))

@@ -18,8 +18,8 @@ from prefect import task
 from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
 from bids_core.records import Reject
-from bids_core.report import build_report
-from tasks.analysis import PAGE, TABLES
+from bids_core.report import write_report
+from tasks.analysis import TABLES
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.explain_files import write_explain_files
 from tasks.kept_warmup import coverage_facts
@@ -83,7 +83,7 @@ def write_run_folder(
             {**row, "location": _relative(row["location"], folder)} for row in inputs.rejects
         ]
         inputs = replace(inputs, name=folder.name, rejects=rejected)
-        replace_file(folder / "report.html", build_report(inputs))
+        write_report(inputs, folder / "report.html")
     write_manifest(folder, config, result.model_dump(mode="json"), _facts(config, result))
     return result
 
@@ -110,12 +110,12 @@ def _relative(location: str, folder: Path) -> str:
 
 
 def _write_analysis(analysis: Handle, folder: Path) -> None:
-    """Copy the tables and the page of figures."""
+    """Copy the tables."""
     aside = folder / f".analysis-{uuid.uuid4().hex}"
     shutil.copytree(analysis.path() / TABLES, aside)
     shutil.rmtree(folder / TABLES, ignore_errors=True)
     aside.rename(folder / TABLES)
-    replace_file(folder / PAGE, (analysis.path() / PAGE).read_text(encoding="utf-8"))
+    (folder / "analysis.html").unlink(missing_ok=True)  # of earlier versions; the report has it all
 
 
 def _facts(config: RunConfig, result: RunResult) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Verdict:
         findings: the main method's differences to every other, by both measures.
         floor: macro average of always giving the most frequent answer.
         command: the comparison that would tell more; None where there is nothing to compare.
+        advice: the one of `sentences` that says what would tell more; blank where none does.
     """
 
     badge: Badge
@@ -54,6 +55,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     floor: float
     command: str | None
+    advice: str = ""
 
     @property
     def label(self) -> str:
@@ -87,13 +89,14 @@ def judge(comparison: Comparison, *, failed: int = 0) -> Verdict:
     against_base = [one for one in against_all if one.other == ZERO_SHOT]
     badge, by = _badge(against_random, against_base)
     command = _command(main, against_random)
+    advice = words.advice(against_random, command or "")
     said = [
         words.lead(main, against_random, comparison),
         words.majority(against_random, comparison),
         *words.others(main, against_all),
         words.worst(main, against_random, comparison),
         words.base(main, against_all),
-        words.advice(against_random, command or ""),
+        advice,
         words.basis(comparison),
         words.missing(failed),
     ]
@@ -104,6 +107,7 @@ def judge(comparison: Comparison, *, failed: int = 0) -> Verdict:
         findings=(*against_random, *(one for one in against_all if one.other != RANDOM)),
         floor=comparison.floor,
         command=command,
+        advice=advice,
     )
 
 

@@ -222,7 +222,7 @@ def advice(found: Sequence[Finding], command: str) -> str:
     if not open_pairs:
         if min(one.seeds for one in found) > 1:
             return ""
-        return f"Whether it holds for other seeds of the training: `{command}`."
+        return f"To see whether it holds for other training seeds: `{command}`."
     wanted = [one for pair in open_pairs for one in telling(pair) if one.needed_rows]
     if not wanted:
         seeds = [one for pair in open_pairs for one in telling(pair) if one.needed_seeds]

@@ -1,6 +1,7 @@
 from .analysis import Analysis, analyze
 from .audit import Audit, audit_pool, near_misses
 from .audit_words import audit_words
+from .coverage import coverage
 from .datamodel import Datamodel, Outcomes, fit_datamodel
 from .datamodel_words import datamodel_words
 from .explain import Explanation
@@ -12,7 +13,6 @@ from .influence import (
     average_influence_distribution,
     task_highest_influence,
 )
-from .plots import figures, write_page
 from .rank_correlation import Estimate, mean_known, resampled_spearman, spearman
 from .single_steps import StepSettings, measure_steps
 from .trust import Trust, assess, trust_words
@@ -34,8 +34,8 @@ __all__ = [
     "audit_words",
     "average_influence_distribution",
     "completion_losses",
+    "coverage",
     "datamodel_words",
-    "figures",
     "fit_datamodel",
     "harmful_rows",
     "mean_known",
@@ -45,5 +45,4 @@ __all__ = [
     "spearman",
     "task_highest_influence",
     "trust_words",
-    "write_page",
 ]

@@ -5,19 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bids_core.report.figures import WIDTH
+from bids_core.report.figures import MEDIUM, SMALL
 from bids_core.report.svg import (
     FONT_WIDTH,
+    WIDE,
     Scale,
     drawing,
     group,
     left_axis,
     line,
+    marker,
     padded,
     path,
     tag,
     text,
     tick_label,
+    upright,
 )
 
 if TYPE_CHECKING:
@@ -25,16 +28,18 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from bids_core.report.names import Look
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A value with its interval, a name for the tooltip and a CSS colour."""
+    """A value with its interval, a name for the tooltip and a look."""
 
     name: str
     value: float
     low: float
     high: float
-    colour: str
+    look: Look
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +47,28 @@ class Series:
     """One method over budgets: (training rows, mark) each."""
 
     name: str
-    colour: str
+    look: Look
     points: Sequence[tuple[int, Mark]]
 
 
-def forest(rows: Sequence[tuple[str, Mark]], *, label: str, axis: str) -> Markup:
+def forest(
+    rows: Sequence[tuple[str, Mark]], *, label: str, axis: str, width: float = WIDE
+) -> Markup:
     """Draw differences with their intervals, one a line, around zero.
 
     Args:
         rows: name and difference, from top to bottom.
         label: for screen readers.
         axis: title of the horizontal axis.
+        width: of the drawing.
     """
-    left = 24 + FONT_WIDTH * max(len(name) for name, _ in rows)
+    small = width < SMALL
+    left = 10.0 if small else 24 + FONT_WIDTH * max(len(name) for name, _ in rows)
     ends = [end for _, mark in rows for end in (mark.low, mark.high)]
-    scale = Scale(*padded(ends, zero=True), left, WIDTH - 16)
-    bottom = 10.0 + 24.0 * len(rows)
-    ticks = scale.ticks(8)
+    scale = Scale(*padded(ends, zero=True), left, width - 16)
+    pitch = 38.0 if small else 24.0
+    bottom = 10.0 + pitch * len(rows)
+    ticks = scale.ticks(4 if width < MEDIUM else 8)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     parts: list[Markup] = []
     for value in ticks:
@@ -68,11 +78,15 @@ def forest(rows: Sequence[tuple[str, Mark]], *, label: str, axis: str) -> Markup
         parts += [text(x, bottom + 16, tick_label(value, step), class_="tick",
                        text_anchor="middle")]  # fmt: skip
     for index, (name, mark) in enumerate(rows):
-        y = 22.0 + 24.0 * index
-        parts += [text(left - 12, y + 4, name, class_="name", text_anchor="end")]
+        y = (34.0 if small else 22.0) + pitch * index
+        if small:
+            parts += [text(left, y - 11, name, class_="name")]
+        else:
+            parts += [text(left - 12, y + 4, name, class_="name", text_anchor="end")]
         parts += [_mark(mark, scale(mark.low), scale(mark.value), scale(mark.high), y)]
-    parts += [text((left + WIDTH) / 2, bottom + 36, axis, class_="title", text_anchor="middle")]
-    return drawing(WIDTH, bottom + 44, label, parts)
+    middle = (left + width - 16) / 2
+    parts += [text(middle, bottom + 36, axis, class_="title", text_anchor="middle")]
+    return drawing(width, bottom + 44, label, parts)
 
 
 def _mark(mark: Mark, low: float, x: float, high: float, y: float) -> Markup:
@@ -80,14 +94,19 @@ def _mark(mark: Mark, low: float, x: float, high: float, y: float) -> Markup:
     return group(
         [
             tag("title", shown),
-            line(low, y, high, y, style=f"stroke:{mark.colour}", class_="whisker"),
-            tag("circle", cx=x, cy=y, r=4.5, style=f"fill:{mark.colour}"),
+            line(low, y, high, y, style=f"stroke:{mark.look.colour}", class_="whisker"),
+            marker(mark.look, x, y),
         ]
     )
 
 
 def budget_lines(
-    series: Sequence[Series], references: Sequence[Mark], *, label: str, axis: str
+    series: Sequence[Series],
+    references: Sequence[Mark],
+    *,
+    label: str,
+    axis: str,
+    width: float = WIDE,
 ) -> Markup:
     """Draw the macro average of each method over the budgets; references as dashed lines.
 
@@ -99,9 +118,11 @@ def budget_lines(
         references: base model and full pool.
         label: for screen readers.
         axis: title of the vertical axis.
+        width: of the drawing.
     """
+    small = width < SMALL
     budgets = sorted({rows for one in series for rows, _ in one.points})
-    height, left, right, top = 250.0, 66.0, WIDTH - 130, 14.0
+    height, left, right, top = 250.0, 66.0, width - (12 if small else 130), 14.0
     marks = [mark for one in series for _, mark in one.points] + list(references)
     ends = [end for mark in marks for end in (mark.low, mark.high)]
     y = Scale(*padded(ends), top + height, top)
@@ -114,7 +135,9 @@ def budget_lines(
                 [
                     tag("title", f"{mark.name}: {100 * mark.value:.1f}%"),
                     line(left, y(mark.value), right, y(mark.value), class_="mark"),
-                    text(right + 8, y(mark.value) + 4, mark.name, class_="tick"),
+                    text(right - 4, y(mark.value) - 5, mark.name, class_="tick", text_anchor="end")
+                    if small
+                    else text(right + 8, y(mark.value) + 4, mark.name, class_="tick"),
                 ]
             )
         ]
@@ -123,7 +146,7 @@ def budget_lines(
         offset = shift * (index - (len(series) - 1) / 2)
         places = [(centre[rows] + offset, y(mark.value)) for rows, mark in one.points]
         if len(places) > 1:
-            parts += [path(places, class_="curve", style=f"stroke:{one.colour}")]
+            parts += [path(places, class_="curve", style=f"stroke:{one.look.colour}")]
         for (x, at), (_, mark) in zip(places, one.points, strict=True):
             shown = f"{mark.name}: {100 * mark.value:.1f}% ({100 * mark.low:.1f} to {100 * mark.high:.1f})"  # noqa: E501
             parts += [
@@ -131,8 +154,8 @@ def budget_lines(
                     [
                         tag("title", shown),
                         line(x, y(mark.low), x, y(mark.high),
-                             style=f"stroke:{one.colour}", class_="whisker"),
-                        tag("circle", cx=x, cy=at, r=4.5, style=f"fill:{one.colour}"),
+                             style=f"stroke:{one.look.colour}", class_="whisker"),
+                        marker(one.look, x, at),
                     ]
                 )
             ]  # fmt: skip
@@ -144,7 +167,5 @@ def budget_lines(
     parts += [line(left, bottom, right, bottom, class_="axis")]
     parts += [text((left + right) / 2, bottom + 38, "training rows", class_="title",
                    text_anchor="middle")]  # fmt: skip
-    middle = top + height / 2
-    parts += [text(12, middle, axis, class_="title", text_anchor="middle",
-                   transform=f"rotate(-90 12 {middle:g})")]  # fmt: skip
-    return drawing(WIDTH, bottom + 46, label, parts)
+    parts += [upright(12, top + height / 2, axis)]
+    return drawing(width, bottom + 46, label, parts)

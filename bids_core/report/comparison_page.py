@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 from markupsafe import Markup
 
 from bids_core.comparison import judge, suite_table
@@ -16,7 +14,10 @@ from bids_core.formatting import number, percent
 from bids_core.progress import duration
 from bids_core.report.comparison_figures import Mark, Series, budget_lines
 from bids_core.report.differences import WHAT, difference_figure
-from bids_core.report.names import method_colour, series_colours
+from bids_core.report.grids import MOST_ACROSS, Grid, GridLine, Title
+from bids_core.report.names import PLAIN, method_looks
+from bids_core.report.svg import legend_mark, responsive
+from bids_core.report.templates import environment, style_sheet
 from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bids_core.comparison import Comparison
+    from bids_core.report.names import Look
 
 _REFERENCES: Final = (ZERO_SHOT, "full")
 
@@ -58,83 +60,66 @@ class ComparisonInputs:
 
 def build_comparison_page(inputs: ComparisonInputs) -> str:
     """Return the page as an HTML document. Texts are escaped; no script may run."""
-    environment = _environment()
+    templates = environment()
     comparison = inputs.comparison
-    colours = _colours(comparison)
-    page = environment.get_template("comparison.html.j2").render(
+    looks = _looks(comparison)
+    page = templates.get_template("comparison.html.j2").render(
         inputs=inputs,
-        style=Markup(environment.get_template("style.css.j2").render()),  # noqa: S704 - our own
+        style=Markup(style_sheet()),  # noqa: S704 - our own
         block=verdict_block(judge(comparison, failed=len(inputs.failed))),
-        legend=[{"label": method_label(m), "colour": c} for m, c in colours.items()],
-        lines=_lines(comparison, colours),
-        against_random=_forests(comparison, RANDOM, colours),
-        against_main=_forests(comparison, comparison.main_method, colours),
+        legend=[{"label": method_label(m), "mark": legend_mark(k)} for m, k in looks.items()],
+        lines=_lines(comparison, looks),
+        against_random=_forests(comparison, RANDOM, looks),
+        against_main=_forests(comparison, comparison.main_method, looks),
         main=method_label(comparison.main_method),
         arms=[_arm(row) for row in comparison.arms.to_dict(orient="records")],
         differences=[_difference(row) for row in comparison.differences.to_dict(orient="records")],
-        tasks=_tasks(comparison),
+        tasks=_tasks(comparison, looks),
         suites=_suites(inputs),
         costs=[_cost(row) for row in inputs.costs.to_dict(orient="records")],
     )
     return page + "\n"
 
 
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("bids_core", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _colours(comparison: Comparison) -> dict[str, str]:
-    """Return a colour a method: its own where it has one, the others' in turn."""
+def _looks(comparison: Comparison) -> dict[str, Look]:
     methods = [m for m in dict.fromkeys(comparison.arms["method"]) if m not in _REFERENCES]
-    known = {method: method_colour(method) for method in methods}
-    taken = {colour for colour in known.values() if colour != method_colour("")}
-    free = [c for c in series_colours(map(str, range(8))).values() if c not in taken] or [
-        method_colour("")
-    ]
-    unknown = [method for method in methods if known[method] == method_colour("")]
-    return known | {method: free[i % len(free)] for i, method in enumerate(unknown)}
+    return method_looks(methods)
 
 
-def _lines(comparison: Comparison, colours: Mapping[str, str]) -> Markup | None:
+def _lines(comparison: Comparison, looks: Mapping[str, Look]) -> Markup | None:
     arms = comparison.arms
     if "macro" not in arms:
         return None
     rows = [row for row in arms.to_dict(orient="records") if row["macro"] == row["macro"]]
     marks = [
         (row["method"], row["n_rows"], Mark(method_label(row["method"]), row["macro"], row["low"],
-                                            row["high"], colours.get(row["method"], "")))
+                                            row["high"], looks.get(row["method"], PLAIN)))
         for row in rows
     ]  # fmt: skip
     series = [
-        Series(
-            method_label(method), colour, [(n, mark) for name, n, mark in marks if name == method]
-        )
-        for method, colour in colours.items()
+        Series(method_label(method), look, [(n, mark) for name, n, mark in marks if name == method])
+        for method, look in looks.items()
     ]
     references = [mark for name, _, mark in marks if name in _REFERENCES]
     if not any(one.points for one in series):
         return None
-    return budget_lines(
-        series,
-        references,
-        label="Macro average of each method over the budgets, with 95% intervals",
-        axis="macro average",
+    return responsive(
+        lambda width: budget_lines(
+            series,
+            references,
+            label="Macro average of each method over the budgets, with 95% intervals",
+            axis="macro average over tasks",
+            width=width,
+        )
     )
 
 
 def _forests(
-    comparison: Comparison, family: str, colours: Mapping[str, str]
+    comparison: Comparison, family: str, looks: Mapping[str, Look]
 ) -> list[dict[str, Any]]:
     """Return the figures of a family, one a measure; those that there is data for."""
     sides = {"score": "Right of zero", "loss": "Left of zero"}
-    found = {of: difference_figure(comparison, family, of, colours) for of in sides}
+    found = {of: difference_figure(comparison, family, of, looks) for of in sides}
     return [{"svg": svg, "side": sides[of], "what": WHAT[of]} for of, svg in found.items() if svg]
 
 
@@ -187,38 +172,52 @@ def _difference(row: Mapping[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _tasks(comparison: Comparison) -> dict[str, Any]:
+def _tasks(comparison: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
     frame = comparison.tasks
     arms = list(dict.fromkeys(zip(frame["method"], frame["n_rows"], strict=True)))
-    cells = {(r["method"], r["n_rows"], r["task"]): r for r in frame.to_dict(orient="records")}
-    rows = []
-    for task in dict.fromkeys(frame["task"]):
-        found = [cells[(*arm, task)] for arm in arms]
-        scored = any(cell["score"] == cell["score"] for cell in found)
-        values = [cell["score"] if scored else -cell["answer_loss"] for cell in found]
-        best = max(values) if len(set(values)) > 1 else None
-        rows.append(
-            {
-                "task": task,
-                "capability": found[0]["capability"],
-                "n": f"{found[0]['n']:,}",
-                "cells": [
-                    {
-                        "value": percent(v) if scored else number(-v),
-                        "loss": number(c["answer_loss"], 2)
-                        if scored and c["answer_loss"] == c["answer_loss"]
-                        else "",
-                        "best": v == best,
-                    }
-                    for v, c in zip(values, found, strict=True)
-                ],
-            }
+    found = {(r["method"], r["n_rows"], r["task"]): r for r in frame.to_dict(orient="records")}
+    names = list(dict.fromkeys(frame["task"]))
+    cells = {task: _cells([found[(*arm, task)] for arm in arms]) for task in names}
+    titles = {
+        task: Title(task, f"{first['capability']}, {first['n']:,} rows")
+        for task, first in ((task, found[(*arms[0], task)]) for task in names)
+    }
+    heads = [
+        Title(
+            method_label(method),
+            f"{n:,} rows" if n else "",
+            legend_mark(looks[method]) if method in looks else "",
         )
-    columns = [
-        {"label": method_label(method), "rows": f"{n:,} rows" if n else ""} for method, n in arms
+        for method, n in arms
     ]
-    unscored = bool(frame.groupby("task")["score"].count().eq(0).any())
-    return {"columns": columns, "rows": rows, "unscored": unscored}
+    across = len(arms) <= MOST_ACROSS
+    grid = Grid(
+        caption="Mean score over seeds, the answer loss below it; the best of each task is "
+        "highlighted, whether or not it is more than chance.",
+        corner="Task" if across else "Method",
+        columns=heads if across else list(titles.values()),
+        lines=[GridLine(titles[task], cells[task]) for task in names]
+        if across
+        else [GridLine(head, [cells[t][place] for t in names]) for place, head in enumerate(heads)],
+    )
+    return {"grid": grid, "unscored": bool(frame.groupby("task")["score"].count().eq(0).any())}
+
+
+def _cells(found: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    """Return the cells of one task, an arm each; those of a task without a score show losses."""
+    scored = any(cell["score"] == cell["score"] for cell in found)
+    values = [cell["score"] if scored else -cell["answer_loss"] for cell in found]
+    best = max(values) if len(set(values)) > 1 else None
+    losses = [cell["answer_loss"] for cell in found]
+    return [
+        {
+            "value": percent(value) if scored else number(-value),
+            "error": "",
+            "interval": number(loss, 2) if scored and loss == loss else "",
+            "best": value == best,
+        }
+        for value, loss in zip(values, losses, strict=True)
+    ]
 
 
 def _suites(inputs: ComparisonInputs) -> list[dict[str, str]]:

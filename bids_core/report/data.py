@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.rejects import REASONS
-from bids_core.report.picks import cut
 from bids_core.report.section import Section
+from bids_core.report.texts import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,10 @@ _EXAMPLES: Final = 3
 """Rejected rows that are shown for each reason."""
 
 
-def data_section(inputs: ReportInputs) -> dict[str, Any]:
-    """Return what the data section shows."""
+def data_section(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return what the data section shows; None where a matrix is all there is."""
+    if not inputs.model:
+        return None
     summary = inputs.data
     rows, tokens = summary.get("rows", {}), summary.get("tokens", {})
     return {

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.comparison.results import RANDOM
 from bids_core.report.comparison_figures import Mark, forest
+from bids_core.report.names import PLAIN
+from bids_core.report.svg import WIDE, responsive
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -14,13 +16,14 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
     from bids_core.comparison import Comparison
+    from bids_core.report.names import Look
 
 WHAT: Final = {"score": "macro average", "loss": "held-out answer loss"}
 _UNITS: Final = {"score": "percentage points", "loss": "nats"}
 
 
 def difference_figure(
-    comparison: Comparison, family: str, of: str, colours: Mapping[str, str]
+    comparison: Comparison, family: str, of: str, looks: Mapping[str, Look], *, wide: float = WIDE
 ) -> Markup | None:
     """Draw differences with their intervals around zero; None where there are none.
 
@@ -29,19 +32,24 @@ def difference_figure(
         family: `random` (every method against random selection), or the main method's name (it
             against every other).
         of: `score` or `loss`.
-        colours: CSS colour of each method.
+        looks: of each method.
+        wide: width of the drawing on a screen.
     """
     frame = comparison.differences
     if frame.empty:
         return None
     part = frame[(frame["family"] == family) & (frame["of"] == of)]
-    rows = [(_pair(row), _mark(row, of, colours)) for row in part.to_dict(orient="records")]
+    rows = [(_pair(row), _mark(row, of, looks)) for row in part.to_dict(orient="records")]
     if not rows:
         return None
-    return forest(
-        rows,
-        label=f"Differences in {WHAT[of]} with 95% intervals",
-        axis=f"difference in {WHAT[of]}, {_UNITS[of]}",
+    return responsive(
+        lambda width: forest(
+            rows,
+            label=f"Differences in {WHAT[of]} with 95% intervals",
+            axis=f"difference in {WHAT[of]}, {_UNITS[of]}",
+            width=width,
+        ),
+        wide=wide,
     )
 
 
@@ -51,8 +59,8 @@ def _pair(row: Mapping[Any, Any]) -> str:
     return f"against {method_label(row['other'])}, {row['n_rows']:,} rows"
 
 
-def _mark(row: Mapping[Any, Any], of: str, colours: Mapping[str, str]) -> Mark:
+def _mark(row: Mapping[Any, Any], of: str, looks: Mapping[str, Look]) -> Mark:
     shown = row["method"] if row["family"] == RANDOM else row["other"]
     scale = 100 if of == "score" else 1
     value, low, high = (scale * float(row[key]) for key in ("value", "low", "high"))
-    return Mark(_pair(row), value, low, high, colours.get(shown, "var(--ink)"))
+    return Mark(_pair(row), value, low, high, looks.get(shown, PLAIN))

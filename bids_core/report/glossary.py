@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from bids_core.own_code import is_own
@@ -78,6 +79,11 @@ CITATIONS: Final = """\
   year      = {2024}
 }
 """
+
+
+def anchor(name: str) -> str:
+    """Return the id of a term's entry on the page."""
+    return "term-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def method_terms(methods: Iterable[str]) -> dict[str, str]:

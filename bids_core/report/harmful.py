@@ -11,6 +11,7 @@ from bids_core.formatting import number
 from bids_core.influence.matrix import as_matrix
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.report.section import Section
+from bids_core.report.texts import conversation
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
@@ -31,18 +32,19 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
         found = audit_pool(
             matrix, inputs.tasks, sources=inputs.sources, normalization=normalization
         )
-    picked = set(inputs.selections[inputs.main_method]["row_id"])
+    chosen = inputs.selections.get(inputs.main_method)
+    picked = set() if chosen is None else set(chosen["row_id"])
     table = found.table.assign(picked=found.table["row_id"].isin(picked))
     return {
         "words": audit_words(found),
-        "method": method_label(inputs.main_method),
+        "method": "" if chosen is None else method_label(inputs.main_method),
         "reasons": [
             {
                 "name": name.replace("_", " "),
                 "meaning": REASONS[name],
                 "rows": f"{len(part):,}",
                 "picked": f"{int(part['picked'].sum()):,}",
-                "lines": [_line(line) for line in part.head(_SHOWN).to_dict("records")],
+                "lines": [_line(line, inputs) for line in part.head(_SHOWN).to_dict("records")],
             }
             for name, part in ((n, table[table["reason"] == n]) for n in REASONS if n != NEAR_MISS)
             if len(part)
@@ -53,9 +55,10 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
 SECTION: Final = Section("harmful", "Rows that hurt", 54, harmful_section)
 
 
-def _line(line: dict[Any, Any]) -> dict[str, str]:
+def _line(line: dict[Any, Any], inputs: ReportInputs) -> dict[str, Any]:
     return {
         "row_id": str(line["row_id"]),
+        "text": conversation(inputs.conversations.get(str(line["row_id"]))),
         "source": str(line["source"]),
         "harm": number(float(line["harm"]), 2),
         "best": f"{line['best_task']} {number(float(line['best']), 1)}",

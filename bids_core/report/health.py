@@ -9,8 +9,9 @@ import numpy as np
 from bids_core.formatting import number, percent
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.progress import duration
-from bids_core.report.figures import step_lines
+from bids_core.report.figure_lines import step_lines
 from bids_core.report.section import Section
+from bids_core.report.svg import responsive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,11 +33,14 @@ def warmup_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "pool": len(inputs.row_ids),
         "steps": len(losses),
         "tokens": int(warmup.get("tokens", 0)),
-        "figure": step_lines(
-            losses,
-            list(warmup["learning_rates"]),
-            epochs,
-            label="Loss and learning rate of each optimizer step of the warmup",
+        "figure": responsive(
+            lambda width: step_lines(
+                losses,
+                list(warmup["learning_rates"]),
+                epochs,
+                label="Loss and learning rate of each optimizer step of the warmup",
+                width=width,
+            )
         ),
         "checkpoints": checkpoints,
         "fell": checkpoints[-1]["mean"] < checkpoints[0]["mean"] if len(checkpoints) > 1 else None,
@@ -53,7 +57,7 @@ def _checkpoints(
             "steps": int((of_epoch == epoch).sum()),
             "mean": float(values[of_epoch == epoch].mean()),
             "loss": number(float(values[of_epoch == epoch].mean())),
-            "weight": {"share": float(weight), "text": percent(float(weight))},
+            "weight": {"share": float(weight), "value": percent(float(weight))},
         }
         for place, (epoch, weight) in enumerate(
             zip(np.unique(of_epoch), warmup["checkpoint_weights"], strict=True), start=1

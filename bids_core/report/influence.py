@@ -12,10 +12,13 @@ import numpy as np
 
 from bids_core.diagnostics import aid_imbalance, task_highest_influence
 from bids_core.diagnostics.influence import aid_tables
-from bids_core.formatting import number, percent
-from bids_core.report.figures import Panel, instance_panels
-from bids_core.report.names import method_colour, series_colours
+from bids_core.formatting import number
+from bids_core.report.figures import SMALL, Panel, instance_panels
+from bids_core.report.grids import Grid, GridLine, Title
+from bids_core.report.names import method_looks, series_looks
+from bids_core.report.picks import share_cell
 from bids_core.report.section import Section
+from bids_core.report.svg import legend_mark, responsive
 from bids_core.selection.names import POOL, method_label
 
 if TYPE_CHECKING:
@@ -23,12 +26,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     import pandas as pd
+    from markupsafe import Markup
 
     from bids_core.report.inputs import ReportInputs
 
 _MOST_BARS: Final = 320
 """Bars of one panel; above this, neighbours within a task are averaged."""
-_ROWS_AT_A_TIME: Final = 8192
+_MOST_SMALL: Final = 100
+"""Likewise, on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,10 @@ def influence_section(inputs: ReportInputs) -> dict[str, Any]:
     sets = _sets(inputs)
     found = distributions(inputs, sets)
     tasks = list(inputs.tasks)
-    usable_tasks = [tasks[column] for column in found.usable]
     left_out = [i for i in range(len(tasks)) if i not in set(found.usable.tolist())]
     return {
         "legend": [
-            {"label": task, "colour": colour} for task, colour in series_colours(tasks).items()
+            {"label": task, "mark": legend_mark(look)} for task, look in series_looks(tasks).items()
         ],
         "raw": _figure(inputs, found.raw, np.arange(len(tasks)), "AID, raw influence"),
         "normalised": _figure(
@@ -65,10 +69,10 @@ def influence_section(inputs: ReportInputs) -> dict[str, Any]:
             {name: values for name, values in found.normalised.items() if name != POOL},
             found.usable,
             "AID, z-scored influence",
-        ),
-        "task_columns": list(dict.fromkeys(usable_tasks)),
-        "balance": _balance(found.tables),
-        "analysis": inputs.analysis,
+        )
+        if inputs.selections
+        else None,
+        "balance": _balance(inputs, found.tables) if inputs.selections else None,
         "binned": len(tasks) > _MOST_BARS,
         "left_out": [inputs.validation_ids[column] for column in left_out],
         "frequencies": _frequencies(inputs, sets),
@@ -105,30 +109,35 @@ def _figure(
     sets: Mapping[str, npt.NDArray[np.float64]],
     columns: npt.NDArray[np.int64],
     axis: str,
-) -> str:
+) -> Markup:
     tasks = [inputs.tasks[column] for column in columns]
     ids = [inputs.validation_ids[column] for column in columns]
-    groups = _groups(tasks)
-    shown_ids = [
-        ids[group[0]] if len(group) == 1 else f"{ids[group[0]]} and {len(group) - 1} more"
-        for group in groups
-    ]
-    return instance_panels(
-        [
-            Panel(_set_label(name), np.array([values[group].mean() for group in groups]))
-            for name, values in sets.items()
-        ],
-        tasks=[tasks[group[0]] for group in groups],
-        colours=series_colours(inputs.tasks),
-        instances=shown_ids,
-        label=f"{axis}, of each validation instance, by task",
-        axis=axis,
-    )
+    looks = series_looks(inputs.tasks)
+
+    def draw(width: float) -> Markup:
+        groups = _groups(tasks, _MOST_SMALL if width < SMALL else _MOST_BARS)
+        return instance_panels(
+            [
+                Panel(_set_label(name), np.array([values[group].mean() for group in groups]))
+                for name, values in sets.items()
+            ],
+            tasks=[tasks[group[0]] for group in groups],
+            looks=looks,
+            instances=[
+                ids[group[0]] if len(group) == 1 else f"{ids[group[0]]} and {len(group) - 1} more"
+                for group in groups
+            ],
+            label=f"{axis}, of each validation instance, by task",
+            axis=axis,
+            width=width,
+        )
+
+    return responsive(draw)
 
 
-def _groups(tasks: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+def _groups(tasks: Sequence[str], most: int) -> list[npt.NDArray[np.int64]]:
     """Return the columns of each bar: one, or (with many instances) neighbours within a task."""
-    size = -(-len(tasks) // _MOST_BARS)
+    size = -(-len(tasks) // most)
     groups = []
     for task in dict.fromkeys(tasks):
         columns = np.flatnonzero(np.array(tasks, dtype=object) == task)
@@ -140,53 +149,52 @@ def _set_label(name: str) -> str:
     return "Pool (before)" if name == POOL else f"{method_label(name)} selection (after)"
 
 
-def _balance(tables: Mapping[str, pd.DataFrame]) -> list[dict[str, Any]]:
-    lines = []
+def _balance(inputs: ReportInputs, tables: Mapping[str, pd.DataFrame]) -> Grid:
+    looks = method_looks(inputs.selections)
+    lines, tasks = [], []
     for name, table in tables.items():
         if name == POOL:
             continue
         means = table.groupby("task", sort=False)["normalized_aid"].mean().dropna()
-        lines.append(
-            {
-                "label": method_label(name),
-                "colour": method_colour(name),
-                "cells": [number(float(mean), 2) for mean in means],
-                "mean": number(float(means.mean()), 2),
-                "gap": number(aid_imbalance(table), 2),
-            }
-        )
-    return lines
+        tasks = list(means.index)
+        values = [float(means.mean()), aid_imbalance(table), *map(float, means)]
+        cells = [{"value": number(value, 2), "error": "", "best": False} for value in values]
+        lines.append(GridLine(Title(method_label(name), mark=legend_mark(looks[name])), cells))
+    return Grid(
+        caption="Mean normalised AID of each task's instances.",
+        corner="Selection",
+        columns=[Title("Mean"), Title("Difference"), *(Title(str(task)) for task in tasks)],
+        lines=lines,
+    )
 
 
 def _frequencies(
     inputs: ReportInputs, sets: Mapping[str, npt.NDArray[np.int64] | None]
-) -> list[dict[str, Any]]:
-    """Return THI in its two forms, each set a row of shares."""
+) -> list[Grid]:
+    """Return THI in its two forms, each set a line of shares."""
+    names = list(dict.fromkeys(inputs.tasks))
+    if len(names) < 2:
+        return []  # every row influences the only task most
     tables = []
-    for by, title in (
-        ("task_mean", "by task mean"),
-        ("instance", "by single instance"),
-    ):
-        counts = {
-            name: task_highest_influence(inputs.attribution, inputs.tasks, indices=rows, by=by)
-            for name, rows in sets.items()
-        }
-        names = list(dict.fromkeys(inputs.tasks))
-        rows = []
-        for name, series in counts.items():
-            total = int(series.sum())
+    for by, title in (("task_mean", "by task mean"), ("instance", "by single instance")):
+        lines = []
+        for name, rows in sets.items():
+            counts = task_highest_influence(inputs.attribution, inputs.tasks, indices=rows, by=by)
+            total = int(counts.sum())
             cells = [
-                {"share": float(series.get(task, 0)) / total, "count": int(series.get(task, 0))}
+                share_cell(int(counts.get(task, 0)) / total, int(counts.get(task, 0)), 0)
                 for task in names
             ]
-            rows.append(
-                {
-                    "label": "Pool" if name == POOL else method_label(name),
-                    "n": total,
-                    "cells": [{**cell, "text": percent(cell["share"], 0)} for cell in cells],
-                }
+            label = "Pool" if name == POOL else method_label(name)
+            lines.append(GridLine(Title(label, f"{total:,} examples"), cells))
+        tables.append(
+            Grid(
+                caption=f"THI {title}: share and number of examples.",
+                corner="Set",
+                columns=[Title(task) for task in names],
+                lines=lines,
             )
-        tables.append({"title": title, "tasks": names, "rows": rows})
+        )
     return tables
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
     from bids_core.comparison import Comparison
+    from bids_core.influence.matrix import MatrixLike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,9 @@ class ReportInputs:
     Args:
         name: name of the run.
         created: when it ended, ISO 8601.
-        model: the base model, as the configuration names it.
-        main_method: the method whose picks the report explains, a key of `selections`.
+        model: the base model, as the configuration names it; blank where a matrix is all there is.
+        main_method: the method whose picks the report explains, a key of `selections`; blank where
+            there are none.
         config: the whole configuration, as JSON types.
         data: `PreparedData.summary`.
         rejects: one mapping a rejected row, with the fields of `bids_core.records.Reject`.
@@ -34,7 +35,7 @@ class ReportInputs:
         gradients: one mapping a shard: split, checkpoint, rows, eps_dominated_share (None where
             no Adam update was taken), mean_loss, compute_seconds, and optionally norm_quantiles
             (quantile -> gradient norm).
-        attribution: [N, M] influence.
+        attribution: [N, M] influence; one on disk is read in blocks.
         row_ids: [N] ids of the training rows.
         sources: [N] data source of each training row.
         validation_ids: [M] ids of the validation instances.
@@ -42,21 +43,27 @@ class ReportInputs:
         capabilities: [M] their capabilities.
         selections: method -> frame with columns rank (from 1), row_id, source, utility,
             winning_validation, winning_task (the last three missing where a method has none).
-        conversations: row id -> messages as JSON, of the picked rows and the validation instances;
-            a row that is missing is shown by its id alone.
+        conversations: row id -> messages as JSON, of training rows and validation instances; a row
+            that is missing is shown by its id alone.
         scores: scores of all methods with a column `method` (`zero_shot` is the base model); None
             where nothing was evaluated.
         comparison: of the same methods, by their answers to every test row; with `scores`.
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
-        analysis: relative address of the page with further figures; None where there is none.
-        stability: frames of `bids_core.diagnostics.stability` by name: checkpoint_agreement,
-            without_checkpoint, without_task, without_instance; near_duplicates of
-            `bids_core.diagnostics.picks` with a column `set`; columns of
-            `bids_core.diagnostics.columns`. Those that apply.
+        tables: tables of `bids_core.diagnostics.analysis.Analysis` by name, those that apply, and
+            frames of `bids_core.diagnostics.stability`: checkpoint_agreement, without_checkpoint,
+            without_task, without_instance; near_duplicates has a column `set`.
         breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None where the data
             has no column to break down.
         validation: what `bids validate` found (its validation.json); None where it did not run.
+        row_columns: further columns of the training rows that have few values, [N] texts each.
+        answers: answers to test rows: method, task, row_id, question, reference, answer, score;
+            None where nothing was evaluated.
+        files: method -> address of its selected rows as JSON Lines, relative to the page.
+        folder: where the page will lie. Absolute paths in the configuration and in messages are
+            shown relative to it, or by their last part.
+        texts_folder: folder beside the page where it finds the texts whole that it has no room for;
+            None where there is none.
     """
 
     name: str
@@ -65,7 +72,7 @@ class ReportInputs:
     main_method: str
     config: Mapping[str, Any]
     data: Mapping[str, Any]
-    attribution: npt.NDArray[np.float32]
+    attribution: MatrixLike
     row_ids: Sequence[str]
     sources: Sequence[str]
     validation_ids: Sequence[str]
@@ -80,7 +87,11 @@ class ReportInputs:
     comparison: Comparison | None = None
     timings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
-    analysis: str | None = None
-    stability: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     breakdown: pd.DataFrame | None = None
     validation: Mapping[str, Any] | None = None
+    row_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    answers: pd.DataFrame | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    texts_folder: str | None = None

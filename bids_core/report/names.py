@@ -1,11 +1,13 @@
-"""What methods and tasks are coloured on the page.
+"""What methods and tasks look like on the page: a colour and a marker each.
 
 Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too; the values live
-in the style sheet, so that the dark theme can lighten them.
+in the style sheet, so that the dark theme can lighten them. No two names of a page share colour and
+marker, and the first eight share neither.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bids_core.own_code import is_own
@@ -15,19 +17,60 @@ from bids_core.selection.names import POOL, ZERO_SHOT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_COLOURS: Final = {POOL: "grey", ZERO_SHOT: "ink"}
-_ANY: Final = "sky"
-"""The colour of methods that have none of their own."""
 _SERIES: Final = ("blue", "orange", "green", "vermilion", "purple", "sky", "yellow", "grey")
+MARKERS: Final = ("circle", "square", "triangle", "diamond", "down", "plus", "star", "cross")
+"""Shapes that `bids_core.report.svg.marker` draws; the n-th colour goes with the n-th first."""
 
 
-def method_colour(method: str) -> str:
-    """Return the CSS value of a method's colour."""
-    known = METHODS[method].colour if method in METHODS and not is_own(method) else None
-    return f"var(--{_COLOURS.get(method) or known or _ANY})"
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a method or task is drawn.
+
+    Args:
+        colour: a CSS value.
+        marker: one of `MARKERS`.
+        hollow: drawn as an outline (the base model).
+    """
+
+    colour: str
+    marker: str = "circle"
+    hollow: bool = False
 
 
-def series_colours(names: Iterable[str]) -> dict[str, str]:
-    """Return the CSS value of each name's colour, in order; after eight they come again."""
+PLAIN: Final = Look("var(--ink)")
+"""Of what has no look of its own."""
+BASE: Final = Look("var(--ink)", hollow=True)
+"""Of the base model."""
+
+
+def series_looks(names: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each name, in order; 64 names differ in colour or in marker."""
     unique = dict.fromkeys(names)
-    return {name: f"var(--{_SERIES[i % len(_SERIES)]})" for i, name in enumerate(unique)}
+    return {name: _look(place) for place, name in enumerate(unique)}
+
+
+def method_looks(methods: Iterable[str]) -> dict[str, Look]:
+    """Return a look for each method: its own colour where it has one, a free look otherwise."""
+    unique = list(dict.fromkeys(methods))
+    own = {method: _own_place(method) for method in unique}
+    taken = {place for place in own.values() if place is not None}
+    free = (place for place in range(64 + len(unique)) if place not in taken)
+    looks = {}
+    for method in unique:
+        place = own[method]
+        if method in (ZERO_SHOT, POOL):
+            looks[method] = BASE
+        else:
+            looks[method] = _look(next(free) if place is None else place)
+    return looks
+
+
+def _own_place(method: str) -> int | None:
+    known = METHODS[method].colour if method in METHODS and not is_own(method) else None
+    return _SERIES.index(known) if known in _SERIES else None
+
+
+def _look(place: int) -> Look:
+    turn = place // len(_SERIES)
+    colour = _SERIES[place % len(_SERIES)]
+    return Look(f"var(--{colour})", MARKERS[(place + turn) % len(MARKERS)])

@@ -4,29 +4,59 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import shutil
+import uuid
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import yaml
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from bids_core.formatting import percent
 from bids_core.progress import duration
 from bids_core.report.glossary import CITATIONS, GLOSSARY, method_terms
+from bids_core.report.paths import PathShown
 from bids_core.report.section import sections
-from bids_core.selection.names import method_label
+from bids_core.report.summary import summary_block
+from bids_core.report.templates import environment, style_sheet
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 
+TEXTS: Final = "report_texts"
+"""Folder beside a page for what it has no room for."""
+
+
+def write_report(inputs: ReportInputs, path: Path) -> None:
+    """Write the report of a run, and beside it a folder of the texts that it has no room for.
+
+    The page works without that folder; long texts are cut then, and say where they are whole.
+
+    Args:
+        inputs: what it is made from.
+        path: of the page. Who reads it meanwhile sees the old or the new one.
+    """
+    page, parts = _made(replace(inputs, texts_folder=TEXTS))
+    aside = path.with_name(f".{TEXTS}-{uuid.uuid4().hex}")
+    for name, text in parts.items():
+        file = aside / PurePath(name).name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    shutil.rmtree(path.with_name(TEXTS), ignore_errors=True)
+    if parts:
+        aside.rename(path.with_name(TEXTS))
+    new = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    new.write_text(page, encoding="utf-8")
+    new.replace(path)
+
+
 def build_report(inputs: ReportInputs) -> str:
     """Write the report of a run.
 
-    The page needs no network and no JavaScript (a few lines of it filter and sort the table of
-    picks). Texts from the data are escaped, and a content security policy lets no other script run.
+    The page needs no network. Without JavaScript it lists the first picks; with it, all picks of
+    all methods can be searched. Texts from the data are escaped, and a content security policy lets
+    no other script run.
 
     Args:
         inputs: what it is made from.
@@ -34,48 +64,34 @@ def build_report(inputs: ReportInputs) -> str:
     Returns:
         A whole HTML document.
     """
-    environment = _environment()
-    script = environment.get_template("table.js.j2").render()
+    return _made(inputs)[0]
+
+
+def _made(inputs: ReportInputs) -> tuple[str, dict[str, str]]:
+    """Return the page, and the files of whole texts beside it by their address."""
+    templates = environment()
+    script = templates.get_template("browse.js.j2").render()
+    paths = PathShown(inputs.folder)
+    inputs = replace(inputs, rejects=[paths.of(dict(reject)) for reject in inputs.rejects])
     made = {section: section.make(inputs) for section in sections()}
     shown = {section: values for section, values in made.items() if values is not None}
-    page = environment.get_template("page.html.j2").render(
+    page = templates.get_template("page.html.j2").render(
         inputs=inputs,
         style=Markup(style_sheet()),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         script_hash=_integrity(script),
-        summary=_summary(inputs),
+        kind="data selection report" if inputs.model else "analysis of a selection",
+        summary=summary_block(inputs, paths),
+        model=paths.text(inputs.model),
         sections=list(shown),
         timings=_timings(inputs),
-        config_text=yaml.safe_dump(dict(inputs.config), sort_keys=False, allow_unicode=True),
+        config_text=_config_text(inputs, paths),
         glossary=GLOSSARY | method_terms(inputs.selections),
         citations=CITATIONS,
         **{section.name: values for section, values in made.items()},
     )
-    return page + "\n"
-
-
-def style_sheet() -> str:
-    """Return the page's style sheet."""
-    return _environment().get_template("style.css.j2").render()
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bids_core", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment
-
-
-def _breakable(name: str) -> Markup:
-    """Let a name in a narrow column break after its underscores, hyphens and slashes."""
-    parts = (escape(part) for part in re.split(r"(?<=[_/-])", name))
-    return Markup("<wbr>").join(parts)
+    picks = next((v for s, v in shown.items() if s.name == "picks"), None)
+    return page + "\n", {} if picks is None else picks["browse"]["parts"]
 
 
 def _integrity(script: str) -> str:
@@ -84,22 +100,9 @@ def _integrity(script: str) -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _summary(inputs: ReportInputs) -> dict[str, Any]:
-    """Return what was selected, from what, for what."""
-    picks = inputs.selections[inputs.main_method]
-    others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
-    return {
-        "method": method_label(inputs.main_method),
-        "picked": len(picks),
-        "pool": len(inputs.row_ids),
-        "share": percent(len(picks) / len(inputs.row_ids)),
-        "sources": len(set(inputs.sources)),
-        "instances": len(inputs.validation_ids),
-        "tasks": len(set(inputs.tasks)),
-        "capabilities": len(set(inputs.capabilities)),
-        "others": others,
-        "checkpoints": len((inputs.warmup or {}).get("checkpoint_weights", ())),
-    }
+def _config_text(inputs: ReportInputs, paths: PathShown) -> str:
+    shown = paths.of(dict(inputs.config)) if inputs.model else None
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True) if shown else ""
 
 
 def _timings(inputs: ReportInputs) -> dict[str, Any] | None:

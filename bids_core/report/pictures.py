@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.report.influence import influence_section
-from bids_core.report.page import style_sheet
 from bids_core.report.picks import picks_section
 from bids_core.report.scores import scores_section
+from bids_core.report.templates import style_sheet
 
 if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
@@ -20,13 +20,18 @@ _RULES: Final = re.compile(r"^svg .*$", re.MULTILINE)
 def pictures(inputs: ReportInputs) -> dict[str, str]:
     """Return SVG documents by name: scores, influence, picks; those that there is data for."""
     scores: dict[str, Any] = scores_section(inputs) or {}
-    by_task = picks_section(inputs).get("by_task") or {}
+    by_task = (picks_section(inputs) or {}).get("by_task") or {}
     drawings = {
         "scores": scores.get("figure"),
         "influence": influence_section(inputs)["normalised"],
         "picks": by_task.get("figure"),
     }
-    return {name: standalone(str(drawing)) for name, drawing in drawings.items() if drawing}
+    return {name: standalone(_wide(str(both))) for name, both in drawings.items() if both}
+
+
+def _wide(both: str) -> str:
+    """Return the first of a responsive figure's drawings, which is the one for a screen."""
+    return both[both.index("<svg") : both.index("</svg>") + len("</svg>")]
 
 
 def standalone(drawing: str) -> str:

@@ -9,18 +9,22 @@ from bids_core.comparison.statistics import wilson_interval
 from bids_core.evaluation import ANSWER_LOSS
 from bids_core.evaluation.metrics import metric_label
 from bids_core.formatting import number, percent
+from bids_core.report.answers import answers_block
 from bids_core.report.differences import difference_figure
 from bids_core.report.figures import Dot, DotRow, dot_plot
-from bids_core.report.names import method_colour
+from bids_core.report.grids import GridLine, Title, method_grid
+from bids_core.report.names import method_looks
 from bids_core.report.section import Section
+from bids_core.report.svg import HALF, legend_mark, responsive
 from bids_core.report.verdict import verdict_block
 from bids_core.selection.names import ZERO_SHOT, method_label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from bids_core.comparison import Comparison
     from bids_core.report.inputs import ReportInputs
+    from bids_core.report.names import Look
 
 
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -34,52 +38,64 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     verdict = judge(comparison)
     arms = {str(arm["method"]): arm for arm in comparison.arms.to_dict(orient="records")}
     methods = _order(set(arms), inputs.main_method)
+    looks = method_looks(methods)
     wanted = list(dict.fromkeys(scores[scores["metric"] != ANSWER_LOSS]["task"]))
     compared = set(comparison.tasks.dropna(subset=["score"])["task"])
     scored = [task for task in wanted if task in compared]
     losing = list(dict.fromkeys(scores.dropna(subset=["answer_loss"])["task"]))
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
+    cells = {task: [found.get((task, m)) for m in methods] for task in (*scored, *losing)}
+    shown = [arms[m] for m in methods]
     return {
         "block": verdict_block(verdict),
-        "differences": _differences(inputs.main_method, comparison, methods),
+        "differences": _differences(inputs.main_method, comparison, looks),
         "unjudged": [task for task in wanted if task not in compared],
-        "board_first": any(one.tells for one in verdict.findings if one.measure == "score"),
-        "columns": [
-            {"label": method_label(m), "colour": method_colour(m), "hollow": m == ZERO_SHOT}
-            for m in methods
-        ],
-        "rows": [_row([found.get((task, m)) for m in methods], of="score") for task in scored],
-        "losses": [_row([found.get((task, m)) for m in methods], of="loss") for task in losing],
-        "macro": _macro([arms[m] for m in methods]) if scored else [],
-        "macro_loss": _best_low(float(arms[m]["answer_loss"]) for m in methods),
-        "board": scored
-        and dot_plot(
-            [
-                DotRow(
-                    "macro average",
-                    [_board_dot(arms[m]) for m in methods],
-                    mark=comparison.floor or None,
-                )
-            ],
-            label="Macro average of each method with its 95% interval",
-            axis="macro average over tasks",
-        ),
-        "floor": bool(scored and comparison.floor),
-        "figure": scored
-        and dot_plot(
-            [_dot_row(task, [found.get((task, m)) for m in methods]) for task in scored],
-            label="Score of each method on each task, with 95% intervals",
-            axis="score (share of test rows answered correctly)",
-        ),
+        "legend": [{"label": method_label(m), "mark": legend_mark(looks[m])} for m in methods],
+        "rows": [_row(cells[task], of="score") for task in scored],
+        "losses": [_row(cells[task], of="loss") for task in losing],
+        "macro": _macro(shown) if scored else [],
+        "grid": _grid(methods, looks, [cells[t] for t in scored], shown) if scored else None,
+        "loss_grid": _loss_grid(methods, looks, [cells[task] for task in losing], shown)
+        if losing
+        else None,
+        "averages": _disagreement(methods, shown) if scored else "",
+        "board": responsive(
+            lambda width: dot_plot(
+                [
+                    DotRow(
+                        "macro average",
+                        [_board_dot(arms[m], looks) for m in methods],
+                        mark=comparison.floor or None,
+                    )
+                ],
+                label="Macro average of each method with its 95% interval",
+                axis="macro average over tasks",
+                width=width,
+                named=True,
+            ),
+            wide=HALF,
+        )
+        if scored
+        else None,
+        "figure": responsive(
+            lambda width: dot_plot(
+                [_dot_row(task, cells[task], looks) for task in scored],
+                label="Score of each method on each task, with 95% intervals",
+                axis="test rows answered correctly",
+                width=width,
+            )
+        )
+        if scored
+        else None,
+        "answers": answers_block(inputs, scored),
     }
 
 
 def _differences(
-    main: str, comparison: Comparison, methods: Sequence[str]
+    main: str, comparison: Comparison, looks: Mapping[str, Look]
 ) -> dict[str, Any] | None:
     """Return the figure of the main method's differences in answer loss to the others."""
-    colours = {method: method_colour(method) for method in methods}
-    figure = difference_figure(comparison, main, "loss", colours)
+    figure = difference_figure(comparison, main, "loss", looks, wide=HALF)
     return None if figure is None else {"svg": figure, "main": method_label(main)}
 
 
@@ -89,28 +105,69 @@ def _order(methods: set[str], main: str) -> list[str]:
     return [m for m in (ZERO_SHOT, main) if m in methods] + rest
 
 
+def _grid(
+    methods: Sequence[str],
+    looks: Mapping[str, Look],
+    tasks: Sequence[Sequence[Any]],
+    arms: Sequence[Mapping[Any, Any]],
+) -> Any:
+    rows = [_row(cells, of="score") for cells in tasks]
+    majorities = [{"value": row["majority"], "error": "", "best": False} for row in rows]
+    known = [_majority(cells) for cells in tasks]
+    mean = percent(sum(known) / len(known))
+    over = [{"value": mean, "error": "", "best": False}, {"value": "", "error": "", "best": False}]
+    return method_grid(
+        methods,
+        looks,
+        caption="Share of test rows answered correctly; the best of each task is highlighted.",
+        lines=[GridLine(_title(row, with_metric=True), row["cells"]) for row in rows],
+        totals=[GridLine(Title(row["name"]), row["cells"]) for row in _macro(arms)],
+        plain=GridLine(Title("most frequent answer"), [*majorities, *over]),
+    )
+
+
+def _loss_grid(
+    methods: Sequence[str],
+    looks: Mapping[str, Look],
+    tasks: Sequence[Sequence[Any]],
+    arms: Sequence[Mapping[Any, Any]],
+) -> Any:
+    rows = [_row(cells, of="loss") for cells in tasks]
+    means = _best([float(arm["answer_loss"]) for arm in arms], of="loss")
+    return method_grid(
+        methods,
+        looks,
+        caption="Answer loss in nats; the lowest of each task is highlighted.",
+        lines=[GridLine(_title(row), row["cells"]) for row in rows],
+        totals=[GridLine(Title("Mean over tasks"), means)],
+    )
+
+
+def _title(row: Mapping[str, Any], *, with_metric: bool = False) -> Title:
+    parts = [row["capability"], row["metric"] if with_metric else "", f"{row['n']:,} rows"]
+    return Title(row["task"], ", ".join(part for part in parts if part))
+
+
 def _row(cells: Sequence[Any], *, of: str) -> dict[str, Any]:
     first = next(cell for cell in cells if cell is not None)
     is_loss = of == "loss"
     values = [_value(cell, "answer_loss" if is_loss else "score") for cell in cells]
-    known = [value for value in values if value == value]
-    best = (min if is_loss else max)(known) if len(set(known)) > 1 else None
-    show = number if is_loss else percent
+    errors = [_error(cell, is_loss=is_loss) for cell in cells]
     return {
         "task": first.task,
         "capability": first.capability,
         "metric": _metric(first.metric),
         "n": int(first.n),
-        "majority": percent(first.majority),
+        "majority": percent(_majority(cells)),
         "cells": [
-            {
-                "value": show(value),
-                "error": _error(cell, is_loss=is_loss),
-                "best": value == best,
-            }
-            for cell, value in zip(cells, values, strict=True)
+            {**cell, "error": error}
+            for cell, error in zip(_best(values, of=of), errors, strict=True)
         ],
     }
+
+
+def _majority(cells: Sequence[Any]) -> float:
+    return float(next(cell for cell in cells if cell is not None).majority)
 
 
 def _metric(name: str) -> str:
@@ -131,46 +188,61 @@ def _error(cell: Any, *, is_loss: bool) -> str:
 
 def _macro(arms: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
     intervals = [f"{100 * arm['low']:.1f} to {100 * arm['high']:.1f}" for arm in arms]
+    by_task = _best([float(arm["macro"]) for arm in arms], of="score")
+    by_capability = _best([float(arm["macro_capability"]) for arm in arms], of="score")
     return [
         {
-            "name": "Macro average over tasks",
-            "cells": _best_high([float(arm["macro"]) for arm in arms], intervals),
+            "name": "Average over tasks",
+            "cells": [
+                {**cell, "interval": ends} for cell, ends in zip(by_task, intervals, strict=True)
+            ],
         },
-        {
-            "name": "Macro average over capabilities",
-            "cells": _best_high([float(arm["macro_capability"]) for arm in arms], [""] * len(arms)),
-        },
+        {"name": "Average over capabilities", "cells": by_capability},
     ]
 
 
-def _best_high(values: Sequence[float], intervals: Sequence[str]) -> list[dict[str, Any]]:
-    best = max(values) if len(set(values)) > 1 else None
-    return [
-        {"value": percent(value), "error": "", "interval": interval, "best": value == best}
-        for value, interval in zip(values, intervals, strict=True)
-    ]
+def _best(values: Sequence[float], *, of: str) -> list[dict[str, Any]]:
+    """Return cells, the best of them marked where they differ."""
+    known = [value for value in values if value == value]
+    best = (min if of == "loss" else max)(known) if len(set(known)) > 1 else None
+    show = number if of == "loss" else percent
+    return [{"value": show(value), "error": "", "best": value == best} for value in values]
 
 
-def _best_low(values: Iterable[float]) -> list[dict[str, Any]]:
-    listed = list(values)
-    best = min(listed) if len(set(listed)) > 1 else None
-    return [{"value": number(value), "error": "", "best": value == best} for value in listed]
+def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> str:
+    """Say so where the two averages name different methods as the best."""
+    leaders = []
+    for name in ("macro", "macro_capability"):
+        values = [float(arm[name]) for arm in arms]
+        leaders.append({m for m, v in zip(methods, values, strict=True) if v == max(values)})
+    if leaders[0] & leaders[1]:
+        return ""
+    first, second = (" and ".join(map(method_label, sorted(found))) for found in leaders)
+    return (
+        f"The averages do not agree: {first} is highest by task and {second} by capability, "
+        "because a capability with few tasks weighs as much as one with many. The verdict goes "
+        "by task."
+    )
 
 
-def _board_dot(arm: Mapping[Any, Any]) -> Dot:
-    return _dot(str(arm["method"]), float(arm["macro"]), (float(arm["low"]), float(arm["high"])))
+def _board_dot(arm: Mapping[Any, Any], looks: Mapping[str, Look]) -> Dot:
+    interval = (float(arm["low"]), float(arm["high"]))
+    return _dot(str(arm["method"]), float(arm["macro"]), interval, looks)
 
 
-def _dot_row(task: str, cells: Sequence[Any]) -> DotRow:
+def _dot_row(task: str, cells: Sequence[Any], looks: Mapping[str, Look]) -> DotRow:
     known = [cell for cell in cells if cell is not None]
-    dots = [_dot(c.method, float(c.score), wilson_interval(float(c.score), c.n)) for c in known]
+    dots = [
+        _dot(c.method, float(c.score), wilson_interval(float(c.score), c.n), looks) for c in known
+    ]
     majority = float(known[0].majority)
     return DotRow(task, dots, mark=None if majority != majority else majority)
 
 
-def _dot(method: str, score: float, interval: tuple[float, float]) -> Dot:
-    colour = method_colour(method)
-    return Dot(method_label(method), score, interval, colour, hollow=method == ZERO_SHOT)
+def _dot(
+    method: str, score: float, interval: tuple[float, float], looks: Mapping[str, Look]
+) -> Dot:
+    return Dot(method_label(method), score, interval, looks[method])
 
 
 SECTION: Final = Section("scores", "Scores", 20, scores_section)

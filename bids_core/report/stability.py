@@ -1,29 +1,38 @@
-"""The numbers of the section that says how firm the picks are."""
+"""The numbers of the section that says how stable the picks are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.formatting import number, percent
+from bids_core.report.figure_lines import Histogram, histograms
 from bids_core.report.section import Section
+from bids_core.report.svg import responsive
 from bids_core.selection.names import method_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
+    from markupsafe import Markup
 
     from bids_core.report.inputs import ReportInputs
 
 _SHOWN: Final = 10
 """Validation instances shown, most influential on the picks first."""
+_TABLES: Final = frozenset(
+    ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
+     "near_duplicates", "columns", "histograms")
+)  # fmt: skip
+_HISTOGRAMS: Final = 12
+"""Columns that are drawn, the doubtful ones first."""
 _WEAK: Final = 0.5
 """Below this mean rank correlation, checkpoints tell different stories."""
 
 
 def stability_section(inputs: ReportInputs) -> dict[str, Any] | None:
     """Return what the section shows, None where nothing was looked into."""
-    tables = inputs.stability
+    tables = {name: table for name, table in inputs.tables.items() if name in _TABLES}
     if not tables:
         return None
     return {
@@ -38,6 +47,7 @@ def stability_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "duplicates": _duplicates(inputs, tables),
         "doubtful": _doubtful(tables.get("columns")),
         "columns": len(tables.get("columns", ())),
+        "shapes": _shapes(tables.get("columns"), tables.get("histograms")),
     }
 
 
@@ -56,6 +66,27 @@ def _doubtful(table: pd.DataFrame | None) -> list[dict[str, str]]:
         }
         for line in found.to_dict("records")
     ]
+
+
+def _shapes(columns: pd.DataFrame | None, counts: pd.DataFrame | None) -> Markup | None:
+    """Draw the histograms of some columns against the normal curve."""
+    if columns is None or counts is None or counts.empty:
+        return None
+    usable = columns[columns["column"].isin(counts["column"])]
+    order = usable.assign(fine=usable["doubtful"] == "").sort_values("fine", kind="stable")
+    chosen = order.head(_HISTOGRAMS).to_dict("records")
+    parts = dict(list(counts.groupby("column", sort=False)))
+    drawn = [
+        Histogram(
+            str(line["validation_id"]),
+            str(line["doubtful"]),
+            parts[line["column"]]["count"].tolist(),
+            parts[line["column"]]["normal"].tolist(),
+        )
+        for line in chosen
+    ]
+    label = "Histograms of z-scored columns against the normal curve"
+    return responsive(lambda width: histograms(drawn, label=label, width=width))
 
 
 def _agreement(table: pd.DataFrame | None) -> list[dict[str, str]]:
@@ -113,4 +144,4 @@ def _duplicates(
     ]
 
 
-SECTION: Final = Section("stability", "Firmness", 50, stability_section)
+SECTION: Final = Section("stability", "Stability", 50, stability_section)

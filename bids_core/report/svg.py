@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-FONT_WIDTH = 6.3
+    from bids_core.report.names import Look
+
+WIDE = 960.0
+"""Width of a drawing on a screen or on paper."""
+HALF = 452.0
+"""Width of a drawing beside another one."""
+NARROW = 348.0
+"""Width of the same drawing on a phone."""
+
+FONT_WIDTH = 7.0
 """Mean width of a character at the style sheet's 12 px, for margins."""
 
 
@@ -63,7 +72,51 @@ def drawing(width: float, height: float, label: str, children: Iterable[Markup])
         role="img",
         aria_label=label,
         xmlns="http://www.w3.org/2000/svg",
-        style=f"min-width:{min(width, 620):g}px;max-width:{width:g}px",
+        style=f"max-width:{width:g}px",
+    )
+
+
+def responsive(draw: Callable[[float], Markup], *, wide: float = WIDE) -> Markup:
+    """Draw for a screen and for a phone; the style sheet shows the one that fits.
+
+    Args:
+        draw: makes the drawing of a width.
+        wide: width on a screen.
+    """
+    return tag("div", draw(wide), class_="wide") + tag("div", draw(NARROW), class_="narrow")
+
+
+_SHAPES = {
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    "triangle": ((0.0, -1.2), (1.1, 0.8), (-1.1, 0.8)),
+    "down": ((0.0, 1.2), (1.1, -0.8), (-1.1, -0.8)),
+    "diamond": ((0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)),
+    "plus": ((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
+             (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+    "cross": ((-1.1, -0.6), (-0.6, -1.1), (0.0, -0.5), (0.6, -1.1), (1.1, -0.6), (0.5, 0.0),
+              (1.1, 0.6), (0.6, 1.1), (0.0, 0.5), (-0.6, 1.1), (-1.1, 0.6), (-0.5, 0.0)),
+    "star": tuple(
+        (math.sin(math.pi * i / 5) * (1.35 if i % 2 == 0 else 0.6),
+         -math.cos(math.pi * i / 5) * (1.35 if i % 2 == 0 else 0.6))
+        for i in range(10)
+    ),
+}  # fmt: skip
+
+
+def marker(look: Look, x: float, y: float, size: float = 4.5) -> Markup:
+    """Return a look's marker at a place; `size` is its radius."""
+    fill = "var(--bg)" if look.hollow else look.colour
+    style = f"fill:{fill};stroke:{look.colour};stroke-width:{2 if look.hollow else 0.8}"
+    if look.marker not in _SHAPES:
+        return tag("circle", cx=float(x), cy=float(y), r=size, style=style)
+    points = [(x + size * a, y + size * b) for a, b in _SHAPES[look.marker]]
+    return path(points, closed=True, style=style)
+
+
+def legend_mark(look: Look) -> Markup:
+    """Return a look's marker for a legend or a table, in the size of the text."""
+    return tag(
+        "svg", marker(look, 8.0, 8.0, 5.0), viewBox="0 0 16 16", class_="key", aria_hidden="true"
     )
 
 
@@ -137,7 +190,7 @@ def tick_label(value: float, step: float) -> str:
         shown = "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     else:
         decimals = next(d for d in range(12) if abs(round(step, d) - step) < step * 1e-6)
-        shown = f"{value:z.{decimals}f}"
+        shown = f"{value:z,.{decimals}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
@@ -155,6 +208,12 @@ def left_axis(
         parts += [line(x, y, right, y, class_=kind)]
         parts += [text(x - 6, y + 4, shown, class_="tick", text_anchor="end")]
     return group(parts)
+
+
+def upright(x: float, y: float, content: str) -> Markup:
+    """Return the title of a vertical axis, read from below."""
+    turned = f"rotate(-90 {x:g} {y:g})"
+    return text(x, y, content, class_="title", text_anchor="middle", transform=turned)
 
 
 def bottom_axis(

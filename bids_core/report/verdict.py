@@ -1,4 +1,4 @@
-"""The verdict as both pages show it: badge, sentence, and the rest of what was found."""
+"""The verdict as both pages show it: badge, sentence, advice, and the rest of what was found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def verdict_block(verdict: Verdict) -> dict[str, Any]:
         "badge": verdict.label,
         "kind": _KINDS.get(verdict.badge, "bad"),
         "lead": _coded(verdict.sentences[0]),
-        "rest": [_coded(sentence) for sentence in verdict.sentences[1:]],
+        "advice": _coded(verdict.advice),
+        "rest": [_coded(one) for one in verdict.sentences[1:] if one != verdict.advice],
     }
 
 
@@ -28,6 +29,11 @@ def _coded(sentence: str) -> Markup:
     """Return a sentence with what stands in backticks as code; the rest stays text."""
     parts = sentence.split("`")
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
-        for place, part in enumerate(parts)
+        command_markup(part) if place % 2 else escape(part) for place, part in enumerate(parts)
     )
+
+
+def command_markup(command: str) -> Markup:
+    """Return a command as code whose lines break between its words and nowhere else."""
+    words = (Markup('<span class="nb">{}</span>').format(word) for word in command.split(" "))
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))

@@ -56,7 +56,7 @@ __all__ = [
 
 def select(
     attribution: MatrixLike | LabelledMatrix | str | Path | None,
-    budget: int | float,
+    budget: int | float | str,
     *,
     method: str | Callable[[Request], Any] = "bids",
     normalization: str = "zscore",
@@ -80,7 +80,7 @@ def select(
             torch tensor, Zarr array (read in pieces if large), pandas frame (its index and columns
             name the rows and validation instances), or the path of a matrix (.npy, .zarr, .parquet,
             .csv). None for methods that work on texts, representations or perplexities.
-        budget: how many rows: a count (integer) or a fraction of N in (0, 1] (float).
+        budget: how many rows: a count (500), a fraction of N in (0, 1] (0.15), or text ("15%").
         method: one of `METHODS`, `package.module:function`, `file.py:function`, or a function; see
             docs/extend.md for what it is given and returns.
         normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids`,
@@ -153,7 +153,7 @@ def run_request(request: Request) -> Selection:
 
 def make_request(
     attribution: MatrixLike | LabelledMatrix | str | Path | None,
-    budget: int | float,
+    budget: int | float | str,
     *,
     method: str | Callable[[Request], Any] = "bids",
     normalization: str = "zscore",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bids_core.config.budget import parse_budget
 from bids_core.errors import MatrixError, MissingInputError
 from bids_core.influence.labels import Labels
 from bids_core.influence.matrix import Matrix
@@ -193,11 +194,12 @@ def _at(names: Sequence[str] | None, kept: list[int]) -> tuple[str, ...] | None:
     return None if names is None else tuple(names[column] for column in kept)
 
 
-def resolve_budget(budget: int | float, n_rows: int) -> int:
+def resolve_budget(budget: int | float | str, n_rows: int) -> int:
     """Return the number of picks.
 
     Args:
-        budget: a count (integer), or a fraction of the pool in (0, 1] (float).
+        budget: a count (integer), a fraction of the pool in (0, 1] (float), or either as text
+            (`500`, `15%`).
         n_rows: rows of the pool, N.
 
     Returns:
@@ -206,6 +208,12 @@ def resolve_budget(budget: int | float, n_rows: int) -> int:
     Raises:
         MatrixError: the budget is out of range, or less than one row.
     """
+    if isinstance(budget, str):
+        try:
+            budget = parse_budget(budget)
+        except ValueError as error:
+            msg = f"budget {error}"
+            raise MatrixError(msg) from error
     if isinstance(budget, bool) or not isinstance(budget, numbers.Real | np.number):
         msg = f"budget {budget!r} is not a number: give a count (500) or a fraction (0.15)"
         raise MatrixError(msg)

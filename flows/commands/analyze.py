@@ -118,7 +118,8 @@ def analyze(
         for what in leave_out or []:
             found.tables[f"without_{what}"] = _left_out(what, requests[methods[0]], labelled)
     if out is not None:
-        _write(found, out)
+        given = None if texts is None else read_texts(texts)[1]
+        _write(found, out, labelled, sets, name=matrix.stem, texts=given)
     if as_json:
         import json
 
@@ -204,13 +205,34 @@ def _left_out(what: str, request: Request, labelled: LabelledMatrix) -> pd.DataF
     return leave_one_out(request, by=what)
 
 
-def _write(found: Analysis, folder: Path) -> None:
-    from bids_core.diagnostics.plots import write_page
+def _write(
+    found: Analysis,
+    folder: Path,
+    labelled: LabelledMatrix,
+    sets: dict[str, Picks],
+    *,
+    name: str,
+    texts: list[str] | None,
+) -> None:
     from bids_core.errors import UserError
+    from bids_core.report import write_analysis
 
+    labels = labelled.labels
     try:
         found.write(folder)
-        write_page(found, folder / "plots.html")
+        write_analysis(
+            found,
+            folder / "plots.html",
+            labelled.matrix,
+            sets,
+            name=name,
+            tasks=labels.tasks,
+            capabilities=labels.capabilities,
+            sources=labels.sources,
+            texts=texts,
+            row_ids=labels.row_ids,
+            validation_ids=labels.validation_ids,
+        )
     except OSError as error:
         msg = f"{folder} cannot be written: {error}"
         raise UserError(msg) from error

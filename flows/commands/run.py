@@ -117,7 +117,7 @@ def print_result(result: RunResult) -> None:
     console.print(f"Everything is in [bold]{result.folder}[/]")
     for name, what in (
         ("report.html", "the report: open it in a browser"),
-        ("analysis.html", "more figures; their tables are in analysis/"),
+        ("analysis", "the tables behind the report's figures"),
         ("selected", "picks of each method as JSONL, and a `datasets` folder"),
         ("ranking.parquet", "rank, utility and winning validation instance of each pick"),
         ("scores.parquet", "scores per task and method"),

@@ -89,6 +89,10 @@ def _show_others(console: Console, tables: dict[str, pd.DataFrame]) -> None:
         frame = tables[name]
         if name == "overlap":  # the table has smaller budgets too
             frame = frame[~frame.duplicated(["first", "second"], keep="last")]
+        if name == "checkpoint_agreement":  # numbered from 1 for people, as in the report
+            frame = frame.assign(first=frame["first"] + 1, second=frame["second"] + 1)
+        if name == "without_checkpoint":
+            frame = frame.assign(left_out=frame["left_out"] + 1)
         if name == "without_instance":
             frame = frame.sort_values("share_kept", kind="stable")
         shown = frame.head(_LEFT_OUT_SHOWN)

@@ -56,6 +56,11 @@ def test_tasks_in_order_by_id_or_in_a_file(frame, picks, tmp_path):
         assert less.labels.tasks == tuple(TASKS)
 
 
+def test_budgets_as_people_write_them(frame):
+    for budget in (12, 0.15, "15%", "12"):
+        assert len(select(frame, budget)) == 12
+
+
 def test_it_shows_itself_in_few_words(frame, picks):
     assert repr(picks) == "<Selection: 12 of 80 rows, picked by bids (zscore)>"
     html = picks._repr_html_()
@@ -148,6 +153,7 @@ def test_wrong_arguments_are_one_clear_line(frame, picks):
         (lambda: select(frame, 3, seed=-1), "`seed` must be from 0 to 4294967295, not -1"),
         (lambda: select(frame, 3, seed="a"), "`seed` must be an integer, not 'a'"),
         (lambda: select(frame, None), "budget None is not a number"),
+        (lambda: select(frame, "many"), "budget 'many' is not a number: give a count"),
         (lambda: analyze(frame, "picks.csv"), "must be a Selection or a list of row indices"),
         (lambda: analyze(frame, [300]), "row 300 is outside the 80 rows"),
         (lambda: explain(frame, [1], 0), "`selection` must be what bids_core.select returned"),

@@ -14,7 +14,6 @@ HEAVY = (
     "peft",
     "datasets",
     "lm_eval",
-    "plotly",
     "typer",
     "matplotlib",
 )

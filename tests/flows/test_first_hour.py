@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
@@ -160,7 +161,7 @@ def test_help_is_whole_sentences_without_placeholders(bids, monkeypatch):
         assert status == 0
         assert not re.search(r"\{[a-z]+\}", out), words
         lines = [line.strip() for line in out.splitlines()]
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in itertools.pairwise(lines):
             if line.startswith(("│", "╭", "╰", "Usage")) or not line or not following:
                 continue
             # a line that is not the last of its paragraph is full: the next word did not fit

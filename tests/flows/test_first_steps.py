@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from tiny_project import rows, write_rows
@@ -30,6 +32,17 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("bids ")]
 
 
+def write_given(words: list[str]) -> None:
+    """Write the files that an option of `bids init` names: a pool, a folder of tasks."""
+    for option, value in pairwise(words):
+        if option == "--pool":
+            write_rows(Path(value), rows("add", 0, 20) + rows("max", 0, 8))
+        if option in ("--skills", "--test"):
+            start = 50 if option == "--skills" else 60
+            for kind in ("add", "max"):
+                write_rows(Path(value) / f"{kind}.jsonl", rows(kind, start, start + 4))
+
+
 def fill(config: Path, model: Path) -> None:
     """Write rows to the places that a fresh configuration names, and name a tiny model in it."""
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -45,6 +58,18 @@ def fill(config: Path, model: Path) -> None:
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
+def look_into(run: Path, bids) -> None:
+    """Type what docs/report.md says can be asked of a run."""
+    picked = pd.read_parquet(run / "ranking.parquet")["row_id"][0]
+    given = {"runs/NAME": str(run), "ROW-ID": picked}
+    asked = [words for words in commands("docs/report.md") if words[0] in ("explain", "audit")]
+    assert len(asked) == 3
+    for words in asked:
+        status, said, complained = bids(*(given.get(word, word) for word in words))
+        assert status == 0, f"bids {shlex.join(words)}: {complained}"
+        assert picked in said or words[0] == "audit"
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/your-data.md"])
 def test_what_the_page_says_can_be_typed(page, prefect_server, bids, tmp_path, monkeypatch,
                                          tiny_model_folder):  # fmt: skip
@@ -53,10 +78,12 @@ def test_what_the_page_says_can_be_typed(page, prefect_server, bids, tmp_path, m
     typed = commands(page)
     assert [words[0] for words in typed][:2] == ["init", "check"]
     for words in typed:
+        write_given(words)
         status, said, complained = bids(*words)
         assert status == 0, f"bids {shlex.join(words)}: {complained}{said}"
         if words[0] == "init":
             fill(tmp_path / words[1] / "bids.yaml", tiny_model_folder)
         if words[0] == "run":
             assert "report.html" in said
+            look_into(next(iter(tmp_path.glob("runs/*"))), bids)
     assert next(iter(tmp_path.glob("runs/*/selected/bids.jsonl"))).stat().st_size

@@ -48,10 +48,11 @@ def test_the_whole_run_and_what_a_second_one_recomputes(project):
     assert np.isfinite(scores["answer_loss"]).all()
     assert (folder / "rejects.jsonl").read_text() == ""
     assert pd.read_parquet(folder / "analysis" / "columns.parquet").shape[0] == 9
-    assert "plotly" in (folder / "analysis.html").read_text(encoding="utf-8").lower()
+    assert not (folder / "analysis.html").exists()  # its figures are in the report
     page = (folder / "report.html").read_text(encoding="utf-8")
-    assert 'href="analysis.html"' in page
-    assert "How firm are the picks?" in page
+    assert 'href="selected/bids.jsonl"' in page
+    assert str(project) not in page
+    assert "How stable are the picks?" in page
     agreement = pd.read_parquet(folder / "analysis" / "checkpoint_agreement.parquet")
     assert agreement[["first", "second"]].to_numpy().tolist() == [[0, 1]]
     assert len(pd.read_parquet(folder / "analysis" / "without_instance.parquet")) == 9

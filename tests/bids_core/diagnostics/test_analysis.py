@@ -10,7 +10,6 @@ import pytest
 
 from bids_core.diagnostics import aid_imbalance, aid_table
 from bids_core.diagnostics.analysis import analyze
-from bids_core.diagnostics.plots import figures, write_page
 from bids_core.errors import MatrixError
 from bids_core.influence.normalization import normalize
 from bids_core.selection import select
@@ -104,18 +103,6 @@ def test_it_is_written_as_json_and_parquet(analysis, tmp_path):
     for name, frame in analysis.tables.items():
         back = pd.read_parquet(tmp_path / "deep" / "folder" / f"{name}.parquet")
         assert len(back) == len(frame)
-
-
-def test_every_figure_is_drawn_without_the_network(analysis, tmp_path):
-    drawn = figures(analysis)
-    assert {"aid", "thi", "utility", "overlap", "columns", "winning_task_bids"} <= set(drawn)
-    for figure in drawn.values():
-        assert len(figure.data) > 0
-        assert figure.layout.title.text
-    write_page(analysis, tmp_path / "plots.html")
-    page = (tmp_path / "plots.html").read_text()
-    assert page.count("plotly-graph-div") >= len(drawn)
-    assert 'src="http' not in page
 
 
 def test_a_bad_set_is_one_clear_line(matrix):

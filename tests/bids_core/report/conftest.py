@@ -161,4 +161,5 @@ def full_inputs(inputs):
             "warmup": {"seconds": 63.0, "cached": False, "peak_memory_bytes": 2**31},
         },
         versions={"torch": "2.13.0"},
+        files={name: f"selected/{name}.jsonl" for name in inputs.selections},
     )  # fmt: skip

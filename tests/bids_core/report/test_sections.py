@@ -13,9 +13,10 @@ from bids_core.progress import duration
 from bids_core.report.data import data_section
 from bids_core.report.health import gradients_section, warmup_section
 from bids_core.report.influence import distributions, influence_section
-from bids_core.report.picks import conversation, cut, picks_section
+from bids_core.report.picks import picks_section
 from bids_core.report.scores import scores_section
 from bids_core.report.stability import stability_section
+from bids_core.report.texts import conversation, cut
 
 
 def sets_of(inputs):
@@ -51,13 +52,14 @@ def test_the_difference_between_tasks_is_the_analysis_own(inputs):
     section = influence_section(inputs)
     matrix = inputs.attribution.astype(np.float64)
     z = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
-    for line, method in zip(section["balance"], inputs.selections, strict=True):
+    for line, method in zip(section["balance"].lines, inputs.selections, strict=True):
         rows = [int(row.partition(":")[2]) for row in inputs.selections[method]["row_id"]]
         means = [z[rows][:, columns].mean() for columns in (slice(0, 5), slice(5, 10))]
-        assert line["cells"] == [number(mean, 2) for mean in means]
-        assert line["gap"] == number(abs(means[0] - means[1]), 2)
+        _, gap, *shown = [cell["value"] for cell in line.cells]
+        assert shown == [number(mean, 2) for mean in means]
+        assert gap == number(abs(means[0] - means[1]), 2)
         found = analyze(inputs.attribution, {method: np.array(rows)}, tasks=inputs.tasks)
-        assert line["gap"] == number(found.facts["imbalance"][method], 2)
+        assert gap == number(found.facts["imbalance"][method], 2)
 
 
 def test_difference_between_tasks_is_the_mean_over_pairs():
@@ -70,26 +72,31 @@ def test_difference_between_tasks_is_the_mean_over_pairs():
 def test_frequencies_add_up(inputs):
     section = influence_section(inputs)
     for table in section["frequencies"]:
-        assert [row["n"] for row in table["rows"]] == [40, 8, 8, 8]
-        for row in table["rows"]:
-            assert sum(cell["count"] for cell in row["cells"]) == row["n"]
-            assert sum(cell["share"] for cell in row["cells"]) == pytest.approx(1.0)
+        assert [line.title.small for line in table.lines] == ["40 examples", *["8 examples"] * 3]
+        for line, n in zip(table.lines, (40, 8, 8, 8), strict=True):
+            assert sum(cell["count"] for cell in line.cells) == n
+            assert sum(cell["share"] for cell in line.cells) == pytest.approx(1.0)
 
 
 def test_picks_keep_their_order_and_winners(inputs):
     section = picks_section(inputs)
     picks = inputs.selections["bids"]
-    assert [row["rank"] for row in section["rows"]] == list(range(1, 9))
-    assert [row["winner"] for row in section["rows"]] == picks["winning_validation"].tolist()
-    shares = [row["cells"][0]["count"] for row in section["sources"]["rows"]]
-    assert sum(shares) == 8
+    rows = section["browse"]["rows"]
+    assert [row["rank"] for row in rows] == list(range(1, 9))
+    assert [row["winner"] for row in rows] == picks["winning_validation"].tolist()
+    grid = section["sources"]["grid"]
+    place = [title.name for title in grid.columns].index("BIDS")
+    assert sum(line.cells[place]["count"] for line in grid.lines) == 8
 
 
 def test_agreement_counts_shared_picks(inputs):
     main = set(inputs.selections["bids"]["row_id"])
-    found = {row["label"]: row for row in picks_section(inputs)["agreement"]}
-    assert found["LESS"]["shared"] == len(main & set(inputs.selections["less"]["row_id"]))
-    assert found["LESS"]["expected"] == "1.6"  # 8 x 8 / 40
+    grid = picks_section(inputs)["agreement"]
+    place = [title.name for title in grid.columns].index("LESS")
+    assert grid.lines[0].cells[place]["count"] == len(
+        main & set(inputs.selections["less"]["row_id"])
+    )
+    assert "By chance it would be 20.0%" in grid.caption  # 8 of 40
 
 
 def test_conversation_is_cut_not_dropped():
@@ -163,7 +170,7 @@ def test_missing_names_of_pandas_are_none(inputs):
         parquet_like.assign(winning_task=pd.NA),
     ):
         section = picks_section(replace(inputs, selections={"random": frame}, main_method="random"))
-        assert not section["has_winners"]
+        assert not section["browse"]["has_winners"]
         assert section["by_task"] is None
 
 
@@ -180,7 +187,7 @@ def test_firmness_shows_what_was_looked_into(inputs):
         ),
         "near_duplicates": pd.DataFrame({"set": ["bids", "bids"], "first": [1, 2]}),
     }  # fmt: skip
-    section = stability_section(replace(inputs, stability=tables))
+    section = stability_section(replace(inputs, tables=tables))
     assert section["weak"]
     assert section["agreement"][0]["pair"] == "1 and 2"
     (table,) = section["left_out"]
@@ -191,7 +198,7 @@ def test_firmness_shows_what_was_looked_into(inputs):
 
 def test_checkpoints_are_numbered_from_one_for_people(inputs):
     table = pd.DataFrame({"left_out": [0, 1], "weight": 0.5, "kept": 7, "share_kept": 0.7})
-    section = stability_section(replace(inputs, stability={"without_checkpoint": table}))
+    section = stability_section(replace(inputs, tables={"without_checkpoint": table}))
     assert [line["name"] for line in section["left_out"][0]["lines"]] == ["1", "2"]
     assert not section["weak"]
 

@@ -1,18 +1,14 @@
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
-from bids_core.report.figures import (
-    Dot,
-    DotRow,
-    Panel,
-    dot_plot,
-    instance_panels,
-    stacked_shares,
-    step_lines,
-)
-from bids_core.report.svg import Scale, padded, tag, tick_label
+from bids_core.report.figure_lines import Histogram, Line, histograms, line_chart, step_lines
+from bids_core.report.figure_shares import stacked_shares
+from bids_core.report.figures import Dot, DotRow, Panel, dot_plot, instance_panels
+from bids_core.report.names import MARKERS, Look, method_looks, series_looks
+from bids_core.report.svg import NARROW, WIDE, Scale, marker, padded, tag, tick_label
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -67,7 +63,8 @@ def coordinates(drawing):
 
 
 def test_dot_plot_places_scores_on_one_scale():
-    dots = [Dot("A", 0.0, (0.0, 0.3), "var(--blue)"), Dot("B", 1.0, (0.7, 1.0), "red", hollow=True)]
+    hollow = Look("red", hollow=True)
+    dots = [Dot("A", 0.0, (0.0, 0.3), Look("blue")), Dot("B", 1.0, (0.7, 1.0), hollow)]
     root = coordinates(dot_plot([DotRow("a task", dots, mark=0.5)], label="x", axis="score"))
     xs = [float(circle.get("cx")) for circle in root.iter(f"{SVG}circle")]
     assert xs[0] < xs[1]
@@ -75,23 +72,25 @@ def test_dot_plot_places_scores_on_one_scale():
 
 
 def test_instance_panels_draw_a_bar_an_instance():
-    tasks, colours = ["b", "a", "b"], {"a": "red", "b": "blue"}
+    tasks, looks = ["b", "a", "b"], {"a": Look("red"), "b": Look("blue")}
     panels = [Panel(name, np.array([0.1, -0.2, 0.3])) for name in ("p", "q", "r")]
     root = coordinates(
         instance_panels(
-            panels, tasks=tasks, colours=colours, instances=["i", "j", "k"], label="", axis="AID"
+            panels, tasks=tasks, looks=looks, instances=["i", "j", "k"], label="", axis="AID"
         )
     )
     bars = list(root.iter(f"{SVG}rect"))
     assert len(bars) == 9
-    assert [bar.get("style") for bar in bars[:3]] == ["fill:blue", "fill:blue", "fill:red"]
+    groups = [group for group in root.iter(f"{SVG}g") if group.find(f"{SVG}rect") is not None]
+    found = [(group.get("style"), len(list(group))) for group in groups[:2]]
+    assert found == [("fill:blue", 2), ("fill:red", 1)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 1000])
 def test_stacked_shares_end_at_the_final_shares(count):
     names = ["a" if i % 4 else "b" for i in range(count)]
     drawing = stacked_shares(
-        names, colours={"a": "red", "b": "blue"}, order=["a", "b"], label="", axis="k"
+        names, looks={"a": Look("red"), "b": Look("blue")}, order=["a", "b"], label="", axis="k"
     )
     root = coordinates(drawing)
     titles = [title.text for title in root.iter(f"{SVG}title")]
@@ -108,3 +107,54 @@ def test_step_lines_mark_each_checkpoint():
 
 def test_step_lines_of_a_single_step():
     coordinates(step_lines([2.0], [0.1], [0], label="warmup"))
+
+
+def test_no_two_names_look_the_same_and_eight_share_nothing():
+    looks = list(series_looks(map(str, range(64))).values())
+    assert len(set(looks)) == 64
+    assert len({look.colour for look in looks[:8]}) == len({look.marker for look in looks[:8]}) == 8
+    methods = ["zero_shot", "bids", "less", "random", "sum", "quota", "dsir", "rds", "knn_uniform"]
+    found = method_looks([*methods, *(f"own.py:m{i}" for i in range(12))])
+    assert len(set(found.values())) == 21
+    assert found["zero_shot"].hollow
+    assert found["bids"].colour == "var(--blue)"
+
+
+@pytest.mark.parametrize("shape", MARKERS)
+def test_every_marker_stays_near_its_place(shape):
+    drawn = str(marker(Look("red", shape), 10.0, 10.0, 4.0))
+    numbers = [float(n) for n in re.findall(r"[\d.]+", drawn.partition("style")[0]) if n != "."]
+    assert all(4 <= number <= 16 for number in numbers)
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_drawings_stay_inside_at_both_widths(width):
+    looks = series_looks(["a long name of a task", "b"])
+    dots = [Dot("method one", 0.4, (0.1, 0.9), look) for look in looks.values()]
+    rows = [DotRow("a long name of a task", dots, mark=0.97)]
+    for named in (False, True):
+        coordinates(dot_plot(rows, label="", axis="x", width=width, named=named))
+    panels = [Panel(str(i), np.array([1.0, -2.0])) for i in range(5)]
+    names = list(looks)
+    coordinates(
+        instance_panels(
+            panels, tasks=names, looks=looks, instances=names, label="", axis="", width=width
+        )
+    )
+    coordinates(
+        stacked_shares(names * 50, looks=looks, order=names, label="", axis="", width=width)
+    )
+    coordinates(step_lines([3.0, 2.0], [0.1, 0.1], [0, 1], label="", width=width))
+    points = [(float(i), float(i % 7)) for i in range(5000)]
+    lines = [Line(name, points, look) for name, look in looks.items()]
+    coordinates(line_chart(lines, label="", x_axis="pick", y_axis="utility", width=width))
+    drawn = [Histogram("v" * 60, "skewed", [1, 5, 2], [1.0, 3.0, 1.0]) for _ in range(5)]
+    coordinates(histograms(drawn, label="", width=width))
+
+
+def test_a_thinned_line_keeps_its_extremes():
+    points = [(float(i), 9.0 if i == 4321 else -7.0 if i == 17 else 0.0) for i in range(10_000)]
+    drawn = line_chart([Line("a", points, Look("red"))], label="", x_axis="", y_axis="")
+    ys = [float(y) for y in re.findall(r"[ML][\d.]+,([\d.]+)", str(drawn))]
+    flat = max(set(ys), key=ys.count)
+    assert min(ys) < flat < max(ys)

@@ -39,7 +39,7 @@ def test_trust_is_shown_where_it_was_measured(measured, inputs):
     assert section["lines"][1]["cost"]["value"] == f"{trust.costs['run'].value:.2f}"
     page = build_report(given)
     assert 'href="#trust"' in page
-    assert "checkpoint</abbr> 2" in page
+    assert "checkpoint</a> 2" in page
     assert "&lt;nothing&gt;" in page
     assert trust_section(inputs) is None
     assert "Can the influence be trusted?" not in build_report(inputs)

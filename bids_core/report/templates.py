@@ -1,0 +1,37 @@
+"""The templates of the pages, and what is common to them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import jinja2
+from markupsafe import Markup, escape
+
+from bids_core.report.glossary import anchor
+
+
+def style_sheet() -> str:
+    """Return the style sheet of all pages."""
+    return environment().get_template("style.css.j2").render()
+
+
+@lru_cache(maxsize=1)
+def environment() -> jinja2.Environment:
+    """Return the templates: what they are given is escaped, and nothing may be missing."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("bids_core", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["breakable"] = _breakable
+    made.filters["anchor"] = anchor
+    return made
+
+
+def _breakable(name: str) -> Markup:
+    """Let a name in a narrow column break after its underscores, hyphens and slashes."""
+    parts = (escape(part) for part in re.split(r"(?<=[_/-])", name))
+    return Markup("<wbr>").join(parts)
