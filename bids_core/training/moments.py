@@ -67,8 +67,10 @@ class AdamMoments:
         if unknown:
             msg = f"the optimizer state has no parameter {unknown[0]!r}"
             raise ArtifactError(msg)
-        parts = ({name: held[name] for name in names} for held in (self.exp_avg, self.exp_avg_sq))
-        return AdamMoments(*parts, self.betas, self.eps, self.step)
+        first, second = (
+            {name: held[name] for name in names} for held in (self.exp_avg, self.exp_avg_sq)
+        )
+        return AdamMoments(first, second, self.betas, self.eps, self.step)
 
     def save(self, folder: Path) -> None:
         """Write `optimizer.safetensors` and `optimizer.json`."""
