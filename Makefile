@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo docs test faults lint stack bench clean
+.PHONY: setup demo docs test faults fuzz lint stack bench clean
 
 setup: $(STAMP)  ## a virtual environment with the tested versions
 
@@ -30,6 +30,9 @@ test: setup  ## all tests
 
 faults: setup  ## kills servers and workers in the middle of runs; a line for each fault; 15 minutes
 	$(BIN)/python -m pytest tests/faults -m 'faults or not faults'
+
+fuzz: setup  ## damaged files and hostile values, thirty times as many as in the tests; half an hour
+	BIDS_FUZZ=30 $(BIN)/python -m pytest tests/fuzz -o timeout=3600
 
 lint: setup  ## style, types, import contracts, declared dependencies
 	$(BIN)/ruff format --check .

@@ -1,6 +1,14 @@
-"""Numbers as people read them."""
+"""Numbers and foreign texts as people read them."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet computes (OWASP, CSV injection)."""
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -13,3 +21,31 @@ def number(value: float, digits: int = 3) -> str:
     if value != value:
         return "\N{EN DASH}"
     return f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def brief(text: object, width: int = 300) -> str:
+    """Return a text that is not ours (a file's, another library's error) as part of one line."""
+    line = " ".join(str(text)[: 4 * width].split())
+    return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for a CSV file whose texts no spreadsheet takes for formulas.
+
+    An apostrophe is put in front of them, as spreadsheets themselves mark texts.
+    """
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    return frame.assign(**{name: frame[name].map(_as_cell) for name in texts})
+
+
+def with_formulas(text: str) -> str:
+    """Return a text that `without_formulas` may have marked as it was."""
+    return text[1:] if text.startswith("'") and _is_formula(text) else text
+
+
+def _as_cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    return text.lstrip("'").startswith(_FORMULA)

@@ -73,7 +73,8 @@ def _links(text: str, *, root_page: bool, depth: int = 0) -> str:
 
 def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
     """Return a notebook with its stored outputs as Markdown, and its pictures by file name."""
-    parts, pictures = [], {}
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":

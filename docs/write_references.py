@@ -7,14 +7,12 @@ configuration's model. A test holds that none is stale.
 from __future__ import annotations
 
 import json
-import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any
 
 import typer
-from pydantic import TypeAdapter
 
-from bids_core.config import RunConfig, Section
+from bids_core.config.reference import FieldReference, all_fields
 from bids_core.config.schema import schema_text
 from flows.cli import app
 from flows.commands.late_help import LateHelp, method_words
@@ -34,10 +32,10 @@ status: 0 for success; 2 for a mistake that you can fix, in one line that says w
 _CONFIG_HEAD = """\
 # The configuration
 
-Every field of `bids.yaml`. `bids init` writes a commented starter, `bids check` checks yours
-without running it, `--set section.field=value` changes a field for one run. Unknown keys are
-refused, with the nearest known one. [identity.md](identity.md) says what is computed again when a
-field changes.
+Every field of `bids.yaml`. `bids config KEY` prints one of them, `bids init` writes a file that
+runs, `bids check` checks yours without running it, `--set section.field=value` changes a field for
+one run. Unknown keys are refused, with the nearest known one. [identity.md](identity.md) says what
+is computed again when a field changes.
 
 `bids config KEY` shows a field in the terminal: what it takes, its default, its choices, and what a
 change recomputes. For completion and checks while you type, editors can use the JSON schema:
@@ -106,87 +104,56 @@ def _default(option: Any) -> str:
 
 def config_page() -> str:
     """Return the reference of the configuration."""
-    lead = (RunConfig.__doc__ or "").split("\n\n")[0]
-    return _CONFIG_HEAD + "\n".join(_section("", RunConfig, lead, shown={}))
+    return _CONFIG_HEAD + "\n".join(_sections())
 
 
-def _section(
-    path: str, model: type[Section], what: str, *, shown: dict[type[Section], str]
-) -> Iterator[str]:
-    """Yield a section's table and those of the sections in it; what was shown is named alone."""
-    yield f"## {f'`{path}`' if path else 'At the top'}\n"
-    yield _paragraphs(what) + "\n"
-    fields = dict(model.model_fields)
-    known = next((base for base in model.__mro__ if base in shown), None)
-    if known is not None:
-        more = ", and" if known is not model else ""
-        yield f"The fields of [`{shown[known]}`](#{_anchor(shown[known])}){more or '.'}\n"
-        fields = {name: field for name, field in fields.items() if name not in known.model_fields}
-    shown[model] = path
-    inner = {name: _model_of(field.annotation) for name, field in fields.items()}
-    properties = TypeAdapter(model).json_schema()["properties"]
-    rows = [
-        [
-            f"`{name}`",
-            _words(properties[name]),
-            "required" if f.is_required() else _yaml(f.get_default(call_default_factory=True)),
-            _cell(f.description or ""),
+def _sections() -> Iterator[str]:
+    """Yield the table of each section; fields that an earlier one has too are named by that one."""
+    fields = all_fields()
+    within: dict[str, list[FieldReference]] = {"": []}
+    for field in fields:
+        if field.is_section:
+            within[field.key] = []
+        else:
+            within[field.key.rpartition(".")[0]].append(field)
+    described = {field.key: field.description for field in fields}
+    shown: dict[str, set[tuple[str, str]]] = {}
+    for key, own in within.items():
+        names = {(_name(field), field.description) for field in own}
+        same = next((k for k, known in shown.items() if len(known) > 1 and known <= names), None)
+        if same is not None and same.rpartition(".")[2] == key.rpartition(".")[2] == "limits":
+            continue  # it belongs to a section whose fields are named by that of another
+        shown[key] = names
+        yield f"## {f'`{key}`' if key else 'At the top'}\n"
+        yield (
+            described.get(key, "A whole run: data, model, method and where the results go.") + "\n"
+        )
+        rest = [
+            field
+            for field in own
+            if (_name(field), field.description) not in (shown[same] if same else ())
         ]
-        for name, f in fields.items()
-        if inner[name] is None
-    ]
-    if rows:
-        yield _table(["field", "value", "default", "what it does"], rows)
-    for name, section in inner.items():
-        if section is not None:
-            listed = get_origin(fields[name].annotation) is tuple
-            below = (f"{path}.{name}" if path else name) + "[]" * listed
-            description = fields[name].description or section.__doc__ or ""
-            yield from _section(below, section, description, shown=shown)
+        if same is not None:
+            yield f"The fields of [`{same}`](#{_anchor(same)}){', and' if rest else '.'}\n"
+        if rest:
+            yield _table(["field", "value", "default", "what it does"], map(_row, rest))
+
+
+def _name(field: FieldReference) -> str:
+    return field.key.rpartition(".")[2]
+
+
+def _row(field: FieldReference) -> list[str]:
+    choices = ", ".join(f"`{name}`" for name in field.choices)
+    value = field.value.removesuffix(" or null")
+    value = value.replace("one of the choices", choices).replace("the choices", choices)
+    default = "required" if field.required else _yaml(field.default)
+    return [f"`{_name(field)}`", value, default, _cell(field.description)]
 
 
 def _anchor(path: str) -> str:
     """Return the anchor that a heading gets, on a code host as on the site."""
     return "".join(letter for letter in path.lower() if letter.isalnum() or letter in "-_")
-
-
-def _model_of(annotation: Any) -> type[Section] | None:
-    """Return the section that a field holds (or may hold, or lists)."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    if isinstance(annotation, types.UnionType) or get_origin(annotation) is not None:
-        found = [_model_of(part) for part in get_args(annotation)]
-        return next((one for one in found if one is not None), None)
-    return None
-
-
-def _words(schema: dict[str, Any]) -> str:
-    """Return what a field takes, from its JSON schema."""
-    if "anyOf" in schema:
-        parts = [part for part in schema["anyOf"] if part.get("type") != "null"]
-        return " or ".join(dict.fromkeys(_words(part) for part in parts))
-    if "enum" in schema:
-        names = [f"`{name}`" for name in schema["enum"]]
-        return ", ".join(names) if len(names) <= 8 else f"a name: {', '.join(names)}"
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    kind = schema.get("type", "any value")
-    if kind == "array":
-        return f"list of {_words(schema['items'])}" if "items" in schema else "list"
-    if kind == "object":
-        return "mapping"
-    names = {"string": "text", "boolean": "true or false"}
-    return names.get(kind, kind) + _bounds(schema)
-
-
-def _bounds(schema: dict[str, Any]) -> str:
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {_number(schema[key])}" for key, sign in signs.items() if key in schema]
-    return f" ({', '.join(limits)})" if limits else ""
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def _yaml(value: Any) -> str:

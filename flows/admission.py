@@ -55,7 +55,7 @@ def admit_paths(**paths: str | None) -> None:
     confinement = Confinement.from_environment(os.environ)
     for key, path in paths.items():
         if confinement is not None and path is not None:
-            confinement.check_path(path, key=key)
+            confinement.check_path(path, key=key, read_whole=key != "out")
 
 
 def admit_methods(methods: Sequence[str], *, key: str) -> None:

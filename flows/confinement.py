@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ALLOWED_PATHS: Final = "BIDS_ALLOWED_PATHS"
 ALLOW_REMOTE_CODE: Final = "BIDS_ALLOW_REMOTE_CODE"
 _SPLITS: Final = ("pool", "validation", "test")
+_WRITTEN: Final = ("store", "output_dir")
+"""Places that runs write; all others are only read, links in them included."""
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -81,8 +83,7 @@ class Confinement:
         for key, method in _own_methods(config):
             self._check_code(method, key=key)
         for key, value in paths_of(config):
-            whole = key.startswith((*_SPLITS, "warmup.checkpoints"))
-            self.check_path(value, key=key, read_whole=whole)
+            self.check_path(value, key=key, read_whole=key not in _WRITTEN)
 
     def check_method(self, method: str, *, key: str) -> None:
         """Check a selection method that is named outside of a configuration.
@@ -133,7 +134,10 @@ class Confinement:
             raise ConfigError(msg)
 
     def _holds(self, path: Path) -> bool:
-        resolved = path.resolve()  # follows links and `..`, whether it exists or not
+        try:
+            resolved = path.resolve()  # follows links and `..`, whether it exists or not
+        except (OSError, RuntimeError, ValueError):  # links in a circle, NUL characters
+            return False
         return any(resolved.is_relative_to(folder) for folder in self.folders)
 
 

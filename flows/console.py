@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from rich.cells import cell_len
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -19,12 +22,16 @@ from tasks.runtime.progress import describe
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import ConsoleOptions, RenderableType
 
     from bids_core.planning.forecast import Work
     from bids_core.progress import Progress as Callback
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES: Final = 10.0
+_BORDER: Final = 3
+"""Width of a column's padding and of the line beside it."""
+_LONGEST_WORD: Final = 32
+"""Longer words (paths, ids) are broken in a table."""
 
 
 class ConsoleReporter:
@@ -37,11 +44,18 @@ class ConsoleReporter:
         self._console = console
         self._live: _Bars | None = _Bars(console) if console.is_terminal else None
         self._forecast: Forecast | None = None
+        self._groups: dict[str, _Group] = {}
         self._said = time.monotonic()
 
     def expect(self, work: Work) -> None:
         """Take note of what the run has to do from here on."""
         self._forecast = Forecast(work)
+        self._groups = {}
+        named: dict[str, _Group] = {}
+        for label, (name, size) in work.groups.items():
+            group = named.setdefault(name, _Group(name))
+            group.sizes[label] = size
+            self._groups[label] = group
 
     @contextmanager
     def during(self, label: str, unit: str = "") -> Iterator[Callback]:
@@ -57,6 +71,26 @@ class ConsoleReporter:
 
     def step(self, label: str, unit: str) -> Callback:
         """Begin a step."""
+        began = time.monotonic()
+        group = self._groups.get(label)
+        if group is None:
+            show = self._show(label, unit)
+        else:
+            group.show = group.show or self._show(group.name, unit)
+            show = group.show
+
+        def progress(done: int, total: int) -> None:
+            if self._forecast is not None and total:
+                self._forecast.advance(label, share=done / total, seconds=time.monotonic() - began)
+            if group is None:
+                show(done, total)
+            else:
+                show(group.done + done, max(group.total, group.done + done))
+
+        return progress
+
+    def _show(self, label: str, unit: str) -> Callback:
+        """Begin to show a step, or several as one."""
         started = last = time.monotonic()
         bar: TaskID | None = None
         if self._live is not None:
@@ -69,8 +103,6 @@ class ConsoleReporter:
             nonlocal last
             now = time.monotonic()
             words = describe(done, total, unit, now - started)
-            if self._forecast is not None and total:
-                self._forecast.advance(label, share=done / total, seconds=now - started)
             if self._live is not None and bar is not None:
                 self._live.update(bar, completed=done, total=total, words=words)
                 self._live.whole = self._whole()
@@ -87,6 +119,12 @@ class ConsoleReporter:
         """End a step."""
         if self._forecast is not None:
             self._forecast.finish(label, seconds=seconds, cached=cached)
+        group = self._groups.get(label)
+        if group is not None:
+            group.end(label, seconds=seconds, cached=cached)
+            if group.sizes:
+                return  # the others of the group are still to come
+            label, seconds, cached = group.name, group.seconds, not group.done
         self.stop()
         mark = "[dim]=[/]" if cached else "[green]✓[/]"
         how = "[dim]cached[/]" if cached else duration(seconds) if seconds >= 1 else "< 1 s"
@@ -112,6 +150,37 @@ class ConsoleReporter:
             return ""
         beyond = f", without {self._forecast.beyond}" if self._forecast.beyond else ""
         return f"{about(left)} left of the whole run{beyond}"
+
+
+@dataclass
+class _Group:
+    """Steps that are shown as one.
+
+    Args:
+        name: of all of them.
+        sizes: of those that are still to come, by label.
+        done: size of those that were computed.
+        seconds: that they took.
+        show: shows their progress, once the first has begun.
+    """
+
+    name: str
+    sizes: dict[str, int] = field(default_factory=dict)
+    done: int = 0
+    seconds: float = 0.0
+    show: Callback | None = None
+
+    @property
+    def total(self) -> int:
+        """Size of what was computed and of what is still to come."""
+        return self.done + sum(self.sizes.values())
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """Take note that one of them is over."""
+        size = self.sizes.pop(label, 0)
+        if not cached:
+            self.done += size
+            self.seconds += seconds
 
 
 class _Bars(Progress):
@@ -151,15 +220,58 @@ def _width(is_terminal: bool) -> int | None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:
-    """Return a titled table; numbers are aligned right, None is shown as a dash."""
-    made = Table(show_edge=False)
-    content = [list(row) for row in rows]
-    for index, column in enumerate(columns):
-        numeric = any(isinstance(row[index], int | float) for row in content)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in content:
-        made.add_row(*[Text(_shown(value)) for value in row])  # texts of data are never markup
-    return Group(Text(title, style="bold"), made)
+    """Return a titled table; numbers are aligned right, None is shown as a dash.
+
+    Where it is too wide, its rows are shown one below the other, so that no word is broken.
+    """
+    return Group(Text(title, style="bold"), _Fitting(columns, [list(row) for row in rows]))
+
+
+class _Fitting:
+    """Rows as a table where it fits, else a paragraph a row."""
+
+    def __init__(self, columns: Sequence[str], rows: list[list[object]]) -> None:
+        self._columns, self._rows = columns, rows
+        self._cells = [[_shown(value) for value in row] for row in rows]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        widths = self._widths(options.max_width)
+        if widths is None:
+            yield from self._paragraphs()
+            return
+        made = Table(show_edge=False)
+        for index, (column, width) in enumerate(zip(self._columns, widths, strict=True)):
+            numeric = any(isinstance(row[index], int | float) for row in self._rows)
+            justify: Literal["right", "left"] = "right" if numeric else "left"
+            made.add_column(column, justify=justify, overflow="fold", width=width)
+        for cells in self._cells:
+            made.add_row(*map(Text, cells))  # texts of data are never markup
+        yield made
+
+    def _widths(self, width: int) -> list[int] | None:
+        """Return the columns' widths, None if a word would be broken."""
+        texts = [(head, *cells) for head, *cells in zip(self._columns, *self._cells, strict=True)]
+        words = [[len(word) for text in column for word in text.split()] for column in texts]
+        least = [min(max(lengths, default=1), _LONGEST_WORD) for lengths in words]
+        wanted = [max(map(cell_len, column)) for column in texts]
+        left = width - _BORDER * len(least) - sum(least)
+        if left < 0:
+            return None
+        found = dict(enumerate(least))
+        # what is left goes to the columns that need little first, in equal parts
+        by_need = sorted(found, key=lambda index: wanted[index] - least[index])
+        for place, index in enumerate(by_need):
+            more = min(max(0, wanted[index] - least[index]), left // (len(by_need) - place))
+            found[index] += more
+            left -= more
+        return list(found.values())
+
+    def _paragraphs(self) -> Iterator[Text | Padding]:
+        for first, *others in self._cells:
+            yield Text(f"{self._columns[0]} {first}", style="bold")
+            pairs = zip(self._columns[1:], others, strict=True)
+            said = ", ".join(f"{head} {cell}" for head, cell in pairs)
+            yield Padding(Text(said), (0, 0, 0, 2))
 
 
 def _shown(value: object) -> str:

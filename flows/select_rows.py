@@ -67,7 +67,7 @@ class RowSelection:
     def __repr__(self) -> str:
         """Return one line."""
         left = f", {len(self.rejects)} rejected" if len(self.rejects) else ""
-        return f"<RowSelection: {self.selection._words()}{left}; report {self.report}>"
+        return f"<RowSelection: {self.selection.words()}{left}; report {self.report}>"
 
     def _repr_html_(self) -> str:
         return (

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
-    from flows.select_data import Stage
     from tasks.gradients import Shard
 
 _ORDER: Final = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
@@ -26,7 +25,7 @@ _REPORT_SECONDS: Final = 2.0
 """Gathering the run folder of a small run; of a large one it is a small part."""
 
 
-def planned_work(config: RunConfig, data: Handle, until: Stage) -> Work:
+def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
     """Return the work of every step that is still to come after `prepare`.
 
     Args:
@@ -52,7 +51,13 @@ def planned_work(config: RunConfig, data: Handle, until: Stage) -> Work:
             tokens |= _shared({f"evaluation {n}": 1 for n in models}, stages["evaluation"])
     suites = until == "report" and config.finetune.enabled and config.evaluation.suites
     return Work(
-        tokens, {"report": _REPORT_SECONDS}, beyond="the benchmark suites" if suites else ""
+        tokens,
+        {"report": _REPORT_SECONDS},
+        beyond="the benchmark suites" if suites else "",
+        groups={
+            shard.label: (f"gradients checkpoint {shard.checkpoint}", shard.stop - shard.start)
+            for shard in shards_of(config, prepared, config.warmup.epochs)
+        },
     )
 
 

@@ -84,6 +84,7 @@ def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
         "matrix": found.run_matrix,
         "steps": _steps(found),
     }
+    result.pop("folder", None)  # of a file that an earlier version wrote
     if found.cells:
         result["subsets"] = _subsets(config, found)
     replace_file(folder / VALIDATION, json.dumps(result, indent=1, allow_nan=False))

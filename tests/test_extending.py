@@ -20,7 +20,7 @@ from bids_core.influence.normalization import NORMALIZATIONS, ColumnScale, Norma
 from bids_core.planning.cost import Counts, Speed, estimate_counts
 from bids_core.planning.footprint import ModelSize
 from bids_core.report.glossary import method_terms
-from bids_core.report.names import method_colour
+from bids_core.report.names import method_looks
 from bids_core.selection import METHODS, Method, Picks, select
 from bids_core.selection.names import method_label
 
@@ -92,9 +92,8 @@ def test_a_selection_method(added):
     assert "`backwards`: the last rows" in properties("SelectionConfig")["method"]["description"]
     assert "perplexities" in costs(run)["representations"].basis
     assert "representations" not in costs(config())
-    assert (method_label("backwards"), method_colour("backwards")) == (
-        "Backwards", "var(--yellow)",
-    )  # fmt: skip
+    assert method_label("backwards") == "Backwards"
+    assert method_looks(["backwards"])["backwards"].colour == "var(--yellow)"
     assert METHODS["backwards"].identity == {"method": "backwards"}
     assert method_terms(["backwards", "mine.py:pick", "no_longer_there"]) == {
         "Backwards": "Selection method: the last rows."

@@ -288,7 +288,7 @@ class ArtifactStore:
         artifact meanwhile, that one is kept.
         """
         handle = self.handle(stage, fingerprint)
-        started = time.time()
+        started = time.monotonic()  # clocks are set, and jump
         with self.drafts().artifact(stage, fingerprint) as draft:
             with self._saying_full(handle):
                 draft.path.mkdir(parents=True)
@@ -303,7 +303,7 @@ class ArtifactStore:
                 "uses": sorted(uses),
                 "summary": draft.summary,
                 "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-                "seconds": round(time.time() - started, 3),
+                "seconds": round(time.monotonic() - started, 3),
                 "versions": versions(),
                 "git_revision": git_revision(),
                 "host": machine(),

@@ -15,6 +15,7 @@ from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
+from bids_core.config.yaml_text import YamlError, parse_yaml
 
 __all__ = [
     "AnalysisConfig",
@@ -42,5 +43,7 @@ __all__ = [
     "TestTask",
     "ValidationTask",
     "WarmupConfig",
+    "YamlError",
     "load_config",
+    "parse_yaml",
 ]

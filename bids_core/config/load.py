@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import yaml
 from pydantic import ValidationError
 
 from bids_core.config.find import find_config, replayed
 from bids_core.config.nearest import suggestion
 from bids_core.config.paths import absolute_paths
 from bids_core.config.run import RunConfig
+from bids_core.config.yaml_text import YamlError, parse_yaml
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+_SHOWN: Final = 10
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -48,16 +51,19 @@ def check_config(
         overrides: `section.key=value` texts that it has been changed with, for the message.
 
     Raises:
-        ConfigError: one line that names all invalid keys.
+        ConfigError: one line that names all invalid keys, the first ten of many.
     """
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
+        found = _causes(error.errors())
         problems: dict[str, list[str]] = {}
-        for problem in _causes(error.errors()):
+        for problem in found[:_SHOWN]:
             place = _origin(problem, origin, overrides)
-            problems.setdefault(place, []).append(_describe(problem))
-        msg = "; ".join(f"{where}: {'; '.join(found)}" for where, found in problems.items())
+            problems.setdefault(place, []).append(brief(_describe(problem), 1000))
+        msg = "; ".join(f"{where}: {'; '.join(said)}" for where, said in problems.items())
+        if len(found) > _SHOWN:
+            msg += f"; and {len(found) - _SHOWN} more"
         raise ConfigError(msg) from error
 
 
@@ -92,14 +98,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         msg = f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError(msg) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        msg = f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}"
+    except (OSError, YamlError) as error:
+        msg = f"{path}: {error}"
         raise ConfigError(msg) from error
     if not isinstance(content, dict):
         msg = (
@@ -127,8 +131,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
             msg = f"--set {override}: {section!r} is not a section of the configuration"
             raise ConfigError(msg)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = parse_yaml(text)
+    except YamlError as error:
         msg = f"--set {override}: {text!r} is not a valid value"
         raise ConfigError(msg) from error
     if isinstance(target, dict):

@@ -3,9 +3,10 @@
 Reading order: `locate` (paths to files), `llamafactory` and `axolotl` (other tools' descriptions of
 them), `reading` and `hub` (files to rows), `formats`, `turns`, `tools`, `mapping` and
 `conversation` (rows to conversations), `convert` and `ingest` (to examples, every row accounted
-for), `chat`, `literal` and `tokenization` (to tokens, labels and weights), `overlap`, `splits`,
-`summary`, and `preparation`, which calls them all. `rejects` and `notes` list what can be said of a
-row.
+for), `templates` and `chat_template` (turns to text, at a bounded cost), `answers` and `left_out`
+(where the answers are in it, and what is missing), `chat`, `literal` and `tokenization` (to tokens,
+labels and weights), `overlap`, `splits`, `summary`, and `preparation`, which calls them all.
+`rejects`, `costly` and `notes` list what can be said of a row.
 
 What the names below need is imported when one of them is first asked for.
 """

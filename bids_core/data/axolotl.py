@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from bids_core.config import YamlError, parse_yaml
 from bids_core.data.layout import Layout
 from bids_core.data.recipe import Described
 from bids_core.errors import ConfigError, DataError
@@ -52,8 +51,8 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
         ConfigError: there is no such list or entry, or it asks for what is not supported.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
+    except (OSError, YamlError, UnicodeDecodeError) as error:
         msg = f"{where}: {path.name} cannot be read ({' '.join(str(error).split())})"
         raise DataError(msg) from error
     entries = content.get("datasets") if isinstance(content, dict) else None
@@ -61,7 +60,15 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
         msg = f"{where}: {path.name} has no `datasets:` list, as an axolotl configuration has"
         raise ConfigError(msg)
     chosen = range(len(entries)) if names is None else _numbers(names, len(entries), where=where)
-    return [_entry(number, entries[number], path, where=where) for number in chosen]
+    return [_described(number, entries[number], path, where=where) for number in chosen]
+
+
+def _described(number: int, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:
+    try:
+        return _entry(number, entry, path, where=where)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        msg = f"{where}: entry {number} of {path.name} is not as axolotl has it ({error})"
+        raise ConfigError(msg) from error
 
 
 def _numbers(names: str, count: int, *, where: str) -> list[int]:

@@ -24,6 +24,7 @@ from bids_core.data.formats import (
 from bids_core.data.layout import Layout
 from bids_core.data.mapping import Getter, as_list, compile_mapping, plain_fields
 from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.data.templates import STEPS
 from bids_core.data.tools import read_tools
 from bids_core.data.turns import read_turns, text
 from bids_core.errors import ConfigError
@@ -226,13 +227,15 @@ class Converter:
         return value if value.strip() else None
 
 
-def make_converter(source: Source, *, merge: bool = False, join: bool = False) -> Converter:
+def make_converter(
+    source: Source, *, merge: bool = False, join: bool = False, steps: int = STEPS
+) -> Converter:
     """Return the converter of a source.
 
     Raises:
         ConfigError: the mapping does not fit the source.
     """
-    getters = compile_mapping(source.config.mapping, where=source.where)
+    getters = compile_mapping(source.config.mapping, where=source.where, steps=steps)
     converter = Converter(source, getters, merge, join)
     if converter.prompt_only and source.split != "test":
         msg = (

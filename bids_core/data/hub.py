@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.locate import HUB_PREFIX, InputFile
 from bids_core.data.reading import RawRow, without_filled_nulls
 from bids_core.errors import DataError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
@@ -26,12 +32,10 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         A `datasets.Dataset`.
 
     Raises:
-        DataError: not there, not reachable, or the split is missing or ambiguous; or a folder that
-            names files of other folders.
+        DataError: not there, damaged, not reachable, or the split is missing or ambiguous; or a
+            folder that names files of other folders.
     """
     import datasets
-    from datasets.exceptions import DatasetsError
-    from huggingface_hub.errors import HfHubHTTPError
 
     shown = str(path)
     try:
@@ -39,9 +43,12 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
             loaded = datasets.load_from_disk(shown)
         else:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
+            _require_hub_name(name, where)
             loaded = datasets.load_dataset(name, subset or None)
-    except (DatasetsError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except DataError:
+        raise
+    except Exception as error:  # a damaged folder ends in errors of many kinds
+        reason = _reason(error)
         msg = (
             f"{where}: the data set {shown} cannot be loaded ({reason}); check its name and the"
             " network, or download it (`save_to_disk`) and give the folder's path"
@@ -50,17 +57,60 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
     picked = _pick_split(loaded, split, f"{where}: the data set {shown}")
     if isinstance(path, Path):
         _require_own_files(picked, path, f"{where}: the data set {shown}")
+        _require_whole(picked, f"{where}: the data set {shown}")
     for feature in picked.info.features.values():
         _leave_undecoded(feature)
     return picked
+
+
+def _require_hub_name(name: str, where: str) -> None:
+    """Refuse what `datasets` would not look for on the hub: folders, addresses, its own readers.
+
+    Raises:
+        DataError: the name is none of the hub's, or a folder here has it.
+    """
+    if not _HUB_NAME.fullmatch(name) or ".." in name:
+        msg = f"{where}: {HUB_PREFIX}{brief(name)} is no hub name; write {HUB_PREFIX}org/name"
+        raise DataError(msg)
+    if Path(name).exists():
+        msg = f"{where}: a folder {name} lies here, which `datasets` would take; rename it"
+        raise DataError(msg)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
     """Yield the rows of an open data set, numbered from 1."""
     shown = path.name if isinstance(path, Path) else path
     file = InputFile(Path(shown), shown)
-    for number, row in enumerate(dataset, start=1):
+    rows = iter(dataset)
+    for number in itertools.count(1):
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # of Arrow and `datasets`, where columns are not as declared
+            msg = f"{shown}: row {number} cannot be read ({_reason(error)}); save it again"
+            raise DataError(msg) from error
         yield RawRow(file, number, without_filled_nulls(row))
+
+
+def _require_whole(dataset: Any, what: str) -> None:
+    """Check the data of a folder: Arrow follows the offsets of a damaged file wherever they lead.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    import pyarrow as pa
+
+    try:
+        dataset.data.table.validate(full=True)
+    except pa.ArrowException as error:
+        msg = f"{what} is damaged ({_reason(error)}); save it again"
+        raise DataError(msg) from error
 
 
 def _require_own_files(dataset: Any, folder: Path, what: str) -> None:

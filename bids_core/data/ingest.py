@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_core.data.convert import make_converter
+from bids_core.data.costly import CostlyRows
 from bids_core.data.rejects import RejectedRow
+from bids_core.data.templates import STEPS
 from bids_core.errors import DataError
 from bids_core.records import Example, Reject
 
@@ -66,6 +68,7 @@ def ingest(
     duplicate_ids: Literal["reject", "error"] = "reject",
     merge: bool = False,
     join: bool = False,
+    steps: int = STEPS,
 ) -> Ingested:
     """Read all sources of one split.
 
@@ -77,15 +80,16 @@ def ingest(
         duplicate_ids: reject the later of two rows of a source with the same id, or stop.
         merge: `data.system` is `merge`.
         join: `data.join_turns`.
+        steps: `data.template_steps`.
 
     Raises:
         DataError: a file cannot be read, or an id comes twice and `duplicate_ids` is `error`.
-        ConfigError: a mapping is wrong.
+        ConfigError: a mapping is wrong, or its template always takes too many steps.
     """
     result = Ingested()
     owners: dict[str, _Owner] = {}
     # config errors before any reading
-    converters = [make_converter(source, merge=merge, join=join) for source in sources]
+    converters = [make_converter(source, merge=merge, join=join, steps=steps) for source in sources]
 
     for converter in converters:
 
@@ -102,6 +106,7 @@ def _ingest_source(
     source, config = converter.source, converter.source.config
     account = Account(source.split, source.name, source.task)
     first_only = config.limit if config.sample_seed is None else None
+    costly = CostlyRows(source.where)
     examples: list[Example] = []
     for raw in source.rows():
         account.read += 1
@@ -112,8 +117,10 @@ def _ingest_source(
         else:
             try:
                 example = converter.convert(raw)
+                costly.saw(None)
                 examples.append(claim(example, converter.has_own_id(example, raw)))
             except RejectedRow as problem:
+                costly.saw(problem)
                 account.rejected += 1
                 result.rejects.append(_reject(problem, raw, source))
     kept = _draw(examples, config.limit, config.sample_seed)

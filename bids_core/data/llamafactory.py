@@ -48,7 +48,7 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
     """
     try:
         info = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{where}: {path.name} cannot be read ({error})"
         raise DataError(msg) from error
     known = ", ".join(info) if isinstance(info, dict) else "none"
@@ -62,7 +62,15 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
         if not isinstance(info, dict) or not isinstance(info.get(name), dict):
             msg = f"{where}: {path.name} has no entry {name!r}; it has: {known}"
             raise ConfigError(msg)
-    return [_entry(name, info[name], path, where=where) for name in chosen]
+    return [_described(name, info[name], path, where=where) for name in chosen]
+
+
+def _described(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:
+    try:
+        return _entry(name, entry, path, where=where)
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        msg = f"{where}: entry {name!r} of {path.name} is not as LLaMA-Factory has it ({error})"
+        raise ConfigError(msg) from error
 
 
 def _entry(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bids_core.errors import ConfigError, DataError
+from bids_core.formatting import brief
 
 COMPRESSIONS: Final = (".gz", ".zst")
 SUFFIXES: Final = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -85,7 +86,15 @@ def absolute(path: str, base_dir: Path, *, where: str) -> Path:
     if "://" in expanded:
         msg = f"{where}: path {path!r} is a URL; download the file and give its local path"
         raise ConfigError(msg)
-    return Path(base_dir, expanded)
+    joined = Path(base_dir, expanded)
+    try:
+        joined.exists()
+    except (OSError, ValueError) as error:  # too long, NUL characters, no access
+        msg = (
+            f"{where}: path {brief(repr(path))} cannot be looked at ({brief(error)}); give another"
+        )
+        raise ConfigError(msg) from error
+    return joined
 
 
 def is_dataset_folder(path: Path) -> bool:
@@ -135,13 +144,17 @@ def show(path: Path, base_dir: Path) -> str:
     """Return a path as messages show it; bytes of a name that are no UTF-8 are replaced."""
     try:
         shown = path.resolve().relative_to(base_dir.resolve())
-    except ValueError:
+    except (ValueError, OSError, RuntimeError):  # elsewhere, or links in a circle
         shown = path
-    return os.fsencode(shown.as_posix()).decode("utf-8", errors="replace")
+    return _as_text(shown)
 
 
 def _label(file: Path, root: Path) -> str:
-    return os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", errors="replace")
+    return _as_text(file.relative_to(root))
+
+
+def _as_text(path: Path) -> str:
+    return path.as_posix().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _files_beneath(folder: Path) -> list[Path]:

@@ -1,10 +1,11 @@
 """The `mapping` of a source: field names, dotted paths and Jinja templates that pick from a row.
 
-A value with `{{` or `{%` is a Jinja template, rendered in a sandbox: it sees the row's fields, and
-`row` for fields whose name is no identifier. Anything else is a field name, or, where the row has
-no such field, a dotted path (`instances.0.output`). `_file` (the file's stem) and `_line` can be
-used like fields. `weight` alone names no field of the row, but one of its turns: the one that says
-how much a turn is learned.
+A value with `{{` or `{%` is a Jinja template, rendered in a sandbox that counts its steps
+(`bids_core.data.templates`): it sees the row's fields, and `row` for fields whose name is no
+identifier. Anything else is a field name, or, where the row has no such field, a dotted path
+(`instances.0.output`). `_file` (the file's stem) and `_line` can be used like fields.
+`weight` alone names no field of the row, but one of its turns: the one that says how much a turn is
+learned.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError
+from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from bids_core.data.costly import too_costly
 from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.data.templates import (
+    NOT_COMPILED,
+    STEPS,
+    BoundedEnvironment,
+    TooManySteps,
+    at_most,
+)  # fmt: skip
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -31,13 +40,24 @@ KEYS: Final = (
 TURN_KEYS: Final = ("weight",)
 """Keys that name a field of a turn."""
 # What plain data can make a template raise; anything else is a bug of ours and shows as one.
-_ROW_ERRORS: Final = (TemplateError, TypeError, ValueError, ArithmeticError, LookupError)
+_ROW_ERRORS: Final = (
+    TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+    RecursionError,
+)  # fmt: skip
 
 
-def compile_mapping(mapping: Mapping[str, str], *, where: str) -> dict[str, Getter]:
+def compile_mapping(
+    mapping: Mapping[str, str], *, where: str, steps: int = STEPS
+) -> dict[str, Getter]:
     """Return a function for each key of a mapping, which takes a row and returns the value.
 
-    The functions raise `RejectedRow` where the row does not have what they look for.
+    The functions raise `RejectedRow` where the row does not have what they look for, and where a
+    template takes too many steps on it.
+
+    Args:
+        mapping: key -> field name, dotted path or template.
+        where: what it is the mapping of, for messages.
+        steps: of a template on one row (`data.template_steps`).
 
     Raises:
         ConfigError: a key is unknown, keys do not go together, or a template does not parse.
@@ -53,7 +73,7 @@ def compile_mapping(mapping: Mapping[str, str], *, where: str) -> dict[str, Gett
         msg = f"{where}: mapping has both `messages` and `prompt`; keep one"
         raise ConfigError(msg)
     return {
-        key: _compile(spec, f"{where}: mapping.{key}")
+        key: _compile(spec, f"{where}: mapping.{key}", steps)
         for key, spec in mapping.items()
         if key not in TURN_KEYS
     }
@@ -83,21 +103,22 @@ def as_list(value: object) -> list[Any]:
     return value
 
 
-def _compile(spec: str, where: str) -> Getter:
+def _compile(spec: str, where: str, steps: int) -> Getter:
     if not spec.strip():
         msg = f"{where} is blank; give a field name, a dotted path or a Jinja template"
         raise ConfigError(msg)
     if "{{" not in spec and "{%" not in spec:
         return lambda row: _walk(row, spec)
-    environment = ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
     try:
         template = environment.from_string(spec)
-    except TemplateSyntaxError as error:
-        msg = f"{where}: the template {shorten(spec)} does not parse ({error.message})"
+    except NOT_COMPILED as error:
+        reason = shorten(str(error) or type(error).__name__, 200).strip("'\"")
+        msg = f"{where}: the template {shorten(spec)} does not parse ({reason})"
         raise ConfigError(msg) from None
-    return lambda row: _render(template, row, where)
+    return lambda row: _render(template, row, where, steps)
 
 
 def _walk(row: Mapping[str, Any], path: str) -> Any:
@@ -114,13 +135,17 @@ def _walk(row: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _render(template: Template, row: Mapping[str, Any], where: str) -> str:
+def _render(template: Template, row: Mapping[str, Any], where: str, steps: int) -> str:
     try:
-        return template.render({"row": row, **row})
+        with at_most(steps):
+            return template.render({"row": row, **row})
+    except TooManySteps as error:
+        raise too_costly(where, error.message) from None
     except UndefinedError as error:
         raise RejectedRow("missing-field", f"{where}: {error.message}") from None
     except SecurityError as error:
         msg = f"{where}: the template does what a sandbox forbids ({error.message})"
         raise ConfigError(msg) from None
     except _ROW_ERRORS as error:
-        raise RejectedRow("mapping-failed", f"{where}: {type(error).__name__}: {error}") from None
+        detail = f"{where}: {type(error).__name__}: {brief(str(error))}"
+        raise RejectedRow("mapping-failed", detail) from None

@@ -103,6 +103,7 @@ def _read(split: SplitName, sources: list[Source], data: DataConfig) -> _Work:
         duplicate_ids=data.duplicate_ids,
         merge=data.system == "merge",
         join=data.join_turns,
+        steps=data.template_steps,
     )
     return _Work(split, own, rows)
 
@@ -117,8 +118,9 @@ def _tokenize(
     for work in works:
         examples, kept = work.rows.examples, []
         results = tokenize_examples(
-            examples, tokenizer, data.max_length, learn=data.learn, altered=data.altered
-        )
+            examples, tokenizer, data.max_length, learn=data.learn, altered=data.altered,
+            steps=data.template_steps,
+        )  # fmt: skip
         for example, result in zip(examples, results, strict=True):
             if isinstance(result, RejectedRow):
                 work.reject(example, result.reason, result.detail)

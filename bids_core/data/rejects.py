@@ -17,6 +17,7 @@ REASONS: Final = {
     "missing-field": "a field that the format or the mapping needs is not there",
     "wrong-type": "a field holds something else than text (or than a list of messages)",
     "mapping-failed": "the Jinja template of the mapping raised an error on this row",
+    "template-too-costly": "a template takes more than data.template_steps steps on this row",
     "unknown-role": "a turn's role is not system, user, assistant or tool",
     "unsupported-content": "the row holds something that is not text (image, audio, video, file)",
     "bad-tools": "the tools or a tool call cannot be read, so they cannot be shown",

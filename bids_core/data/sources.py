@@ -24,6 +24,7 @@ from bids_core.data.locate import (
 )  # fmt: skip
 from bids_core.data.reading import RawRow, read_rows
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +155,7 @@ _KIND = {"train": "pool source", "validation": "validation source", "test": "tes
 def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> list[Source]:
     """Return the source of an entry; several where it names another tool's list of data sets."""
     label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
-    where = f"{_KIND[split]} {label or entry.path!r}"
+    where = f"{_KIND[split]} {label or brief(repr(entry.path))}"
     expanded = expand(entry.path, where=where)
     described = None if expanded.startswith(HUB_PREFIX) else _described(entry, base_dir, where)
     if described is None:
@@ -214,7 +215,7 @@ def _of_description(
 
 def _find_one(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
     label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
-    where = f"{_KIND[split]} {label or entry.path!r}"
+    where = f"{_KIND[split]} {label or brief(repr(entry.path))}"
     expanded = expand(entry.path, where=where)
     if expanded.startswith(HUB_PREFIX):
         name = label or expanded.removeprefix(HUB_PREFIX).split("/")[-1].replace(":", "-")

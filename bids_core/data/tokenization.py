@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from bids_core.data.chat import ChatRenderer, Rendered
+from bids_core.data.costly import CostlyRows
 from bids_core.data.literal import Encoding, encode, encode_pieces
 from bids_core.data.notes import ALTERED, NOTES
 from bids_core.data.rejects import RejectedRow
+from bids_core.data.templates import STEPS
 from bids_core.records import IGNORED_LABEL, Example, TokenizedExample
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ def tokenize_examples(
     *,
     learn: Literal["all", "last"] = "all",
     altered: Literal["warn", "reject"] = "warn",
+    steps: int = STEPS,
 ) -> Iterator[Tokenized | RejectedRow]:
     """Render and tokenize examples, in order, in batches; see `tokenize_example`.
 
@@ -99,11 +102,16 @@ def tokenize_examples(
         max_length: longest result, in tokens.
         learn: all answers of a conversation, or the last one alone.
         altered: note rows of which the template leaves something out, or reject them.
+        steps: of one rendering (`data.template_steps`).
+
+    Raises:
+        ConfigError: the chat template takes too many steps on all of the first rows.
     """
-    renderer = ChatRenderer(tokenizer, learn=learn)
+    renderer = ChatRenderer(tokenizer, learn=learn, steps=steps)
+    costly = CostlyRows("model.chat_template")
     for first in range(0, len(examples), _TEXTS_PER_BATCH):
         batch = examples[first : first + _TEXTS_PER_BATCH]
-        rendered = [_render(renderer, example, altered) for example in batch]
+        rendered = [_render(renderer, example, altered, costly) for example in batch]
         texts = [item.text for item in rendered if isinstance(item, Rendered)]
         encodings = iter(encode(texts, tokenizer))
         for example, item in zip(batch, rendered, strict=True):
@@ -157,12 +165,17 @@ def completion_mask(
 
 
 def _render(
-    renderer: ChatRenderer, example: Example, altered: Literal["warn", "reject"]
+    renderer: ChatRenderer,
+    example: Example,
+    altered: Literal["warn", "reject"],
+    costly: CostlyRows,
 ) -> Rendered | RejectedRow:
     try:
         rendered = renderer.render(example.messages, tools=example.tools)
     except RejectedRow as problem:
+        costly.saw(problem)
         return problem
+    costly.saw(None)
     lost = [note for note in rendered.notes if note in ALTERED]
     if altered == "reject" and lost:
         detail = f"{NOTES[lost[0]]}; data.altered: warn keeps such rows"

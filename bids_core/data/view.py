@@ -119,6 +119,7 @@ class Rows:
                 [source for source in sources if source.split == split],
                 merge=config.data.system == "merge",
                 join=config.data.join_turns,
+                steps=config.data.template_steps,
             )
             for split in SPLITS
         }
@@ -212,7 +213,7 @@ def view(
         "location": example.location, "format": example.form,
         "columns": tuple(json.loads(example.extra)) if example.extra else (),
     }  # fmt: skip
-    renderer = ChatRenderer(tokenizer, learn=data.learn)
+    renderer = ChatRenderer(tokenizer, learn=data.learn, steps=data.template_steps)
     try:
         rendered = renderer.render(example.messages, tools=example.tools)
         (encoding,) = encode([rendered.text], tokenizer)

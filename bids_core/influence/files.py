@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from bids_core.errors import MatrixError
+from bids_core.formatting import brief
+from bids_core.influence.arrays import read_npy
 from bids_core.influence.labels import ROW_ID, Labels, read_frame
 from bids_core.influence.matrix import RESIDENT_BYTES, Matrix, MatrixLike, as_matrix
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pandas as pd
+
+_SMALL_BYTES: Final = 1 << 30
+_MOST_TIMES: Final = 1000
+"""How many times its files an array may be: no compression of real numbers comes near."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +106,9 @@ def read_matrix(path: Path) -> LabelledMatrix:
 
 
 def _read_npy(path: Path) -> LabelledMatrix:
-    mode = "r" if path.stat().st_size > RESIDENT_BYTES else None
-    try:
-        values = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
-    except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} cannot be read as a numpy array: {error}"
-        raise MatrixError(msg) from error
-    return _named(as_matrix(np.asarray(values)))
+    mapped = path.stat().st_size > RESIDENT_BYTES
+    values = read_npy(path, what="a numpy array", error=MatrixError, mapped=mapped)
+    return _named(as_matrix(values))
 
 
 def _read_zarr(path: Path) -> LabelledMatrix:
@@ -116,16 +118,20 @@ def _read_zarr(path: Path) -> LabelledMatrix:
 
     try:
         node = zarr.open(path, mode="r")
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"{path} cannot be read as a Zarr array: {error}"
+    except Exception as error:  # zarr has many kinds for metadata that is wrong
+        msg = f"{path} cannot be read as a Zarr array: {type(error).__name__}: {brief(error)}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
-        return _named(as_matrix(node))
+        _require_stored(node, path)
+        return _named(_read_whole(node, path))
     if "attribution" not in node:
         msg = f"{path} is a Zarr group without an array named 'attribution'"
         raise MatrixError(msg)
     opened = open_attribution(path)
-    matrix = as_matrix(opened.matrix, row_ids=opened.row_ids, validation_ids=opened.validation_ids)
+    _require_stored(opened.matrix, path)
+    matrix = _read_whole(
+        opened.matrix, path, row_ids=opened.row_ids, validation_ids=opened.validation_ids
+    )
     labels = replace(
         _named(matrix).labels,
         tasks=tuple(opened.tasks),
@@ -142,6 +148,36 @@ def _read_zarr(path: Path) -> LabelledMatrix:
         ),
         checkpoint_weights=tuple(opened.checkpoint_weights),
     )
+
+
+def _read_whole(array: Any, path: Path, **names: Any) -> Matrix:
+    """Wrap an array; a small one is read, so that damage to its chunks shows here.
+
+    Raises:
+        MatrixError: a chunk is damaged, or it is no matrix.
+    """
+    try:
+        return as_matrix(array, **names)
+    except MatrixError:
+        raise
+    except Exception as error:  # of zarr and of each of its codecs
+        msg = f"{path} cannot be read: {brief(error) or type(error).__name__}"
+        raise MatrixError(msg) from error
+
+
+def _require_stored(array: Any, path: Path) -> None:
+    """Refuse an array whose shape is a claim: chunks that are not there are filled, without end.
+
+    Raises:
+        MatrixError: it is larger than a thousand times its files, beyond the first gibibyte.
+    """
+    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if array.nbytes > max(_SMALL_BYTES, _MOST_TIMES * stored):
+        msg = (
+            f"{path} claims the shape {array.shape}, {array.nbytes:,} bytes, and holds {stored:,};"
+            " write it with its values"
+        )
+        raise MatrixError(msg)
 
 
 def _read_table(path: Path) -> LabelledMatrix:

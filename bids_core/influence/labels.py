@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.errors import UserError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +50,7 @@ class Labels:
         """Return how messages call a column."""
         if self.validation_ids is None:
             return f"column {column}"
-        return f"column {column} ({self.validation_ids[column]!r})"
+        return f"column {column} ({brief(repr(self.validation_ids[column]))})"
 
     def with_file(self, path: Path, *, of: str) -> Labels:
         """Add the labels of a file.
@@ -93,7 +94,7 @@ def _of_table(path: Path, ids: Sequence[str], *, key: str, of: str) -> dict[str,
     columns = {"tasks": "task", "sources": "source"}
     for needed in (key, columns[of]):
         if needed not in frame:
-            msg = f"{path} has no column {needed!r} (it has {', '.join(map(str, frame))})"
+            msg = f"{path} has no column {needed!r} (it has {brief(', '.join(map(str, frame)))})"
             raise UserError(msg)
     names = {of: columns[of]}
     if of == "tasks":
@@ -109,7 +110,8 @@ def _of_table(path: Path, ids: Sequence[str], *, key: str, of: str) -> dict[str,
 def _mapped(mapping: dict[str, Any], ids: Sequence[str], path: Path, key: str) -> list[Any]:
     missing = [name for name in ids if name not in mapping]
     if missing:
-        msg = f"{path} names no label for {key} {missing[0]!r} ({len(missing)} are missing)"
+        first = brief(repr(missing[0]))
+        msg = f"{path} names no label for {key} {first} ({len(missing)} are missing)"
         raise UserError(msg)
     return [mapping[name] for name in ids]
 
@@ -122,8 +124,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read as JSON: {error}"
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"{path} cannot be read as JSON: {brief(error)}"
         raise UserError(msg) from error
     if not isinstance(value, list | dict):
         msg = f"{path} must hold a list of names or an object that maps ids to names"
@@ -155,6 +157,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
     try:
         return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are among these
-        msg = f"{path} cannot be read as a table: {error}"
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # pyarrow's and pandas' own errors are among these; the others come of damaged metadata
+        msg = f"{path} cannot be read as a table: {brief(error) or type(error).__name__}"
         raise UserError(msg) from error

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -108,11 +109,13 @@ class Matrix:
         """Return how messages call a column."""
         if self.validation_ids is None:
             return f"column {column}"
-        return f"column {column} ({self.validation_ids[column]!r})"
+        return f"column {column} ({brief(repr(self.validation_ids[column]))})"
 
     def row_name(self, row: int) -> str:
         """Return how messages call a row."""
-        return f"row {row}" if self.row_ids is None else f"row {row} ({self.row_ids[row]!r})"
+        if self.row_ids is None:
+            return f"row {row}"
+        return f"row {row} ({brief(repr(self.row_ids[row]))})"
 
     def refuse_nonfinite(self) -> None:
         """Raise for the first entry that is NaN or infinite.

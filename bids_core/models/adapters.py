@@ -129,7 +129,7 @@ def train_last_layers(model: PeftModel, count: int) -> list[str]:
     names = last_layer_names(model, count)
     kept = set(names)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in kept)
+        parameter.requires_grad = name in kept
     return names
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
 from bids_core.data.template_args import with_template_args
+from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
 from bids_core.models.bundled import PREFIX, bundled_model
+from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +63,7 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
         if not (folder / "config.json").exists():
             msg = f"model.path: {folder} has no config.json, so it is not a transformers model"
             raise ModelError(msg)
+        check_folder(folder, config)
         return ResolvedModel(folder, _folder_digest(folder))
     if folder.is_absolute() or config.path.startswith(".") or config.path.count("/") != 1:
         msg = (
@@ -88,6 +91,7 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
             "check the name, or download it and give its folder"
         )
         raise ModelError(msg) from error
+    check_folder(folder, config)
     return ResolvedModel(folder, f"hub:{config.path}@{folder.name}")
 
 
@@ -176,14 +180,10 @@ def read_config(config: ModelConfig) -> PretrainedConfig:
     from transformers import AutoConfig
 
     folder = resolve_model(config).folder
-    try:
+    with in_one_line(f"model.path: the configuration of {config.path} cannot be read"):
         found: PretrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        msg = f"model.path: the configuration of {config.path} cannot be read: {first}"
-        raise ModelError(msg) from error
     return found
 
 
@@ -199,14 +199,22 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    bound_chat_templates()  # for whoever renders with it: lm-eval, vLLM, generation
     folder = resolve_model(config).folder
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+    with in_one_line(f"model.path: the tokenizer of {config.path} cannot be read"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=config.trust_remote_code
+        )
     if config.chat_template is not None:
         path = Path(config.chat_template).expanduser()
         if not path.is_file():
             msg = f"model.chat_template: {path} is not a file"
             raise ModelError(msg)
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
+        try:
+            tokenizer.chat_template = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"model.chat_template: {path} cannot be read as text: {error}"
+            raise ModelError(msg) from error
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             msg = (
@@ -228,15 +236,10 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 
     settings = read_config(config)
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                settings, trust_remote_code=config.trust_remote_code
-            )
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0]
-        msg = f"model.path: {config.path} cannot be built: {first}"
-        raise ModelError(msg) from error
+    with in_one_line(f"model.path: {config.path} cannot be built"), torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            settings, trust_remote_code=config.trust_remote_code
+        )
     model.requires_grad_(requires_grad=False)
     return model.eval()  # type: ignore[no-untyped-call,no-any-return]
 
@@ -256,18 +259,19 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
     dtype = choose_dtype(config.dtype, device)
     folder = resolve_model(config).folder
     placed = config.device == SPREAD or config.quantization != "none"
-    try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+    check_weights(folder, load_skeleton(config), config)
+    with in_one_line(f"model.path: {config.path} cannot be loaded"):
+        found: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=dtype,
             trust_remote_code=config.trust_remote_code,
             use_safetensors=True,
             quantization_config=_quantization(config, dtype),
             device_map=("auto" if config.device == SPREAD else {"": device}) if placed else None,
         )
-    except (OSError, ValueError) as error:
-        msg = f"model.path: {config.path} cannot be loaded: {str(error).splitlines()[0]}"
-        raise ModelError(msg) from error
+    model: PreTrainedModel = found[0]
+    require_all(found[1]["missing_keys"], config)
     model.requires_grad_(requires_grad=False)
     if not placed:
         torch.nn.Module.to(model, device)
@@ -337,7 +341,17 @@ def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
 
 
 def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> PeftModel:
-    """Load the base model with a saved adapter."""
+    """Load the base model with a saved adapter.
+
+    Raises:
+        ModelError: the adapter is not there or damaged.
+    """
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_base(config), adapter, is_trainable=trainable)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (adapter / name).is_file():  # peft would look on the hub, or for pickles
+            msg = f"the adapter {adapter} has no {name}; train it again"
+            raise ModelError(msg)
+    base = load_base(config)
+    with in_one_line(f"the adapter {adapter} cannot be loaded"):
+        return PeftModel.from_pretrained(base, adapter, is_trainable=trainable)

@@ -24,11 +24,14 @@ class Work:
         tokens: of each step whose time goes with its tokens, by the step's label.
         seconds: of each other step.
         beyond: what is to be done besides and has no estimate, in words; blank for nothing.
+        groups: steps that are shown as one: label -> (label of the group, how much the step is of
+            what its progress counts).
     """
 
     tokens: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     beyond: str = ""
+    groups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

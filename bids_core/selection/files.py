@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import UserError
+from bids_core.formatting import brief, with_formulas, without_formulas
+from bids_core.influence.arrays import read_npy
 from bids_core.influence.labels import ROW_ID, Labels, read_frame, read_json, read_lines
 from bids_core.selection import Selection
 
@@ -72,7 +74,7 @@ def write_selection(
         if suffix == ".parquet":
             frame.to_parquet(path, index=False)
         elif suffix == ".csv":
-            frame.to_csv(path, index=False)
+            without_formulas(frame).to_csv(path, index=False)
         elif suffix == ".json":
             frame.to_json(path, orient="records", double_precision=15, indent=1)
         elif suffix == ".npy":
@@ -129,28 +131,43 @@ def read_selection(path: Path, labels: Labels) -> Selection | Ints:
         listed = list(read_json(path))
         if not all(isinstance(pick, dict) for pick in listed):
             return _rows_of([str(name) for name in listed], path, labels)
-        import pandas as pd
-
-        frame = pd.DataFrame(listed)
+        frame = _as_frame(listed, path)
     else:
         frame = read_frame(path)
+    if suffix == ".csv" and ROW_ID in frame:
+        frame[ROW_ID] = [with_formulas(str(name)) for name in frame[ROW_ID]]
     return _of_frame(frame, path, labels)
+
+
+def _as_frame(records: list[dict[str, Any]], path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.DataFrame(records)
+    except (ValueError, TypeError) as error:  # texts that are no text among them
+        msg = f"{path} cannot be read as a table: {brief(error)}"
+        raise UserError(msg) from error
 
 
 def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | Ints:
     if ROW_ID not in frame:
-        msg = f"{path} has no column {ROW_ID!r} (it has {', '.join(map(str, frame))})"
+        msg = f"{path} has no column {ROW_ID!r} (it has {brief(', '.join(map(str, frame)))})"
         raise UserError(msg)
     rows = _rows_of([str(name) for name in frame[ROW_ID]], path, labels)
     if not {"utility", "winning_column"} <= set(frame):
         return rows
-    columns = frame["winning_column"].to_numpy(dtype=np.int64)
+    try:
+        columns = frame["winning_column"].to_numpy(dtype=np.int64)
+        utilities = frame["utility"].to_numpy(dtype=np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
+        msg = f"{path}: `utility` and `winning_column` must hold numbers: {brief(error)}"
+        raise UserError(msg) from error
     if columns.max(initial=-1) >= (labels.n_columns or 0):
         msg = f"{path} names winning column {columns.max()}, which the matrix does not have"
         raise UserError(msg)
     return Selection(
         indices=rows,
-        utilities=frame["utility"].to_numpy(dtype=np.float64),
+        utilities=utilities,
         winning_columns=columns,
         method="file",
         normalization="none",
@@ -160,11 +177,7 @@ def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | In
 
 
 def _read_indices(path: Path) -> Ints:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} cannot be read as a list of row indices: {error}"
-        raise UserError(msg) from error
+    values = read_npy(path, what="a list of row indices")
     if values.ndim != 1 or values.dtype.kind not in "iu":
         msg = f"{path} holds {values.dtype} of shape {values.shape}, not a list of row indices"
         raise UserError(msg)
@@ -185,7 +198,11 @@ def _rows_of(names: list[str], path: Path, labels: Labels) -> Ints:
     place = {str(name): row for row, name in enumerate(ids)}
     unknown = [name for name in names if name not in place]
     if unknown or not names:
-        what = f"row {unknown[0]!r}, which the matrix does not have" if unknown else "no row"
+        what = (
+            f"row {brief(repr(unknown[0]))}, which the matrix does not have"
+            if unknown
+            else "no row"
+        )
         msg = f"{path} names {what}"
         raise UserError(msg)
     return np.array([place[name] for name in names], dtype=np.int64)

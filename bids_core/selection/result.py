@@ -214,11 +214,11 @@ class Selection:
         """
         from bids_core.selection.plot import plot_picks
 
-        return plot_picks(self.to_frame(), self._words(), by=by)
+        return plot_picks(self.to_frame(), self.words(), by=by)
 
     def __repr__(self) -> str:
         """Return one line: how many picks of how many rows, by which method."""
-        return f"<Selection: {self._words()}>"
+        return f"<Selection: {self.words()}>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: one line, and the first picks as a table."""
@@ -227,9 +227,10 @@ class Selection:
         more = len(self) - len(frame)
         rest = f"<p>and {more:,} more; <code>.to_frame()</code> has all</p>" if more else ""
         table = shown.to_html(index=False, border=0, float_format="{:.3f}".format)
-        return f"<p><b>Selection</b>: {escape(self._words())}</p>{table}{rest}"
+        return f"<p><b>Selection</b>: {escape(self.words())}</p>{table}{rest}"
 
-    def _words(self) -> str:
+    def words(self) -> str:
+        """Return the selection in a few words: how many of how many rows, by which method."""
         how = "" if self.normalization == "none" else f" ({self.normalization})"
         left = f"; {len(self.left_out)} columns left out" if self.left_out else ""
         return f"{len(self):,} of {self.n_rows:,} rows, picked by {self.method}{how}{left}"

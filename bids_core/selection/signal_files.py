@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import UserError
+from bids_core.formatting import brief
+from bids_core.influence.arrays import read_npy
 from bids_core.influence.labels import ROW_ID, VALIDATION_ID, read_frame, read_json, read_lines
 
 if TYPE_CHECKING:
@@ -59,24 +61,24 @@ def read_perplexities(path: Path) -> npt.NDArray[np.float64]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+            return read_npy(path, what="numbers").astype(np.float64)
         if suffix == ".txt":
             return np.array([float(line) for line in read_lines(path)])
         frame = read_frame(path)
         if "perplexity" not in frame:
-            msg = f"{path} has no column 'perplexity' (it has {', '.join(map(str, frame))})"
+            msg = f"{path} has no column 'perplexity' (it has {brief(', '.join(map(str, frame)))})"
             raise UserError(msg)
         return frame["perplexity"].to_numpy(dtype=np.float64)
-    except (OSError, ValueError, EOFError) as error:
-        msg = f"{path} cannot be read as numbers: {error}"
+    except (ValueError, TypeError, OverflowError) as error:
+        msg = f"{path} cannot be read as numbers: {brief(error)}"
         raise UserError(msg) from error
 
 
 def _line(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
-        msg = f"{path}:{number} is not JSON: {error}"
+    except (ValueError, RecursionError) as error:
+        msg = f"{path}:{number} is not JSON: {brief(error)}"
         raise UserError(msg) from error
 
 

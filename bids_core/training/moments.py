@@ -6,14 +6,16 @@ D is the number of trainable parameters, in the order of `model.named_parameters
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from bids_core.errors import ArtifactError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,10 +69,11 @@ class AdamMoments:
         if unknown:
             msg = f"the optimizer state has no parameter {unknown[0]!r}"
             raise ArtifactError(msg)
-        first, second = (
-            {name: held[name] for name in names} for held in (self.exp_avg, self.exp_avg_sq)
+        return replace(
+            self,
+            exp_avg={name: self.exp_avg[name] for name in names},
+            exp_avg_sq={name: self.exp_avg_sq[name] for name in names},
         )
-        return AdamMoments(first, second, self.betas, self.eps, self.step)
 
     def save(self, folder: Path) -> None:
         """Write `optimizer.safetensors` and `optimizer.json`."""
@@ -84,13 +87,28 @@ class AdamMoments:
 
     @classmethod
     def load(cls, folder: Path) -> AdamMoments:
-        """Read what `save` wrote."""
-        scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
-        tensors = load_file(folder / _TENSORS)
-        parts: dict[str, dict[str, torch.Tensor]] = {"exp_avg": {}, "exp_avg_sq": {}}
-        for key, value in tensors.items():
-            kind, name = key.split(".", 1)
-            parts[kind][name] = value
-        beta1, beta2 = scalars["betas"]
-        return cls(parts["exp_avg"], parts["exp_avg_sq"], (beta1, beta2), scalars["eps"],
-                   scalars["step"])  # fmt: skip
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: it is not there or damaged.
+        """
+        try:
+            scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
+            tensors = load_file(folder / _TENSORS)
+            beta1, beta2 = map(float, scalars["betas"])
+            eps, step = float(scalars["eps"]), int(scalars["step"])
+            parts: dict[str, dict[str, torch.Tensor]] = {"exp_avg": {}, "exp_avg_sq": {}}
+            for key, value in tensors.items():
+                kind, name = key.split(".", 1)
+                parts[kind][name] = value
+        except (
+            OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError,
+            RecursionError, SafetensorError,
+        ) as error:  # fmt: skip
+            msg = f"the optimizer state in {folder} cannot be read ({brief(error)}); train again"
+            raise ArtifactError(msg) from error
+        first, second = parts["exp_avg"], parts["exp_avg_sq"]
+        if {n: t.shape for n, t in first.items()} != {n: t.shape for n, t in second.items()}:
+            msg = f"the moments in {folder} differ in names or shapes; train again"
+            raise ArtifactError(msg)
+        return cls(first, second, (beta1, beta2), eps, step)

@@ -103,6 +103,7 @@ def _check_out(out: Path) -> None:
 
 def _write(table: pd.DataFrame, out: Path) -> None:
     from bids_core.errors import UserError
+    from bids_core.formatting import without_formulas
 
     suffix = out.suffix.lower()
     try:
@@ -110,7 +111,7 @@ def _write(table: pd.DataFrame, out: Path) -> None:
         if suffix == ".parquet":
             table.to_parquet(out, index=False)
         elif suffix == ".csv":
-            table.to_csv(out, index=False)
+            without_formulas(table).to_csv(out, index=False)
         else:
             table.to_json(out, orient="records", lines=True, double_precision=15, force_ascii=False)
     except OSError as error:

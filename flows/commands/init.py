@@ -99,9 +99,13 @@ COMMAND = Command(init, place=10)
 
 
 def _write_starter(target: Path) -> None:
+    from bids_core.config.schema import schema_text
+    from flows.commands.init_yaml import SCHEMA
+
     target.parent.mkdir(parents=True, exist_ok=True)
     text = files("flows.commands").joinpath("starter.yaml").read_text(encoding="utf-8")
     target.write_text(text, encoding="utf-8")
+    (target.parent / SCHEMA).write_text(schema_text(), encoding="utf-8")
     typer.echo(
         f"Wrote {target}, a starter to edit (`bids init --pool FILE --validation FILE` fills it "
         f"in). Then `bids check {target}`."

@@ -65,8 +65,6 @@ COMMAND = Command(run, place=40)
 def announce(console: Console) -> None:
     """Say what is being waited for, and quiet the temporary server."""
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     url = os.environ.get("PREFECT_API_URL")
     where = f"the server at {url}" if url else "a temporary local server (about 20 s)"
     console.print(f"Starting Prefect with {where} ...", highlight=False)
@@ -125,7 +123,8 @@ def print_result(result: RunResult) -> None:
         ("overlap.parquet", "rows of pool, validation and test that share text"),
         ("manifest.json", "configuration, artifacts, versions"),
     ):
-        if result.folder is not None and (result.folder / name).exists():
+        here = result.folder is not None and (result.folder / name).exists()
+        if here and (name != "scores.parquet" or result.scores):  # not an earlier run's
             console.print(f"  {name:16} {what}")
 
 

@@ -113,13 +113,16 @@ def expect(work: Work) -> None:
 
 @contextmanager
 def reporting(reporter: Reporter) -> Iterator[None]:
-    """Use another reporter within the block."""
+    """Use another reporter within the block; one that has a `stop` is stopped at its end."""
     global _reporter
     previous, _reporter = _reporter, reporter
     try:
         yield
     finally:
         _reporter = previous
+        stop = getattr(reporter, "stop", None)
+        if stop is not None:
+            stop()
 
 
 def current() -> Reporter:

@@ -100,6 +100,20 @@ def test_a_link_inside_does_not_lead_outside(inside):
             confined(inside).check(config(pool=[{"path": path}]))
 
 
+def test_links_count_in_a_models_folder_too_and_circles_end(inside):
+    (inside / "model").mkdir()
+    confined(inside).check(config(model={"path": str(inside / "model")}))
+    (inside / "model" / "tokenizer.json").symlink_to(inside.parent / "outside" / "secret.jsonl")
+    with pytest.raises(ConfigError, match=r"model\.path: .*outside of what"):
+        confined(inside).check(config(model={"path": str(inside / "model")}))
+    (inside / "circle").symlink_to(inside / "circle")
+    for path in ("circle", "a\x00b", "\ud800"):
+        with pytest.raises(ConfigError, match=r"pool\.0\.path: "):
+            confined(inside).check(config(pool=[{"path": str(inside / "circle")}]))
+        with pytest.raises(ConfigError, match="matrix: .*outside of what"):
+            confined(inside).check_path(f"../{path}", key="matrix", read_whole=True)
+
+
 @pytest.mark.parametrize("place", ["../outside/secret.jsonl", "/etc/passwd", "${HOME}/x.jsonl"])
 def test_another_tools_file_does_not_lead_outside(inside, place):
     (inside / "dataset_info.json").write_text(json.dumps({"x": {"file_name": place}}))

@@ -84,6 +84,45 @@ def test_an_error_takes_the_bar_off_the_terminal():
     assert file.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in file.getvalue()  # the cursor
 
 
+def test_a_run_that_fails_in_a_step_gives_the_cursor_back():
+    from tasks.runtime.progress import current, reporting
+
+    shown, file = reporter(terminal=True)
+    with pytest.raises(RuntimeError), reporting(shown):
+        current().step("warmup", "examples")
+        raise RuntimeError
+    text = file.getvalue()
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_shards_of_a_checkpoint_are_shown_as_one_step(clock):
+    labels = [f"gradients train checkpoint 1 rows {n}-{n + 10}" for n in (0, 10, 20)]
+    groups = dict.fromkeys(labels, ("gradients checkpoint 1", 10))
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(tokens=dict.fromkeys(labels, 100.0), groups=groups))
+    shown.end(labels[0], seconds=0.0, cached=True)
+    for label in labels[1:]:
+        progress = shown.step(label, "examples")
+        clock.now += 10
+        progress(5, 10)
+        clock.now += 10
+        shown.end(label, seconds=20.0, cached=False)
+    assert file.getvalue().splitlines() == [
+        "  gradients checkpoint 1 ...",
+        "    gradients checkpoint 1: 5/20 examples, 0.5/s, 30 s left; about 30 s left of the whole "
+        "run",
+        "    gradients checkpoint 1: 15/20 examples, 0.5/s, 10 s left; about 10 s left of the "
+        "whole run",
+        "  ✓ gradients checkpoint 1  40 s",
+        "    about 10 s left of the whole run",
+    ]  # fmt: skip
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(groups=groups))
+    for label in labels:
+        shown.end(label, seconds=0.0, cached=True)
+    assert file.getvalue() == "  = gradients checkpoint 1  cached\n"
+
+
 def test_what_has_no_estimate_is_said(clock):
     shown, file = reporter(terminal=False)
     shown.expect(Work(tokens={"warmup": 1.0}, beyond="the benchmark suites"))
@@ -95,3 +134,25 @@ def test_what_has_no_estimate_is_said(clock):
         .splitlines()[-1]
         .endswith("about 10 s left of the whole run, without the benchmark suites")
     )
+
+
+WIDE = ["task", "metric", "majority", "zero_shot", "random"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 120])
+def test_a_table_breaks_no_word_however_narrow_the_terminal_is(width):
+    file = io.StringIO()
+    console = Console(file=file, width=width, color_system=None)
+    rows = [["sentence_reordering", "exact_match", 0.25, "0.000  (6.18)", None]]
+    console.print(module.table("Scores", WIDE, rows))
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for word in (*WIDE, "sentence_reordering", "exact_match", "0.250", "(6.18)"):
+        assert word in text, (width, word)
+    assert ("┃" in text) == (width >= 75)
+
+
+def test_a_table_without_rows_has_its_heads():
+    file = io.StringIO()
+    Console(file=file, width=80, color_system=None).print(module.table("None", WIDE, []))
+    assert "zero_shot" in file.getvalue()

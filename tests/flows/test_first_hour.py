@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -161,7 +161,7 @@ def test_help_is_whole_sentences_without_placeholders(bids, monkeypatch):
         assert status == 0
         assert not re.search(r"\{[a-z]+\}", out), words
         lines = [line.strip() for line in out.splitlines()]
-        for line, following in itertools.pairwise(lines):
+        for line, following in pairwise(lines):
             if line.startswith(("│", "╭", "╰", "Usage")) or not line or not following:
                 continue
             # a line that is not the last of its paragraph is full: the next word did not fit

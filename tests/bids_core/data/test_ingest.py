@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bids_core.data.ingest import ingest
 from bids_core.data.sources import find_sources
-from bids_core.errors import DataError
+from bids_core.errors import ConfigError, DataError
 
 
 def good(i, **more):
@@ -110,3 +110,19 @@ def test_every_row_is_accounted_for_and_ids_are_unique(read, one, two, start, li
     ids = [example.row_id for example in result.examples]
     assert len(set(ids)) == len(ids)
     assert limit is None or all(account.kept <= limit for account in result.accounts)
+
+
+COSTLY = "{% if q in ('all', 'three') %}{{ q * 10**9 }}{% endif %}{{ q }}"
+
+
+def test_a_template_that_always_takes_too_many_steps_stops_and_one_row_does_not(read):
+    mapping = {"prompt": COSTLY, "completion": "a"}
+    with pytest.raises(ConfigError) as caught:
+        read([{"q": "all", "a": "A"}] * 5, mapping=mapping)
+    message = str(caught.value)
+    assert message.startswith("pool source 'f0.jsonl': on each of the first 3 rows, mapping.prompt")
+    assert message.count("pool source") == 1
+    rows = [{"q": q, "a": "A"} for q in ("one", "two", "three", "four")]
+    result = read(rows, mapping=mapping)
+    assert prompts(result) == ["one", "two", "four"]
+    assert [reject.reason for reject in result.rejects] == ["template-too-costly"]

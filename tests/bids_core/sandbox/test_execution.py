@@ -140,6 +140,37 @@ def test_a_flood_of_output_is_thrown_away():
     assert problem_of(text) is None
 
 
+def test_a_gigabyte_of_output_takes_no_memory():
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    text = "import os\nwhile True: os.write(1, b'a' * 2**20); os.write(2, b'b' * 2**20)"
+    assert problem_of(text, Limits(seconds=3.0)) == "timeout"  # gigabytes, on any machine
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_signals_that_are_ignored_do_not_help():
+    text = (
+        "import signal\n"
+        "for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:\n"
+        "    signal.signal(number, signal.SIG_IGN)\n"
+        "while True: pass"
+    )
+    started = time.monotonic()
+    assert problem_of(text, Limits(seconds=0.5)) == "timeout"
+    assert time.monotonic() - started < 3
+
+
+def test_other_processes_are_out_of_reach():
+    with subprocess.Popen(["sleep", "60"]) as other:
+        for pid in (other.pid, os.getpid(), os.getppid()):
+            assert "ProcessLookupError" in problem_of(f"import os; os.kill({pid}, 9)")
+        assert "ProcessLookupError" in problem_of(f"import os; os.sched_getaffinity({other.pid})")
+        problem_of("import os; os.kill(-1, 9)")  # all that it may: itself
+        assert other.poll() is None
+        other.kill()
+
+
 def test_where_there_are_no_walls_nothing_runs(monkeypatch, tmp_path):
     monkeypatch.setattr("bids_core.sandbox.bubblewrap.sys.platform", "darwin")
     with pytest.raises(SandboxError, match="Linux only"):

@@ -56,9 +56,9 @@ def test_rows_of_one_reason_of_which_some_are_picked_are_shown(matrix, bids):
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_the_list_is_written(matrix, bids, suffix):
-    status, _, err = bids("audit", "a.npy", "--tasks", "tasks.txt", "--out", f"x/list.{suffix}")
+    status, _, err = bids("audit", "a.npy", "--tasks", "tasks.txt", "--out", f"list.{suffix}")
     assert status == 0, err
-    path = matrix / "x" / f"list.{suffix}"
+    path = matrix / f"list.{suffix}"
     if suffix == "jsonl":
         frame = pd.read_json(path, lines=True)
     else:

@@ -74,7 +74,7 @@ def test_select_reads_every_kind_of_tasks(files, matrix, tasks):
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".json", ".npy", ".txt"])
 def test_a_selection_is_written_and_read_back(files, matrix, suffix):
-    out = files / "deep" / f"picks{suffix}"
+    out = files / f"picks{suffix}"
     as_json("select", files / "a.parquet", "--budget", 9, "--out", out)
     rows = select_rows(matrix, 9).indices
     found = as_json("analyze", files / "a.parquet", "--selection", out, "--tasks",

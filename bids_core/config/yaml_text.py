@@ -1,0 +1,59 @@
+"""YAML that others wrote, to plain values: no objects, no bombs, and one kind of error."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+_LONGEST: Final = 1 << 22
+_MOST_PARTS: Final = 1 << 20
+"""Parts of a document with every alias written out; nine lines can come to a thousand million."""
+_WRONG: Final = (
+    yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError,
+    RecursionError,
+)  # fmt: skip
+
+
+class YamlError(Exception):
+    """A text is not YAML, or not as YAML may be here; the message is one line."""
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds: mappings, lists, texts, numbers, dates.
+
+    Args:
+        text: the document.
+
+    Raises:
+        YamlError: it is no YAML, holds tags for objects, refers to itself, or is too large.
+    """
+    if len(text) > _LONGEST:
+        msg = f"longer than {_LONGEST:,} characters"
+        raise YamlError(msg)
+    try:
+        value = yaml.safe_load(text)
+    except _WRONG as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+        msg = f"{where}not valid YAML: {' '.join(str(problem).split())[:300]}"
+        raise YamlError(msg) from error
+    _require_small(value)
+    return value
+
+
+def _require_small(value: Any) -> None:
+    """Count all parts as if no alias were one, so that what reads the value ends."""
+    count, todo = 0, [value]
+    while todo:
+        item = todo.pop()
+        count += 1
+        if count > _MOST_PARTS:
+            msg = f"its aliases come to more than {_MOST_PARTS:,} values, or refer to themselves"
+            raise YamlError(msg)
+        if isinstance(item, dict):
+            todo += item
+            todo += item.values()
+        elif isinstance(item, list | tuple | set):
+            todo += item

@@ -1,0 +1,150 @@
+"""What a model's folder may not do: lead to other folders, or bring code of its own.
+
+transformers follows an adapter's base model, an index of weights and the name of an attention
+kernel wherever they lead, to the hub too, whatever `trust_remote_code` says.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from bids_core.errors import BidsError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from transformers import PreTrainedModel
+
+    from bids_core.config import ModelConfig
+
+
+def check_folder(folder: Path, config: ModelConfig) -> None:
+    """Refuse a folder that leads out of itself.
+
+    Args:
+        folder: of the model, on this disk.
+        config: whose model it is.
+
+    Raises:
+        ModelError: it holds an adapter, or an index that names weights elsewhere, or names a kernel
+            of the hub and `trust_remote_code` is off.
+    """
+    if (folder / "adapter_config.json").exists():
+        msg = (
+            f"model.path: {config.path} holds an adapter (adapter_config.json); merge it into its"
+            " base model (peft's merge_and_unload), and give that folder"
+        )
+        raise ModelError(msg)
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        for name in _values(_read(index, config), "weight_map"):
+            if PurePath(str(name)).name != name:
+                msg = f"model.path: {index.name} of {config.path} names weights elsewhere ({name})"
+                raise ModelError(msg)
+    settings = _read(folder / "config.json", config)
+    if not config.trust_remote_code:
+        for name in _named(settings, ("attn_implementation", "_attn_implementation")):
+            if "/" in name:
+                msg = (
+                    f"model.path: config.json of {config.path} asks for a kernel of the hub"
+                    f" ({name}), which is code; take attn_implementation out, or set"
+                    " model.trust_remote_code: true if you trust it"
+                )
+                raise ModelError(msg)
+
+
+def check_weights(folder: Path, skeleton: PreTrainedModel, config: ModelConfig) -> None:
+    """Refuse a configuration that asks for far more weights than the folder holds.
+
+    transformers makes up what is missing, so a few lines of JSON would fill all memory.
+
+    Args:
+        folder: of the model.
+        skeleton: the model without weights.
+        config: whose model it is.
+
+    Raises:
+        ModelError: even at a bit each the files could not hold the parameters.
+    """
+    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    asked = sum(parameter.numel() for parameter in skeleton.parameters())
+    if stored and asked > 8 * stored:
+        msg = (
+            f"model.path: config.json of {config.path} asks for {asked:,} parameters, and its"
+            f" weights have {stored:,} bytes; they do not belong together"
+        )
+        raise ModelError(msg)
+
+
+def require_all(missing: Iterable[str], config: ModelConfig) -> None:
+    """Refuse a model of which weights are missing: transformers leaves them random.
+
+    Raises:
+        ModelError: some are.
+    """
+    names = sorted(missing)
+    if names:
+        msg = (
+            f"model.path: the files of {config.path} lack {len(names)} of the model's weights, the"
+            f" first being {names[0]}; fetch the model again"
+        )
+        raise ModelError(msg)
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Turn whatever transformers raises on a folder's files into one line.
+
+    A damaged file ends in errors of many libraries; tokenizers raises plain `Exception`.
+
+    Args:
+        what: the key and what cannot be done, for the message.
+
+    Raises:
+        ModelError: something was raised.
+    """
+    try:
+        yield
+    except (BidsError, MemoryError):
+        raise
+    except Exception as error:
+        if "OutOfMemory" in type(error).__name__:  # torch's: tried again with less
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        msg = f"{what}: {' '.join(lines[:2]) or type(error).__name__}"
+        raise ModelError(msg) from error
+
+
+def _read(path: Path, config: ModelConfig) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        msg = f"model.path: {path.name} of {config.path} cannot be read: {error}"
+        raise ModelError(msg) from error
+    if not isinstance(found, dict):
+        msg = f"model.path: {path.name} of {config.path} is no JSON object"
+        raise ModelError(msg)
+    return found
+
+
+def _values(settings: dict[str, Any], key: str) -> list[Any]:
+    found = settings.get(key)
+    return list(found.values()) if isinstance(found, dict) else []
+
+
+def _named(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
+    """Yield the texts that stand under some keys, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in keys and isinstance(inner, str):
+                yield inner
+            elif key in keys and isinstance(inner, dict):
+                yield from map(str, inner.values())
+            else:
+                yield from _named(inner, keys)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner, keys)
