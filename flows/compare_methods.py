@@ -25,7 +25,7 @@ from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
 from flows.select_data import all_representations
-from flows.spread import Call, all_gradients, spread_calls
+from flows.spread import all_gradients, warmed
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
@@ -34,7 +34,7 @@ from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
-from tasks.warmup import run_warmup
+from tasks.warmup import with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -70,6 +70,7 @@ def compare_methods(
     store.require_access()
     require_reporters(config.finetune.report_to)
     admit_methods(methods, key="methods")
+    config = with_checkpoints_adapters(config)
     try:
         distinct_names(methods)
     except ValueError as error:
@@ -132,7 +133,7 @@ class _Shared:
 
     def __init__(self, config: RunConfig, data: Handle, target: Handle, methods: list[str]) -> None:
         self.data = data
-        (self.warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+        self.warm = warmed(config, data)
         self.gradients = all_gradients(config, data, self.warm)
         self.matrix = run_attribution(config, data, self.warm, self.gradients)
         self.states: dict[str, Representations] = all_representations(

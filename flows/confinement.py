@@ -167,6 +167,8 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
     for key, method in _own_methods(config):
         if (path := own_file(method)) is not None:
             yield key, path
+    for index, path in enumerate(config.warmup.checkpoints):
+        yield f"warmup.checkpoints.{index}", path
     if config.evaluation.suite_data is not None:
         yield "evaluation.suite_data", config.evaluation.suite_data
 

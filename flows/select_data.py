@@ -20,7 +20,7 @@ from bids_core.training.finetune import require_reporters
 from flows.admission import admit
 from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
-from flows.spread import Call, all_gradients, spread_calls
+from flows.spread import Call, all_gradients, spread_calls, warmed
 from flows.work import planned_work
 from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
@@ -42,7 +42,7 @@ from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
-from tasks.warmup import run_warmup
+from tasks.warmup import with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,7 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
     require_reporters(config.finetune.report_to)
     require_publishers(config.output)
     require_methods(config.selection.methods)
+    config = with_checkpoints_adapters(config)
     folder = config.output_dir / config.name
     with cancellable(), run_logs(), store.recording(config.name, kind="run", folder=folder):
         result = _stages(config, until)
@@ -96,7 +97,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
         logger.warning("%s", remark)
 
     expect(planned_work(config, data, until))
-    (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+    warm = warmed(config, data)
     result = result.with_stage(warm=warm)
     if until == "warmup":
         return gather_run(config, result)

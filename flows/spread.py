@@ -10,17 +10,20 @@ make earlier shards useless if they moved with the speed of the day.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import ArtifactStore, refer
 from flows.dispatch import Item, Parcel, hand_out
 from tasks.attribution import CheckpointGradients
-from tasks.gradients import Shard, plan_shards, run_gradient_shard
+from tasks.gradients import Shard, plan_gradients, plan_shards, run_gradient_shard
+from tasks.kept_warmup import kept_warmup, tell_coverage
 from tasks.prepare import load_prepared
+from tasks.runtime.progress import current
 from tasks.runtime.stage import StageTask
 from tasks.ui_artifacts import GradientProgress
-from tasks.warmup import n_checkpoints
+from tasks.warmup import n_checkpoints, run_warmup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +66,18 @@ def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
     queue = _Queue([parcel for _, parcel in made if parcel is not None])
     hand_out(queue, config.execution.training_deployment, config.execution, store)
     return [handle for handle, _ in made]
+
+
+def warmed(config: RunConfig, data: Handle) -> Handle:
+    """Return the run's warmup: one that is kept, where that is asked for, or trained."""
+    started = time.perf_counter()
+    warm = kept_warmup(config, data, run_warmup.identify(config, data))
+    if warm is None:
+        (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+    else:
+        current().end("warmup", seconds=time.perf_counter() - started, cached=True)
+    tell_coverage(config, data, warm)
+    return warm
 
 
 def call_parcel(config: RunConfig, call: Call) -> tuple[Handle, Parcel | None]:
@@ -119,7 +134,7 @@ class _Queue:
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
     """Compute the features of every shard of both splits at every checkpoint."""
-    plan = shards_of(config, load_prepared(data), n_checkpoints(warm))
+    plan = _plan(config, data, warm, n_checkpoints(warm))
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
@@ -145,7 +160,7 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
 
 
 def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> list[Shard]:
-    """Return the shards of both splits at every checkpoint, in the order of their work."""
+    """Return the shards of both splits at every checkpoint, as they are before any is computed."""
     return [
         shard
         for checkpoint in range(1, checkpoints + 1)
@@ -156,6 +171,15 @@ def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> li
             checkpoint=checkpoint,
             rows=config.gradients.rows_per_shard,
         )
+    ]
+
+
+def _plan(config: RunConfig, data: Handle, warm: Handle, checkpoints: int) -> list[Shard]:
+    return [
+        shard
+        for checkpoint in range(1, checkpoints + 1)
+        for split in SPLITS
+        for shard in plan_gradients(config, data, warm, split=split, checkpoint=checkpoint)
     ]
 
 
@@ -222,6 +246,8 @@ class ShardGroups:
         }
         summary = warm.summary()
         self._seconds, self._measured = float(summary["seconds"]), int(summary["tokens"])
+        if not self._measured:  # trained elsewhere, at a speed that nobody knows
+            self._seconds, self._measured = _LEAST_SECONDS, 1
         self._from_warmup = True
 
     def next_parcel(self, slots: int) -> Parcel | None:

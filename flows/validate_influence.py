@@ -20,7 +20,7 @@ from flows.budget import planned_picks
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
 from flows.select_data import all_representations
-from flows.spread import Call, all_gradients, spread_calls
+from flows.spread import Call, all_gradients, spread_calls, warmed
 from tasks.attribution import MATRIX, run_attribution
 from tasks.cells import FULL, Cell, plan_cells
 from tasks.finetune import run_finetune
@@ -32,7 +32,7 @@ from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.steps import StepRows, plan_steps, release_steps_model, run_steps
 from tasks.validation import Measurements, SubsetsFailedError, gather_validation
-from tasks.warmup import n_checkpoints, run_warmup
+from tasks.warmup import n_checkpoints, with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -64,6 +64,7 @@ def validate_influence(
     admit(config)
     store = ArtifactStore(config.store)
     store.require_access()
+    config = with_checkpoints_adapters(config)
     kept = config.model_copy(
         update={"gradients": config.gradients.model_copy(update={"keep_checkpoints": True})}
     )
@@ -72,7 +73,7 @@ def validate_influence(
         data = prepare_data(config)
         if subsets:
             planned_picks(config.selection.budget, len(load_prepared(data).train))
-        (warm,) = spread_calls(config, [Call(run_warmup, {"data": data}, "warmup")])
+        warm = warmed(config, data)
         number = _checkpoint(warm, checkpoint)
         gradients = all_gradients(config, data, warm)
         matrix = run_attribution(kept, data, warm, gradients)

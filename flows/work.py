@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bids_core.planning.cost import Counts, stage_tokens
+from bids_core.planning.cost import Counts, n_checkpoints, stage_tokens
 from bids_core.planning.forecast import Work
 from bids_core.selection import resolve_budget
 from bids_core.selection.names import ZERO_SHOT, method_name
@@ -62,7 +62,7 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
 
 
 def _gradients(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:
-    shards = shards_of(config, prepared, config.warmup.epochs)
+    shards = shards_of(config, prepared, n_checkpoints(config))
     return _shared({shard.label: _length(prepared, shard) for shard in shards}, tokens)
 
 

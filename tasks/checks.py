@@ -9,6 +9,7 @@ from bids_core.models.fit import check_fit
 from bids_core.models.load import load_skeleton, load_tokenizer, read_config
 from tasks.evaluation_checks import check_evaluation
 from tasks.identity import training_config
+from tasks.warmup import check_checkpoints
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
@@ -32,7 +33,9 @@ def check_run(
     Raises:
         BidsError: one line for what will not work.
     """
-    remarks = _check_data(config, data) + _check_adapters(config)
+    remarks = _check_data(config, data) + check_checkpoints(config)
+    if not config.warmup.checkpoints:
+        remarks += _check_adapters(config)
     if not config.finetune.enabled:
         return remarks
     tuning = training_config(config)

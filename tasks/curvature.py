@@ -6,27 +6,28 @@ it in the store; of those that need it at the same time, one fits it.
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Final
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.gradients import Ekfac
+from bids_core.training.warmup import draw
 from tasks.identity import model_identity
-from tasks.prepare import load_prepared, rows_digest
+from tasks.kept_warmup import seen_keys
+from tasks.prepare import load_prepared, pool_keys, rows_digest
 
 if TYPE_CHECKING:
     from torch import nn
 
     from bids_core.config import RunConfig
 
-VERSION: Final = 1
+VERSION: Final = 2
 # Grosse et al. 2023 find that the factors need far less data than training does.
 SAMPLE_ROWS: Final = 512
 
 
 def identify_curvature(config: RunConfig, data: Handle, warm: Handle, checkpoint: int) -> Identity:
     """Return what the curvature at a checkpoint is made from."""
-    frame = load_prepared(data).train.frame.iloc[_sample(config, data)]
+    frame = load_prepared(data).train.frame.iloc[_sample(config, data, warm)]
     return Identity(
         "curvature",
         VERSION,
@@ -55,7 +56,7 @@ def fitted_curvature(
         examples = load_prepared(data).train.examples()
         Ekfac.fit(
             model,
-            [examples[row] for row in _sample(config, data)],
+            [examples[row] for row in _sample(config, data, warm)],
             tokens_per_batch=config.gradients.tokens_per_batch,
             pad_token_id=pad_token_id,
         ).save(draft.path)
@@ -65,7 +66,13 @@ def fitted_curvature(
     return Ekfac.load(found.handle.path(), damping=config.gradients.damping)
 
 
-def _sample(config: RunConfig, data: Handle) -> list[int]:
-    n_rows = len(load_prepared(data).train.frame)
-    drawn = random.Random(config.seed).sample(range(n_rows), min(SAMPLE_ROWS, n_rows))  # noqa: S311
-    return sorted(drawn)
+def _sample(config: RunConfig, data: Handle, warm: Handle) -> list[int]:
+    """Draw rows by their content, among those that the warmup's pool had.
+
+    So rows that join a pool whose warmup is kept leave the sample, and all gradients, as they are.
+    """
+    keys, seen = pool_keys(data), seen_keys(warm)
+    drawn = [
+        (draw(key, config.seed), row) for row, key in enumerate(keys) if seen is None or key in seen
+    ]
+    return sorted(row for _, row in sorted(drawn)[:SAMPLE_ROWS])

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bids_core.artifacts import Draft, Handle, Identity
+from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.data.row_keys import row_keys
+from bids_core.errors import ConfigError
 from bids_core.gradients import (
     TRAINING_FEATURES,
     compute_features,
@@ -22,20 +24,27 @@ from bids_core.gradients import (
     validation_feature,
     write_shard,
 )
+from bids_core.gradients.known import put_together
 from bids_core.models.adapters import train_last_layers
 from bids_core.models.load import load_adapter, load_tokenizer
 from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
 from tasks.curvature import fitted_curvature, identify_curvature
 from tasks.identity import gradient_identity
-from tasks.prepare import load_prepared, rows_digest
+from tasks.known_rows import announce, earlier_cuts, known_rows, leave_keys
+from tasks.prepare import load_prepared, pool_keys, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import pandas as pd
     import torch
 
+    from bids_core.gradients.features import Features
     from bids_core.progress import Progress
+    from bids_core.records import TokenizedExample
 
 VERSION: Final = 1
 FEATURES: Final = "features.zarr"
@@ -61,19 +70,78 @@ class Shard(BaseModel):
         return f"gradients {self.split} checkpoint {self.checkpoint} rows {self.start}-{self.stop}"
 
 
-def plan_shards(frame: pd.DataFrame, *, split: str, checkpoint: int, rows: int) -> list[Shard]:
+def plan_shards(
+    frame: pd.DataFrame,
+    *,
+    split: str,
+    checkpoint: int,
+    rows: int,
+    keys: Sequence[str] = (),
+    cuts: Sequence[tuple[str, ...]] = (),
+) -> list[Shard]:
     """Cut a split into shards of at most `rows` rows.
 
     Validation shards never straddle tasks, so that a new task leaves the other shards as they are.
+    Where an earlier shard's rows still follow one another they stay a shard, so that rows put in
+    before them do not shift all cuts; of those that are less than half full nothing is kept, lest
+    shards get ever smaller.
+
+    Args:
+        frame: the rows.
+        split: train or validation.
+        checkpoint: of the shards.
+        rows: of a shard, at most.
+        keys: what the rows are known by.
+        cuts: the keys of earlier shards' rows.
     """
     tasks = frame["task"].tolist() if split == "validation" else [None] * len(frame)
-    shards: list[Shard] = []
-    start = 0
-    for row in range(1, len(frame) + 1):
-        if row == len(frame) or row - start == rows or tasks[row] != tasks[start]:
-            shards.append(Shard(split=split, checkpoint=checkpoint, start=start, stop=row))
-            start = row
-    return shards
+    starting: dict[str, list[tuple[str, ...]]] = {}
+    for cut in cuts:
+        if rows / 2 <= len(cut) <= rows:
+            starting.setdefault(cut[0], []).append(cut)
+    ends: list[int] = []
+    start = row = 0
+    while row < len(frame):
+        length = _same_length(keys, row, starting.get(keys[row], ())) if starting else 0
+        if length and row > start:
+            ends.append(row)  # what came in before it
+        row += max(1, length)
+        end = length or row == len(frame) or row - start == rows or tasks[row] != tasks[start]
+        if length or end:
+            ends.append(row)
+        start = ends[-1] if ends else 0
+    starts = [0, *ends[:-1]]
+    return [
+        Shard(split=split, checkpoint=checkpoint, start=first, stop=last)
+        for first, last in zip(starts, ends, strict=True)
+    ]
+
+
+def _same_length(keys: Sequence[str], row: int, cuts: Sequence[tuple[str, ...]]) -> int:
+    """Return how many rows from `row` on are those of an earlier shard; the longest, 0 for none."""
+    lengths = [len(cut) for cut in cuts if tuple(keys[row : row + len(cut)]) == cut]
+    return max(lengths, default=0)
+
+
+def plan_gradients(
+    config: RunConfig, data: Handle, warm: Handle, *, split: str, checkpoint: int
+) -> list[Shard]:
+    """Return the shards of a split at a checkpoint, as earlier pools were cut where that holds."""
+    frame = getattr(load_prepared(data), split).frame
+    keys: list[str] = []
+    cuts: list[tuple[str, ...]] = []
+    if split == "train":
+        first = Shard(split=split, checkpoint=checkpoint, start=0, stop=1)
+        keys = pool_keys(data)
+        cuts = earlier_cuts(ArtifactStore(config.store), identify(config, data, warm, first))
+    return plan_shards(
+        frame,
+        split=split,
+        checkpoint=checkpoint,
+        rows=config.gradients.rows_per_shard,
+        keys=keys,
+        cuts=cuts,
+    )
 
 
 def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Identity:
@@ -108,13 +176,55 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Compute the projected gradient features of one shard."""
+    """Compute the projected gradient features of one shard: of the rows that no other shard has."""
+    examples = getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop]
+    store, identity = ArtifactStore(config.store), identify(config, data, warm, shard)
+    keys = row_keys(examples)
+    known = known_rows(store, identity, keys, features=FEATURES)
+    there = {place for part in known for place in part.places}
+    missing = [example for place, example in enumerate(examples) if place not in there]
+    computed = None
+    if missing:
+        computed = _computed(config, data, warm, shard, missing, progress)
+    features = put_together([example.row_id for example in examples], known, computed)
+    attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
+    write_shard(
+        draft.path / FEATURES, features, storage=config.gradients.storage, attributes=attributes
+    )
+    draft.summary |= shard.model_dump() | {
+        "rows": len(features.row_ids),
+        "known_rows": len(there),
+        "nonfinite_row_ids": features.nonfinite_row_ids,
+        "eps_dominated_share": features.eps_dominated_share,
+        "mean_loss": float(features.losses.mean()),
+        "norm_quantiles": _quantiles(features.norms),
+        "compute_seconds": features.seconds,
+    }
+    key_of = {example.row_id: key for example, key in zip(examples, keys, strict=True)}
+    leave_keys(draft.path, [key_of[row_id] for row_id in features.row_ids])
+    announce(store, identity)
+
+
+def _computed(
+    config: RunConfig,
+    data: Handle,
+    warm: Handle,
+    shard: Shard,
+    examples: list[TokenizedExample],
+    progress: Progress,
+) -> Features:
     section, kind = config.gradients, config.gradients.train_feature
     model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
+    if moments is None and TRAINING_FEATURES[kind].moments and shard.split == "train":
+        msg = (
+            f"gradients.train_feature: {kind} needs Adam's moments, which the warmup's checkpoints "
+            "came without; set it to sgd, or give checkpoints with an optimizer"
+        )
+        raise ConfigError(msg)
     pad_token_id = load_tokenizer(config.model).pad_token_id
-    features = compute_features(
+    return compute_features(
         model,
-        getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop],
+        examples,
         feature=kind if shard.split == "train" else validation_feature(kind),
         projector=projector,
         moments=moments,
@@ -127,16 +237,6 @@ def compute(
         on_nonfinite=section.on_nonfinite,
         on_progress=progress,
     )
-    attributes = {"split": shard.split, "checkpoint": shard.checkpoint}
-    write_shard(draft.path / FEATURES, features, storage=section.storage, attributes=attributes)
-    draft.summary |= shard.model_dump() | {
-        "rows": len(features.row_ids),
-        "nonfinite_row_ids": features.nonfinite_row_ids,
-        "eps_dominated_share": features.eps_dominated_share,
-        "mean_loss": float(features.losses.mean()),
-        "norm_quantiles": _quantiles(features.norms),
-        "compute_seconds": features.seconds,
-    }
 
 
 run_gradient_shard = stage_task(
@@ -158,10 +258,12 @@ class LoadedCheckpoint:
 
     def __init__(self) -> None:
         self._key: tuple[str, ...] = ()
-        self._value: tuple[Any, AdamMoments, Any] | None = None
+        self._value: tuple[Any, AdamMoments | None, Any] | None = None
 
-    def get(self, config: RunConfig, warm: Handle, checkpoint: int) -> tuple[Any, AdamMoments, Any]:
-        """Return (model with adapter, moments, projector)."""
+    def get(
+        self, config: RunConfig, warm: Handle, checkpoint: int
+    ) -> tuple[Any, AdamMoments | None, Any]:
+        """Return (model with adapter, moments, projector); no moments where the warmup has none."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
                section.projection, str(section.dim), str(section.layers),
@@ -170,9 +272,10 @@ class LoadedCheckpoint:
             self.clear()
             folder = warm.path() / CHECKPOINT.format(checkpoint)
             model = load_adapter(config.model, folder, trainable=True)
-            moments = AdamMoments.load(folder)
+            moments = _moments(warm, folder)
             if section.layers is not None:
-                moments = moments.of(train_last_layers(model, section.layers))
+                names = train_last_layers(model, section.layers)
+                moments = None if moments is None else moments.of(names)
             projector = make_projector(
                 section.projection, n_trainable(model), section.dim, config.seed
             )
@@ -186,6 +289,10 @@ class LoadedCheckpoint:
 
 
 _loaded = LoadedCheckpoint()
+
+
+def _moments(warm: Handle, folder: Path) -> AdamMoments | None:
+    return AdamMoments.load(folder) if warm.summary().get("has_moments", True) else None
 
 
 def release_model() -> None:

@@ -11,6 +11,7 @@ from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.data import PreparedData, input_digests, prepare
+from bids_core.data.row_keys import row_keys
 from bids_core.models.load import load_tokenizer
 from tasks.identity import tokenizer_digest
 from tasks.runtime.stage import stage_task
@@ -56,6 +57,12 @@ prepare_data = stage_task("prepare", identify, compute, unit="rows")
 def load_prepared(handle: Handle) -> PreparedData:
     """Load a prepared data set; the last two stay in memory."""
     return PreparedData.load(handle.path())
+
+
+@lru_cache(maxsize=2)
+def pool_keys(handle: Handle) -> list[str]:
+    """Return what the rows of a pool are known by, in order."""
+    return row_keys(load_prepared(handle).train.examples())
 
 
 def test_digest(frame: pd.DataFrame) -> str:

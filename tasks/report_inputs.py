@@ -16,6 +16,7 @@ from bids_core.report import ReportInputs
 from tasks.analysis import few_columns, read_table
 from tasks.attribution import MATRIX
 from tasks.evaluation import SAMPLES, read_scores
+from tasks.kept_warmup import coverage_facts
 from tasks.prepare import load_prepared
 from tasks.samples import run_comparison
 from tasks.selection import read_selection
@@ -60,7 +61,8 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         capabilities=list(attribution.capabilities),
         selections=selections,
         rejects=[asdict(reject) for reject in all_rejects(data, result.matrix)],
-        warmup=result.warm.summary(),
+        warmup=result.warm.summary()
+        | {"coverage": coverage_facts(config, result.data, result.warm)},
         gradients=[shard.summary() for shard in shards],
         conversations=_conversations(data),
         scores=read_scores(result.scores) if result.scores else None,

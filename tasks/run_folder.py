@@ -22,6 +22,7 @@ from bids_core.report import write_report
 from tasks.analysis import TABLES
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.explain_files import write_explain_files
+from tasks.kept_warmup import coverage_facts
 from tasks.manifest import read_manifest, replace_file, shown_config, write_manifest
 from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
@@ -83,7 +84,7 @@ def write_run_folder(
         ]
         inputs = replace(inputs, name=folder.name, rejects=rejected)
         write_report(inputs, folder / "report.html")
-    write_manifest(folder, config, result.model_dump(mode="json"), _facts(result))
+    write_manifest(folder, config, result.model_dump(mode="json"), _facts(config, result))
     return result
 
 
@@ -117,7 +118,7 @@ def _write_analysis(analysis: Handle, folder: Path) -> None:
     (folder / "analysis.html").unlink(missing_ok=True)  # of earlier versions; the report has it all
 
 
-def _facts(result: RunResult) -> dict[str, Any]:
+def _facts(config: RunConfig, result: RunResult) -> dict[str, Any]:
     """Return what the manifest says besides configuration and artifacts."""
     records = {name: handle.record() for name, handle in result.stages().items()}
     return {
@@ -127,6 +128,12 @@ def _facts(result: RunResult) -> dict[str, Any]:
             for name, record in records.items()
         },
         "artifacts": list(result.artifacts),
+        "warmup": None
+        if result.data is None or result.warm is None
+        else {
+            "artifact": result.warm.key,
+            "coverage": coverage_facts(config, result.data, result.warm),
+        },
         "timings": stage_timings(records, since=result.started),
         "versions": next(iter(records.values()))["versions"] if records else {},
     }

@@ -15,6 +15,7 @@ from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.diagnostics.single_steps import GradientFeature, StepSettings, measure_steps
+from bids_core.errors import ConfigError
 from bids_core.gradients import make_projector, trainable_slots
 from bids_core.models.adapters import last_layer_names
 from bids_core.models.load import load_tokenizer
@@ -129,6 +130,12 @@ def compute(
         }
     )
     model, moments, projector = _loaded.get(exact, warm, part.checkpoint)
+    if moments is None:
+        msg = (
+            "bids validate takes Adam's steps, and the warmup's checkpoints came without an "
+            "optimizer; give checkpoints with one (docs/warmups.md)"
+        )
+        raise ConfigError(msg)
     if section.layers is not None:
         projector = _projector_of_last(config, model, section.layers)
     prepared = load_prepared(data)
@@ -140,7 +147,7 @@ def compute(
         prepared.validation.examples(),
         StepSettings(
             learning_rate=part.learning_rate,
-            weight_decay=config.warmup.weight_decay,
+            weight_decay=float(warm.summary().get("weight_decay", config.warmup.weight_decay)),
             feature=cast("GradientFeature", section.train_feature) if known else None,
             adam_mode=section.adam_mode,
             dot=section.metric == "dot",

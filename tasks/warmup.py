@@ -1,4 +1,4 @@
-"""Stage `warmup`: LoRA checkpoints with Adam moments."""
+"""Stage `warmup`: LoRA checkpoints with Adam moments, trained here or taken from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.gradients import TRAINING_FEATURES
 from bids_core.models.adapters import add_lora
 from bids_core.models.load import load_base, load_tokenizer
+from bids_core.training.external import checkpoint_digests, examine, find_checkpoints, import_warmup
+from bids_core.training.foreign_adapter import agreed_lora
 from bids_core.training.launch import warmup_in_processes
 from bids_core.training.warmup import warmup
 from tasks.identity import model_identity
-from tasks.prepare import load_prepared
+from tasks.kept_warmup import sampled_rows, write_keys
+from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
@@ -23,22 +27,37 @@ VERSION: Final = 2
 
 
 def identify(config: RunConfig, data: Handle) -> Identity:
-    """Return what a warmup is made from: the pool's tokens, the model, the training's settings."""
+    """Return what a warmup is made from: the pool's tokens, the model, the training's settings.
+
+    One that was run elsewhere is known by its files alone.
+    """
+    if config.warmup.checkpoints:
+        return _identify_external(config)
+    inputs = {"train": data.summary()["digests"]["train"]}
+    if config.warmup.fraction < 1.0:  # rows that are not trained on are no part of it
+        frame = load_prepared(data).train.frame.iloc[sampled_rows(config, data)]
+        inputs = {"sample": rows_digest(frame)}
     return Identity(
         "warmup",
         VERSION,
         config=model_identity(config, "warmup"),
-        inputs={"train": data.summary()["digests"]["train"]},
+        inputs=inputs,
         seed=config.seed,
         uses=(data.key,),
     )
 
 
 def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress) -> None:
-    """Train adapters on the pool (or a share of it), a checkpoint each epoch."""
+    """Train adapters on the pool (or a share of it), a checkpoint each epoch; or import them."""
+    if config.warmup.checkpoints:
+        draft.summary |= import_warmup(
+            config.model, config.warmup, needs_moments=needs_moments(config), folder=draft.path
+        )
+        return
     with tempfile.TemporaryDirectory() as scratch:
         train = _train_together if config.execution.processes > 1 else _train
         draft.summary |= train(config, data, draft.path, Path(scratch), progress)
+    write_keys(draft.path, config, data)
 
 
 def n_checkpoints(warm: Handle) -> int:
@@ -46,7 +65,50 @@ def n_checkpoints(warm: Handle) -> int:
     return len(warm.summary()["checkpoint_weights"])
 
 
+def needs_moments(config: RunConfig) -> bool:
+    """Tell whether the training feature reads Adam's moments."""
+    return TRAINING_FEATURES[config.gradients.train_feature].moments
+
+
+def with_checkpoints_adapters(config: RunConfig) -> RunConfig:
+    """Return the configuration with the adapters' settings of the warmup's checkpoints, if any.
+
+    Raises:
+        ConfigError: they contradict what the configuration says.
+    """
+    if not config.warmup.checkpoints:
+        return config
+    first = find_checkpoints(config.warmup.checkpoints)[0]
+    return config.model_copy(update={"lora": agreed_lora(config.lora, config.model, first)})
+
+
+def check_checkpoints(config: RunConfig) -> list[str]:
+    """Look at checkpoints of a training elsewhere as the run will use them.
+
+    Returns:
+        What works and may still be a mistake, a line each; nothing where the warmup is run here.
+
+    Raises:
+        ConfigError: one line for what will not work.
+    """
+    if not config.warmup.checkpoints:
+        return []
+    found = examine(config.model, config.warmup, needs_moments=needs_moments(config))
+    return list(found.remarks)
+
+
 run_warmup = stage_task("warmup", identify, compute)
+
+
+def _identify_external(config: RunConfig) -> Identity:
+    values = model_identity(config, "warmup")
+    kept: dict[str, Any] = {
+        name: values[name] for name in ("model", "model_files", "dtype") if name in values
+    }
+    if rates := values.get("warmup", {}).get("checkpoint_rates"):
+        kept["checkpoint_rates"] = rates
+    digests = checkpoint_digests(config.warmup.checkpoints)
+    return Identity("warmup", VERSION, config=kept, inputs={"checkpoints": digests})
 
 
 def _train(

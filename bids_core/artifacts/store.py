@@ -54,7 +54,7 @@ from bids_core.artifacts.remote import download, remote_problems, upload
 from bids_core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bids_core.artifacts.identity import Identity
     from bids_core.artifacts.locks import LockFiles
@@ -153,10 +153,19 @@ class ArtifactStore:
 
         Either way the run that is being recorded (`recording`) refers to it from now on.
         """
-        keys = (identity.key, *identity.uses)
+        return self.claim(self.handle(identity.stage, identity.fingerprint), identity.uses)
+
+    def claim(self, handle: Handle, uses: Sequence[str] = ()) -> Handle | None:
+        """Return an artifact as `get` does, by its handle.
+
+        Args:
+            handle: the artifact.
+            uses: keys of what it was made from.
+        """
+        keys = (handle.key, *uses)
         refer(self.url, keys)
         wait_until_spared(self.files(), self.root, keys)
-        return self.find(identity.stage, identity.fingerprint)
+        return self.find(handle.stage, handle.fingerprint)
 
     def handle(self, stage: str, fingerprint: str) -> Handle:
         """Return a handle, whether the artifact exists or not."""
@@ -306,8 +315,13 @@ class ArtifactStore:
                 self._publish(draft.path, handle)
             self.drafts().forget(stage, fingerprint)
 
-    def ls(self) -> list[Handle]:
-        """Return a handle of every artifact in the store, damaged ones included."""
+    def ls(self, stage: str | None = None) -> list[Handle]:
+        """Return a handle of every artifact in the store, or of a stage, damaged ones included."""
+        if stage is not None:
+            folder = f"{self.root}/{stage}"
+            places = self._fs.ls(folder, detail=False) if self._fs.isdir(folder) else []
+            names = (place.rstrip("/").rsplit("/", 1)[-1] for place in places)
+            return sorted((self.handle(stage, n) for n in names), key=lambda handle: handle.key)
         if not self._fs.exists(self.root):
             return []
         found = []

@@ -103,6 +103,11 @@ def _changed(
         result["selection"] = _with_methods(result["selection"], changed_code)
     if "evaluation" in result:
         result["evaluation"] = _with(result["evaluation"], ("suite_data",), changed)
+    warmup = result.get("warmup")
+    if isinstance(warmup, dict) and warmup.get("checkpoints"):
+        folders = warmup["checkpoints"]
+        folders = [folders] if isinstance(folders, str) else list(folders)
+        result["warmup"] = warmup | {"checkpoints": [changed(str(one)) for one in folders]}
     if "model" in result:
         result["model"] = changed_model(result["model"])
     finetune = result.get("finetune")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect
+from bids_core.config.effects import Changes, Effect, InPlaceOf, NoEffect, Resolved
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.config.section import Fraction, PositiveInt, Seconds, Section, Seed
 
@@ -47,6 +47,47 @@ class WarmupConfig(OptimizerConfig):
     """Decoupled weight decay."""
     fraction: Fraction = 1.0
     """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
+    checkpoints: Annotated[
+        tuple[str, ...], Resolved("warmup", by="the digest of the checkpoints' files")
+    ] = ()
+    """Checkpoints of a training that was run elsewhere, in place of one here: their folders, or the
+    folder that has them as `checkpoint-...` (Trainer, TRL, LLaMA-Factory, axolotl, or what
+    `WarmupCallback` kept). Adapters, learning rates and Adam's moments are the checkpoints' own;
+    see docs/warmups.md."""
+    checkpoint_rates: Annotated[
+        tuple[float, ...], Changes("warmup", when=lambda section: bool(section.checkpoints))
+    ] = ()
+    """Mean learning rate of the epoch that each of `checkpoints` ends, in order of their steps;
+    only for a training that logged none."""
+    base_model: Annotated[str | None, NoEffect("a name; the model counts by its files")] = None
+    """Name that `checkpoints` give their base model, where it is that of `model.path` under another
+    name."""
+    when_pool_changes: Annotated[
+        Literal["renew", "reuse"], Resolved("warmup", by="the warmup that is used")
+    ] = "renew"
+    """`renew` trains again whenever the rows to train on change, so that a result follows from
+    configuration and data alone; `reuse` keeps the warmup of an earlier pool that the store holds,
+    so that only new rows' gradients are computed. What it never saw is reported."""
+    renew_at: Annotated[Fraction, Resolved("warmup", by="the warmup that is used")] = 0.2
+    """With `reuse`: train again once more than this share of the pool came after the warmup, or of
+    the rows it was trained on has left the pool."""
+
+    @field_validator("checkpoints", mode="before")
+    @classmethod
+    def _one_folder_is_a_list_of_one(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _what_is_said_of_checkpoints_needs_them(self) -> WarmupConfig:
+        if not self.checkpoints:
+            for name in ("checkpoint_rates", "base_model"):
+                if getattr(self, name):
+                    msg = f"{name} says something of warmup.checkpoints, and there are none"
+                    raise ValueError(msg)
+        if any(not rate >= 0 for rate in self.checkpoint_rates):
+            msg = "checkpoint_rates: learning rates are not negative"
+            raise ValueError(msg)
+        return self
 
 
 class FinetuneConfig(OptimizerConfig):

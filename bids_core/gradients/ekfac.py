@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from bids_core.records import TokenizedExample
 
 _FILE: Final = "ekfac.safetensors"
+_ROUNDING: Final = 1e-6
+"""Share of the largest gradient of a call below which one is rounding: eight times float32's."""
 
 
 class Ekfac:
@@ -156,7 +158,7 @@ class _Covariances:
         name = self._layers.get(module)
         if name is None:
             return
-        live = (grad_BTO != 0).any(-1)
+        live = _live(grad_BTO)
         for sums, rows in ((self._inputs, x_BTI[live]), (self._outputs, grad_BTO[live])):
             outer = rows.T @ rows
             sums[name] = sums[name] + outer if name in sums else outer
@@ -170,6 +172,17 @@ class _Covariances:
             q_in, q_out = _eigenvectors(inputs), _eigenvectors(self._outputs[name])
             found[name] = (q_in, q_out) if name in self._transposed else (q_out, q_in)
         return found
+
+
+def _live(grad_BTO: torch.Tensor) -> torch.Tensor:
+    """Return [B, T] bool: the positions whose gradient is more than rounding.
+
+    Exact zeros would not do: the query of a row's first token has no gradient (its softmax is over
+    one key), and comes out as 0 or 1e-12 as the kernel rounds.
+    """
+    size_BT = grad_BTO.abs().amax(-1)
+    live: torch.Tensor = size_BT > _ROUNDING * size_BT.max()
+    return live
 
 
 def _eigenvectors(matrix: torch.Tensor) -> torch.Tensor:

@@ -56,6 +56,7 @@ class Feature(Entry):
             gradients.
         validation: the feature that validation instances get beside it; blank: the same.
         options: fields of the section `gradients` that it reads; part of its identity.
+        moments: whether it needs the moments of the optimizer that ran.
         curvature: whether it needs the Fisher matrix, fitted to a sample of the pool.
         passes: cost of a row, in passes forward and backward.
     """
@@ -64,6 +65,7 @@ class Feature(Entry):
     pool: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     validation: str = ""
     options: tuple[str, ...] = ()
+    moments: bool = False
     curvature: bool = False
     passes: float = 1.0
 
@@ -169,6 +171,7 @@ TRAINING_FEATURES: Final = Registry(
             change=_Adam,
             validation="sgd",
             options=("adam_mode",),
+            moments=True,
         ),
         Feature(name="sgd", what="the plain gradient (TracIn)", label="SGD", change=_plain),
         Feature(

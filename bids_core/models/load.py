@@ -95,6 +95,11 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
     return ResolvedModel(folder, f"hub:{config.path}@{folder.name}")
 
 
+def model_digest(folder: Path) -> str:
+    """Return a digest of a model's files in a folder; two folders with the same are one model."""
+    return _folder_digest(folder)
+
+
 @lru_cache(maxsize=16)
 def _folder_digest(folder: Path) -> str:
     import xxhash

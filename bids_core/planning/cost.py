@@ -25,6 +25,7 @@ from bids_core.models.attention import fast_attention
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
 from bids_core.selection import METHODS
+from bids_core.training.external import find_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,8 +221,17 @@ def _training_memory(
     return training_memory(speed.size, batch, full=full)
 
 
+def n_checkpoints(config: RunConfig) -> int:
+    """Return how many checkpoints the warmup leaves, or brings."""
+    given = config.warmup.checkpoints
+    return len(find_checkpoints(given)) if given else config.warmup.epochs
+
+
 def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    checkpoints = config.warmup.epochs
+    checkpoints = n_checkpoints(config)
+    if config.warmup.checkpoints:
+        disk = 12 * speed.size.n_trainable * checkpoints
+        return StageCost("warmup", 0.0, disk, "trained elsewhere; its checkpoints are copied")
     tokens = config.warmup.fraction * counts.pool_tokens * checkpoints
     return StageCost(
         "warmup",
@@ -246,7 +256,7 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 
     In the last layers alone (`gradients.layers`) the backward pass is as much shorter.
     """
-    checkpoints = config.warmup.epochs
+    checkpoints = n_checkpoints(config)
     feature = TRAINING_FEATURES[config.gradients.train_feature]
     tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
     layers = config.gradients.layers
@@ -271,8 +281,8 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 
 
 def _attribution_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    store = config.warmup.epochs * counts.pool_rows * _row_bytes(config, speed)
-    matrices = 1 + (config.warmup.epochs if config.gradients.keep_checkpoints else 0)
+    store = n_checkpoints(config) * counts.pool_rows * _row_bytes(config, speed)
+    matrices = 1 + (n_checkpoints(config) if config.gradients.keep_checkpoints else 0)
     return StageCost(
         "attribution",
         store / 1e9,  # about what one core reads and multiplies a second

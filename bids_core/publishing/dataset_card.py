@@ -101,7 +101,8 @@ def _method(config: RunConfig, versions: Mapping[str, str]) -> str:
         ["budget", config.selection.budget],
         ["normalization", config.selection.normalization],
         ["model", model.path + (f"@{model.revision}" if model.revision else "")],
-        ["warmup", f"{warmup.epochs} epochs on {warmup.fraction:g} of the pool, learning rate "
+        ["warmup", "checkpoints of a training elsewhere" if warmup.checkpoints else
+                   f"{warmup.epochs} epochs on {warmup.fraction:g} of the pool, learning rate "
                    f"{warmup.learning_rate:g}"],
         ["gradient features", f"{gradients.train_feature}, {gradients.projection} projection to "
                               f"{gradients.dim:,}"],

@@ -27,7 +27,9 @@ def warmup_section(inputs: ReportInputs) -> dict[str, Any] | None:
     losses, epochs = list(warmup["losses"]), list(warmup["epochs"])
     checkpoints = _checkpoints(warmup, losses, epochs)
     return {
-        "rows": int(warmup.get("n_rows", 0)),
+        "rows": warmup.get("n_rows"),
+        "coverage": (warmup.get("coverage") or {}).get("words"),
+        "elsewhere": len(warmup.get("elsewhere") or ()),
         "pool": len(inputs.row_ids),
         "steps": len(losses),
         "tokens": int(warmup.get("tokens", 0)),
@@ -90,6 +92,7 @@ def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
 
 def _line(key: tuple[int, str], shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = sum(int(shard["rows"]) for shard in shards)
+    computed = rows - sum(int(shard.get("known_rows") or 0) for shard in shards)
     seconds = sum(float(shard.get("compute_seconds") or 0.0) for shard in shards)
     return {
         "checkpoint": key[0],
@@ -98,7 +101,7 @@ def _line(key: tuple[int, str], shards: Sequence[Mapping[str, Any]]) -> dict[str
         "loss": number(_mean(shards, "mean_loss", rows)),
         "eps": _eps_share(shards, rows),
         "eps_text": _percent_or_dash(_eps_share(shards, rows)),
-        "speed": number(rows / seconds, 1) if seconds > 0 else number(float("nan")),
+        "speed": number(computed / seconds, 1) if seconds > 0 else number(float("nan")),
         "time": duration(seconds),
         "nonfinite": sum(len(shard.get("nonfinite_row_ids") or ()) for shard in shards),
         "norms": _norms(shards),

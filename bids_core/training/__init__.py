@@ -2,7 +2,9 @@
 
 Read in this order: `trainer` (one training, through transformers' Trainer), `steps` (which rows a
 step has), `log`, `packing`, `resuming`, `warmup`, `moments` (Adam's, by parameter name),
-`finetune`, `processes` and `launch` (several processes).
+`finetune`, `processes` and `launch` (several processes). Warmups that were run elsewhere:
+`external`, `foreign_adapter` (is it our model?), `optimizer_files` and `optimizer_groups` (whose
+moments are these?), `rates`; `callback` and what it keeps (`kept`).
 """
 
 import lazy_loader

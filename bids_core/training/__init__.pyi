@@ -1,3 +1,4 @@
+from .callback import WarmupCallback
 from .finetune import load_tuned, trainable_model
 from .log import TrainingLog
 from .moments import AdamMoments
@@ -7,6 +8,7 @@ from .warmup import checkpoint_weights, save_checkpoint, warmup_sample
 __all__ = [
     "AdamMoments",
     "TrainingLog",
+    "WarmupCallback",
     "checkpoint_weights",
     "load_tuned",
     "save_checkpoint",

@@ -5,12 +5,14 @@ Source: LESS section 3.1 (5% of the pool, 4 epochs); BIDS section 3 uses the who
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
+from bids_core.data.row_keys import distinct_keys, row_keys
 from bids_core.errors import ConfigError
 from bids_core.progress import silent
 from bids_core.training.moments import AdamMoments
@@ -31,11 +33,29 @@ CHECKPOINT: Final = "checkpoint-{}"
 """Name of the folder of the checkpoint at the end of an epoch, counted from 1."""
 
 
-def warmup_sample(n_rows: int, fraction: float, *, seed: int) -> np.ndarray:
-    """Return the sorted indices of the rows to train on: `fraction` of `n_rows`, at least one."""
-    size = max(1, round(fraction * n_rows))
-    generator = np.random.default_rng(seed)
-    return np.sort(generator.permutation(n_rows)[:size])
+def warmup_sample(keys: Sequence[str], fraction: float, *, seed: int) -> np.ndarray:
+    """Return the sorted indices of the rows to train on: about `fraction` of them, at least one.
+
+    Each row is in or out by itself, by a hash of its content and the seed: whatever rows join or
+    leave the pool, the others stay in or out. So the number is that of as many draws with
+    probability `fraction`, not exactly the share.
+
+    Args:
+        keys: of the rows (`bids_core.data.row_keys.row_keys`).
+        fraction: share to train on; 1.0 is all.
+        seed: of the sample.
+    """
+    if fraction >= 1.0:
+        return np.arange(len(keys))
+    drawn = np.array([draw(key, seed) for key in distinct_keys(keys)])
+    chosen = np.flatnonzero(drawn < fraction)
+    return chosen if len(chosen) else np.array([int(drawn.argmin())])
+
+
+def draw(key: str, seed: int) -> float:
+    """Return a number in [0, 1) that only row and seed decide."""
+    digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def warmup(
@@ -71,7 +91,7 @@ def warmup(
     Raises:
         ConfigError: the learning rates that ran give no weights.
     """
-    sample = warmup_sample(len(examples), settings.fraction, seed=seed)
+    sample = warmup_sample(row_keys(examples), settings.fraction, seed=seed)
     log = train(
         model,
         [examples[int(index)] for index in sample],

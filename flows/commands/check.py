@@ -35,7 +35,9 @@ def check(
     """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
     settings = load_config(config, overrides or [])
     from flows.console import ConsoleReporter, error_console
+    from tasks.warmup import with_checkpoints_adapters
 
+    settings = with_checkpoints_adapters(settings)
     reporter = ConsoleReporter(error_console())
     with reporter.during("loading the tokenizer"):
         from bids_core.models.load import load_tokenizer
@@ -115,8 +117,12 @@ def _target(config: RunConfig) -> PreparedData | None:
 
 def _load(config: RunConfig) -> PeftModel:
     from bids_core.models.adapters import add_lora
-    from bids_core.models.load import load_base
+    from bids_core.models.load import load_adapter, load_base
+    from bids_core.training.external import find_checkpoints
 
+    if config.warmup.checkpoints:
+        first = find_checkpoints(config.warmup.checkpoints)[0]
+        return load_adapter(config.model, first, trainable=True)
     return add_lora(load_base(config.model), config.lora, seed=config.seed)
 
 

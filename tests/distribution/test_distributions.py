@@ -15,6 +15,8 @@ import stack
 from distribution.environments import PACKAGES, ROOT
 from tiny_project import own_folders, write_project
 
+from bids_core.config.load import load_config
+
 pytestmark = [pytest.mark.distribution, pytest.mark.timeout(600)]
 COMMANDS = ("init", "check", "run", "compare", "report", "select", "analyze", "explain", "deploy",
             "store")  # fmt: skip
@@ -107,7 +109,8 @@ def test_deploy_and_a_run_on_a_worker(server, first_deploy, wheel_environment, p
     assert {change["name"] for change in said["changes"]} == {
         change["name"] for change in first_deploy["changes"]
     }
-    config = json.loads((project / "runs" / "tiny" / "manifest.json").read_text())["config"]
+    manifest = project / "runs" / "tiny" / "manifest.json"  # its paths are relative to its folder
+    config = load_config(manifest, []).model_dump(mode="json")
     config |= {"name": "worker", "selection": config["selection"] | {"budget": 4}}
     worker = stack.Worker(
         server, "cpu", folder=project, python=wheel_environment.python,

@@ -99,7 +99,7 @@ def test_noise_is_not_called_a_finding_and_few_subsets_say_only_that():
 
 def test_what_does_not_fit_is_refused():
     good = additive()
-    with pytest.raises(MatrixError, match="1 subsets say nothing"):
+    with pytest.raises(MatrixError, match="1 subsets are too few"):
         fit_datamodel(Outcomes(good.predicted_SH[:1], good.losses_SH[:1], TASKS, good.method_H))
     with pytest.raises(MatrixError, match="do not fit"):
         fit_datamodel(Outcomes(good.predicted_SH[:, :2], good.losses_SH, TASKS, good.method_H))

@@ -29,14 +29,34 @@ def test_a_learning_rate_of_zero_everywhere_is_refused():
         checkpoint_weights([0.0, 0.0], [0, 1])
 
 
-@pytest.mark.parametrize(("n", "fraction", "size"), [(100, 0.05, 5), (100, 1.0, 100), (3, 0.01, 1)])
-def test_the_sample_has_the_asked_size_and_depends_on_the_seed(n, fraction, size):
-    sample = warmup_sample(n, fraction, seed=0)
-    assert len(np.unique(sample)) == size
+def keys(n):
+    return [f"{number:032x}" for number in range(n)]
+
+
+@pytest.mark.parametrize(("n", "fraction"), [(5_000, 0.05), (5_000, 0.5), (100, 1.0), (3, 0.01)])
+def test_the_sample_has_about_the_asked_size_and_depends_on_the_seed(n, fraction):
+    sample = warmup_sample(keys(n), fraction, seed=0)
+    spread = (n * fraction * (1 - fraction)) ** 0.5
+    assert len(np.unique(sample)) == len(sample)
+    assert abs(len(sample) - max(1, n * fraction)) <= 4 * spread
     assert np.array_equal(sample, np.sort(sample))
-    assert np.array_equal(sample, warmup_sample(n, fraction, seed=0))
-    if 1 < size < n:
-        assert not np.array_equal(sample, warmup_sample(n, fraction, seed=1))
+    assert np.array_equal(sample, warmup_sample(keys(n), fraction, seed=0))
+    if 1 < len(sample) < n:
+        assert not np.array_equal(sample, warmup_sample(keys(n), fraction, seed=1))
+
+
+def test_rows_stay_in_or_out_whatever_joins_or_leaves():
+    old = keys(400)
+    mixed = keys(450)[400:] + old[:100] + old[150:]  # joined in front, left in the middle
+    before = {old[i] for i in warmup_sample(old, 0.3, seed=4)}
+    after = {mixed[i] for i in warmup_sample(mixed, 0.3, seed=4)}
+    both = set(old) & set(mixed)
+    assert before & both == after & both
+
+
+def test_equal_rows_are_drawn_one_by_one():
+    sample = warmup_sample(["a"] * 1_000, 0.5, seed=0)
+    assert 400 < len(sample) < 600
 
 
 def test_checkpoints_hold_adapter_and_moments_of_their_epoch(tiny_model_folder, tmp_path):
@@ -47,7 +67,7 @@ def test_checkpoints_hold_adapter_and_moments_of_their_epoch(tiny_model_folder, 
     examples = [TokenizedExample(f"r{i}", ids + i, np.where(labels < 0, -100, labels + i))
                 for i in range(6)]  # fmt: skip
     summary = warmup(
-        model, examples, WarmupConfig(epochs=2, batch_size=2, learning_rate=1e-2, fraction=0.67),
+        model, examples[:4], WarmupConfig(epochs=2, batch_size=2, learning_rate=1e-2),
         pad_token_id=0, seed=0, folder=tmp_path / "out", scratch=tmp_path / "scratch",
     )  # fmt: skip
     assert summary["n_rows"] == 4

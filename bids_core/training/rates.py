@@ -1,0 +1,167 @@
+"""Learning rates of a training that was run elsewhere, from the log that its checkpoints hold.
+
+A checkpoint's weight is the mean learning rate of the steps that led to it: those since the
+checkpoint before, of an epoch at most. The Trainer logs the rate every few steps, and its scheduler
+knows the one after a checkpoint; between two that are known it is taken to be on their line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from bids_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+STATE: Final = "trainer_state.json"
+_SCHEDULER: Final = "scheduler.pt"
+
+
+@dataclass(frozen=True)
+class TrainerLog:
+    """What `trainer_state.json` says of the training up to a checkpoint.
+
+    Args:
+        step: optimizer steps so far.
+        steps_per_epoch: optimizer steps of an epoch.
+        rates: (step from 1, learning rate that it used) as logged.
+        losses: (step, mean loss of the steps since the entry before) as logged.
+    """
+
+    step: int
+    steps_per_epoch: float
+    rates: tuple[tuple[int, float], ...]
+    losses: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rates and losses of the steps that led to each checkpoint.
+
+    Args:
+        learning_rates: of each step.
+        losses: mean loss of the logged interval that each step is in; empty if none was logged.
+        epochs: number (from 0) of the checkpoint that each step led to.
+    """
+
+    learning_rates: list[float]
+    losses: list[float]
+    epochs: list[int]
+
+
+def read_log(folder: Path) -> TrainerLog:
+    """Read the Trainer's state beside a checkpoint.
+
+    Raises:
+        ConfigError: it is not there, or says nothing of steps.
+    """
+    path = folder / STATE
+    try:
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        step, epoch = int(state["global_step"]), float(state["epoch"])
+        history = list(state["log_history"])
+    except FileNotFoundError as error:
+        msg = (
+            f"warmup.checkpoints: {folder} has no {STATE}, so neither its steps nor its learning "
+            "rates are known; give a checkpoint-... folder as the Trainer writes it"
+        )
+        raise ConfigError(msg) from error
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"warmup.checkpoints: {path} is not the Trainer's state ({error!r})"
+        raise ConfigError(msg) from error
+    if step < 1 or not epoch > 0:
+        msg = f"warmup.checkpoints: {folder} is from before the first step; give a later one"
+        raise ConfigError(msg)
+    rates = _points(history, "learning_rate")
+    ahead = _next_rate(folder)
+    if rates and ahead is not None:
+        if _logged_after_the_step(ahead, step, rates):
+            rates = [(at + 1, rate) for at, rate in rates]
+        rates = sorted({**dict(rates), step + 1: ahead}.items())
+    return TrainerLog(step, step / epoch, tuple(rates), tuple(_points(history, "loss")))
+
+
+def schedule(logs: Sequence[TrainerLog], folders: Sequence[Path]) -> Schedule:
+    """Return the learning rates and losses of the steps that led to each checkpoint.
+
+    Args:
+        logs: of the checkpoints, by step.
+        folders: theirs, for messages.
+
+    Raises:
+        ConfigError: no learning rate was logged, so that there are no weights.
+    """
+    found = Schedule([], [], [])
+    known: dict[int, float] = {}
+    for log in reversed(logs):  # the last log has all entries, the others what came after them
+        known = dict(log.rates) | known
+    losses = logs[-1].losses
+    before = 0
+    for number, (log, folder) in enumerate(zip(logs, folders, strict=True)):
+        if not log.rates:
+            msg = (
+                f"warmup.checkpoints: {folder / STATE} logs no learning rate up to step {log.step} "
+                "(logging_steps was larger), so there is no weight; give warmup.checkpoint_rates, "
+                "the mean learning rate of the epoch that each checkpoint ends"
+            )
+            raise ConfigError(msg)
+        first = max(before, round(log.step - log.steps_per_epoch)) + 1
+        steps = np.arange(first, log.step + 1)
+        at, rates = zip(*sorted(known.items()), strict=True)
+        found.learning_rates.extend(float(rate) for rate in np.interp(steps, at, rates))
+        found.epochs.extend([number] * len(steps))
+        if losses:
+            ends, values = zip(*losses, strict=True)
+            places = np.minimum(np.searchsorted(ends, steps), len(ends) - 1)
+            found.losses.extend(float(values[place]) for place in places)
+        before = log.step
+    return found
+
+
+def given(rates: Sequence[float]) -> Schedule:
+    """Return a schedule of one step a checkpoint, at rates that the user knows."""
+    return Schedule([float(rate) for rate in rates], [], list(range(len(rates))))
+
+
+def _points(history: Sequence[Any], name: str) -> list[tuple[int, float]]:
+    points = {
+        int(entry["step"]): float(entry[name])
+        for entry in history
+        if isinstance(entry, dict)
+        and "step" in entry
+        and isinstance(entry.get(name), int | float)
+        and math.isfinite(entry[name])
+    }
+    return sorted(points.items())
+
+
+def _next_rate(folder: Path) -> float | None:
+    """Return the learning rate of the step after a checkpoint, None where no scheduler is kept."""
+    path = folder / _SCHEDULER
+    if not path.is_file():
+        return None
+    try:
+        scheduler = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        msg = f"warmup.checkpoints: {path} cannot be read ({str(error).splitlines()[0][:120]})"
+        raise ConfigError(msg) from error
+    ahead = scheduler.get("_last_lr") if isinstance(scheduler, dict) else None
+    return float(ahead[0]) if ahead else None
+
+
+def _logged_after_the_step(ahead: float, step: int, rates: Sequence[tuple[int, float]]) -> bool:
+    """Tell whether the log has the rate of the next step, as transformers before 4.57 logged it.
+
+    Then it has at the checkpoint's own step what the scheduler has for the next one.
+    """
+    last = dict(rates).get(step)
+    return last is not None and math.isclose(ahead, last, rel_tol=1e-9, abs_tol=1e-18)

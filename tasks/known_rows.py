@@ -1,0 +1,105 @@
+"""Where features of single rows lie, in shards of earlier pools.
+
+Beside its features a shard keeps what its rows are known by (`bids_core.data.row_keys`). A small
+file in the store's `.rows/<feature>/` names each shard by the feature that it has: everything that
+its identity has but the rows. It only says where to look: a shard counts if it is there and whole.
+So what a new shard computes is the rows that no other shard of the same feature holds, wherever in
+the pool they were put.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from bids_core.artifacts import ArtifactStore, Handle
+from bids_core.artifacts.identity import fingerprint
+from bids_core.gradients.known import Known
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bids_core.artifacts import Identity
+
+FOLDER: Final = ".rows"
+KEYS: Final = "row_keys.json"
+
+
+def feature_name(identity: Identity) -> str:
+    """Return what all shards of one feature have in common: their identity without the rows."""
+    inputs = {name: value for name, value in identity.inputs.items() if name != "rows"}
+    return fingerprint(
+        identity.stage, version=identity.version, config=identity.config, inputs=inputs
+    )
+
+
+def leave_keys(folder: Path, keys: Sequence[str]) -> None:
+    """Leave in a shard's folder what its rows are known by, in order."""
+    (folder / KEYS).write_text(json.dumps(list(keys)), encoding="utf-8")
+
+
+def announce(store: ArtifactStore, identity: Identity) -> None:
+    """Name a shard in the store as one to look in."""
+    folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
+    store.files().replace(f"{folder}/{identity.fingerprint}", b"")
+
+
+def known_rows(
+    store: ArtifactStore, identity: Identity, keys: Sequence[str], *, features: str
+) -> list[Known]:
+    """Return which of some rows lie in earlier shards of the same feature.
+
+    Args:
+        store: the artifact store.
+        identity: of the shard that is about to be computed.
+        keys: of its rows.
+        features: name of the Zarr group within a shard.
+    """
+    missing = {key: [place for place, own in enumerate(keys) if own == key] for key in set(keys)}
+    found: list[Known] = []
+    for handle in _announced(store, identity):
+        held = _keys_of(handle)
+        rows, places = [], []
+        for row, key in enumerate(held):
+            for place in missing.get(key, ()):
+                rows.append(row)
+                places.append(place)
+        if not rows or store.claim(handle) is None:
+            continue
+        for key in held:
+            missing.pop(key, None)
+        share = handle.summary()["eps_dominated_share"]
+        found.append(Known(handle.path() / features, tuple(rows), tuple(places), share))
+        if not missing:
+            break
+    return found
+
+
+def earlier_cuts(store: ArtifactStore, identity: Identity) -> list[tuple[str, ...]]:
+    """Return what the rows of each shard of a feature are known by, in order."""
+    return [keys for handle in _announced(store, identity) if (keys := _keys_of(handle))]
+
+
+def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
+    """Return the other shards of the feature that are there; forgets those that are gone."""
+    folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
+    found = []
+    for name in store.files().names(folder):
+        if name.startswith(".") or name == identity.fingerprint:
+            continue
+        handle = store.handle(identity.stage, name)
+        if store.holds(handle):
+            found.append(handle)
+        elif store.sign_of_life(handle) is None:
+            store.files().remove(f"{folder}/{name}")
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _keys_of(handle: Handle) -> tuple[str, ...]:
+    """Read the keys alone: of a remote store the shard itself is not fetched for them."""
+    store = ArtifactStore(handle.store)
+    content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
+    return tuple(json.loads(content)) if content else ()
