@@ -30,11 +30,11 @@ from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
+from tasks.external_warmup import with_checkpoints_adapters
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
-from tasks.warmup import with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle

@@ -26,6 +26,7 @@ from tasks.analysis import run_analysis
 from tasks.attribution import run_attribution
 from tasks.checks import check_run
 from tasks.evaluation import run_evaluation
+from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
 from tasks.gradients import plan_shards
 from tasks.identity import training_config
@@ -42,7 +43,6 @@ from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
-from tasks.warmup import with_checkpoints_adapters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

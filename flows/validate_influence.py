@@ -23,6 +23,7 @@ from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls, warmed
 from tasks.attribution import MATRIX, run_attribution
 from tasks.cells import FULL, Cell, plan_cells
+from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.losses import run_losses
@@ -32,7 +33,7 @@ from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.steps import StepRows, plan_steps, release_steps_model, run_steps
 from tasks.validation import Measurements, SubsetsFailedError, gather_validation
-from tasks.warmup import n_checkpoints, with_checkpoints_adapters
+from tasks.warmup import n_checkpoints
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle

@@ -8,8 +8,8 @@ from bids_core.models.adapters import add_lora, reaches_all_layers, unreached_la
 from bids_core.models.fit import check_fit
 from bids_core.models.load import load_skeleton, load_tokenizer, read_config
 from tasks.evaluation_checks import check_evaluation
+from tasks.external_warmup import check_checkpoints
 from tasks.identity import training_config
-from tasks.warmup import check_checkpoints
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig

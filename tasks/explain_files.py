@@ -10,9 +10,13 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING, Final
 
+from tasks.locations import relative_location
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import pandas as pd
 
     from bids_core.artifacts import Handle
     from bids_core.data import PreparedData
@@ -48,12 +52,16 @@ def write_explain_files(
     if sum(_bytes(place) for place in parts) <= LARGEST:
         ignored = shutil.ignore_patterns("checkpoint_*")
         shutil.copytree(group, aside / INFLUENCE, ignore=ignored)
-    frames = [split.frame[_COLUMNS] for split in (data.train, data.validation)]
+    frames = [_seen_from(split.frame[_COLUMNS], folder) for split in (data.train, data.validation)]
     if sum(int(frame["messages"].str.len().sum()) for frame in frames) <= LARGEST:
         for frame, name in zip(frames, TEXTS, strict=True):
             frame.to_parquet(aside / name, index=False, compression="zstd")
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
     aside.rename(folder / FOLDER)
+
+
+def _seen_from(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    return frame.assign(location=[relative_location(each, folder) for each in frame["location"]])
 
 
 def _bytes(place: Path) -> int:

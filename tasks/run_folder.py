@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
 import time
 import uuid
@@ -23,6 +22,7 @@ from tasks.analysis import TABLES
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.explain_files import write_explain_files
 from tasks.kept_warmup import coverage_facts
+from tasks.locations import relative_location
 from tasks.manifest import read_manifest, replace_file, shown_config, write_manifest
 from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
@@ -80,7 +80,8 @@ def write_run_folder(
         _write_analysis(result.analysis, folder)
         inputs = collect(shown_config(config, folder), result)
         rejected = [
-            {**row, "location": _relative(row["location"], folder)} for row in inputs.rejects
+            {**row, "location": relative_location(row["location"], folder)}
+            for row in inputs.rejects
         ]
         inputs = replace(inputs, name=folder.name, rejects=rejected)
         write_report(inputs, folder / "report.html")
@@ -101,12 +102,7 @@ def write_run_folder_anew(folder: Path) -> RunResult:
 
 
 def _seen_from(folder: Path, reject: Reject) -> Reject:
-    return replace(reject, location=_relative(reject.location, folder))
-
-
-def _relative(location: str, folder: Path) -> str:
-    """Return a location (`file:line`) without a place on this machine."""
-    return os.path.relpath(location, folder) if os.path.isabs(location) else location
+    return replace(reject, location=relative_location(reject.location, folder))
 
 
 def _write_analysis(analysis: Handle, folder: Path) -> None:

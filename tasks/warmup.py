@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
-from bids_core.gradients import TRAINING_FEATURES
 from bids_core.models.adapters import add_lora
 from bids_core.models.load import load_base, load_tokenizer
-from bids_core.training.external import checkpoint_digests, examine, find_checkpoints, import_warmup
-from bids_core.training.foreign_adapter import agreed_lora
+from bids_core.training.external import checkpoint_digests, import_warmup
 from bids_core.training.launch import warmup_in_processes
 from bids_core.training.warmup import warmup
+from tasks.external_warmup import needs_moments
 from tasks.identity import model_identity
 from tasks.kept_warmup import sampled_rows, write_keys
 from tasks.prepare import load_prepared, rows_digest
@@ -63,38 +62,6 @@ def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress
 def n_checkpoints(warm: Handle) -> int:
     """Return how many checkpoints a warmup left."""
     return len(warm.summary()["checkpoint_weights"])
-
-
-def needs_moments(config: RunConfig) -> bool:
-    """Tell whether the training feature reads Adam's moments."""
-    return TRAINING_FEATURES[config.gradients.train_feature].moments
-
-
-def with_checkpoints_adapters(config: RunConfig) -> RunConfig:
-    """Return the configuration with the adapters' settings of the warmup's checkpoints, if any.
-
-    Raises:
-        ConfigError: they contradict what the configuration says.
-    """
-    if not config.warmup.checkpoints:
-        return config
-    first = find_checkpoints(config.warmup.checkpoints)[0]
-    return config.model_copy(update={"lora": agreed_lora(config.lora, config.model, first)})
-
-
-def check_checkpoints(config: RunConfig) -> list[str]:
-    """Look at checkpoints of a training elsewhere as the run will use them.
-
-    Returns:
-        What works and may still be a mistake, a line each; nothing where the warmup is run here.
-
-    Raises:
-        ConfigError: one line for what will not work.
-    """
-    if not config.warmup.checkpoints:
-        return []
-    found = examine(config.model, config.warmup, needs_moments=needs_moments(config))
-    return list(found.remarks)
 
 
 run_warmup = stage_task("warmup", identify, compute)

@@ -41,7 +41,7 @@ def test_the_demo_in_small_runs_and_is_cached(tmp_path):
     result = json.loads(first.stdout)
     assert result["selected"]["bids"]["n_selected"] == 6
     assert set(result["macro_average"]) == {"zero_shot", "bids", "less", "random"}
-    for step in ("warmup", "gradients train checkpoint 1", "attribution", "evaluation bids"):
+    for step in ("warmup", "gradients checkpoint 1", "attribution", "evaluation bids"):
         assert f"✓ {step}" in first.stderr
 
     folder = Path(result["folder"])

@@ -25,7 +25,6 @@ from bids_core.models.attention import fast_attention
 from bids_core.models.loss import LabelRows, example_losses, output_head
 from bids_core.planning.footprint import Batch, ModelSize, evaluation_memory, training_memory
 from bids_core.selection import METHODS
-from bids_core.training.external import find_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,8 +222,11 @@ def _training_memory(
 
 def n_checkpoints(config: RunConfig) -> int:
     """Return how many checkpoints the warmup leaves, or brings."""
-    given = config.warmup.checkpoints
-    return len(find_checkpoints(given)) if given else config.warmup.epochs
+    if not config.warmup.checkpoints:
+        return config.warmup.epochs
+    from bids_core.training.external import find_checkpoints  # the Trainer's libraries
+
+    return len(find_checkpoints(config.warmup.checkpoints))
 
 
 def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:

@@ -35,7 +35,7 @@ def check(
     """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
     settings = load_config(config, overrides or [])
     from flows.console import ConsoleReporter, error_console
-    from tasks.warmup import with_checkpoints_adapters
+    from tasks.external_warmup import with_checkpoints_adapters
 
     settings = with_checkpoints_adapters(settings)
     reporter = ConsoleReporter(error_console())

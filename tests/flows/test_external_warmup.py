@@ -16,8 +16,8 @@ from flows.confinement import Confinement
 from flows.select_data import select_data
 from flows.validate_influence import validate_influence
 from tasks import warmup
+from tasks.external_warmup import with_checkpoints_adapters
 from tasks.runtime.progress import reporting
-from tasks.warmup import with_checkpoints_adapters
 
 
 @pytest.fixture(scope="module")
