@@ -38,8 +38,9 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
     reached = _ORDER[: _ORDER.index(until) + 1]
     methods = [method_name(method) for method in config.selection.methods]
     tokens = {"warmup": stages["warmup"]} if "warmup" in reached else {}
+    shards = shards_of(config, prepared, n_checkpoints(config))
     if "gradients" in reached:
-        tokens |= _gradients(config, prepared, stages["gradients"])
+        tokens |= _shared({s.label: _length(prepared, s) for s in shards}, stages["gradients"])
     if "selection" in reached and "representations" in stages:
         tokens |= _representations(config, prepared, stages["representations"])
     if "finetune" in reached and config.finetune.enabled:
@@ -56,14 +57,9 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
         beyond="the benchmark suites" if suites else "",
         groups={
             shard.label: (f"gradients checkpoint {shard.checkpoint}", shard.stop - shard.start)
-            for shard in shards_of(config, prepared, config.warmup.epochs)
+            for shard in shards
         },
     )
-
-
-def _gradients(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:
-    shards = shards_of(config, prepared, n_checkpoints(config))
-    return _shared({shard.label: _length(prepared, shard) for shard in shards}, tokens)
 
 
 def _representations(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from bids_core.errors import ConfigError
 from flows.confinement import Confinement
 from flows.select_data import select_data
 from flows.validate_influence import validate_influence
+from flows.work import planned_work
 from tasks import warmup
 from tasks.external_warmup import with_checkpoints_adapters
 from tasks.runtime.progress import reporting
@@ -67,6 +68,19 @@ def test_a_run_and_its_report_and_its_validation(config, project, trained):
     grown, second = run(config(), until="attribution")
     assert grown.warm == result.warm
     assert second.computed["warmup"] == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_time_left_counts_the_checkpoints_that_are_there(config):
+    settings = config()
+    result, _ = run(settings, until="prepare")
+    work = planned_work(settings, result.data, "report")
+    steps = {label for label in work.tokens if label.startswith("gradients")}
+    assert steps == set(work.groups)
+    assert {group for group, _ in work.groups.values()} == {
+        f"gradients checkpoint {number}" for number in (1, 2)
+    }
+    assert settings.warmup.epochs != 2
 
 
 @pytest.mark.usefixtures("prefect_server")
