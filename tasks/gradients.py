@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-    import torch
 
     from bids_core.gradients.features import Features
     from bids_core.progress import Progress
@@ -197,7 +195,7 @@ def compute(
         "nonfinite_row_ids": features.nonfinite_row_ids,
         "eps_dominated_share": features.eps_dominated_share,
         "mean_loss": float(features.losses.mean()),
-        "norm_quantiles": _quantiles(features.norms),
+        "norm_quantiles": features.norm_quantiles(),
         "compute_seconds": features.seconds,
     }
     key_of = {example.row_id: key for example, key in zip(examples, keys, strict=True)}
@@ -242,15 +240,6 @@ def _computed(
 run_gradient_shard = stage_task(
     "gradients", identify, compute, label="{shard.label}", task_run_name="{shard.label}"
 )
-
-
-def _quantiles(norms: torch.Tensor) -> dict[str, float]:
-    """Return quantiles of the features' lengths, by name; none for a shard without rows."""
-    if not len(norms):
-        return {}
-    levels = (0.01, 0.5, 0.99)
-    found = np.quantile(norms.numpy(), levels)
-    return {f"{level:g}": float(value) for level, value in zip(levels, found, strict=True)}
 
 
 class LoadedCheckpoint:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
 import torch
 
 from bids_core.data.batches import collate, token_budget_batches
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_NORM_QUANTILES: Final = (0.01, 0.5, 0.99)
+
 
 @dataclass(frozen=True)
 class Features:
@@ -61,6 +64,13 @@ class Features:
     eps_dominated_share: float | None
     n_tokens: int
     seconds: float
+
+    def norm_quantiles(self) -> dict[str, float]:
+        """Return quantiles of the lengths, by name (0.01, 0.5, 0.99); none without rows."""
+        if not len(self.norms):
+            return {}
+        found = np.quantile(self.norms.numpy(), _NORM_QUANTILES)
+        return {f"{q:g}": float(value) for q, value in zip(_NORM_QUANTILES, found, strict=True)}
 
 
 def compute_features(
