@@ -244,6 +244,7 @@ class ShardGroups:
             )
             for item in missing
         }
+        self._tokens_left = sum(self._tokens.values())
         summary = warm.summary()
         self._seconds, self._measured = float(summary["seconds"]), int(summary["tokens"])
         if not self._measured:  # trained elsewhere, at a speed that nobody knows
@@ -263,6 +264,7 @@ class ShardGroups:
             if seconds > target:
                 break
             group.append(self._missing.pop(0))
+        self._tokens_left -= sum(self._tokens[item.value] for item in group)
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
         return Parcel(f"{first.label}{more}", tuple(group), self._parameters)
 
@@ -271,7 +273,7 @@ class ShardGroups:
         most = self._config.execution.group_seconds
         if self._from_warmup:
             return min(_LEAST_SECONDS, most)
-        left = sum(self._expected(item.value) for item in self._missing)
+        left = self._seconds_for(self._tokens_left)
         return min(max(_LEAST_SECONDS, left / max(1, slots)), most)
 
     def done(self, item: Item) -> None:
@@ -287,7 +289,10 @@ class ShardGroups:
         raise error
 
     def _expected(self, shard: Shard) -> float:
-        return self._tokens[shard] * self._seconds / max(1, self._measured)
+        return self._seconds_for(self._tokens[shard])
+
+    def _seconds_for(self, tokens: int) -> float:
+        return tokens * self._seconds / max(1, self._measured)
 
     def _parameters(self, items: tuple[Item, ...]) -> dict[str, Any]:
         return {

@@ -30,12 +30,12 @@ from bids_core.training.moments import AdamMoments
 from bids_core.training.warmup import CHECKPOINT
 from tasks.curvature import fitted_curvature, identify_curvature
 from tasks.identity import gradient_identity
-from tasks.known_rows import announce, earlier_cuts, known_rows, leave_keys
+from tasks.known_rows import announce, earlier_shards, holders, known_rows, leave_keys
 from tasks.prepare import load_prepared, pool_keys, rows_digest
 from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -61,6 +61,9 @@ class Shard(BaseModel):
     """First row."""
     stop: int
     """Row after the last."""
+    earlier: tuple[str, ...] = ()
+    """Fingerprints of shards that held some of its rows when it was planned; where it may copy
+    from, and no part of what it is."""
 
     @property
     def label(self) -> str:
@@ -125,21 +128,26 @@ def plan_gradients(
     config: RunConfig, data: Handle, warm: Handle, *, split: str, checkpoint: int
 ) -> list[Shard]:
     """Return the shards of a split at a checkpoint, as earlier pools were cut where that holds."""
-    frame = getattr(load_prepared(data), split).frame
-    keys: list[str] = []
-    cuts: list[tuple[str, ...]] = []
-    if split == "train":
-        first = Shard(split=split, checkpoint=checkpoint, start=0, stop=1)
-        keys = pool_keys(data)
-        cuts = earlier_cuts(ArtifactStore(config.store), identify(config, data, warm, first))
-    return plan_shards(
-        frame,
+    rows = getattr(load_prepared(data), split)
+    keys = pool_keys(data) if split == "train" else row_keys(rows.examples())
+    first = Shard(split=split, checkpoint=checkpoint, start=0, stop=1)
+    earlier = earlier_shards(ArtifactStore(config.store), identify(config, data, warm, first))
+    shards = plan_shards(
+        rows.frame,
         split=split,
         checkpoint=checkpoint,
         rows=config.gradients.rows_per_shard,
         keys=keys,
-        cuts=cuts,
+        cuts=list(earlier.values()) if split == "train" else (),
     )
+    held_by = holders(earlier)
+    return [_looking_in(held_by, shard, keys[shard.start : shard.stop]) for shard in shards]
+
+
+def _looking_in(held_by: Mapping[str, list[str]], shard: Shard, keys: Sequence[str]) -> Shard:
+    """Return a shard that knows which earlier ones hold some of its rows."""
+    names = dict.fromkeys(name for key in keys for name in held_by.get(key, ()))
+    return shard.model_copy(update={"earlier": tuple(names)})
 
 
 def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Identity:
@@ -175,10 +183,10 @@ def compute(
     progress: Progress,
 ) -> None:
     """Compute the projected gradient features of one shard: of the rows that no other shard has."""
-    examples = getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop]
+    examples = getattr(load_prepared(data), shard.split).part(shard.start, shard.stop).examples()
     store, identity = ArtifactStore(config.store), identify(config, data, warm, shard)
     keys = row_keys(examples)
-    known = known_rows(store, identity, keys, features=FEATURES)
+    known = known_rows(store, identity, keys, earlier=shard.earlier, features=FEATURES)
     there = {place for part in known for place in part.places}
     missing = [example for place, example in enumerate(examples) if place not in there]
     computed = None
@@ -189,7 +197,7 @@ def compute(
     write_shard(
         draft.path / FEATURES, features, storage=config.gradients.storage, attributes=attributes
     )
-    draft.summary |= shard.model_dump() | {
+    draft.summary |= shard.model_dump(exclude={"earlier"}) | {
         "rows": len(features.row_ids),
         "known_rows": len(there),
         "nonfinite_row_ids": features.nonfinite_row_ids,

@@ -3,25 +3,24 @@
 Beside its features a shard keeps what its rows are known by (`bids_core.data.row_keys`). A small
 file in the store's `.rows/<feature>/` names each shard by the feature that it has: everything that
 its identity has but the rows. It only says where to look: a shard counts if it is there and whole.
-So what a new shard computes is the rows that no other shard of the same feature holds, wherever in
-the pool they were put.
+Who plans the shards of a run finds out, once, which earlier ones hold rows of each. So what a new
+shard computes is the rows that no shard of the same feature held then, wherever in the pool they
+were put.
 """
 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from bids_core.artifacts import ArtifactStore, Handle
 from bids_core.artifacts.identity import fingerprint
 from bids_core.gradients.known import Known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bids_core.artifacts import Identity
+    from bids_core.artifacts import ArtifactStore, Handle, Identity
 
 FOLDER: Final = ".rows"
 KEYS: Final = "row_keys.json"
@@ -47,7 +46,12 @@ def announce(store: ArtifactStore, identity: Identity) -> None:
 
 
 def known_rows(
-    store: ArtifactStore, identity: Identity, keys: Sequence[str], *, features: str
+    store: ArtifactStore,
+    identity: Identity,
+    keys: Sequence[str],
+    *,
+    earlier: Sequence[str],
+    features: str,
 ) -> list[Known]:
     """Return which of some rows lie in earlier shards of the same feature.
 
@@ -55,12 +59,14 @@ def known_rows(
         store: the artifact store.
         identity: of the shard that is about to be computed.
         keys: of its rows.
+        earlier: fingerprints of the shards to look in.
         features: name of the Zarr group within a shard.
     """
     missing = {key: [place for place, own in enumerate(keys) if own == key] for key in set(keys)}
     found: list[Known] = []
-    for handle in _announced(store, identity):
-        held = _keys_of(handle)
+    for name in earlier:
+        handle = store.handle(identity.stage, name)
+        held = () if name == identity.fingerprint else _keys_of(store, handle)
         rows, places = [], []
         for row, key in enumerate(held):
             for place in missing.get(key, ()):
@@ -77,17 +83,30 @@ def known_rows(
     return found
 
 
-def earlier_cuts(store: ArtifactStore, identity: Identity) -> list[tuple[str, ...]]:
-    """Return what the rows of each shard of a feature are known by, in order."""
-    return [keys for handle in _announced(store, identity) if (keys := _keys_of(handle))]
+def earlier_shards(store: ArtifactStore, identity: Identity) -> dict[str, tuple[str, ...]]:
+    """Return what the rows of each shard of a feature are known by, in order, by fingerprint.
+
+    It reads a file of every such shard: once for a plan, never for each shard of it.
+    """
+    found = ((h.fingerprint, _keys_of(store, h)) for h in _announced(store, identity))
+    return {name: keys for name, keys in found if keys}
+
+
+def holders(earlier: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return the fingerprints of the shards that hold a row, by what the row is known by."""
+    found: dict[str, list[str]] = {}
+    for name, keys in earlier.items():
+        for key in keys:
+            found.setdefault(key, []).append(name)
+    return found
 
 
 def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
-    """Return the other shards of the feature that are there; forgets those that are gone."""
+    """Return the shards of the feature that are there; forgets those that are gone."""
     folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
     found = []
     for name in store.files().names(folder):
-        if name.startswith(".") or name == identity.fingerprint:
+        if name.startswith("."):
             continue
         handle = store.handle(identity.stage, name)
         if store.holds(handle):
@@ -97,9 +116,7 @@ def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
     return found
 
 
-@lru_cache(maxsize=4096)
-def _keys_of(handle: Handle) -> tuple[str, ...]:
+def _keys_of(store: ArtifactStore, handle: Handle) -> tuple[str, ...]:
     """Read the keys alone: of a remote store the shard itself is not fetched for them."""
-    store = ArtifactStore(handle.store)
     content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
     return tuple(json.loads(content)) if content else ()

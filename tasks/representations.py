@@ -84,7 +84,7 @@ def compute(
     section = config.gradients
     features = compute_features(
         _base(config.model),
-        getattr(load_prepared(data), shard.split).examples()[shard.start : shard.stop],
+        getattr(load_prepared(data), shard.split).part(shard.start, shard.stop).examples(),
         feature=pooling,
         tokens_per_batch=section.tokens_per_batch,
         pad_token_id=load_tokenizer(config.model).pad_token_id,

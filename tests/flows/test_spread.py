@@ -83,7 +83,8 @@ def test_a_parcel_tells_all_that_a_worker_needs(monkeypatch, config):
     rest = parcel.without({parcel.items[0].handle.key})
     told = rest.parameters(rest.items)
     assert set(told) == {"config", "data", "warm", "shards"}
-    assert told["shards"][0] == {"split": "train", "checkpoint": 1, "start": 10, "stop": 20}
+    first = {"split": "train", "checkpoint": 1, "start": 10, "stop": 20, "earlier": []}
+    assert told["shards"][0] == first
     assert RunConfig.model_validate(told["config"]) == config
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
-from tasks.gradients import plan_shards
+from tasks.gradients import Shard, _looking_in, plan_shards
+from tasks.known_rows import holders, known_rows
 
 
 def frame(tasks):
@@ -53,6 +56,17 @@ def test_earlier_shards_that_are_too_large_or_nearly_empty_are_cut_anew():
     assert cut("abcdefgh", [tuple("abcdefgh")]) == ["abcd", "efgh"]
     assert cut("abcdefgh", [tuple("a"), tuple("bcd")]) == ["a", "bcd", "efgh"]
     assert cut("abcdefgh", [tuple("a"), tuple("b"), tuple("c")]) == ["abcd", "efgh"]
+
+
+def test_a_shard_knows_which_earlier_ones_hold_its_rows_and_asks_for_no_others():
+    """Each shard of a run that listed all others would make the run's work grow as its square."""
+    held_by = holders({"one": "abc", "two": "cd", "three": "xyz"})
+    shard = Shard(split="train", checkpoint=1, start=0, stop=3)
+    planned = _looking_in(held_by, shard, "bcd")
+    assert planned.earlier == ("one", "two")
+    assert _looking_in(held_by, shard, "efg").earlier == ()
+    store = SimpleNamespace()  # whatever is asked of it is an error
+    assert known_rows(store, SimpleNamespace(), ["a", "b"], earlier=(), features="f") == []
 
 
 def test_validation_shards_never_straddle_tasks():
