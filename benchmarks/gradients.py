@@ -44,10 +44,15 @@ def load_model(name: str, dtype: torch.dtype) -> torch.nn.Module:
         model, rank = LlamaForCausalLM(config), 8
     else:
         model, rank = AutoModelForCausalLM.from_pretrained(model_folder(name)), 16
-    lora = LoraConfig(
-        r=rank, lora_alpha=4 * rank, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]
-    )
-    return get_peft_model(model.to(dtype), lora).eval()
+    return with_adapters(model.to(dtype), rank)
+
+
+def with_adapters(model: torch.nn.Module, rank: int) -> torch.nn.Module:
+    """Return a base model with LoRA on q, k, v, o."""
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"]
+    return get_peft_model(
+        model, LoraConfig(r=rank, lora_alpha=4 * rank, target_modules=targets)
+    ).eval()
 
 
 def model_folder(name: str) -> str:
@@ -55,10 +60,13 @@ def model_folder(name: str) -> str:
     return str(bundled_model("smollm2-135m-instruct")) if name == "smollm2" else name
 
 
-def make_examples(count: int, vocabulary: int, prompt_share: float = 0.5) -> list[TokenizedExample]:
-    """Return examples of instruction-like length: median 120 tokens, 20 to 512."""
+def make_examples(
+    count: int, vocabulary: int, prompt_share: float = 0.5, length: int | None = None
+) -> list[TokenizedExample]:
+    """Return examples of one length, or of instruction-like ones: median 120 tokens, 20 to 512."""
     rng = np.random.default_rng(0)
     lengths = np.clip(rng.lognormal(np.log(120), 0.6, count), 20, 512).astype(int)
+    lengths = lengths if length is None else np.full(count, length)
     examples = []
     for index, length in enumerate(lengths):
         ids = rng.integers(10, vocabulary, length).astype(np.int32)
@@ -72,8 +80,8 @@ def make_moments(model: torch.nn.Module) -> AdamMoments:
     """Return made-up Adam moments: speed does not depend on them."""
     torch.manual_seed(0)
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    first = {n: 1e-4 * torch.randn(p.shape) for n, p in named}
-    second = {n: torch.empty(p.shape).uniform_(1e-12, 1e-8) for n, p in named}
+    first = {n: 1e-4 * torch.randn(p.shape, device=p.device) for n, p in named}
+    second = {n: torch.empty(p.shape, device=p.device).uniform_(1e-12, 1e-8) for n, p in named}
     return AdamMoments(first, second, (0.9, 0.999), 1e-8, 10)
 
 
@@ -93,7 +101,7 @@ def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget:
     """Return what is timed, the baseline first."""
     moments, size = make_moments(model), n_trainable(model)
     plan = token_budget_batches([e.n_tokens for e in examples], budget)
-    batches = [collate([examples[i] for i in rows], pad_token_id=0) for rows in plan]
+    batches = [on_device(model, [examples[i] for i in rows]) for rows in plan]
     sjlt, srht, rademacher = (
         make_projector(kind, size, dim, 0) for kind in ("sjlt", "srht", "rademacher")
     )
@@ -123,7 +131,7 @@ def peer_contenders(model: torch.nn.Module, examples: list[TokenizedExample],
     """Return other libraries, those that are installed; only dattri-llm has the Adam update."""
     import peers
 
-    optimizer = stepped_optimizer(model)
+    optimizer = stepped_optimizer(model) if find_spec("dattri_llm") else None
     known: dict[str, tuple[str, Contender]] = {
         "dattri-llm adam, no projection": (
             "dattri_llm",
@@ -145,6 +153,12 @@ def peer_contenders(model: torch.nn.Module, examples: list[TokenizedExample],
     return {name: run for name, (module, run) in known.items() if find_spec(module) is not None}
 
 
+def on_device(model: torch.nn.Module, examples: list[TokenizedExample]) -> dict[str, torch.Tensor]:
+    """Return a batch where the model is."""
+    device = next(model.parameters()).device
+    return {k: v.to(device) for k, v in collate(examples, pad_token_id=0).items()}
+
+
 def plain_pass(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> None:
     for batch in batches:
         model.zero_grad(set_to_none=True)
@@ -162,7 +176,7 @@ def label_pass(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -
 
 def single_gradients(model: torch.nn.Module, example: TokenizedExample) -> torch.Tensor:
     model.zero_grad(set_to_none=True)
-    model(**collate([example], pad_token_id=0), use_cache=False).loss.backward()
+    model(**on_device(model, [example]), use_cache=False).loss.backward()
     return torch.cat([p.grad.reshape(-1).float() for p in model.parameters() if p.grad is not None])
 
 
@@ -197,6 +211,8 @@ def measure(
         for name, run in runs.items():
             started = clock()
             run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             seconds[name].append(clock() - started)
     return seconds
 

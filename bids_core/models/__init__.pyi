@@ -11,7 +11,7 @@ from .load import (
     resolve_model,
 )
 from .loss import LabelRows, example_losses, output_head
-from .memory import free_memory
+from .memory import free_memory, is_out_of_memory, peak_memory, reset_peak_memory
 
 __all__ = [
     "LabelRows",
@@ -23,9 +23,12 @@ __all__ = [
     "example_losses",
     "fast_attention",
     "free_memory",
+    "is_out_of_memory",
     "load_adapter",
     "load_base",
     "load_tokenizer",
     "output_head",
+    "peak_memory",
+    "reset_peak_memory",
     "resolve_model",
 ]

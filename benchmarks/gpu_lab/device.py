@@ -1,0 +1,135 @@
+"""The device: what it is, what it could do, what it holds, and waiting for it."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from bids_core.models import free_memory, is_out_of_memory, peak_memory, reset_peak_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PEAKS = {
+    "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12,
+    "A100": 312e12, "L40S": 362e12, "A40": 150e12, "A10": 125e12, "L4": 121e12,
+    "RTX 4090": 165e12, "RTX 3090": 71e12,
+}  # fmt: skip
+"""Dense bfloat16 operations a second, from NVIDIA's data sheets; the first name that fits."""
+_SIDE = {"cuda": 8192, "cpu": 1024}
+_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where it all runs.
+
+    Args:
+        device: torch's.
+        name: for people.
+        dtype: of the models whose speed is measured.
+        flops: its peak in that dtype, operations a second.
+        peak_from: where that number is from.
+        memory: bytes; 0 where it is the machine's.
+    """
+
+    device: torch.device
+    name: str
+    dtype: torch.dtype
+    flops: float
+    peak_from: str
+    memory: int
+
+    @classmethod
+    def here(cls, name: str = "auto") -> Device:
+        """Look at the device of this machine: CUDA if there is one, else the CPU."""
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(name)
+        if device.type != "cuda":
+            flops = measured_peak(device, torch.float32)
+            words = f"{torch.get_num_threads()} threads of a CPU"
+            return cls(device, words, torch.float32, flops, "a matrix product here", 0)
+        facts = torch.cuda.get_device_properties(device)
+        known = known_peak(facts.name)
+        flops = known or measured_peak(device, torch.bfloat16)
+        source = "its data sheet" if known else "a matrix product here"
+        return cls(device, facts.name, torch.bfloat16, flops, source, facts.total_memory)
+
+    def wait(self) -> None:
+        """Wait until all that was started on it is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Return how long something takes on it."""
+        self.wait()
+        started = time.perf_counter()
+        run()
+        self.wait()
+        return time.perf_counter() - started
+
+    def reset_peak(self) -> None:
+        """Start a new high-water mark of its memory."""
+        free_memory()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            reset_peak_memory()
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that was in use since; on a CPU, of the whole process."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return peak_memory()
+
+
+def known_peak(name: str) -> float | None:
+    """Return the peak of a GPU by the name that torch has for it; None of an unknown one."""
+    found = (peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name))
+    return next(found, None)
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the operations a second of a large square matrix product, the best of some."""
+    side = _SIDE.get(device.type, 1024)
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(_REPEATS):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Let float32 products be float32 ones (no TF32), whatever was set before."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def if_it_fits(run: Callable[[], object]) -> bool:
+    """Run something; tell whether the memory was enough for it."""
+    try:
+        run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    else:
+        return True
+    free_memory()  # the traceback, which holds the tensors, is gone here
+    return False

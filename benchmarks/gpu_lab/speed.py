@@ -1,0 +1,147 @@
+"""Features per second, against the plain batched pass and bergson, by size of model and of rows."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gradients import Contender, contenders, make_examples, measure
+
+from bids_core.models import free_memory
+
+from .device import Device, if_it_fits
+from .models import flops_per_token, random_llama
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHOSEN = (
+    "hf batched", "same, logits", "bids adam + sjlt", "bids adam + srht", "batch of one", "bergson",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Args:
+        models: names of `models`.
+        lengths: tokens of all rows.
+        budget: tokens of a batch, where that many fit.
+        batches: that a contender goes through in a round.
+        rounds: of all contenders.
+        dim: of the projection.
+    """
+
+    models: tuple[str, ...]
+    lengths: tuple[int, ...]
+    budget: int
+    batches: int
+    rounds: int
+    dim: int
+
+
+def speed(device: Device, sizes: Sizes) -> Iterator[dict[str, Any]]:
+    """Yield a row for each contender, or one that says that a size does not fit."""
+    for name in sizes.models:
+        for length in sizes.lengths:
+            rows = _largest_that_fits(device, sizes, name, length)
+            yield from rows or [{"model": name, "tokens": length, "note": "does not fit"}]
+            free_memory()
+
+
+def _largest_that_fits(
+    device: Device, sizes: Sizes, name: str, length: int
+) -> list[dict[str, Any]]:
+    for checkpointing in (False, True):
+        made: list[torch.nn.Module] = []
+        fits = if_it_fits(
+            lambda made=made, checkpointing=checkpointing: made.append(
+                random_llama(name, device.device, device.dtype, checkpointing=checkpointing)
+            )
+        )
+        if not fits:
+            return []
+        budget = max(length, sizes.budget)
+        while budget >= length:
+            rows = _measured(device, sizes, made[0], length, budget)
+            if rows:
+                facts = {"model": name, "tokens": length, "checkpointing": checkpointing}
+                return [facts | row for row in rows]
+            budget //= 2
+        made.clear()
+        free_memory()
+    return []
+
+
+def _measured(
+    device: Device, sizes: Sizes, model: torch.nn.Module, length: int, budget: int
+) -> list[dict[str, Any]]:
+    """Return a row a contender; none if the batch does not fit for one of them."""
+    count = sizes.batches * max(1, budget // length)
+    examples = make_examples(count, model.config.vocab_size, length=length)
+    peaks: dict[str, int] = {}
+    runs: dict[str, Any] = {}
+
+    def first_round() -> None:  # not counted: kernels are chosen, caches filled
+        runs.update(contenders(model, examples, budget, sizes.dim, list(CHOSEN)))
+        if device.device.type == "cuda":  # adapters and their gradients are float32 products
+            runs["bids adam + sjlt, TF32"] = in_tf32(runs["bids adam + sjlt"])
+        for name, run in runs.items():
+            device.reset_peak()
+            run()
+            device.wait()
+            peaks[name] = device.peak_bytes()
+
+    with halvings() as halved:
+        if not if_it_fits(first_round) or halved:
+            return []
+    seconds = measure(runs, sizes.rounds)
+    base = statistics.median(next(iter(seconds.values())))
+    flops = flops_per_token(model)
+    return [
+        {
+            "contender": name, "budget": budget, "seconds": times,
+            "features_per_s": count / statistics.median(times),
+            "ratio": base / statistics.median(times),
+            "share_of_peak": flops * count * length / statistics.median(times) / device.flops,
+            "peak_bytes": peaks[name],
+        }
+        for name, times in seconds.items()
+    ]  # fmt: skip
+
+
+def in_tf32(run: Contender) -> Contender:
+    """Return the same, with float32 products in TF32 (10 bits of mantissa)."""
+
+    def faster() -> None:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            run()
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+    return faster
+
+
+@contextmanager
+def halvings() -> Iterator[list[str]]:
+    """Collect what the engine says of batches that did not fit and were halved."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "out of memory" in record.getMessage():
+                said.append(record.getMessage())
+
+    listener, logger = Listener(), logging.getLogger("bids_core")
+    logger.addHandler(listener)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(listener)
