@@ -13,7 +13,17 @@ from bids_core.config import RunConfig
 from bids_core.evaluation import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.normalization import NORMALIZATIONS
-from bids_core.planning import Counts, ModelSize, estimate_counts, memory_bytes, planned_speed
+from bids_core.planning import (
+    Counts,
+    Fleet,
+    FleetCost,
+    ModelSize,
+    bids_paper,
+    estimate_counts,
+    fleet_cost,
+    memory_bytes,
+    planned_speed,
+)
 from bids_core.selection import METHODS
 
 if TYPE_CHECKING:
@@ -76,12 +86,20 @@ def _hours(pool: int, speed: Any) -> float:
 
 
 def _model_size(
-    hidden: int, layers: int, mlp: int, heads: int, keys: int, width: int, words: int, tied: bool
+    hidden: int,
+    layers: int,
+    mlp: int,
+    heads: int,
+    keys: int,
+    width: int,
+    words: int,
+    tied: bool,
+    rank: int | None = None,
 ) -> ModelSize:
     query, key = heads * width, keys * width
     layer = 2 * hidden * (query + key) + 3 * hidden * mlp
     weights = layers * layer + words * hidden * (1 if tied else 2)
-    rank = _plan().lora.r
+    rank = rank or _plan().lora.r
     return ModelSize(
         n_parameters=weights,
         n_trainable=layers * rank * (2 * (hidden + query) + 2 * (hidden + key)),
@@ -94,6 +112,67 @@ def _model_size(
         vocabulary=words,
         adapter_inputs=layers * int(1.25 * (3 * hidden + query)),  # and dropout's masks
     )
+
+
+def fleets() -> str:
+    """Return what the BIDS paper's setting costs on 1, 8 and 64 GPUs, and with 10M rows."""
+    columns = {
+        f"{_short(rows)} rows, {gpus} GPU{'s' * (gpus > 1)}{words}": _fleet_cost(rows, gpus, **how)
+        for rows, gpus, words, how in _FLEETS
+    }
+    found = list(columns.values())
+    rows = [
+        [part.name, *(_time(cost.parts[index].seconds) for cost in found)]
+        for index, part in enumerate(found[0].parts)
+    ]
+    rows += [
+        ["**together**", *(f"**{_time(cost.seconds)}**" for cost in found)],
+        ["longest", *(cost.largest()[0].name for cost in found)],
+        ["then", *(cost.largest()[1].name for cost in found)],
+        ["GPU hours", *(f"{cost.gpu_seconds / 3600:,.0f}" for cost in found)],
+        ["shards / flow runs", *(f"{c.shards:,} / {c.flow_runs:,}" for c in found)],
+        ["gradient store", *(_size(cost.store_bytes) for cost in found)],
+        ["matrices", *(_size(cost.matrix_bytes) for cost in found)],
+        ["prepared data, in memory", *(_size(cost.prepared_bytes) for cost in found)],
+    ]
+    return _table(["", *columns], rows)
+
+
+_FLEETS: Sequence[tuple[int, int, str, dict[str, Any]]] = (
+    (288_579, 1, "", {}),
+    (288_579, 8, "", {}),
+    (288_579, 64, "", {}),
+    (10_000_000, 64, "", {}),
+    (10_000_000, 64, ", warmup on 5%", {"fraction": 0.05}),
+)
+_PAPER_TOKENS = 700
+"""Of a pool row, as docs/recipes.md assumes it."""
+
+
+def _fleet_cost(rows: int, gpus: int, *, fraction: float = 1.0) -> FleetCost:
+    config = bids_paper(epochs=4)
+    changes = {
+        "warmup": config.warmup.model_copy(update={"fraction": fraction}),
+        "gradients": config.gradients.model_copy(update={"projection": "sjlt"}),
+    }
+    size = _model_size(*_MODELS["8B (Llama-3-8B)"], rank=config.lora.r)
+    speed = planned_speed(size, flops=_GPUS["A100, 80 GB"], utilisation=_SHARE)
+    counts = Counts(rows, rows * _PAPER_TOKENS, 350, 350 * 400)
+    return fleet_cost(config.model_copy(update=changes), counts, speed, Fleet(gpus))
+
+
+def _short(rows: int) -> str:
+    return f"{rows / 1e6:.0f}M" if rows >= 1_000_000 else f"{rows / 1e3:.0f}K"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
 
 
 def methods() -> str:
@@ -137,6 +216,7 @@ def metrics() -> str:
 
 TABLES = {
     "hardware": hardware,
+    "fleets": fleets,
     "methods": methods,
     "normalizations": normalizations,
     "features": features,

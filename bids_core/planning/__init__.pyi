@@ -8,12 +8,16 @@ from .cost import (
     memory_bytes,
     planned_speed,
 )
+from .fleet import Fleet, FleetCost, fleet_cost
 from .footprint import ModelSize
-from .recipes import RECIPES, bids_paper, cpu, less_paper, qlora_24gb
+from .recipes import COSTS, RECIPES, bids_paper, cpu, less_paper, qlora_24gb
 
 __all__ = [
+    "COSTS",
     "RECIPES",
     "Counts",
+    "Fleet",
+    "FleetCost",
     "ModelSize",
     "Speed",
     "StageCost",
@@ -21,6 +25,7 @@ __all__ = [
     "cpu",
     "estimate",
     "estimate_counts",
+    "fleet_cost",
     "less_paper",
     "measure_speed",
     "memory_bytes",

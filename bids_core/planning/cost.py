@@ -44,6 +44,11 @@ _DECODING_SHARE: Final = 5
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
 _ENTRIES_PER_SECOND: Final = 1e8
 """Entries of the matrix that a method reads a second: BIDS, measured (docs/selection.md)."""
+_PRODUCTS_PER_SECOND: Final = 6.8e10
+"""Operations of attribution a second: 288,000 x 350 x 8,192 in 24.3 s on two cores
+(docs/gradients.md)."""
+_READ_PER_SECOND: Final = 1e9
+"""Bytes of the gradient store that attribution reads a second, where columns are few."""
 _NOT_BY_TOKENS: Final = ("attribution", "selection")
 _NO_SIZE: Final = ModelSize(
     n_parameters=0, n_trainable=0, model_bytes=0, hidden_size=1, n_layers=1, intermediate_size=1,
@@ -284,10 +289,12 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 
 def _attribution_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     store = n_checkpoints(config) * counts.pool_rows * _row_bytes(config, speed)
+    width = _row_bytes(config, speed) // _BYTES.get(config.gradients.storage, 4)
+    products = 2 * n_checkpoints(config) * counts.pool_rows * counts.validation_rows * width
     matrices = 1 + (n_checkpoints(config) if config.gradients.keep_checkpoints else 0)
     return StageCost(
         "attribution",
-        store / 1e9,  # about what one core reads and multiplies a second
+        max(store / _READ_PER_SECOND, products / _PRODUCTS_PER_SECOND),
         4 * matrices * counts.pool_rows * counts.validation_rows,
         f"{counts.pool_rows:,} x {counts.validation_rows:,} float32, {matrices} of them",
     )

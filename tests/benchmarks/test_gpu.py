@@ -15,8 +15,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from bids_core.planning import ModelSize, planned_speed
-from bids_core.planning.recipes import COSTS
+from bids_core.planning import COSTS, ModelSize, planned_speed
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 GIVEN = ("torch", "transformers", "accelerate")  # what a GPU machine has
