@@ -126,7 +126,8 @@ def _influence(
     whole = attribution.values()[rows].astype(np.float64)
     if len(attribution.checkpoint_weights) == 1:
         return {"run": whole}
-    here = np.asarray(attribution.parts[checkpoint - 1][:])[rows].astype(np.float64)
+    place = attribution.checkpoint_numbers.index(checkpoint)
+    here = np.asarray(attribution.parts[place][:])[rows].astype(np.float64)
     return {"run": here, "all_checkpoints": whole}
 
 
