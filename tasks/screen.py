@@ -193,7 +193,10 @@ def screened_rows(part: Handle) -> pd.DataFrame:
 
 
 def identify_inference(
-    config: RunConfig, data: Handle, matrix: Handle, states: Mapping[str, Representations]
+    config: RunConfig,  # noqa: ARG001 - the matrix has it all
+    data: Handle,
+    matrix: Handle,
+    states: Mapping[str, Representations],
 ) -> Identity:
     """Return what the inferred matrix is made from: landmarks' influence and all hidden states."""
     shards = [shard for one in (states[POOLING],) for shard in one.train]
@@ -211,8 +214,8 @@ def identify_inference(
 
 
 def compute_inference(
-    config: RunConfig,
-    data: Handle,
+    config: RunConfig,  # noqa: ARG001 - as `identify_inference`
+    data: Handle,  # noqa: ARG001
     matrix: Handle,
     states: Mapping[str, Representations],
     *,
@@ -236,7 +239,6 @@ def compute_inference(
             for task in dict.fromkeys(known.tasks)
         },
     }
-    del config
 
 
 run_inference = stage_task("inference", identify_inference, compute_inference, unit="rows")

@@ -29,6 +29,13 @@ def opened(result):
     return open_attribution(result.matrix.path() / MATRIX)
 
 
+def computed_rows(result, before):
+    """Return how many pool rows' gradients were computed since, over all checkpoints."""
+    old = {shard.key for part in before.gradients for shard in part.train}
+    new = [s for part in result.gradients for s in part.train if s.key not in old]
+    return sum(s.summary()["rows"] - s.summary()["known_rows"] for s in new)
+
+
 def test_first_checkpoints_of_a_warmup_that_stops_are_those_of_the_whole(project):
     whole, _ = run(project, "gradients.checkpoints=[1]")
     short, recorder = run(project, "warmup.stop_after=1")
@@ -58,14 +65,7 @@ def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, by):
     rows = screened_rows(found.screen)
     assert (rows["why"] == "kept").sum() == 16
     assert recorder.computed["warmup"] == 0
-    assert (
-        sum(
-            s.summary()["rows"] - s.summary()["known_rows"]
-            for part in found.gradients
-            for s in part.train
-        )
-        == 0
-    )  # all known by content
+    assert computed_rows(found, exact) == 0  # all are known by content
     everything = dict(zip(opened(exact).row_ids, opened(exact).values(), strict=True))
     part = opened(found)
     assert part.row_ids == rows["row_id"].tolist()
@@ -76,3 +76,31 @@ def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, by):
     assert set(picks["row_id"]) <= set(part.row_ids)
     chance = read_selection(found.selections["random"])["row_id"]
     assert list(chance) == list(read_selection(exact.selections["random"])["row_id"])
+
+
+def test_influence_is_inferred_from_landmarks(project):
+    exact, _ = run(project)
+    found, recorder = run(project, "landmarks.rows=12", until="report")
+    assert computed_rows(found, exact) == 0
+    part, everything = opened(found), opened(exact).values()
+    assert part.row_ids == opened(exact).row_ids
+    landmarks = set(screened_rows(found.screen)["row_id"])
+    assert len(landmarks) == 12
+    for row, row_id in enumerate(part.row_ids):
+        same = np.array_equal(part.values()[row], everything[row])
+        assert same == (row_id in landmarks)
+        assert (part.expected_error[row] == 0) == (row_id in landmarks)
+    inferred = part.values()
+    assert np.isfinite(inferred).all()
+    assert len(read_selection(found.selections["bids"])) == 6
+    screened, recorder = run(project, "landmarks.rows=12", "screen.by=landmarks", "screen.keep=0.4")
+    assert recorder.computed["representations"] == 0
+    rows = screened_rows(screened.screen)
+    assert (rows["why"] == "kept").sum() == 12
+    assert landmarks <= set(rows["row_id"])
+    assert opened(screened).expected_error is None
+
+
+def test_a_screen_that_leaves_too_few_rows_says_so(project):
+    with pytest.raises(ConfigError, match=r"6 rows are wanted.*leaves 4.*raise screen.keep"):
+        run(project, "screen.by=bm25", "screen.keep=0.1", "screen.sample=2")
