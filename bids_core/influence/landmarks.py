@@ -107,7 +107,8 @@ def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike
     units = targets / np.where(scale > 0, scale, 1.0)
     rotated, squared = vectors.T @ units, vectors**2
     best: tuple[float, float] | None = None
-    for ridge in _RIDGES * max(float(values.mean()), np.finfo(np.float64).tiny):
+    typical = float(values.mean()) or 1.0  # all states the same: nothing to tell rows by
+    for ridge in _RIDGES * typical:
         weights = 1 / (values + ridge)
         errors = (vectors @ (weights[:, None] * rotated)) / (squared @ weights)[:, None]
         mean_square = float((errors**2).mean())
