@@ -158,9 +158,13 @@ def _picked(
     if inferred is not None:
         attribution = open_attribution(inferred.path() / MATRIX)
         matrix, ids = attribution.matrix, attribution.row_ids
-        given |= {"method": "bids", "tasks": attribution.tasks, "subtasks": attribution.subtasks,
-                  "validation_ids": attribution.validation_ids, "row_ids": ids,
-                  "normalization": config.selection.normalization}  # fmt: skip
+        given |= {
+            "method": "bids",
+            "tasks": attribution.tasks,
+            "subtasks": attribution.subtasks,
+            "validation_ids": attribution.validation_ids,
+            "row_ids": ids,
+        }
     else:
         given |= signals(by, prepared, states, ids)
     sources = prepared.train.frame.set_index("row_id").loc[ids, "source"].tolist()
