@@ -8,7 +8,6 @@ import numpy as np
 
 from bids_core.config.screen import LANDMARKS
 from bids_core.diagnostics.screening import Screened
-from bids_core.formatting import percent
 from bids_core.influence.attribution import open_attribution
 from bids_core.selection.names import method_label
 from tasks.attribution import MATRIX
@@ -50,21 +49,22 @@ def _inferred(matrix: Handle, picked: set[str]) -> dict[str, Any]:
     assert error is not None  # noqa: S101 - an inferred matrix has it
     chosen = np.array([row_id in picked for row_id in attribution.row_ids])
     inferred = error > 0
-    explained = float(summary["explained"])
-    words = (
-        f"{summary['landmarks']:,} of the {len(error):,} rows got gradients; the influence of the "
-        f"others is inferred from hidden states, which explain {percent(max(0.0, explained))} of "
-        f"its variance (median over validation instances, each landmark left out in turn). "
-        f"{int((chosen & inferred).sum()):,} of the {int(chosen.sum()):,} picks rest on inferred "
-        f"influence; a row's is off by about {float(np.median(error[inferred])):.2f} standard "
-        "deviations."
-        if inferred.any()
-        else "all rows are landmarks: nothing is inferred."
-    )
+    if not inferred.any():
+        words = "all rows are landmarks: nothing is inferred."
+    else:
+        agreement = summary["agreement"]
+        told = "" if agreement is None else f", with a correlation of {agreement:.2f}"
+        words = (
+            f"{summary['landmarks']:,} of the {len(error):,} rows got gradients; each of the "
+            "others has the influence of the one among them whose hidden states are nearest. "
+            f"{int((chosen & inferred).sum()):,} of the {int(chosen.sum()):,} picks rest on such "
+            f"influence, which is off by about {float(np.median(error[inferred])):.1f} standard "
+            f"deviations (measured on the landmarks themselves{told})."
+        )
     return {
         "landmarks": summary["landmarks"],
-        "explained": explained,
-        "explained_by_task": summary["explained_by_task"],
+        "agreement": summary["agreement"],
+        "agreement_by_task": summary["agreement_by_task"],
         "picks_inferred": int((chosen & inferred).sum()),
         "expected_error": float(np.median(error[inferred])) if inferred.any() else 0.0,
         "words": words,

@@ -108,7 +108,7 @@ def test_influence_is_inferred_from_landmarks(project):
     inferred = part.values()
     assert np.isfinite(inferred).all()
     assert len(read_selection(found.selections["bids"])) == 6
-    assert "12 of the 32 rows got gradients; the influence of the others" in page_text(project)
+    assert "12 of the 32 rows got gradients; each of the others has" in page_text(project)
     screened, recorder = run(project, "landmarks.rows=12", "screen.by=landmarks", "screen.keep=0.4")
     assert recorder.computed["representations"] == 0
     rows = screened_rows(screened.screen)
