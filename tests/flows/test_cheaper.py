@@ -120,3 +120,11 @@ def test_influence_is_inferred_from_landmarks(project):
 def test_a_screen_that_leaves_too_few_rows_says_so(project):
     with pytest.raises(ConfigError, match=r"6 rows are wanted.*leaves 4.*raise screen.keep"):
         run(project, "screen.by=bm25", "screen.keep=0.1", "screen.sample=2")
+
+
+def test_a_wider_screen_computes_only_the_rows_that_come_in(project):
+    first, _ = run(project, "screen.by=bm25", "screen.keep=0.25", "screen.sample=3")
+    wider, _ = run(project, "screen.by=bm25", "screen.keep=0.5", "screen.sample=3")
+    before, after = (set(screened_rows(found.screen)["row_id"]) for found in (first, wider))
+    assert before < after
+    assert computed_rows(wider, first) == 2 * len(after - before)  # at two checkpoints
