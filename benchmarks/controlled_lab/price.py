@@ -30,7 +30,7 @@ from controlled_lab.model import adapted
 from controlled_lab.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     import numpy.typing as npt
@@ -83,8 +83,8 @@ SETTINGS = (
 )
 
 
-def run(seed: int) -> list[dict[str, Any]]:
-    """Return a row for each setting and for the picks it has to beat."""
+def run(seed: int, settings: Sequence[Setting] = SETTINGS) -> list[dict[str, Any]]:
+    """Return a row for each setting, the exact one among them, and for the picks to beat."""
     world = World.of(POOL, seed)
     base = world.model()
     model = adapted(base, 0)
@@ -101,7 +101,7 @@ def run(seed: int) -> list[dict[str, Any]]:
     seconds: dict[str, float] = {}
     rng = np.random.default_rng([seed, 5000])
     drawn = rng.permutation(len(train))
-    for setting in SETTINGS:
+    for setting in settings:
         used = checkpoints[: setting.checkpoints]
         started = time.process_time()
         rows = _rows(setting, texts, tasks, drawn)
