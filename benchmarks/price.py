@@ -54,9 +54,10 @@ def _line(line: dict[str, Any]) -> str:
         low, high = line["loss_gap_low"], line["loss_gap_high"]
         gap = f"{line['loss_gap']:+.3f} ({low:+.3f} to {high:+.3f})"
     cost = line["cost_share"]
+    overlap = "" if line["overlap"] is None else f"{line['overlap']:.2f}"
     return (
         f"| {line['model']} | {line['setting']} | {'' if cost != cost else f'{cost:.0%}'} "
-        f"| {line['overlap']:.2f} | {loss} | {gap} | {line['n_seeds']} |"
+        f"| {overlap} | {loss} | {gap} | {line['n_seeds']} |"
     )
 
 

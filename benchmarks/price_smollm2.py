@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import time
-from collections import Counter
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import pandas as pd
 import yaml
 
+from bids_core.comparison import paired_interval
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
-
-    import pandas as pd
-
-    from tasks.comparison import ComparisonResult
 
 ROOT = Path(__file__).parents[1]
 BUDGET: Final = 0.1
@@ -40,27 +41,8 @@ SETTINGS: Final[dict[str, tuple[str, ...]]] = {
 TRAINED: Final = ("exact", "checkpoint 1", "checkpoint 1, screen bm25 40%",
                   "checkpoint 1, screen bm25 20%")  # fmt: skip
 """Settings whose picks are fine-tuned on, beside `random` and `rds` (LESS by hidden states)."""
-BEFORE_SELECTION: Final = ("warmup", "screen", "landmarks", "representations", "gradients",
-                           "attribution", "inference")  # fmt: skip
-
-
-class ProcessorTime:
-    """A reporter that adds up the processor time of what is computed, by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._began = 0.0
-
-    def step(self, label: str, unit: str) -> Any:  # noqa: ARG002 - the protocol's
-        """Begin a step."""
-        self._began = time.process_time()
-        print(f"  {label} ...", flush=True)
-        return lambda done, total: None  # noqa: ARG005 - the protocol's
-
-    def end(self, label: str, *, seconds: float, cached: bool) -> None:  # noqa: ARG002
-        """End a step."""
-        if not cached:
-            self.seconds[label.split()[0]] += time.process_time() - self._began  # type: ignore[assignment]
+BEFORE_SELECTION: Final = ("warmup", "screen", "representations", "gradients", "attribution",
+                           "inference")  # fmt: skip
 
 
 def write_data(folder: Path) -> None:
@@ -83,8 +65,6 @@ def _demo() -> ModuleType:
     assert spec is not None  # noqa: S101 - for the type checker
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules["demo"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
@@ -117,13 +97,6 @@ def write_config(folder: Path) -> Path:
 
 def measure(work: Path) -> list[dict[str, Any]]:
     """Run every setting and return a line for each; what is in the stores is not done again."""
-    import bids_core.comparison.statistics as statistics
-    from bids_core.config.load import load_config
-    from flows.compare_methods import compare_methods
-    from flows.select_data import select_data
-    from tasks.runtime.progress import reporting
-    from tasks.selection import read_selection
-
     work = work.resolve()
     if not (work / "config.yaml").exists():
         write_data(work / "data")
@@ -132,42 +105,38 @@ def measure(work: Path) -> list[dict[str, Any]]:
     picks: dict[str, set[str]] = {}
     losses: dict[str, pd.DataFrame] = {}
     for name, overrides in SETTINGS.items():
-        print(f"{name}:", flush=True)
+        print(f"{name} ...", flush=True)
         folder = work / name.replace(" ", "_").replace(",", "").replace("%", "")
-        config = load_config(
-            work / "config.yaml", [*overrides, f"store={folder / 'store'}", f"output_dir={folder}"]
-        )
-        watch = ProcessorTime()
-        with reporting(watch):
-            result = select_data(config, until="selection")
-        if name not in costs:  # the first time: everything was computed, prepared data aside
-            costs[name] = sum(watch.seconds[stage] for stage in BEFORE_SELECTION)
-            costs[f"{name}, by stage"] = dict(watch.seconds)
+        places = (f"store={folder / 'store'}", f"output_dir={folder}")
+        _bids(work, "run", "--until", "selection", settings=(*overrides, *places))
+        if name not in costs:
+            costs[name] = sum(_processor_seconds(folder / "store" / s) for s in BEFORE_SELECTION)
             (work / "costs.json").write_text(json.dumps(costs, indent=1))
-        picks[name] = set(read_selection(result.selections["bids"])["row_id"])
-        if name in TRAINED:
-            methods = ["bids", "random", "rds"] if name == "exact" else ["bids"]
-            with reporting(ProcessorTime()):
-                compared = compare_methods(config, methods, [BUDGET], list(SEEDS))
-            _collect(name, compared, losses, picks)
-    return [_line(name, costs, picks, losses, statistics) for name in dict.fromkeys(picks)]
+        picks[name] = set(pd.read_parquet(folder / "price" / "ranking.parquet")["row_id"])
+        if name not in TRAINED:
+            continue
+        methods = "bids,random,rds" if name == "exact" else "bids"
+        _bids(work, "compare", "--methods", methods, "--budgets", str(BUDGET), "--seeds",
+              ",".join(map(str, SEEDS)), settings=(*overrides, *places))  # fmt: skip
+        samples = pd.read_parquet(folder / "price" / "comparison_samples.parquet")
+        for method, frame in samples.groupby("method"):
+            losses[name if method == "bids" else str(method)] = frame
+    return [_line(name, costs, picks, losses) for name in (*SETTINGS, "random", "rds")]
 
 
-def _collect(
-    name: str,
-    compared: ComparisonResult,
-    losses: dict[str, pd.DataFrame],
-    picks: dict[str, set[str]],
-) -> None:
-    from tasks.comparison import sample_table
-    from tasks.selection import read_selection
+def _bids(work: Path, *arguments: str, settings: Sequence[str]) -> None:
+    command, *options = arguments
+    sets = [part for setting in settings for part in ("--set", setting)]
+    subprocess.run(
+        [sys.executable, "-m", "bids_select", command, "config.yaml", *options, *sets],
+        cwd=work, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
 
-    samples = sample_table(compared)
-    for method, frame in samples.groupby("method"):
-        losses[name if method == "bids" else str(method)] = frame
-    for cell in compared.cells:
-        if cell.method != "bids" and cell.selection is not None:
-            picks.setdefault(cell.method, set(read_selection(cell.selection)["row_id"]))
+
+def _processor_seconds(stage: Path) -> float:
+    """Return what the artifacts of a stage took."""
+    records = [json.loads(path.read_text()) for path in stage.glob("*/record.json")]
+    return sum(float(record["summary"]["processor_seconds"]) for record in records)
 
 
 def _line(
@@ -175,14 +144,13 @@ def _line(
     costs: dict[str, Any],
     picks: dict[str, set[str]],
     losses: dict[str, pd.DataFrame],
-    statistics: ModuleType,
 ) -> dict[str, Any]:
-    exact, own = picks["exact"], picks[name]
+    exact, own = picks["exact"], picks.get(name)
     line: dict[str, Any] = {
         "model": "smollm2",
         "setting": {"rds": "less by rds"}.get(name, name),
         "cost_share": costs.get(name, float("nan")) / costs["exact"],
-        "overlap": len(exact & own) / len(exact),
+        "overlap": None if own is None else len(exact & own) / len(exact),
         "loss": None, "loss_gap": None, "loss_gap_low": None, "loss_gap_high": None,
         "n_seeds": 0,
     }  # fmt: skip
@@ -192,7 +160,7 @@ def _line(
         task: (_by_seed(losses[name], task) - _by_seed(losses["exact"], task)).to_numpy()
         for task in losses[name]["task"].unique()
     }
-    found = statistics.paired_interval(differences)
+    found = paired_interval(differences)
     means = losses[name].groupby("task")["answer_loss"].mean()
     return line | {
         "loss": float(means.mean()),

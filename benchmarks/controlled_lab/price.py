@@ -21,9 +21,8 @@ import torch
 from bids_core.attribution import influence
 from bids_core.data import collate
 from bids_core.gradients import adam_update, compute_features, per_example_gradients
-from bids_core.influence.landmarks import fit_landmarks
-from bids_core.selection import select
-from bids_core.selection.lexical import bm25_scores
+from bids_core.influence import fit_landmarks
+from bids_core.selection import bm25_scores, select
 from controlled_lab.evidence import BETAS, EPS, warm_up
 from controlled_lab.evidence import load_checkpoint as load
 from controlled_lab.model import adapted
