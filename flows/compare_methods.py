@@ -24,9 +24,8 @@ from flows.admission import admit, admit_methods
 from flows.budget import check_methods, planned_picks
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
-from flows.select_data import all_representations
+from flows.influence import all_representations, matrix_of, rows_with_gradients
 from flows.spread import all_gradients, warmed
-from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
@@ -134,8 +133,9 @@ class _Shared:
     def __init__(self, config: RunConfig, data: Handle, target: Handle, methods: list[str]) -> None:
         self.data = data
         self.warm = warmed(config, data)
-        self.gradients = all_gradients(config, data, self.warm)
-        self.matrix = run_attribution(config, data, self.warm, self.gradients)
+        rows = rows_with_gradients(config, data, self.warm)
+        self.gradients = all_gradients(config, rows.data, self.warm)
+        self.matrix = matrix_of(config, data, self.warm, rows, self.gradients)
         self.states: dict[str, Representations] = all_representations(
             config, data, list(dict.fromkeys(methods))
         )

@@ -277,14 +277,6 @@ class Server(Process):
         ):
             self.services.start()
 
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()  # its database would live on
-            raise
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.http.close()
         for part in (self.services, self, self.redis, self.postgres):

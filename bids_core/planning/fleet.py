@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bids_core.influence.matrix import RESIDENT_BYTES
-from bids_core.planning.cost import estimate_counts, n_checkpoints
+from bids_core.planning.cost import checkpoint_numbers, estimate_counts, rows_with_gradients
 
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
@@ -97,8 +97,9 @@ def fleet_cost(config: RunConfig, counts: Counts, speed: Speed, fleet: Fleet) ->
         fleet: the GPUs.
     """
     stages = {cost.stage: cost for cost in estimate_counts(config, counts, speed)}
-    checkpoints = n_checkpoints(config)
-    shards = checkpoints * (math.ceil(counts.pool_rows / config.gradients.rows_per_shard) + 1)
+    n_rows = rows_with_gradients(config, counts)
+    each = math.ceil(n_rows / config.gradients.rows_per_shard) + 1  # and the validation rows'
+    shards = len(checkpoint_numbers(config)) * each
     work = stages["gradients"].seconds
     flow_runs = min(shards, math.ceil(work / config.execution.group_seconds))
     rounds = math.ceil(shards / fleet.gpus) / (shards / fleet.gpus)  # the last one is not full
