@@ -297,7 +297,7 @@ def show(results: list[dict[str, Any]]) -> None:
         print(
             f"{result['shards']:,} shards on {result['database']}, milliseconds of processor that "
             f"one more takes: {shares or 'too few to tell'}\n  after the kill "
-            f"{result['replan_seconds']:.0f} s until new shards, {result['computed_twice']} of them "
+            f"{result['replan_seconds']:.0f} s until new shards, {result['computed_twice']} "
             f"computed twice, {result['in_store']} in the store"
         )
 

@@ -162,7 +162,7 @@ def _fleet_cost(rows: int, gpus: int, *, fraction: float = 1.0) -> FleetCost:
 
 
 def _short(rows: int) -> str:
-    return f"{rows / 1e6:.0f}M" if rows >= 1_000_000 else f"{rows / 1e3:.0f}K"
+    return f"{rows / 1e6:.0f}M" if rows >= 1_000_000 else f"{rows // 1000}K"
 
 
 def _time(seconds: float) -> str:
