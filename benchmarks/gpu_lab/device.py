@@ -51,6 +51,8 @@ class Device:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         device = torch.device(name)
+        if device.type == "cuda" and device.index is None:  # some of torch's calls want a number
+            device = torch.device("cuda", torch.cuda.current_device())
         if device.type != "cuda":
             flops = measured_peak(device, torch.float32)
             words = f"{torch.get_num_threads()} threads of a CPU"

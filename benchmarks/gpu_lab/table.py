@@ -19,7 +19,9 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _note(row: dict[str, Any]) -> str:
-    names = [str(row[key]) for key in ("weights", "model", "tokens", "kind") if key in row]
+    names = [
+        str(row[key]) for key in ("weights", "model", "tokens", "kind", "contender") if key in row
+    ]
     return f"{' '.join(names)}: {row['note']}"
 
 

@@ -96,12 +96,29 @@ def test_a_size_that_does_not_fit_is_told_of(lab, monkeypatch):
     monkeypatch.setattr(speed, "contenders", tight)
     rows = list(speed.speed(device, sizes))
     assert {row["budget"] for row in rows} == {16}
+
     monkeypatch.setattr(speed, "contenders", full)
     assert list(speed.speed(device, sizes)) == [
         {"model": "tiny", "tokens": 16, "note": "does not fit"}
     ]
     monkeypatch.setattr(speed, "random_llama", full)
     assert "note" in next(iter(speed.speed(device, sizes)))
+
+
+def test_a_peer_that_fails_is_told_of_and_an_error_of_ours_is_raised(lab, monkeypatch):
+    speed, device = lab("speed"), lab("device").Device.here("cpu")
+    sizes = speed.Sizes(("tiny",), (16,), budget=16, batches=1, rounds=1, dim=64)
+
+    def broken():
+        raise ValueError("no such kernel")
+
+    monkeypatch.setattr(speed, "contenders", lambda *_: {"ours": int, "bergson plain": broken})
+    ours, peer = speed.speed(device, sizes)
+    assert ours["contender"] == "ours"
+    assert peer["note"] == "failed: no such kernel"
+    monkeypatch.setattr(speed, "contenders", lambda *_: {"ours": broken})
+    with pytest.raises(ValueError, match="no such kernel"):
+        list(speed.speed(device, sizes))
 
 
 def test_its_counts_are_the_cost_models(lab):
