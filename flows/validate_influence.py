@@ -16,6 +16,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.influence.attribution import open_attribution
 from flows.admission import admit
+from flows.beforehand import check_settings
 from flows.budget import planned_picks
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
@@ -23,7 +24,6 @@ from flows.select_data import all_representations
 from flows.spread import Call, all_gradients, spread_calls, warmed
 from tasks.attribution import MATRIX, run_attribution
 from tasks.cells import FULL, Cell, plan_cells
-from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.losses import run_losses
@@ -63,9 +63,8 @@ def validate_influence(
         SubsetsFailedError: trainings on some subsets failed; the result is written without them.
     """
     admit(config)
+    config = check_settings(config)
     store = ArtifactStore(config.store)
-    store.require_access()
-    config = with_checkpoints_adapters(config)
     kept = config.model_copy(
         update={"gradients": config.gradients.model_copy(update={"keep_checkpoints": True})}
     )

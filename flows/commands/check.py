@@ -34,16 +34,15 @@ def check(
 ) -> None:
     """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
     settings = load_config(config, overrides or [])
+    from flows.beforehand import check_settings
     from flows.console import ConsoleReporter, error_console
-    from tasks.external_warmup import with_checkpoints_adapters
+    from flows.importing import importing
 
-    settings = with_checkpoints_adapters(settings)
+    settings = check_settings(settings)
     reporter = ConsoleReporter(error_console())
-    with reporter.during("loading the tokenizer"):
+    with reporter.during("loading the tokenizer"), importing():
         from bids_core.models.load import load_tokenizer
-        from bids_core.selection.methods import require_methods
 
-        require_methods(settings.selection.methods)
         tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     with reporter.during("reading data", "rows") as progress:
         from bids_core.data import prepare
@@ -52,11 +51,11 @@ def check(
         data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     budget = planned_picks(settings.selection.budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
-    with reporter.during("looking at the model's layers"):
+    with reporter.during("looking at the model's layers"), importing():
         from tasks.checks import check_run
 
         target = _target(settings)
-        remarks = check_run(settings, data, target, evaluates=True)
+        remarks = check_run(settings, data, target, evaluates=True, tokenizer=tokenizer)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:

@@ -44,12 +44,16 @@ def run(
         raise ConfigError(msg)
     settings = load_config(config, overrides or [])
 
+    from flows.beforehand import check_settings
     from flows.console import ConsoleReporter, error_console
+    from flows.importing import importing
 
+    check_settings(settings)
     console = error_console()
     announce(console)
-    from flows.select_data import select_data
-    from tasks.runtime.progress import reporting
+    with importing():
+        from flows.select_data import select_data
+        from tasks.runtime.progress import reporting
 
     with reporting(ConsoleReporter(console)):
         result = select_data(settings, until=cast("Stage", until))

@@ -60,13 +60,17 @@ def validate(
         msg = f"--learning-rate {learning_rate:g}: a step needs a positive learning rate"
         raise ConfigError(msg)
 
+    from flows.beforehand import check_settings
     from flows.commands.run import announce
     from flows.console import ConsoleReporter, error_console, output_console
-    from flows.validate_influence import validate_influence
-    from tasks.runtime.progress import reporting
+    from flows.importing import importing
 
+    check_settings(settings)
     console = error_console()
     announce(console)
+    with importing():
+        from flows.validate_influence import validate_influence
+        from tasks.runtime.progress import reporting
     with reporting(ConsoleReporter(console)):
         result = validate_influence(
             settings,
