@@ -225,6 +225,7 @@ def _print_data(console: Console, data: PreparedData) -> None:
         for key in counts:  # one of each kind
             console.print(f"  {first[key].location}: {first[key].detail}", markup=False)
         console.print()
+    _print_repeated(console, data.summary["repeated"])
     if len(data.overlap):
         console.print(
             f"Overlap: {len(data.overlap)} pairs of rows share text "
@@ -239,6 +240,20 @@ def _print_data(console: Console, data: PreparedData) -> None:
             )
     else:
         console.print("Overlap: none found between pool, validation and test.")
+
+
+def _print_repeated(console: Console, repeated: dict[str, Any]) -> None:
+    """Say how many rows are there more than once; those of validation and test show as overlap."""
+    found = repeated["train"]
+    if found["rows"]:
+        console.print(
+            f"Repeated: {found['rows']} pool rows repeat another one word for word, the first "
+            f"being {found['first']} ({found['as']} again). Each can be picked; remove them from "
+            "the files if once is enough.",
+            markup=False,
+        )
+    else:
+        console.print("Repeated: no pool row repeats another one word for word.")
 
 
 def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:

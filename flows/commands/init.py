@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -92,7 +91,7 @@ def init(
     target.write_text(configuration(answers), encoding="utf-8")
     (directory / SCHEMA).write_text(schema_text(), encoding="utf-8")
     load_config(target)
-    _say_next(target, answers.pool[0].first)
+    _say_next(target)
 
 
 COMMAND = Command(init, place=10)
@@ -112,11 +111,13 @@ def _write_starter(target: Path) -> None:
     )
 
 
-def _say_next(target: Path, first: str) -> None:
-    row = f" {shlex.quote(first)}" if first else ""
+def _say_next(target: Path) -> None:
     typer.echo(f"Wrote {target}. Next:")
     for command, what in (
-        (f"bids show {target}{row}", "a row as the model sees it"),
+        (
+            f"bids show {target}",
+            "a row of each format as the model sees it; FILE:LINE shows any row",
+        ),
         (f"bids check {target}", "counts, rejected rows, overlap, what it will take"),
         (f"bids run {target}", "the whole pipeline"),
     ):
