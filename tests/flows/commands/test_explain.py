@@ -207,6 +207,6 @@ def test_a_matrix_in_place_of_picks_gets_the_commands_that_are_needed(tmp_path, 
         zarr.save_array(name, values)
     else:
         getattr(frame, f"to_{name[2:]}")(name, index=False)
-    result = CliRunner().invoke(app, ["explain", name, "3"])
+    result = CliRunner().invoke(app, [name, "3"])
     assert f"{name} is an attribution matrix" in str(result.exception)
     assert f"bids select {name} --budget N --out picks.parquet" in str(result.exception)
