@@ -39,7 +39,7 @@ _LONGEST_WORD: Final = 32
 
 
 class ConsoleReporter:
-    """A line a step: a bar while it runs on a terminal, a line every ten seconds elsewhere.
+    """One line per step: a bar while it runs on a terminal, a line every ten seconds elsewhere.
 
     Once it knows what the whole run has to do, it also says how long that still takes.
     """

@@ -1,7 +1,7 @@
 """Can influence be trusted on this data? Measured against what it predicts.
 
-Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: trainings on random
-subsets at the user's own settings besides. The store keeps what is done: the same again does only
+Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: also training runs
+on random subsets, at the user's own settings. The store keeps what is done: run it again to do only
 what is missing.
 """
 
@@ -60,7 +60,7 @@ def validate_influence(
         What `validation.json` in the run folder has.
 
     Raises:
-        SubsetsFailedError: trainings on some subsets failed; the result is written without them.
+        SubsetsFailedError: training on some subsets failed; the result is written without them.
     """
     admit(config)
     config = check_settings(config)
@@ -100,7 +100,7 @@ def validate_influence(
     failed = [cell for cell in found.cells if cell.failed]
     if failed:
         msg = (
-            f"{len(failed)} of {len(found.cells)} trainings failed, the first being "
+            f"{len(failed)} of {len(found.cells)} training runs failed, the first being "
             f"{failed[0].label} ({failed[0].failed}); the others are kept: run again to do only "
             "the failed ones"
         )

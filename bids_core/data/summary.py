@@ -36,7 +36,7 @@ def summarise(
         accounts: what became of each source's rows.
         overlap: report of `find_overlap`.
         truncated: kept rows that lost tokens on the right, by split.
-        merged: kept rows that were cut between prompt and completion, lest a token span both.
+        merged: kept rows that were cut between prompt and completion, so that no token spans both.
 
     Returns:
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:

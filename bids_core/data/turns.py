@@ -52,7 +52,7 @@ def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise RejectedRow("wrong-type", f"the messages are no valid JSON ({error})") from None
+            raise RejectedRow("wrong-type", f"the messages are not valid JSON ({error})") from None
     value = [value] if isinstance(value, dict) else value
     if not isinstance(value, list) or not value:
         detail = f"expected a list of messages, found {shorten(value)}"
@@ -64,7 +64,7 @@ def text(value: object, field: str) -> str:
     """Return a field's text; null counts as blank.
 
     Raises:
-        RejectedRow: it is something else than text.
+        RejectedRow: it is something other than text.
     """
     if value is None:
         return ""

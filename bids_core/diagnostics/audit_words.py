@@ -31,5 +31,7 @@ def audit_words(found: Audit) -> list[str]:
         "rows before dropping them."
     )
     if found.n_tasks == 1:
-        said.append("There is one task, so a row that is good for another cannot be told.")
+        said.append(
+            "There is only one task, so rows that help one task and harm another cannot be found."
+        )
     return said

@@ -275,7 +275,7 @@ def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -
          *(data.summary[what][split] for split in splits), words]
         for what, words in (
             ("truncated", "the rest of the row is not learned"),
-            ("merged", "lest a token span prompt and answer"),
+            ("merged", "so that no token spans prompt and answer"),
         )
         if any(data.summary[what].values())
     ]  # fmt: skip

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _FILES: Final = (
     ("comparison.html", "tables and figures: open it in a browser"),
-    ("comparison.parquet", "scores and costs, a row a cell and task"),
+    ("comparison.parquet", "scores and costs, one row per cell and task"),
     ("comparison_samples.parquet", "every answer of every cell"),
     ("comparison_differences.parquet", "differences with intervals and p-values"),
     ("comparison.json", "the same, summarised for programs"),

@@ -41,8 +41,8 @@ def init(
             "--validation",
             "--skills",
             metavar="PATH",
-            help="Examples of what the model should be good at: a file a task, a folder of such "
-            "files, or TASK=FILE; may be repeated.",
+            help="Examples of what the model should be good at: one file per task, a folder of "
+            "such files, or TASK=FILE; may be repeated.",
         ),
     ] = None,
     test: Annotated[
@@ -153,7 +153,7 @@ def _answers(
     )
     tasks = _ask_all(
         validation,
-        "Examples of what the model should be good at (a file a task, or a folder of them)",
+        "Examples of what the model should be good at (one file per task, or a folder of them)",
         lambda text: look_at_tasks(text, directory),
     )
     asked_test = "Held-out rows to score on, in the same forms (Enter: none)"
@@ -241,7 +241,9 @@ def _model(text: str) -> str:
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            msg = f"--model {text}: the folder has no config.json, so it is no transformers model"
+            msg = (
+                f"--model {text}: the folder has no config.json, so it is not a transformers model"
+            )
             raise UserError(msg)
         return str(folder.absolute())
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):

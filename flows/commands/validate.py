@@ -47,7 +47,7 @@ def validate(
     """Measure whether influence predicts what training on a row does, on your model and data.
 
     Takes a single optimizer step on each of some rows and compares the change of the validation
-    losses with the influence (minutes on a small model); with --full, whole trainings on random
+    losses with the influence (minutes on a small model); with --full, whole training runs on random
     subsets too. What is done is kept: after an interruption, run the same command again.
     """
     from bids_core.errors import ConfigError
@@ -125,7 +125,9 @@ def _print_subsets(console: Console, subsets: Mapping[str, Any]) -> None:
             lines.append([split, "all tasks", *_estimate(found["lds"])])
             lines += [[split, n, *_estimate(e)] for n, e in found["lds_by_task"].items()]
     if lines:
-        title = f"Trainings on {subsets['n_subsets']} random subsets of {subsets['n_rows']} rows"
+        title = (
+            f"Training runs on {subsets['n_subsets']} random subsets of {subsets['n_rows']} rows"
+        )
         heads = ["rows", "task", "datamodelling score", "95% interval"]
         console.print(table(title, heads, lines))
         console.print()
