@@ -24,12 +24,14 @@ from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
 from flows.select_data import all_representations
 from flows.spread import all_gradients, warmed
+from flows.work import planned_comparison
 from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
+from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 
@@ -86,6 +88,8 @@ def compare_methods(
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
+        if config.execution.training == "inline":  # how many at once is not known elsewhere
+            expect(planned_comparison(config, data, plan))
         trained = [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
         shared = _Shared(config, data, target, trained)
         if config.execution.training == "inline":

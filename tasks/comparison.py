@@ -81,8 +81,9 @@ class CellsFailedError(BidsError):
 def gather_comparison(config: RunConfig, result: ComparisonResult) -> ComparisonResult:
     """Write the tables, the statistics and the page of a comparison into the run folder.
 
-    `comparison.parquet` has one row per cell and task, `comparison_samples.parquet` one per
-    cell and test row, `comparison_differences.parquet` the intervals, `comparison.json` all of it in short.
+    `comparison.parquet` has one row per cell and task, `comparison_samples.parquet` one per cell
+    and test row, `comparison_differences.parquet` the intervals, `comparison.json` a summary of
+    everything.
     """
     started = time.perf_counter()
     folder = config.output_dir.resolve() / config.name
