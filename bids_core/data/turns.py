@@ -54,7 +54,11 @@ def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
         except (ValueError, RecursionError) as error:
             raise RejectedRow("wrong-type", f"the messages are not valid JSON ({error})") from None
     value = [value] if isinstance(value, dict) else value
-    if not isinstance(value, list) or not value:
+    if value == []:
+        raise RejectedRow(
+            "wrong-type", "the list of messages is empty; add turns or remove the row"
+        )
+    if not isinstance(value, list):
         detail = f"expected a list of messages, found {shorten(value)}"
         raise RejectedRow("wrong-type", detail)
     return [_turn(item, notes if notes is not None else set()) for item in value]

@@ -140,6 +140,8 @@ def _show(found: Audit, out: Path | None) -> None:
     console = output_console()
     for name, part in found.table.groupby("reason", sort=False):
         heads = _NEAR if name == NEAR_MISS else _HARM
+        if found.n_tasks == 1:  # what harm says already
+            heads = tuple(head for head in heads if head not in ("best for", "worst for"))
         lines = [[_cell(line, head) for head in heads] for line in part.to_dict("records")[:_SHOWN]]
         known = [i for i in range(len(heads)) if any(line[i] is not None for line in lines)]
         title = f"{name}: {REASONS[str(name)]} ({len(part):,} rows)"
