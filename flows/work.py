@@ -89,7 +89,7 @@ def planned_comparison(config: RunConfig, data: Handle, cells: Sequence[Cell]) -
         n_models = len(methods) + config.evaluation.zero_shot
         tokens |= {f"evaluation {cell.label}": stages["evaluation"] / n_models for cell in cells}
     return Work(
-        work.tokens | tokens,
+        {**work.tokens, **tokens},
         {"comparison": _REPORT_SECONDS},
         beyond=_SUITES if config.evaluation.suites else "",
         groups=work.groups,

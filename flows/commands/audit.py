@@ -27,8 +27,23 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
 _SHOWN: Final = 10
 _TEXT_SHOWN: Final = 50
-_HARM: Final = ("row id", "source", "harm", "best for", "worst for", "rank", "text")
-_NEAR: Final = ("row id", "source", "utility", "winning validation", "covered by", "text")
+_HARM: Final[tuple[str, ...]] = (
+    "row id",
+    "source",
+    "harm",
+    "best for",
+    "worst for",
+    "rank",
+    "text",
+)
+_NEAR: Final[tuple[str, ...]] = (
+    "row id",
+    "source",
+    "utility",
+    "winning validation",
+    "covered by",
+    "text",
+)
 
 
 def audit(
