@@ -49,7 +49,7 @@ class MissingInputError(MatrixError):
 
 
 class MethodError(UserError):
-    """A selection method of the user's own raises, or returns something else than picks."""
+    """A selection method of the user's own raises, or returns something other than picks."""
 
 
 class NonFiniteError(BidsError):

@@ -129,7 +129,7 @@ def _from_file(path: Path) -> ModuleType:
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
-            msg = f"{path} is no Python file"
+            msg = f"{path} is not a Python file"
             raise ImportError(msg)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # while it runs: its dataclasses look themselves up there

@@ -39,10 +39,16 @@ def planned_picks(budget: int | float, n_pool: int) -> int:
     try:
         return resolve_budget(budget, n_pool)
     except MatrixError as error:
-        msg = (
-            f"selection.budget: {error}; the pool has {n_pool} usable rows: change the budget or "
-            "add data"
-        )
+        if budget > n_pool:
+            msg = (
+                f"selection.budget: {budget} is more than the {n_pool} usable rows of the pool; "
+                "lower the budget or add data"
+            )
+        else:
+            msg = (
+                f"selection.budget: {error}; the pool has {n_pool} usable rows: raise the budget "
+                "or add data"
+            )
         raise ConfigError(msg) from error
 
 

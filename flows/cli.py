@@ -14,14 +14,23 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bids_core.errors import BidsError
+from bids_core.errors import BidsError, UserError
 from flows.commands.command import commands
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _RESUME = "interrupted; run the same command again to go on where it stopped"
+_NO_SERVER = "Timed out while attempting to connect to ephemeral Prefect API server"
+_SERVER_HELP = (
+    "Prefect's temporary server did not start in time; run again, give it longer "
+    "(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=300), or start a server of your own "
+    "(`prefect server start`) and set PREFECT_API_URL to it"
+)
 _LEAVING = contextlib.ExitStack()  # what lasts until the program ends
 _INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
 _TERMINATED = 143  # 128 + SIGTERM
@@ -63,6 +72,7 @@ def options(
     else:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")  # Ctrl-C ends it too
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("TQDM_DISABLE", "1")  # steps report through our own progress
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -80,10 +90,18 @@ def _interrupt(*_: object) -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "prefect.settings" in sys.modules:
-        from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+        with contextlib.suppress(ImportError, AttributeError):  # still being imported: nothing runs
+            from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-        _LEAVING.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
+            _LEAVING.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
     raise KeyboardInterrupt
+
+
+def _say(console: Console, message: str) -> None:
+    if os.environ.get("BIDS_VERBOSE"):
+        traceback.print_exc()
+    console.print("[bold red]error:[/] ", end="")
+    console.print(message, markup=False)
 
 
 def _was_interrupted() -> bool:
@@ -101,20 +119,24 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except BidsError as error:
-        if os.environ.get("BIDS_VERBOSE"):
-            traceback.print_exc()
-        console.print("[bold red]error:[/] ", end="")
-        console.print(str(error), markup=False)
+        _say(console, str(error))
         sys.exit(error.exit_code)
+    except PermissionError as error:
+        where = error.filename or "a file"
+        _say(console, f"{where}: permission denied; change who may use it, or name another place")
+        sys.exit(UserError.exit_code)
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:
             console.print(_RESUME)
         raise
-    except Exception:
-        if not _was_interrupted():
+    except Exception as error:
+        if _was_interrupted():
+            console.print(_RESUME)
+            sys.exit(_INTERRUPTED)
+        if _NO_SERVER not in str(error):
             raise
-        console.print(_RESUME)
-        sys.exit(_INTERRUPTED)
+        _say(console, _SERVER_HELP)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

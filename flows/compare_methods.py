@@ -16,22 +16,21 @@ from pydantic import Field
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import Budget, RunConfig, Seed, SelectionMethods
-from bids_core.config.selection import distinct_names
-from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
-from bids_core.training.finetune import require_reporters
 from flows.admission import admit, admit_methods
+from flows.beforehand import check_comparison
 from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
 from flows.influence import all_representations, matrix_of, rows_with_gradients
 from flows.spread import all_gradients, warmed
+from flows.work import planned_comparison
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
-from tasks.external_warmup import with_checkpoints_adapters
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
+from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 
@@ -65,22 +64,9 @@ def compare_methods(
         CellsFailedError: some cells failed; the others are in its result and in the run folder.
     """
     admit(config)
-    store = ArtifactStore(config.store)
-    store.require_access()
-    require_reporters(config.finetune.report_to)
     admit_methods(methods, key="methods")
-    config = with_checkpoints_adapters(config)
-    try:
-        distinct_names(methods)
-    except ValueError as error:
-        msg = f"methods: {error}"
-        raise ConfigError(msg) from error
-    if not config.test and not config.evaluation.suites:
-        msg = (
-            "test: a comparison needs held-out rows; add tasks with their files under `test`, or "
-            "benchmarks under `evaluation.suites`"
-        )
-        raise ConfigError(msg)
+    config = check_comparison(config, methods)
+    store = ArtifactStore(config.store)
     started = datetime.datetime.now(datetime.UTC)
     folder = config.output_dir / config.name
     with cancellable(), run_logs(), store.recording(config.name, kind="comparison", folder=folder):
@@ -101,6 +87,8 @@ def compare_methods(
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
+        if config.execution.training == "inline":  # how many at once is not known elsewhere
+            expect(planned_comparison(config, data, plan))
         trained = [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
         shared = _Shared(config, data, target, trained)
         if config.execution.training == "inline":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _BORDER: Final = 3
 """Width of a column's padding and of the line beside it."""
+_IN_A_PIPE: Final = 120
+_NARROWEST: Final = 20
+"""Columns; a smaller `COLUMNS` is no width to print in."""
 _LONGEST_WORD: Final = 32
 """Longer words (paths, ids) are broken in a table."""
 
 
 class ConsoleReporter:
-    """A line a step: a bar while it runs on a terminal, a line every ten seconds elsewhere.
+    """One line per step: a bar while it runs on a terminal, a line every ten seconds elsewhere.
 
     Once it knows what the whole run has to do, it also says how long that still takes.
     """
@@ -215,8 +219,11 @@ def output_console() -> Console:
 
 
 def _width(is_terminal: bool) -> int | None:
-    """Return the terminal's width, or a fixed one for files and pipes."""
-    return None if is_terminal else 120
+    """Return the terminal's width; for files and pipes what `COLUMNS` says, or a fixed one."""
+    if is_terminal:
+        return None
+    said = os.environ.get("COLUMNS", "")
+    return int(said) if said.isdecimal() and int(said) >= _NARROWEST else _IN_A_PIPE
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:

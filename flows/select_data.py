@@ -13,11 +13,9 @@ from prefect import flow
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
-from bids_core.publishing.send import require_publishers
-from bids_core.selection.methods import require_methods
 from bids_core.selection.names import ZERO_SHOT, method_name
-from bids_core.training.finetune import require_reporters
 from flows.admission import admit
+from flows.beforehand import check_settings
 from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.influence import all_representations, matrix_of, rows_with_gradients
@@ -26,7 +24,6 @@ from flows.work import planned_work
 from tasks.analysis import run_analysis
 from tasks.checks import check_run
 from tasks.evaluation import run_evaluation
-from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
@@ -55,12 +52,8 @@ def select_data(config: RunConfig, until: Stage = "report") -> RunResult:
         until: last stage to run.
     """
     admit(config)
+    config = check_settings(config)
     store = ArtifactStore(config.store)
-    store.require_access()
-    require_reporters(config.finetune.report_to)
-    require_publishers(config.output)
-    require_methods(config.selection.methods)
-    config = with_checkpoints_adapters(config)
     folder = config.output_dir / config.name
     with cancellable(), run_logs(), store.recording(config.name, kind="run", folder=folder):
         result = _stages(config, until)

@@ -1,7 +1,7 @@
 """Can influence be trusted on this data? Measured against what it predicts.
 
-Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: trainings on random
-subsets at the user's own settings besides. The store keeps what is done: the same again does only
+Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: also training runs
+on random subsets, at the user's own settings. The store keeps what is done: run it again to do only
 what is missing.
 """
 
@@ -16,6 +16,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.influence.attribution import open_attribution
 from flows.admission import admit
+from flows.beforehand import check_settings
 from flows.budget import planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
@@ -23,7 +24,6 @@ from flows.influence import all_representations, matrix_key, matrix_of, rows_wit
 from flows.spread import Call, all_gradients, spread_calls, warmed
 from tasks.attribution import MATRIX
 from tasks.cells import FULL, Cell, plan_cells
-from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
 from tasks.identity import training_config
 from tasks.losses import run_losses
@@ -60,12 +60,11 @@ def validate_influence(
         What `validation.json` in the run folder has.
 
     Raises:
-        SubsetsFailedError: trainings on some subsets failed; the result is written without them.
+        SubsetsFailedError: training on some subsets failed; the result is written without them.
     """
     admit(config)
+    config = check_settings(config)
     store = ArtifactStore(config.store)
-    store.require_access()
-    config = with_checkpoints_adapters(config)
     kept = config.model_copy(
         update={"gradients": config.gradients.model_copy(update={"keep_checkpoints": True})}
     )
@@ -103,7 +102,7 @@ def validate_influence(
     failed = [cell for cell in found.cells if cell.failed]
     if failed:
         msg = (
-            f"{len(failed)} of {len(found.cells)} trainings failed, the first being "
+            f"{len(failed)} of {len(found.cells)} training runs failed, the first being "
             f"{failed[0].label} ({failed[0].failed}); the others are kept: run again to do only "
             "the failed ones"
         )

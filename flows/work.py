@@ -13,14 +13,16 @@ from tasks.prepare import load_prepared
 from tasks.representations import poolings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
+    from tasks.cells import Cell
     from tasks.gradients import Shard
 
 _ORDER: Final = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
+_SUITES: Final = "the benchmark suites"
 _REPORT_SECONDS: Final = 2.0
 """Gathering the run folder of a small run; of a large one it is a small part."""
 
@@ -56,11 +58,43 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
     return Work(
         tokens,
         {"report": _REPORT_SECONDS},
-        beyond="the benchmark suites" if suites else "",
+        beyond=_SUITES if suites else "",
         groups={
             shard.label: (f"gradients checkpoint {shard.checkpoint}", shard.stop - shard.start)
             for shard in shards
         },
+    )
+
+
+def planned_comparison(config: RunConfig, data: Handle, cells: Sequence[Cell]) -> Work:
+    """Return the work of a comparison that is still to come after `prepare`, all done here.
+
+    Args:
+        config: of the comparison.
+        data: the prepared data.
+        cells: what is fine-tuned and evaluated; a cell without a seed is only evaluated.
+    """
+    tuned = [cell for cell in cells if cell.seed is not None]
+    methods = tuple(dict.fromkeys(cell.picked_with for cell in tuned))
+    selection = {"method": methods[0], "compare": methods[1:], "budget": 1.0}
+    changes = {
+        "selection": config.selection.model_copy(update=selection),
+        "finetune": config.finetune.model_copy(update={"enabled": True}),
+    }
+    mine = config.model_copy(update=changes)
+    prepared = load_prepared(data)
+    stages = stage_tokens(mine, Counts.of(mine, prepared))
+    work = planned_work(mine, data, "selection")
+    per_row = stages["finetune"] / (len(methods) * len(prepared.train))  # at a budget of all rows
+    tokens = {f"finetune {cell.label}": per_row * cell.n_rows for cell in tuned}
+    if "evaluation" in stages:
+        n_models = len(methods) + config.evaluation.zero_shot
+        tokens |= {f"evaluation {cell.label}": stages["evaluation"] / n_models for cell in cells}
+    return Work(
+        {**work.tokens, **tokens},
+        {"comparison": _REPORT_SECONDS},
+        beyond=_SUITES if config.evaluation.suites else "",
+        groups=work.groups,
     )
 
 

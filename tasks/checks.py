@@ -12,12 +12,19 @@ from tasks.external_warmup import check_checkpoints
 from tasks.identity import training_config
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
 
 
 def check_run(
-    config: RunConfig, data: PreparedData, target: PreparedData | None = None, *, evaluates: bool
+    config: RunConfig,
+    data: PreparedData,
+    target: PreparedData | None = None,
+    *,
+    evaluates: bool,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[str]:
     """Find out whether the models can do what a run asks of them.
 
@@ -26,6 +33,7 @@ def check_run(
         data: tokenized for the model that gradients are taken of.
         target: tokenized for the model that is fine-tuned, where it is another one.
         evaluates: whether the run goes on to the evaluation.
+        tokenizer: that made `data`; loaded if not given.
 
     Returns:
         What works and may still be a mistake, a line each.
@@ -33,14 +41,17 @@ def check_run(
     Raises:
         BidsError: one line for what will not work.
     """
-    remarks = _check_data(config, data) + check_checkpoints(config)
+    template_args = config.data.template_args
+    tokenizer = tokenizer or load_tokenizer(config.model, template_args)
+    remarks = _check_data(config, data, tokenizer) + check_checkpoints(config)
     if not config.warmup.checkpoints:
         remarks += _check_adapters(config)
     if not config.finetune.enabled:
         return remarks
     tuning = training_config(config)
     if target is not None:
-        remarks += _check_data(tuning, target)
+        tokenizer = load_tokenizer(tuning.model, template_args)
+        remarks += _check_data(tuning, target, tokenizer)
     if config.finetune.kind == "lora" and (tuning.model, tuning.lora) != (
         config.model,
         config.lora,
@@ -51,12 +62,14 @@ def check_run(
 
         require_packable(load_skeleton(tuning.model), ())
     if evaluates:
-        check_evaluation(tuning, data if target is None else target)
+        check_evaluation(tuning, data if target is None else target, tokenizer)
     return remarks
 
 
-def _check_data(config: RunConfig, data: PreparedData) -> list[str]:
-    return check_fit(read_config(config.model), load_tokenizer(config.model), data)
+def _check_data(
+    config: RunConfig, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    return check_fit(read_config(config.model), tokenizer, data)
 
 
 def _check_adapters(config: RunConfig) -> list[str]:

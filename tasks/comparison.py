@@ -81,8 +81,9 @@ class CellsFailedError(BidsError):
 def gather_comparison(config: RunConfig, result: ComparisonResult) -> ComparisonResult:
     """Write the tables, the statistics and the page of a comparison into the run folder.
 
-    `comparison.parquet` has a row a cell and task, `comparison_samples.parquet` one a cell and test
-    row, `comparison_differences.parquet` the intervals, `comparison.json` all of it in short.
+    `comparison.parquet` has one row per cell and task, `comparison_samples.parquet` one per cell
+    and test row, `comparison_differences.parquet` the intervals, `comparison.json` a summary of
+    everything.
     """
     started = time.perf_counter()
     folder = config.output_dir.resolve() / config.name
@@ -102,7 +103,7 @@ def gather_comparison(config: RunConfig, result: ComparisonResult) -> Comparison
 
 
 def cell_table(result: ComparisonResult) -> pd.DataFrame:
-    """Return a row a cell and task: scores, costs, and why it failed where it did."""
+    """Return one row per cell and task: scores, costs, and why it failed where it did."""
     rows: list[dict[str, Any]] = []
     for cell in result.cells:
         costs = cell_costs(cell)

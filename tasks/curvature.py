@@ -1,4 +1,4 @@
-"""The Fisher matrix that `train_feature: ekfac` measures gradients in: one artifact a checkpoint.
+"""The Fisher matrix that `train_feature: ekfac` measures gradients in: one artifact per checkpoint.
 
 It is fitted to a sample of the pool inside the first gradient shard that needs it; the others find
 it in the store; of those that need it at the same time, one fits it.

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING
 
 from bids_core.evaluation.plan import plan_tasks
 from bids_core.models.facts import max_positions, vocabulary_size
-from bids_core.models.load import load_tokenizer, read_config
+from bids_core.models.load import read_config
 from bids_core.sandbox import Limits
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from bids_core.config import RunConfig
     from bids_core.data import PreparedData
 
 
-def check_evaluation(config: RunConfig, data: PreparedData) -> None:
+def check_evaluation(
+    config: RunConfig, data: PreparedData, tokenizer: PreTrainedTokenizerBase
+) -> None:
     """Find out, before anything is trained, whether the evaluation will work.
 
     Args:
         config: the run, `model` being the one that is evaluated.
         data: tokenized for it.
+        tokenizer: its tokenizer, with `data.template_args` set.
 
     Raises:
         ConfigError, DataError, SandboxError: one line for what will not: a scorer, a row, a suite's
@@ -29,7 +34,7 @@ def check_evaluation(config: RunConfig, data: PreparedData) -> None:
         facts = read_config(config.model)
         plan_tasks(
             data.test,
-            load_tokenizer(config.model, config.data.template_args),
+            tokenizer,
             config.test,
             max_positions=max_positions(facts),
             code_limits=code_limits(config),

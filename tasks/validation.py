@@ -64,7 +64,7 @@ class Measurements(BaseModel):
 
 
 class SubsetsFailedError(BidsError):
-    """Some trainings on random subsets failed; the others are kept."""
+    """Some training runs on random subsets failed; the others are kept."""
 
 
 @task(name="validation", persist_result=False)
@@ -132,7 +132,7 @@ def _influence(
 
 
 def _subsets(config: RunConfig, found: Measurements) -> dict[str, Any]:
-    """Return how well summed influence ranked the trainings, on each kind of held-out rows."""
+    """Return how well summed influence ranked the training runs, on each kind of held-out rows."""
     assert found.picks is not None  # noqa: S101 - made together with the cells
     attribution = open_attribution(found.matrix.path() / MATRIX)
     done = [cell for cell in found.cells if cell.scores is not None]

@@ -1,10 +1,12 @@
 """The artifact store: results named by what made them, complete or absent.
 
 Read in this order: `identity` (the name of a result), `files` (checksums, moving into place),
-`holders` and `locks` (who computes), `drafts` (results in the making), `provenance` (what a record
-says), `store`, `ledger` (which runs refer to what) and `collection` (cleaning).
+`access` (whether anything can be written), `holders` and `locks` (who computes), `drafts` (results
+in the making), `provenance` (what a record says), `store`, `ledger` (which runs refer to what) and
+`collection` (cleaning).
 """
 
+from bids_core.artifacts.access import require_writable
 from bids_core.artifacts.collection import Survey, collect, survey
 from bids_core.artifacts.drafts import Draft
 from bids_core.artifacts.files import RECORD, file_digest
@@ -14,5 +16,5 @@ from bids_core.artifacts.store import ArtifactStore, Handle, Obtained, cache_roo
 
 __all__ = [
     "RECORD", "ArtifactStore", "Draft", "Handle", "Identity", "Obtained", "Survey", "cache_root",
-    "collect", "file_digest", "fingerprint", "refer", "referred", "survey",
+    "collect", "file_digest", "fingerprint", "refer", "referred", "require_writable", "survey",
 ]  # fmt: skip

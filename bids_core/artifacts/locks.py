@@ -142,7 +142,7 @@ class RemoteFiles:
         except FileExistsError:
             return False
         except NotImplementedError:
-            logger.info("%s: the store cannot create exclusively; going on unlocked", path)
+            logger.info("%s: the store cannot create exclusively; continuing without a lock", path)
         return True
 
     def write(self, path: str, data: bytes) -> None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 from pydantic import BaseModel, ConfigDict
 
+from bids_core.artifacts.access import require_writable
 from bids_core.artifacts.drafts import Draft, Drafts
 from bids_core.artifacts.failures import Failures
 from bids_core.artifacts.files import (
@@ -259,10 +260,11 @@ class ArtifactStore:
         Raises:
             ConfigError: the store cannot be written to.
         """
+        if self._local:
+            require_writable(Path(self.root), key="store")
+            return
         path = f"{self.root}/.probe-{uuid.uuid4().hex}"
         try:
-            if self._local:
-                self._fs.makedirs(self.root, exist_ok=True)
             self._fs.pipe_file(path, b"probe")
             self._fs.rm_file(path)
         except Exception as error:  # every file system has error classes of its own

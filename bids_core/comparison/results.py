@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RANDOM: Final = "random"
-"""The method that all others are held against."""
+"""The method that all others are compared with."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -144,7 +144,7 @@ class DataConfig(Section):
     template_steps: PositiveInt = 1_000_000
     """Steps that a template (`mapping`, chat template) may take on one row: passes of loops, calls,
     and each 256 characters that it handles; a long row may take more. A row beyond is a reject;
-    ordinary rows take some hundred."""
+    ordinary rows take a few hundred."""
     duplicate_ids: Literal["reject", "error"] = "reject"
     """A row id seen before in its source: reject the later row, or stop."""
     overlap: Literal["warn", "drop"] = "warn"

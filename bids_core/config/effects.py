@@ -84,7 +84,7 @@ class Resolved:
 
     stages: tuple[str, ...]
     by: str
-    """What enters in its stead, in words."""
+    """What enters in its place, in words."""
 
     def __init__(self, *stages: str, by: str) -> None:
         object.__setattr__(self, "stages", stages)

@@ -45,7 +45,7 @@ class GradientConfig(Section):
         PositiveInt | None,
         Changes("gradients", "curvature", "steps", when=_fewer_layers),
     ] = None
-    """Take gradients in the last so many decoder layers alone, where the backward pass then ends:
+    """Take gradients in only the last N decoder layers, where the backward pass then ends:
     cheaper and less exact (docs/gradients.md). null: all layers."""
     metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution", "steps")] = (
         "cosine"

@@ -1,4 +1,4 @@
-"""The two trainings: the warmup, and the fine-tuning on the subset."""
+"""The two training runs: the warmup, and the fine-tuning on the subset."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import yaml
 
 _LONGEST: Final = 1 << 22
 _MOST_PARTS: Final = 1 << 20
-"""Parts of a document with every alias written out; nine lines can come to a thousand million."""
+"""Parts of a document with every alias written out; nine lines can come to a billion."""
 _WRONG: Final = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError,
     RecursionError,

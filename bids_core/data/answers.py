@@ -71,7 +71,7 @@ class AnswerFinder:
         if len(spans) != len(turns) and not all_alike:
             detail = (
                 f"the chat template marks {len(spans)} places for {len(turns)} answers, so the ones"
-                " to be learned cannot be told from the others"
+                " to be learned cannot be told apart from the others"
             )
             raise RejectedRow("unsupported-weights", detail)
         if len(spans) != len(turns):
@@ -89,7 +89,7 @@ class AnswerFinder:
         """Return the answers of a rendered text, without markers.
 
         Raises:
-            RejectedRow: they cannot be told for certain.
+            RejectedRow: they cannot be determined with certainty.
         """
         turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
         found = [_Finder(self._template, messages, tools, text, i).find() for i in turns]
@@ -110,7 +110,7 @@ class AnswerFinder:
     def _past(self, marker: str, text: str, end: int) -> int:
         """Return where the marker behind a content ends; the content's end where there is none.
 
-        A turn that others follow may end otherwise than the last one (gpt-oss: `<|end|>`, and
+        A turn that others follow may end differently from the last one (gpt-oss: `<|end|>`, and
         `<|return|>` at the end of all).
         """
         position = end
@@ -174,7 +174,7 @@ class _Finder:
         try:
             before, found, after = self._apply(changed).partition(PLACEHOLDER)
         except RejectedRow:
-            raise _uncertain(f"turn {turn} cannot be told from those around it") from None
+            raise _uncertain(f"turn {turn} cannot be told apart from those around it") from None
         if not found or not (text.endswith(after) or self.messages[self.i].tool_calls):
             raise _uncertain(f"it drops or rewrites turn {turn}")
         if start is None:
@@ -197,7 +197,7 @@ class _Finder:
         alike = _common(self.text, before)
         place = before[:alike].rfind(header) if header else -1
         if place < 0:
-            detail = f"it writes turn {self.i + 1} otherwise than its generation prompt"
+            detail = f"it writes turn {self.i + 1} differently from its generation prompt"
             raise _uncertain(detail)
         return place + len(header)
 
@@ -220,6 +220,6 @@ def _common(one: str, other: str) -> int:
 
 
 def _uncertain(what: str) -> RejectedRow:
-    detail = f"the chat template's answers cannot be told from its prompt: {what}"
+    detail = f"the chat template's answers cannot be told apart from its prompt: {what}"
     fix = "set model.chat_template to one with {% generation %} markers"
     return RejectedRow("template-changed-content", f"{detail}; {fix}")

@@ -69,7 +69,7 @@ class ChatRenderer:
         steps: of one rendering (`data.template_steps`).
 
     Raises:
-        ModelError: it has no chat template or one that is no Jinja, or no character offsets (it is
+        ModelError: it has no chat template or one that is not Jinja, or no character offsets (it is
             not a fast one).
     """
 
@@ -97,8 +97,8 @@ class ChatRenderer:
             tools: schemas of the tools that the assistant may call, a JSON list.
 
         Raises:
-            RejectedRow: the template refuses it, its completions cannot be told for certain, or
-                none of them is learned.
+            RejectedRow: the template refuses it, its completions cannot be determined with
+                certainty, or none of them is learned.
         """
         texts = list(said(messages, tools))
         if not self._controls.spelled_in(texts):

@@ -43,7 +43,7 @@ class ChatTemplate:
         steps: of one rendering (`data.template_steps`).
 
     Raises:
-        ModelError: it has no chat template or one that is no Jinja, or no character offsets (it is
+        ModelError: it has no chat template or one that is not Jinja, or no character offsets (it is
             not a fast one).
     """
 

@@ -150,7 +150,7 @@ def check_text(text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        detail = f"character {error.start + 1} of a text is no valid Unicode; convert to UTF-8"
+        detail = f"character {error.start + 1} of a text is not valid Unicode; convert to UTF-8"
         raise RejectedRow("not-utf8", detail) from None
 
 

@@ -1,4 +1,4 @@
-"""Rows as other tools load them: one record a row, its further columns beside the conversation.
+"""Rows as other tools load them: one record per row, its further columns beside the conversation.
 
 In JSONL everything keeps its own type. Tables (Parquet, `datasets`) want one type a column: columns
 of texts, numbers or booleans stay, all others become JSON text, and a tool call's arguments are

@@ -70,7 +70,7 @@ def _require_hub_name(name: str, where: str) -> None:
         DataError: the name is none of the hub's, or a folder here has it.
     """
     if not _HUB_NAME.fullmatch(name) or ".." in name:
-        msg = f"{where}: {HUB_PREFIX}{brief(name)} is no hub name; write {HUB_PREFIX}org/name"
+        msg = f"{where}: {HUB_PREFIX}{brief(name)} is not a hub name; write {HUB_PREFIX}org/name"
         raise DataError(msg)
     if Path(name).exists():
         msg = f"{where}: a folder {name} lies here, which `datasets` would take; rename it"

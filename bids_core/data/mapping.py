@@ -96,7 +96,7 @@ def as_list(value: object) -> list[Any]:
         try:
             value = json.loads(value)
         except ValueError as error:
-            raise RejectedRow("bad-choices", f"the choices are no valid JSON ({error})") from None
+            raise RejectedRow("bad-choices", f"the choices are not valid JSON ({error})") from None
     if not isinstance(value, list):
         detail = f"the choices are {shorten(value)}; give a list, or a template with `| tojson`"
         raise RejectedRow("bad-choices", detail)

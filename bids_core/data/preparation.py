@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bids_core.data.chat import ChatRenderer
 from bids_core.data.ingest import Account, Ingested, ingest
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
+
+HELD_OUT: Final = frozenset({"validation", "valid", "val", "dev", "test", "eval", "evaluation"})
+"""Folders whose names say that their rows are held out."""
 
 
 @dataclass(slots=True)
@@ -215,8 +218,26 @@ def _warn_of_losses(works: list[_Work]) -> None:
             logger.warning("rows with note %s: %d; %s", note, counts[note], NOTES[note])
 
 
+def _warn_of_held_out_folders(sources: list[Source]) -> None:
+    """Say which folders of a pool, by their names, look like held-out rows."""
+    counts = Counter(
+        (source.config.path, folder)
+        for source in sources
+        for file in source.files
+        if file.label is not None
+        for folder in file.label.split("/")[:-1]
+        if folder.lower() in HELD_OUT
+    )
+    for (path, folder), count in counts.items():
+        logger.warning(
+            "the pool %s takes in %d file%s of a folder named %r; give it a pattern without them "
+            "if they are held out", path, count, "" if count == 1 else "s", folder,
+        )  # fmt: skip
+
+
 def _finish(works: list[_Work], overlap: pd.DataFrame) -> PreparedData:
     _warn_of_losses(works)
+    _warn_of_held_out_folders(works[0].sources)
     splits: dict[str, Split] = {
         work.split: Split.of(_named_by_file(work), work.tokens, work.notes) for work in works
     }

@@ -106,7 +106,7 @@ def read_rows(
                 yield from _read_lines(file, stream, limits)
     except _BROKEN_FILE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        msg = f"{file.shown}: the file cannot be read ({first_line}); is it whole and readable?"
+        msg = f"{file.shown}: the file cannot be read ({first_line}); is it complete?"
         raise DataError(msg) from error
 
 

@@ -15,7 +15,7 @@ REASONS: Final = {
     "row-too-long": "the line or row is longer than limits.row_bytes of its source",
     "csv-columns": "the row has more or fewer columns than the header",
     "missing-field": "a field that the format or the mapping needs is not there",
-    "wrong-type": "a field holds something else than text (or than a list of messages)",
+    "wrong-type": "a field holds something other than text (or than a list of messages)",
     "mapping-failed": "the Jinja template of the mapping raised an error on this row",
     "template-too-costly": "a template takes more than data.template_steps steps on this row",
     "unknown-role": "a turn's role is not system, user, assistant or tool",
@@ -24,12 +24,12 @@ REASONS: Final = {
     "negative-feedback": "the row's feedback (label, kto_tag) says that its answer is bad",
     "unsupported-weights": "parts of one turn are to be learned and others not",
     "nothing-to-learn": "every answer has weight 0 (weight, train, loss_weight)",
-    "no-assistant-turn": "nobody answers: there is nothing to learn",
-    "no-user-turn": "nobody asks: there is no prompt",
+    "no-assistant-turn": "there is no assistant turn, so there is nothing to learn",
+    "no-user-turn": "there is no user turn, so there is no prompt",
     "last-turn-not-assistant": "the conversation ends without an answer",
     "empty-prompt": "a user turn is blank",
     "empty-completion": "an assistant turn is blank (after `strip_suffix`)",
-    "bad-choices": "the answer is not among the choices, or the choices are no list of texts",
+    "bad-choices": "the answer is not among the choices, or the choices are not a list of texts",
     "duplicate-id": "the row id was seen before in this source",
     "template-refused": "the chat template raised an error on this conversation",
     "template-changed-content": "the chat template alters the turns, so the mask is not certain",
@@ -49,7 +49,7 @@ class RejectedRow(DataError):
 
     Args:
         reason: a key of `REASONS`.
-        detail: one sentence: what was found and how to mend it.
+        detail: one sentence: what was found and how to fix it.
         row_id: if the row got far enough to have one.
     """
 

@@ -125,7 +125,32 @@ def find_sources(config: RunConfig, base_dir: Path) -> list[Source]:
                     raise ConfigError(msg)
                 named[source.name] = entry.path
                 found.append(source)
+    if config.data.overlap != "drop":
+        _refuse_held_out_files(found)
     return found
+
+
+def _refuse_held_out_files(sources: list[Source]) -> None:
+    """Refuse a folder or pattern of the pool that takes in files of validation or test.
+
+    A single file may be named by both: `start` and `limit` can divide it.
+    """
+    held_out = {
+        file.path.resolve(): source
+        for source in sources
+        if source.split != "train"
+        for file in source.files
+    }
+    for source in sources:
+        for file in source.files if source.split == "train" else ():
+            other = held_out.get(file.path.resolve())
+            if other is not None and file.label is not None:
+                msg = (
+                    f"{source.where} takes in {file.shown}, a file of {other.where}: give the pool "
+                    "a folder or pattern without it, or set data.overlap: drop, which leaves such "
+                    "rows out of the pool"
+                )
+                raise ConfigError(msg)
 
 
 def input_digests(config: RunConfig, base_dir: Path) -> dict[str, list[dict[str, Any]]]:

@@ -36,13 +36,14 @@ def summarise(
         accounts: what became of each source's rows.
         overlap: report of `find_overlap`.
         truncated: kept rows that lost tokens on the right, by split.
-        merged: kept rows that were cut between prompt and completion, lest a token span both.
+        merged: kept rows that were cut between prompt and completion, so that no token spans both.
 
     Returns:
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:
         count}}, `reject_total`, `sources` (list of accounts), `tokens` {split: {total, min, median,
         p95, max, completion_total}}, `truncated`, `merged` {split: count}, `notes` {split: {note:
-        rows}}, `formats` {split: {format: rows}}, `overlap`.
+        rows}}, `formats` {split: {format: rows}}, `overlap`, `repeated` {split: {rows: that repeat
+        an earlier row word for word, first: the first of them, as: the row that it repeats}}.
     """
     return {
         "rows": {name: _rows(split) for name, split in splits.items()},
@@ -58,6 +59,7 @@ def summarise(
             for name, split in splits.items()
         },
         "overlap": _overlap(overlap),
+        "repeated": {name: _repeated(split) for name, split in splits.items()},
     }
 
 
@@ -87,6 +89,18 @@ def _rows(split: Split) -> dict[str, Any]:
 def _reasons(rejects: Sequence[Reject], split: str) -> dict[str, int]:
     counts = Counter(reject.reason for reject in rejects if reject.split == split)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _repeated(split: Split) -> dict[str, Any]:
+    """Return how many rows repeat an earlier one, all turns and tools alike."""
+    said = split.frame["messages"] + split.frame["tools"].fillna("").astype(str)
+    again = said.duplicated()
+    if not again.any():
+        return {"rows": 0}
+    place = int(again.to_numpy().argmax())
+    first = int((said == said.iloc[place]).to_numpy().argmax())
+    where = split.frame["location"]
+    return {"rows": int(again.sum()), "first": where.iloc[place], "as": where.iloc[first]}
 
 
 def _notes(split: Split) -> dict[str, int]:

@@ -23,14 +23,14 @@ def read_tools(value: object) -> list[dict[str, Any]] | None:
     """Return tool schemas in OpenAI's form; None where there are none.
 
     Raises:
-        RejectedRow: it is no list of schemas with names.
+        RejectedRow: it is not a list of schemas with names.
     """
     found = _parsed(value, "tools")
     if not found:
         return None
     schemas = [_schema(item) for item in (found if isinstance(found, list) else [found])]
     if None in schemas:
-        detail = f"'tools' is {shorten(value)}, not a list of tools with a name; mend or rename it"
+        detail = f"'tools' is {shorten(value)}, not a list of tools with a name; fix or rename it"
         raise RejectedRow("bad-tools", detail)
     return [schema for schema in schemas if schema is not None]
 
@@ -39,7 +39,7 @@ def read_calls(value: object) -> tuple[ToolCall, ...]:
     """Return the calls of a turn.
 
     Raises:
-        RejectedRow: one has no name, or its arguments are no JSON object.
+        RejectedRow: one has no name, or its arguments are not a JSON object.
     """
     found = _parsed(value, "tool_calls")
     if not found:
@@ -51,7 +51,7 @@ def read_call_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
     """Return the thought and the calls of a `function_call` turn.
 
     Raises:
-        RejectedRow: the text is no JSON of calls.
+        RejectedRow: the text is not JSON of calls.
     """
     thought = _THOUGHT.match(text)
     calls = read_calls(text[thought.end() :] if thought else text)
@@ -75,7 +75,7 @@ def _parsed(value: object, field: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        detail = f"{field!r} is no valid JSON ({error}) in {shorten(value)}"
+        detail = f"{field!r} is not valid JSON ({error}) in {shorten(value)}"
         raise RejectedRow("bad-tools", detail) from None
 
 
@@ -102,7 +102,7 @@ def _call(item: object) -> ToolCall:
     if isinstance(inner, str) and isinstance(item, dict):  # {"function": "name", "arguments": ...}
         inner = {"name": inner, "arguments": item.get("arguments")}
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"]:
-        detail = f"a tool call is {shorten(item)}, without a name; mend or remove the row"
+        detail = f"a tool call is {shorten(item)}, without a name; fix or remove the row"
         raise RejectedRow("bad-tools", detail)
     arguments = inner.get("arguments", inner.get("parameters"))
     called = item.get("id") if isinstance(item, dict) else None

@@ -52,9 +52,13 @@ def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise RejectedRow("wrong-type", f"the messages are no valid JSON ({error})") from None
+            raise RejectedRow("wrong-type", f"the messages are not valid JSON ({error})") from None
     value = [value] if isinstance(value, dict) else value
-    if not isinstance(value, list) or not value:
+    if value == []:
+        raise RejectedRow(
+            "wrong-type", "the list of messages is empty; add turns or remove the row"
+        )
+    if not isinstance(value, list):
         detail = f"expected a list of messages, found {shorten(value)}"
         raise RejectedRow("wrong-type", detail)
     return [_turn(item, notes if notes is not None else set()) for item in value]
@@ -64,7 +68,7 @@ def text(value: object, field: str) -> str:
     """Return a field's text; null counts as blank.
 
     Raises:
-        RejectedRow: it is something else than text.
+        RejectedRow: it is something other than text.
     """
     if value is None:
         return ""

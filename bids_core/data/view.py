@@ -135,7 +135,7 @@ class Rows:
         if named:
             return view(*named[0], self._tokenizer, self._config.data)
         for reject in self._rejects():
-            if row == reject.row_id or _ends(reject.location, row):
+            if row == reject.row_id or _names(reject, row):
                 why = (reject.reason, reject.detail)
                 return RowView(
                     reject.row_id, reject.split, reject.source, reject.location, reject=why
@@ -269,6 +269,19 @@ def _pieces(
             cut=bool(cut_T[first]),
         )
         at = to
+
+
+def _names(reject: Reject, row: str) -> bool:
+    """Tell whether a row that got no id is meant: by `file:line`, or as it would have been called.
+
+    That is `source:line`, or `source:file:line` in a source of several files.
+    """
+    line = reject.location.rpartition(":")[2]
+    name, colon, place = row.partition(":")
+    called = bool(colon) and name == reject.source
+    return _ends(reject.location, row) or (
+        called and (place == line or _ends(reject.location, place))
+    )
 
 
 def _ends(location: str, row: str) -> bool:

@@ -4,7 +4,7 @@ Read in this order: `influence` (AID, THI), `columns` (their shapes), `picks` (a
 order, overlap, near-duplicates), `stability` (leave one out, agreement of checkpoints),
 `analysis` (all of it at once); `harmful`, `audit` (rows that hurt, near misses), `coverage` (which
 picks cover a row that was not picked);
-`single_steps`, `trust` (predicted against measured), `datamodel` (against whole trainings).
+`single_steps`, `trust` (predicted against measured), `datamodel` (against whole training runs).
 """
 
 import lazy_loader

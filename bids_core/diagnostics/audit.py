@@ -45,11 +45,11 @@ class Audit:
     """What an audit found.
 
     Args:
-        table: a line a row worth a look, by reason, worst (or nearest) first: row, row_id, source,
-            reason, harm, tasks_harmed, tasks_negative, best_task, best, worst_task, worst, rank
-            (place among the picks, None if not picked), utility, winning_validation, covered_by
-            (for near misses: the picked row that stands highest on the instance for which the row
-            would have been picked), text (its start; None where texts are not known).
+        table: one line per row worth a look, by reason, worst (or nearest) first: row, row_id,
+            source, reason, harm, tasks_harmed, tasks_negative, best_task, best, worst_task, worst,
+            rank (place among the picks, None if not picked), utility, winning_validation,
+            covered_by (for near misses: the picked row that stands highest on the instance for
+            which the row would have been picked), text (its start; None where texts are not known).
         counts: reason -> rows.
         picked: reason -> how many of them are among the picks; None without a budget.
         n_rows: rows of the pool, N.

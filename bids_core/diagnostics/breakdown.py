@@ -59,7 +59,7 @@ def breakdown(
         selections: name -> [B] indices of the picked rows.
 
     Returns:
-        A row a column, value and set: column, value, set (`pool`, then the selections), count,
+        One row per column, value and set: column, value, set (`pool`, then the selections), count,
         share (of the set), lift (its share over the pool's share). Values by their count in the
         pool, most first.
     """

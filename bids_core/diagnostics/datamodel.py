@@ -1,4 +1,4 @@
-"""Does adding up influence predict real trainings? The linear datamodelling score, and its meaning.
+"""Does adding up influence predict real training runs? The linear datamodelling score explained.
 
 A model is fine-tuned on each of S random subsets of one size. For a held-out row j with loss L_sj
 after subset s, and the subset's summed influence P_sj = sum_{i in s} A_ij,
@@ -83,8 +83,8 @@ class Datamodel:
         recall: at k, mean over rows; chance is k / n_subsets.
         gain: expected fall of the mean loss against random rows, nats.
         distance: how many standard deviations of random subsets the method's picks lie away.
-        run_deviation: sigma_run, of the mean loss between trainings, after the line is taken off.
-        row_deviation: sigma_row, of a row's loss between two trainings.
+        run_deviation: sigma_run, of the mean loss between training runs, without the fitted line.
+        row_deviation: sigma_row, of a row's loss between two training runs.
     """
 
     n_subsets: int

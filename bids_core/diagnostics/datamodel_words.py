@@ -36,9 +36,9 @@ def _verdict(found: Datamodel, held_out: str) -> str:
     basis = f"{found.n_subsets} random subsets, {found.n_rows} {held_out}"
     score = f"linear datamodelling score {shown(found.lds)}; {basis}"
     if found.lds.high < 0:
-        return f"Summed influence ranks real trainings the wrong way round: {score}."
+        return f"Summed influence ranks real training runs the wrong way round: {score}."
     if not found.lds.positive:
-        return f"These trainings do not show that summed influence says which subset is better: {score}."  # noqa: E501
+        return f"These training runs do not show that summed influence says which subset is better: {score}."  # noqa: E501
     share = percent(found.lds.value**2, 0)
     return (
         f"Summed influence explains about {share} of how random subsets rank on the {held_out} "
@@ -59,7 +59,7 @@ def _gain(found: Datamodel, method: str) -> list[str]:
     gain = f"{shown(found.gain, digits)} nats"
     if not found.gain.positive:
         return [
-            f"Whether {method} beats random rows cannot be told from this: the expected gain in "
+            f"Whether {method} beats random rows cannot be said from this: the expected gain in "
             f"mean answer loss is {gain}."
         ]
     needed = found.needed

@@ -84,7 +84,7 @@ class StepSettings:
             alone is predicted.
         adam_mode: form of the adam feature.
         dot: the run compares by dot products, not by cosines.
-        layers: the run takes gradients in the last so many decoder layers alone; None: in all.
+        layers: the run takes gradients in only the last N decoder layers; None: in all.
         storage: dtype in which features are stored.
         tokens_per_batch: padded tokens of a batch; only the speed.
         pad_token_id: what padding is made of.

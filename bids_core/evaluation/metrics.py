@@ -53,7 +53,7 @@ class Metric(Entry):
         asks: what the model is asked for: an answer, the likeliest of the row's choices, or nothing
             (only the loss of the reference answer is taken).
         judge: makes the judge of a task's answers, tried out on its rows; None where `asks` is
-            something else than an answer.
+            something other than an answer.
         main: the value of the judge that is the row's score, by lm-eval's name.
         needs: what it needs, in words.
         needs_reference: whether a row without a reference answer cannot be scored.
@@ -198,4 +198,4 @@ _SUITES: Final = {
     "math_verify": "math-verify",
     "pass_at_1": "tests passed",
 }
-"""Metrics of the suites that are called otherwise than ours, by lm-eval's names."""
+"""Metrics of the suites that are called differently from ours, by lm-eval's names."""

@@ -44,7 +44,7 @@ class Scorer:
             row: what to call it in a message.
 
         Raises:
-            DataError: the scorer raised, or returned something else than a number from 0 to 1.
+            DataError: the scorer raised, or returned something other than a number from 0 to 1.
         """
         try:
             value = self.function(generation, fields)
@@ -87,7 +87,7 @@ def try_scorer(
     """Run a scorer once, on a row's reference answer (a blank one if it has none).
 
     Raises:
-        DataError: it raises, or returns something else than a number from 0 to 1.
+        DataError: it raises, or returns something other than a number from 0 to 1.
     """
     found = scorer.score(reference, fields, row=row)
     if reference and found < 1.0:

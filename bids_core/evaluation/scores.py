@@ -49,7 +49,7 @@ class Evaluation:
     """What an evaluation found.
 
     Args:
-        scores: one row a task: task, capability, metric, n, score and stderr, majority (score of
+        scores: one row per task: task, capability, metric, n, score and stderr, majority (score of
             always answering the most frequent reference answer), answer_loss (mean over examples of
             the mean token cross-entropy over the completion, nats), answer_loss_stderr. Score and
             stderr are NaN where the metric is `answer_loss` or every answer was cut off inside a
@@ -277,7 +277,7 @@ def macro_average(scores: pd.DataFrame) -> dict[str, float]:
     """Average task scores with equal weights.
 
     Args:
-        scores: frame with columns capability, metric and score, one row a task.
+        scores: frame with columns capability, metric and score, one row per task.
 
     Returns:
         ``task``: mean over tasks (the papers' macro average); ``capability``: mean over

@@ -154,7 +154,7 @@ def _read_whole(array: Any, path: Path, **names: Any) -> Matrix:
     """Wrap an array; a small one is read, so that damage to its chunks shows here.
 
     Raises:
-        MatrixError: a chunk is damaged, or it is no matrix.
+        MatrixError: a chunk is damaged, or it is not a matrix.
     """
     try:
         return as_matrix(array, **names)

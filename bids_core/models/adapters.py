@@ -182,7 +182,7 @@ def _decoder(model: Any) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> nn.ModuleList | None:
-    """Return the decoder layers in their order; None if there is no list of them."""
+    """Return the decoder layers in their order; None if there is not a list of them."""
     modules = _decoder(causal_lm(model)).modules()
     return next((module for module in modules if isinstance(module, nn.ModuleList)), None)
 

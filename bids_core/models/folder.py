@@ -125,7 +125,7 @@ def _read(path: Path, config: ModelConfig) -> dict[str, Any]:
         msg = f"model.path: {path.name} of {config.path} cannot be read: {error}"
         raise ModelError(msg) from error
     if not isinstance(found, dict):
-        msg = f"model.path: {path.name} of {config.path} is no JSON object"
+        msg = f"model.path: {path.name} of {config.path} is not a JSON object"
         raise ModelError(msg)
     return found
 

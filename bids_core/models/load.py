@@ -74,6 +74,19 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
     return _from_hub(config)
 
 
+def require_model(config: ModelConfig) -> None:
+    """Find a model's files, its device and its chat template, and load nothing.
+
+    Raises:
+        ModelError: one of them is not there.
+    """
+    resolve_model(config)
+    if config.device != "auto":
+        choose_device(config.device)
+    if config.chat_template is not None:
+        _read_template(config.chat_template)
+
+
 def _from_hub(config: ModelConfig) -> ResolvedModel:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -206,15 +219,7 @@ def load_tokenizer(
             folder, trust_remote_code=config.trust_remote_code
         )
     if config.chat_template is not None:
-        path = Path(config.chat_template).expanduser()
-        if not path.is_file():
-            msg = f"model.chat_template: {path} is not a file"
-            raise ModelError(msg)
-        try:
-            tokenizer.chat_template = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            msg = f"model.chat_template: {path} cannot be read as text: {error}"
-            raise ModelError(msg) from error
+        tokenizer.chat_template = _read_template(config.chat_template)
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             msg = (
@@ -224,6 +229,18 @@ def load_tokenizer(
             raise ModelError(msg)
         tokenizer.pad_token = tokenizer.eos_token
     return with_template_args(tokenizer, template_args or {})
+
+
+def _read_template(name: str) -> str:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        msg = f"model.chat_template: {path} is not a file"
+        raise ModelError(msg)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"model.chat_template: {path} cannot be read as text: {error}"
+        raise ModelError(msg) from error
 
 
 def load_skeleton(config: ModelConfig) -> PreTrainedModel:

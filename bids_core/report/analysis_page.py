@@ -101,7 +101,7 @@ def _frame(
     columns: Sequence[str],
     tasks: Sequence[str],
 ) -> pd.DataFrame:
-    """Return one line a pick; without utility and winner where only the rows are known."""
+    """Return one line per pick; without utility and winner where only the rows are known."""
     if isinstance(picks, Selection):
         return picks.to_frame(rows, sources, columns, tasks)
     chosen = np.asarray(picks, dtype=np.int64)

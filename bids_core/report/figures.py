@@ -65,7 +65,7 @@ class DotRow:
 def dot_plot(
     rows: Sequence[DotRow], *, label: str, axis: str, width: float = WIDE, named: bool = False
 ) -> Markup:
-    """Draw scores with 95% intervals, a band a row, one line a method within it.
+    """Draw scores with 95% intervals, a band a row, one line per method within it.
 
     Args:
         rows: from top to bottom.

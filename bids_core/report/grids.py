@@ -88,7 +88,7 @@ def method_grid(
         caption: of the table.
         lines: one a task, M cells each.
         totals: averages over the tasks, likewise.
-        plain: what belongs to no method (the majority answer), a cell a line and total.
+        plain: what belongs to no method (the majority answer), one cell per line and total.
     """
     named = [Title(method_label(m), mark=legend_mark(looks[m])) for m in methods]
     across = [*lines, *totals]

@@ -66,7 +66,7 @@ def _checkpoints(
 
 
 def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return one line a checkpoint and split, or None where no gradients were taken."""
+    """Return one line per checkpoint and split, or None where no gradients were taken."""
     if not inputs.gradients:
         return None
     shards: dict[tuple[int, str], list[Mapping[str, Any]]] = {}

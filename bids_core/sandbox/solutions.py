@@ -68,6 +68,6 @@ def _lines(row: Mapping[str, Any], field: str) -> list[str]:
         msg = "the row has no tests: `test_list` is empty"
         raise DataError(msg)
     if not isinstance(value, list) or not all(isinstance(line, str) for line in value):
-        msg = f"the row's {field!r} is no list of texts"
+        msg = f"the row's {field!r} is not a list of texts"
         raise DataError(msg)
     return value

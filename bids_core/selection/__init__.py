@@ -108,7 +108,7 @@ def select(
     Raises:
         MatrixError: the matrix or something given with it cannot be used; says what.
         ConfigError: a method that is not ours cannot be imported.
-        MethodError: one that is not ours raises, or returns something else than B rows.
+        MethodError: one that is not ours raises, or returns something other than B rows.
 
     Warns:
         ColumnWarning: validation instances that were left out, by name.

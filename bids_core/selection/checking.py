@@ -37,7 +37,7 @@ def run_method(method: Method, request: Request) -> Picks:
         request: what to select from.
 
     Raises:
-        MethodError: it raises, or returns something else than B different rows of the pool.
+        MethodError: it raises, or returns something other than B different rows of the pool.
         MatrixError: it needs something that the request does not have.
     """
     if method.code is None:
@@ -149,7 +149,7 @@ def try_methods(
 ) -> None:
     """Run the methods that are not ours on a few rows of a run, with made-up influence.
 
-    So that a method which raises, or returns something else than picks, is known before hours are
+    So that a method which raises, or returns something other than picks, is known before hours are
     spent on gradients. A method that cannot work on made-up numbers says `trial=False`.
 
     Args:

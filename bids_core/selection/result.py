@@ -122,7 +122,8 @@ class Selection:
 
         Raises:
             MatrixError: a slice does not begin with the best pick (any other part of the picks is
-                not a selection: slice `indices` or `to_frame()` for it), or `place` is no number.
+                not a selection: slice `indices` or `to_frame()` for it), or `place` is not a
+                number.
             IndexError: there are fewer picks.
         """
         if not isinstance(place, slice):

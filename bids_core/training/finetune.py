@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from bids_core.models.load import choose_device, choose_dtype, load_adapter, loa
 from bids_core.progress import silent
 from bids_core.training.packing import require_packable
 from bids_core.training.processes import is_first_process, whole
+from bids_core.training.reporters import require_reporters
 from bids_core.training.trainer import train
 
 if TYPE_CHECKING:
@@ -159,18 +159,6 @@ def load_tuned(config: ModelConfig, folder: Path) -> PeftModel | PreTrainedModel
 def saved_in(folder: Path) -> Path:
     """Return the folder within an artifact that holds the model or adapter."""
     return folder / ADAPTER if (folder / ADAPTER).is_dir() else folder / WHOLE
-
-
-def require_reporters(names: Sequence[str]) -> None:
-    """Check that the packages which get loss curves are installed.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    for name in names:
-        if find_spec(name) is None and not (name == "tensorboard" and find_spec("tensorboardX")):
-            msg = f"finetune.report_to: {name} is not installed; run `pip install {name}`"
-            raise ConfigError(msg)
 
 
 def loss_curves(names: Sequence[str], *, folder: Path) -> list[TrainerCallback]:

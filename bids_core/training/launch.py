@@ -1,4 +1,4 @@
-"""Trainings in several processes, one a GPU, through accelerate: warmup and fine-tuning.
+"""Training runs in several processes, one per GPU, through accelerate: warmup and fine-tuning.
 
 The job is written down and launched; each process then runs `main` of this file on the whole data,
 and accelerate's Trainer gives it its share. The first process writes what comes out. With `fsdp`
@@ -186,7 +186,7 @@ def _launch(command: list[str], scratch: Path, on_progress: Progress) -> None:
 def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
     """Return the error that a process ended with: ours if one is, else the first.
 
-    When one process fails, the others fail too: they wait for it in vain.
+    When one process fails, the others fail too: they wait for it for ever.
     """
     files = sorted(scratch.glob(_FAILURES.format("*")), key=lambda file: file.stat().st_mtime_ns)
     found = [failure for file in files if (failure := Failure.from_json(file.read_bytes()))]

@@ -138,7 +138,7 @@ def refusal(folder: Path, why: str, *, is_adam: bool = True) -> str:
 
     Args:
         folder: of the checkpoint.
-        why: what is wrong, and what mends it.
+        why: what is wrong, and what fixes it.
         is_adam: whether it may be Adam's, so that the callback could keep it.
     """
     ways = f"{_CALLBACK}, or {_PLAIN_GRADIENTS}" if is_adam else _PLAIN_GRADIENTS

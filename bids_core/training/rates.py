@@ -128,7 +128,7 @@ def schedule(logs: Sequence[TrainerLog], folders: Sequence[Path]) -> Schedule:
 
 
 def given(rates: Sequence[float]) -> Schedule:
-    """Return a schedule of one step a checkpoint, at rates that the user knows."""
+    """Return a schedule of one step per checkpoint, at rates that the user knows."""
     return Schedule([float(rate) for rate in rates], [], list(range(len(rates))))
 
 

@@ -4,7 +4,7 @@
 
 The model should get good at five tasks, so each has a few validation instances and held-out test
 rows. The pool is what one would scrape together for that: rows of the five tasks, many of some and
-few of others; as many rows of ten tasks that nobody asks for; and rows of the five tasks with a
+few of others; as many rows of ten tasks that nobody asked for; and rows of the five tasks with a
 wrong answer. A column `kind` says which is which (target, off_target, wrong_answer). Selection
 never sees it; the report uses it to say what became of each kind. Pool, validation and test rows
 are disjoint.
@@ -86,7 +86,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Write pool/, validation/ and test/, a file a task; what was there before goes."""
+    """Write pool/, validation/ and test/, one file per task; what was there before goes."""
     for part in ("pool", "validation", "test"):
         shutil.rmtree(folder / part, ignore_errors=True)
     for task in TARGETS:

@@ -1,1 +1,1 @@
-"""One file a command of the `bids` command line."""
+"""One file per command of the `bids` command line."""

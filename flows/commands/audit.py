@@ -27,8 +27,23 @@ if TYPE_CHECKING:
 SUFFIXES: Final = (".parquet", ".csv", ".jsonl")
 _SHOWN: Final = 10
 _TEXT_SHOWN: Final = 50
-_HARM: Final = ("row id", "source", "harm", "best for", "worst for", "rank", "text")
-_NEAR: Final = ("row id", "source", "utility", "winning validation", "covered by", "text")
+_HARM: Final[tuple[str, ...]] = (
+    "row id",
+    "source",
+    "harm",
+    "best for",
+    "worst for",
+    "rank",
+    "text",
+)
+_NEAR: Final[tuple[str, ...]] = (
+    "row id",
+    "source",
+    "utility",
+    "winning validation",
+    "covered by",
+    "text",
+)
 
 
 def audit(
@@ -140,6 +155,8 @@ def _show(found: Audit, out: Path | None) -> None:
     console = output_console()
     for name, part in found.table.groupby("reason", sort=False):
         heads = _NEAR if name == NEAR_MISS else _HARM
+        if found.n_tasks == 1:  # what harm says already
+            heads = tuple(head for head in heads if head not in ("best for", "worst for"))
         lines = [[_cell(line, head) for head in heads] for line in part.to_dict("records")[:_SHOWN]]
         known = [i for i in range(len(heads)) if any(line[i] is not None for line in lines)]
         title = f"{name}: {REASONS[str(name)]} ({len(part):,} rows)"

@@ -34,16 +34,15 @@ def check(
 ) -> None:
     """Check configuration and data: counts, rejects, token lengths, overlap, cost."""
     settings = load_config(config, overrides or [])
+    from flows.beforehand import check_settings
     from flows.console import ConsoleReporter, error_console
-    from tasks.external_warmup import with_checkpoints_adapters
+    from flows.importing import importing
 
-    settings = with_checkpoints_adapters(settings)
+    settings = check_settings(settings)
     reporter = ConsoleReporter(error_console())
-    with reporter.during("loading the tokenizer"):
+    with reporter.during("loading the tokenizer"), importing():
         from bids_core.models.load import load_tokenizer
-        from bids_core.selection.methods import require_methods
 
-        require_methods(settings.selection.methods)
         tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     with reporter.during("reading data", "rows") as progress:
         from bids_core.data import prepare
@@ -53,11 +52,11 @@ def check(
     budget = planned_picks(settings.selection.budget, len(data.train))
     require_room(settings, budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
-    with reporter.during("looking at the model's layers"):
+    with reporter.during("looking at the model's layers"), importing():
         from tasks.checks import check_run
 
         target = _target(settings)
-        remarks = check_run(settings, data, target, evaluates=True)
+        remarks = check_run(settings, data, target, evaluates=True, tokenizer=tokenizer)
     costs: list[StageCost] = []
     speed: Speed | None = None
     if cost:
@@ -227,6 +226,7 @@ def _print_data(console: Console, data: PreparedData) -> None:
         for key in counts:  # one of each kind
             console.print(f"  {first[key].location}: {first[key].detail}", markup=False)
         console.print()
+    _print_repeated(console, data.summary["repeated"])
     if len(data.overlap):
         console.print(
             f"Overlap: {len(data.overlap)} pairs of rows share text "
@@ -241,6 +241,20 @@ def _print_data(console: Console, data: PreparedData) -> None:
             )
     else:
         console.print("Overlap: none found between pool, validation and test.")
+
+
+def _print_repeated(console: Console, repeated: dict[str, Any]) -> None:
+    """Say how many rows are there more than once; those of validation and test show as overlap."""
+    found = repeated["train"]
+    if found["rows"]:
+        console.print(
+            f"Repeated: {found['rows']} pool rows repeat another one word for word, the first "
+            f"being {found['first']} ({found['as']} again). Each can be picked; remove them from "
+            "the files if once is enough.",
+            markup=False,
+        )
+    else:
+        console.print("Repeated: no pool row repeats another one word for word.")
 
 
 def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:
@@ -262,7 +276,7 @@ def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -
          *(data.summary[what][split] for split in splits), words]
         for what, words in (
             ("truncated", "the rest of the row is not learned"),
-            ("merged", "lest a token span prompt and answer"),
+            ("merged", "so that no token spans prompt and answer"),
         )
         if any(data.summary[what].values())
     ]  # fmt: skip

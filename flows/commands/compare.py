@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _FILES: Final = (
     ("comparison.html", "tables and figures: open it in a browser"),
-    ("comparison.parquet", "scores and costs, a row a cell and task"),
+    ("comparison.parquet", "scores and costs, one row per cell and task"),
     ("comparison_samples.parquet", "every answer of every cell"),
     ("comparison_differences.parquet", "differences with intervals and p-values"),
     ("comparison.json", "the same, summarised for programs"),
@@ -73,14 +73,18 @@ def compare(
     )
     drawn = [_seed(word) for word in _words(seeds, "--seeds")]
 
+    from flows.beforehand import check_comparison
     from flows.commands.run import announce
-    from flows.compare_methods import compare_methods
     from flows.console import ConsoleReporter, error_console
-    from tasks.comparison import CellsFailedError
-    from tasks.runtime.progress import reporting
+    from flows.importing import importing
 
+    check_comparison(settings, wanted)
     console = error_console()
     announce(console)
+    with importing():
+        from flows.compare_methods import compare_methods
+        from tasks.comparison import CellsFailedError
+        from tasks.runtime.progress import reporting
     failure = None
     with reporting(ConsoleReporter(console)):
         try:

@@ -52,7 +52,7 @@ def config(
     _show_tree(console, fields)
     if key is None:
         console.print(
-            "\n`bids config KEY` says all of one field; `--set KEY=VALUE` sets it for one run.",
+            "\n`bids config KEY` describes one field; `--set KEY=VALUE` sets it for one run.",
             markup=False,
         )
 

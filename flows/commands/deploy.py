@@ -117,7 +117,7 @@ def _show(changes: list[Change], stale: list[str]) -> None:
     console.print("Start workers where the work shall be done, in the folder that holds the data:")
     console.print("  prefect worker start --pool cpu")
     console.print(
-        "  CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1   # one a GPU"
+        "  CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1   # one per GPU"
     )
     console.print("Then start a run in the UI, or:")
     console.print("  prefect deployment run select-data/pipeline --params '{\"config\": {...}}'")

@@ -64,6 +64,7 @@ def explain(
     """Show why a training row was picked, or why not, and what would be picked instead."""
     from bids_core.diagnostics.explain import explain_row
     from flows.commands.explain_input import open_picks, open_run
+    from flows.commands.matrix_input import refuse_matrix
     from flows.console import error_console
 
     if run.is_file() and run.name != MANIFEST:
@@ -72,6 +73,8 @@ def explain(
             validation_texts=validation_texts,
         )  # fmt: skip
     else:
+        if run.suffix == ".zarr":
+            refuse_matrix(run)
         given = open_run(run.parent if run.is_file() else run, method)
     labels = given.labelled.labels
     found = explain_row(

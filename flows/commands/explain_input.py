@@ -103,7 +103,7 @@ def open_picks(
     """
     from bids_core.selection.files import read_origin
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import open_labelled
+    from flows.commands.matrix_input import open_labelled, refuse_matrix
 
     origin = read_origin(picks)
     given = {
@@ -112,6 +112,7 @@ def open_picks(
     }  # fmt: skip
     files = {name: path or _written(picks, origin, name) for name, path in given.items()}
     if files["matrix"] is None:
+        refuse_matrix(picks)
         msg = (
             f"{picks} does not say which matrix it was made from: add --matrix FILE (and --method, "
             "unless it was bids); picks in a .parquet file of `bids select --out` say it"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -42,8 +41,8 @@ def init(
             "--validation",
             "--skills",
             metavar="PATH",
-            help="Examples of what the model should be good at: a file a task, a folder of such "
-            "files, or TASK=FILE; may be repeated.",
+            help="Examples of what the model should be good at: one file per task, a folder of "
+            "such files, or TASK=FILE; may be repeated.",
         ),
     ] = None,
     test: Annotated[
@@ -92,7 +91,7 @@ def init(
     target.write_text(configuration(answers), encoding="utf-8")
     (directory / SCHEMA).write_text(schema_text(), encoding="utf-8")
     load_config(target)
-    _say_next(target, answers.pool[0].first)
+    _say_next(target)
 
 
 COMMAND = Command(init, place=10)
@@ -112,11 +111,13 @@ def _write_starter(target: Path) -> None:
     )
 
 
-def _say_next(target: Path, first: str) -> None:
-    row = f" {shlex.quote(first)}" if first else ""
+def _say_next(target: Path) -> None:
     typer.echo(f"Wrote {target}. Next:")
     for command, what in (
-        (f"bids show {target}{row}", "a row as the model sees it"),
+        (
+            f"bids show {target}",
+            "a row of each format as the model sees it; FILE:LINE shows any row",
+        ),
         (f"bids check {target}", "counts, rejected rows, overlap, what it will take"),
         (f"bids run {target}", "the whole pipeline"),
     ):
@@ -152,7 +153,7 @@ def _answers(
     )
     tasks = _ask_all(
         validation,
-        "Examples of what the model should be good at (a file a task, or a folder of them)",
+        "Examples of what the model should be good at (one file per task, or a folder of them)",
         lambda text: look_at_tasks(text, directory),
     )
     asked_test = "Held-out rows to score on, in the same forms (Enter: none)"
@@ -240,7 +241,9 @@ def _model(text: str) -> str:
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            msg = f"--model {text}: the folder has no config.json, so it is no transformers model"
+            msg = (
+                f"--model {text}: the folder has no config.json, so it is not a transformers model"
+            )
             raise UserError(msg)
         return str(folder.absolute())
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):

@@ -29,7 +29,6 @@ class Looked:
         task: its task; blank for the pool.
         rows: that can be used; None where it was not looked into (a data set of the hub).
         words: rows, formats, and how many rows cannot be used.
-        first: `file:line` of the first row that can be used; blank where it is not known.
         short: whether its answers are short enough to be compared exactly.
     """
 
@@ -37,7 +36,6 @@ class Looked:
     task: str
     rows: int | None
     words: str
-    first: str = ""
     short: bool = True
 
 
@@ -102,8 +100,7 @@ def _look(path: str, task: str, directory: Path) -> Looked:
         words += f", {rejected:,} more that cannot be used"
     lengths = [len(example.messages[-1].content) for example in read.examples]
     short = statistics.median(lengths) <= _SHORT_ANSWER
-    first = read.examples[0].location.rpartition("/")[2]
-    return Looked(written.as_posix(), task, rows, words, first, short)
+    return Looked(written.as_posix(), task, rows, words, short)
 
 
 def _read(path: str, task: str) -> Ingested:

@@ -53,7 +53,7 @@ def configuration(answers: Answers) -> str:
     return f"""\
 # yaml-language-server: $schema={SCHEMA}
 # What to select from, for what, with which model. Paths are relative to this file. `bids config`
-# lists every field, `bids config selection.budget` says all of one.
+# lists every field; `bids config selection.budget` describes one.
 
 name: {quoted(answers.name)}    # results go to runs/{answers.name}
 model:

@@ -33,6 +33,38 @@ def with_files(labels: Labels, tasks: Path | None, sources: Path | None) -> Labe
     return labels
 
 
+def refuse_matrix(path: Path) -> None:
+    """Say what to do with a matrix where picks are wanted.
+
+    Raises:
+        UserError: the file or folder holds a matrix.
+    """
+    from bids_core.errors import UserError
+
+    if _is_matrix(path):
+        msg = (
+            f"{path} is an attribution matrix, and picks from it are what can be explained: run "
+            f"`bids select {path} --budget N --out picks.parquet`, then `bids explain "
+            "picks.parquet ROW`"
+        )
+        raise UserError(msg)
+
+
+def _is_matrix(path: Path) -> bool:
+    """Tell whether a file has columns of numbers and nothing that picks have."""
+    from bids_core.errors import UserError
+    from bids_core.influence.files import read_matrix
+    from bids_core.influence.labels import read_frame
+
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".csv") and {"rank", "utility"} & set(read_frame(path).columns):
+        return False
+    try:
+        return read_matrix(path).matrix.n_columns > 0
+    except UserError:
+        return False
+
+
 def open_inputs(
     *,
     matrix: Path | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -44,12 +45,16 @@ def run(
         raise ConfigError(msg)
     settings = load_config(config, overrides or [])
 
+    from flows.beforehand import check_settings
     from flows.console import ConsoleReporter, error_console
+    from flows.importing import importing
 
+    check_settings(settings)
     console = error_console()
     announce(console)
-    from flows.select_data import select_data
-    from tasks.runtime.progress import reporting
+    with importing():
+        from flows.select_data import select_data
+        from tasks.runtime.progress import reporting
 
     with reporting(ConsoleReporter(console)):
         result = select_data(settings, until=cast("Stage", until))
@@ -63,9 +68,18 @@ COMMAND = Command(run, place=40)
 
 
 def announce(console: Console) -> None:
-    """Say what is being waited for, and quiet the temporary server."""
+    """Say what is being waited for, and quiet the temporary server.
+
+    Raises:
+        ConfigError: the temporary server has no place to write to.
+    """
+    from bids_core.artifacts import require_writable
+
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+        require_writable(home, key="PREFECT_HOME")
     where = f"the server at {url}" if url else "a temporary local server (about 20 s)"
     console.print(f"Starting Prefect with {where} ...", highlight=False)
 

@@ -38,8 +38,9 @@ def show_explanation(
     else:
         say(f"Pick {found.rank:,} of {found.picks:,} of {method}, worth {found.utility:.3f}.")
         if found.winner is not None:
-            say(f"It was picked for {_named(found.winner)}:")
-            _say_text(say, texts, found.winner.validation_id)
+            _say_of(
+                say, f"It was picked for {_named(found.winner)}", texts, found.winner.validation_id
+            )
     say()
     rows = [[t.task, t.influence, t.normalized, f"{t.percentile:.1f}%"] for t in found.tasks]
     heads = ["task", "influence", "normalised", "above this much of the pool"]
@@ -49,9 +50,8 @@ def show_explanation(
     heads = ["validation instance", "task", "influence", "normalised"]
     console.print(table("Instances it influences most", heads, rows))
     if found.instead is not None:
-        say(f"\nWithout it, {found.instead} takes its rank:")
-        _say_text(say, texts, found.instead)
-        say(f"and the selection gains {', '.join(found.entering) or 'no row'}.")
+        _say_of(say, f"\nWithout it, {found.instead} takes its rank", texts, found.instead)
+        say(f"Rows that join the selection then: {', '.join(found.entering) or 'none'}.")
 
 
 def _say_unpicked(say: Say, found: Explanation, texts: Mapping[str, str], method: str) -> None:
@@ -61,8 +61,7 @@ def _say_unpicked(say: Say, found: Explanation, texts: Mapping[str, str], method
         say(f"The last pick was worth {found.last_utility:.3f}.")
     best = found.worth_most_for
     if best is not None:
-        say(f"It is worth most for {_named(best)}:")
-        _say_text(say, texts, best.validation_id)
+        _say_of(say, f"It is worth most for {_named(best)}", texts, best.validation_id)
     if best is not None and found.covered_by:
         first = found.covered_by[0]
         picks = ", ".join(
@@ -83,6 +82,12 @@ def _say_unpicked(say: Say, found: Explanation, texts: Mapping[str, str], method
 def _named(instance: InstanceInfluence) -> str:
     task = f", task {instance.task}" if instance.task else ""
     return f"validation instance {instance.validation_id}{task}"
+
+
+def _say_of(say: Say, sentence: str, texts: Mapping[str, str], name: str) -> None:
+    """Print a sentence about a row or instance, and its text below it where that is known."""
+    say(f"{sentence}{':' if name in texts else '.'}")
+    _say_text(say, texts, name)
 
 
 def _say_text(say: Say, texts: Mapping[str, str], name: str) -> None:

@@ -47,7 +47,7 @@ def validate(
     """Measure whether influence predicts what training on a row does, on your model and data.
 
     Takes a single optimizer step on each of some rows and compares the change of the validation
-    losses with the influence (minutes on a small model); with --full, whole trainings on random
+    losses with the influence (minutes on a small model); with --full, whole training runs on random
     subsets too. What is done is kept: after an interruption, run the same command again.
     """
     from bids_core.errors import ConfigError
@@ -60,13 +60,17 @@ def validate(
         msg = f"--learning-rate {learning_rate:g}: a step needs a positive learning rate"
         raise ConfigError(msg)
 
+    from flows.beforehand import check_settings
     from flows.commands.run import announce
     from flows.console import ConsoleReporter, error_console, output_console
-    from flows.validate_influence import validate_influence
-    from tasks.runtime.progress import reporting
+    from flows.importing import importing
 
+    check_settings(settings)
     console = error_console()
     announce(console)
+    with importing():
+        from flows.validate_influence import validate_influence
+        from tasks.runtime.progress import reporting
     with reporting(ConsoleReporter(console)):
         result = validate_influence(
             settings,
@@ -121,7 +125,9 @@ def _print_subsets(console: Console, subsets: Mapping[str, Any]) -> None:
             lines.append([split, "all tasks", *_estimate(found["lds"])])
             lines += [[split, n, *_estimate(e)] for n, e in found["lds_by_task"].items()]
     if lines:
-        title = f"Trainings on {subsets['n_subsets']} random subsets of {subsets['n_rows']} rows"
+        title = (
+            f"Training runs on {subsets['n_subsets']} random subsets of {subsets['n_rows']} rows"
+        )
         heads = ["rows", "task", "datamodelling score", "95% interval"]
         console.print(table(title, heads, lines))
         console.print()

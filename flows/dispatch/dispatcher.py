@@ -54,7 +54,7 @@ def hand_out(
     Raises:
         ConfigError: there is no such deployment.
         WorkerError: a parcel was handed out as often as allowed, and is not done; or its worker
-            failed with what cannot pass, and is no error of ours (a file that is gone).
+            failed with what cannot pass, and is not one of our errors (a file that is gone).
         BidsError: what a worker failed with and cannot pass: a mistake in data or configuration, a
             NaN, a missing artifact. All but the first only where the source's `failed` raises them.
     """

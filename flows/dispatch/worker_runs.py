@@ -1,6 +1,6 @@
 """Flow runs of one deployment, as the Prefect server has them: started, looked at, ended.
 
-A server that is away for the moment is no error here: what was asked returns None, the log says
+A server that is away for the moment is not an error here: what was asked returns None, the log says
 why, and the caller goes on.
 """
 

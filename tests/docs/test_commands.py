@@ -5,38 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
-from pathlib import Path
 
 import pytest
 import typer
+from page_commands import PAGES, ROOT, commands, without_environment
 
 from flows.cli import app
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
-    *sorted(ROOT.glob("docs/**/*.md")),
-]
-BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-SHELL = {"", "bash", "sh", "shell", "console"}
 INLINE = re.compile(r"`(?:\.venv/bin/)?(bids [a-z][^`]*)`")
 PROGRAM = typer.main.get_command(app)
-
-
-def commands(text: str) -> list[str]:
-    """Return the shell commands of a page's fenced blocks, without comments."""
-    found = []
-    for block in (block for language, block in BLOCK.findall(text) if language in SHELL):
-        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            command = re.sub(r"(^|\s)#.*", "", line.strip().removeprefix("$ ")).strip()
-            found += [
-                part.strip() for part in re.split(r"\s(?:&&|;|\|)\s", command) if part.strip()
-            ]
-    return found
-
-
-def without_environment(command: str) -> str:
-    return re.sub(r"^(?:[A-Z_]+=\S+ +)*(?:\S*\.venv/bin/)?", "", command)
 
 
 def find(words: list[str]) -> tuple[object, list[str]]:

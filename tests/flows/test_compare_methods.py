@@ -22,9 +22,26 @@ from tasks.runtime.progress import reporting
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
 
+NOT_TIMED = ("prepare", "attribution", "selection")
+
+
+class Planned(Recorder):
+    """Also records what was to come, and what came."""
+
+    def __init__(self):
+        super().__init__()
+        self.work, self.ended = None, set()
+
+    def expect(self, work):
+        self.work = work
+
+    def end(self, label, *, seconds, cached):
+        super().end(label, seconds=seconds, cached=cached)
+        self.ended.add(label)
+
 
 def run(project, methods=("bids", "random"), budgets=(4, 0.25), seeds=(0, 1), overrides=()):
-    recorder = Recorder()
+    recorder = Planned()
     config = load_config(project / "bids.yaml", overrides)
     with reporting(recorder):
         try:
@@ -44,6 +61,10 @@ def test_a_comparison_and_the_same_one_again(project):
     assert first.computed == {"prepare": 1, "warmup": 1, "gradients": 12, "attribution": 1,
                               "selection": 6, "finetune": 8, "evaluation": 9,
                               "comparison": 1}  # fmt: skip
+    timed = {label for label in first.ended if label.split()[0] not in NOT_TIMED}
+    assert set(first.work.tokens) | set(first.work.seconds) == timed
+    tokens = first.work.tokens
+    assert tokens["finetune bids 8 rows seed 0"] == 2 * tokens["finetune random 4 rows seed 1"] > 0
     cells = {(cell.method, cell.n_rows, cell.seed): cell for cell in result.cells}
     assert set(cells) == {("zero_shot", 0, None)} | {
         (m, n, s) for m in ("bids", "random") for n in (4, 8) for s in (0, 1)

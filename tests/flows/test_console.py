@@ -156,3 +156,10 @@ def test_a_table_without_rows_has_its_heads():
     file = io.StringIO()
     Console(file=file, width=80, color_system=None).print(module.table("None", WIDE, []))
     assert "zero_shot" in file.getvalue()
+
+
+@pytest.mark.parametrize(("said", "width"), [("60", 60), ("", 120), ("3", 120), ("wide", 120)])
+def test_columns_is_honoured_in_a_pipe(monkeypatch, said, width):
+    monkeypatch.setenv("COLUMNS", said)
+    monkeypatch.setattr(module.sys, "stdout", io.StringIO())
+    assert module.output_console().width == width

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import typer
 
-from bids_core.errors import DataError
+from bids_core.errors import DataError, UserError
 from tasks.runtime import run_logs
 
 HEAVY = {"torch", "transformers", "prefect", "datasets", "lm_eval", "peft"}
@@ -187,3 +187,40 @@ def test_a_mistake_is_logged_by_prefect_only_where_somebody_asks_for_it(monkeypa
     assert [run_logs._message_alone(one) for one in (raised, ended, other)] == [
         verbose, verbose, True,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "compare", "validate"])
+def test_a_mistake_is_told_before_prefect_is_imported(project, command):
+    code = (
+        "import sys; sys.argv = ['bids', *sys.argv[1:]]; from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n"
+        "    sys.exit(9 if {'prefect', 'torch'} & set(sys.modules) else end.code)"
+    )
+    words = [command, "bids.yaml", "--set", "test.0.path=nope.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=project, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().count("\n") == 0
+    assert "nope.jsonl does not exist" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.path=./nope", "is not a folder"),
+        ("model.device=cuda:99", "not available on this machine"),
+        ("model.chat_template=no.jinja", "no.jinja is not a file"),
+        ("finetune.report_to=[wandb]", "pip install wandb"),
+        ("selection.method=no.py:mine", "no.py"),
+        ("store=bids.yaml", "bids.yaml cannot be written to (Not a directory)"),
+        ("output_dir=bids.yaml", "output_dir: "),
+    ],
+)
+def test_settings_are_looked_at_beforehand(project, override, words):
+    from bids_core.config.load import load_config
+    from flows.beforehand import check_settings
+
+    with pytest.raises(UserError, match=re.escape(words)):
+        check_settings(load_config(project / "bids.yaml", [override]))

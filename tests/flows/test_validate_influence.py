@@ -176,7 +176,7 @@ def test_failed_trainings_are_named_and_only_they_are_done_again(project, monkey
     true_task = cell_queue.run_finetune
     flaky = stage_task("finetune", true_task.identify, compute, label="finetune {method}")
     monkeypatch.setattr(cell_queue, "run_finetune", flaky)
-    with pytest.raises(SubsetsFailedError, match="1 of 3 trainings failed.*the disk went away"):
+    with pytest.raises(SubsetsFailedError, match="1 of 3 training runs failed.*the disk went away"):
         run(project, rows=2, subsets=3)
     kept = json.loads((project / "runs" / "tiny" / "validation.json").read_text(encoding="utf-8"))
     assert kept["subsets"]["n_subsets"] == 2

@@ -48,13 +48,15 @@ def project(tmp_path, tokenizer, monkeypatch):
 
 def evaluate(project, *changes):
     """Run prepare and evaluation; returns the handle and whether it was computed."""
+    from bids_core.models.load import load_tokenizer
     from tasks.evaluation import run_evaluation
     from tasks.evaluation_checks import check_evaluation
     from tasks.prepare import load_prepared, prepare_data
 
     config = load_config(project / "bids.yaml", changes)
     data = prepare_data.fn(config).data
-    check_evaluation(config, load_prepared(data))
+    tokenizer = load_tokenizer(config.model, config.data.template_args)
+    check_evaluation(config, load_prepared(data), tokenizer)
     state = run_evaluation.fn(config, data, None, "zero_shot")
     return state.data, state.name != "Cached"
 

@@ -68,7 +68,7 @@ def suite_averages(scores: pd.DataFrame, members: Mapping[str, list[str]]) -> di
     """Return each suite's macro averages, as the papers define them.
 
     Args:
-        scores: one row a task.
+        scores: one row per task.
         members: tasks of each suite.
 
     Returns:

@@ -70,7 +70,7 @@ def test_roles_of_other_files_are_translated():
         ({"messages": None}, "wrong-type", "expected a list of messages, found None"),
         ({"messages": []}, "wrong-type", "list of messages"),
         ({"messages": "hello"}, "wrong-type", "list of messages"),
-        ({"messages": "[1"}, "wrong-type", "no valid JSON"),
+        ({"messages": "[1"}, "wrong-type", "not valid JSON"),
         ({"messages": ["hello"]}, "wrong-type", "a message is 'hello', not an object"),
         ({"messages": [{"content": "x"}]}, "missing-field", "no 'role'"),
         ({"messages": [{"role": "user"}]}, "missing-field", "no 'content'"),

@@ -111,3 +111,12 @@ def test_datasets_folder_is_digested_by_content(files, tmp_path, make_config):
         for n in ("one", "two", "three")
     )
     assert one == two != three
+
+
+def test_a_pool_folder_that_takes_in_held_out_files_is_refused(files, tmp_path, make_config):
+    tasks = [{"path": "sub/more.jsonl", "task": "t"}]
+    said = r"pool source 'sub' takes in sub/more.jsonl, a file of validation source t: give the"
+    with pytest.raises(ConfigError, match=said):
+        find_sources(make_config(["sub"], tasks), tmp_path)
+    find_sources(make_config(["sub"], tasks, overlap="drop"), tmp_path)
+    find_sources(make_config(["sub/train.jsonl", "sub/more.jsonl"], tasks), tmp_path)

@@ -1,4 +1,4 @@
-"""The linear datamodelling score on trainings whose outcome is known."""
+"""The linear datamodelling score on training runs whose outcome is known."""
 
 import numpy as np
 import pytest
@@ -89,8 +89,8 @@ def test_noise_is_not_called_a_finding_and_few_subsets_say_only_that():
     rng = np.random.default_rng(3)
     noise = Outcomes(*rng.standard_normal((2, 24, 5)), TASKS, np.full(5, 9.0))
     words = datamodel_words(fit_datamodel(noise, draws=200), held_out="test rows", method="BIDS")
-    assert words[0].startswith("These trainings do not show")
-    assert "cannot be told" in words[2]
+    assert words[0].startswith("These training runs do not show")
+    assert "cannot be said" in words[2]
     few = fit_datamodel(additive(19), draws=50)
     assert datamodel_words(few, held_out="test rows", method="BIDS") == [
         "19 subsets are too few to say anything; train on at least 20 (--subsets)."

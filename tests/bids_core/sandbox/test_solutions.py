@@ -50,7 +50,7 @@ def test_rows_without_tests_are_refused():
     for row in ({}, {"test": " "}, {"test_list": []}, {"entry_point": "f", "prompt": "def f():"}):
         with pytest.raises(DataError, match="no tests"):
             solution_program("x = 1", row)
-    with pytest.raises(DataError, match="no list of texts"):
+    with pytest.raises(DataError, match="not a list of texts"):
         solution_program("x = 1", {"test_list": "assert x"})
 
 

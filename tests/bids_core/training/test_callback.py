@@ -1,4 +1,4 @@
-"""The callback in the trainings that docs/warmups.md shows."""
+"""The callback in the training runs that docs/warmups.md shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints of trainings elsewhere: what is read equals what the live run had."""
+"""Checkpoints of training runs elsewhere: what is read equals what the live run had."""
 
 from __future__ import annotations
 

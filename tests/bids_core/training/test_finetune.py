@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from bids_core.config import FinetuneConfig, LoraConfig, ModelConfig
 from bids_core.data.batches import collate
 from bids_core.errors import ConfigError, ModelError
-from bids_core.training.finetune import finetune, load_tuned, require_reporters, trainable_model
+from bids_core.training.finetune import finetune, load_tuned, trainable_model
 from bids_core.training.packing import pack, packed_loss, require_packable
+from bids_core.training.reporters import require_reporters
 from bids_core.training.resuming import PROGRESS, latest_checkpoint
 
 LORA = LoraConfig(r=4, alpha=8, dropout=0.3)

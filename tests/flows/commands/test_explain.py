@@ -194,3 +194,19 @@ def test_a_row_is_found_by_file_and_line(tmp_path):
     )
     frame.to_parquet(folder / "explain" / "pool.parquet")
     assert json.loads(run(folder, "train.jsonl:3", "--json").stdout)["row_id"] == "r2"
+
+
+@pytest.mark.parametrize("name", ["m.npy", "m.parquet", "m.csv", "m.zarr"])
+def test_a_matrix_in_place_of_picks_gets_the_commands_that_are_needed(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    values = np.random.default_rng(0).normal(size=(9, 3))
+    frame = pd.DataFrame(values, columns=list("abc")).assign(row_id=[f"r{i}" for i in range(9)])
+    if name == "m.npy":
+        np.save(name, values)
+    elif name == "m.zarr":
+        zarr.save_array(name, values)
+    else:
+        getattr(frame, f"to_{name[2:]}")(name, index=False)
+    result = CliRunner().invoke(app, [name, "3"])
+    assert f"{name} is an attribution matrix" in str(result.exception)
+    assert f"bids select {name} --budget N --out picks.parquet" in str(result.exception)

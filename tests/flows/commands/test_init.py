@@ -42,7 +42,7 @@ def test_options_become_a_configuration_that_passes_the_check(bids, files, tiny_
     status, out, err = bids("init", "mine", *options(tiny_model_folder, "--test", "test"))
     assert status == 0, err
     assert "39 rows (alpaca, messages, prompt_completion), 1 more that cannot be used" in err
-    assert "bids show mine/bids.yaml alpaca.jsonl:1" in out
+    assert "bids show mine/bids.yaml\n" in out
     config = load_config(files / "mine" / "bids.yaml")
     assert [task.task for task in config.validation] == ["addition", "the-largest"]
     assert config.name == "mine"

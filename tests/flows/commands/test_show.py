@@ -118,3 +118,20 @@ def test_check_counts_everything_and_shows_a_row_of_each_format(project):
     data = json.loads(result.stdout)["data"]
     assert data["notes"]["train"] == {"chosen-side": 1, "weighted-turns": 1, "special-text": 1}
     assert data["formats"]["train"]["preference"] == 1
+
+
+@pytest.mark.parametrize("name", ["pool:add.jsonl:7", "add.jsonl:7", "pool/add.jsonl:7"])
+def test_a_malformed_row_is_found_as_it_would_have_been_called(project, name):
+    with (project / "pool" / "add.jsonl").open("a") as file:
+        file.write("{oops\n")
+    said = show(name)
+    assert "pool/add.jsonl:7 (train, pool, pool/add.jsonl:7)" in said
+    assert "rejected, malformed-json" in said
+
+
+def test_check_counts_rows_that_repeat_another(project):
+    with (project / "pool" / "add.jsonl").open("a") as file:
+        file.write('{"prompt": "Once", "completion": "more"}\n' * 3)
+    result = CliRunner().invoke(app, ["check", "bids.yaml", "--no-cost"])
+    said = "Repeated: 3 pool rows repeat another one word for word, the first being "
+    assert f"{said}pool/add.jsonl:6 (pool/add.jsonl:3 again)" in result.stdout
