@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from bids_core.artifacts import file_digest
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
+from bids_core.models.adapters import check_patterns
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 
@@ -354,4 +356,6 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
             raise ModelError(msg)
     base = load_base(config)
     with in_one_line(f"the adapter {adapter} cannot be loaded"):
+        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        check_patterns(dict(settings), base, key=str(adapter))
         return PeftModel.from_pretrained(base, adapter, is_trainable=trainable)
