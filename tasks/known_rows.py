@@ -10,6 +10,7 @@ the pool they were put.
 from __future__ import annotations
 
 import json
+import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_core.artifacts import Identity
+
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = ".rows"
 KEYS: Final = "row_keys.json"
@@ -102,4 +105,11 @@ def _keys_of(handle: Handle) -> tuple[str, ...]:
     """Read the keys alone: of a remote store the shard itself is not fetched for them."""
     store = ArtifactStore(handle.store)
     content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
-    return tuple(json.loads(content)) if content else ()
+    try:
+        keys = json.loads(content or b"[]")
+    except ValueError:
+        keys = None
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        logger.warning("%s of %s cannot be read; its rows are not reused", KEYS, handle.key)
+        return ()
+    return tuple(keys)

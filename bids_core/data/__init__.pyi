@@ -1,6 +1,6 @@
 from .batches import collate, token_budget_batches
 from .bounded import require_bounded
-from .bounded_zarr import bounded, open_zarr, open_zarr_group
+from .bounded_zarr import bounded_array, open_zarr, open_zarr_group
 from .conversation import completion_text, from_json, prompt_messages, to_json
 from .formats import FORMATS
 from .notes import NOTES
@@ -18,7 +18,7 @@ __all__ = [
     "PreparedData",
     "RejectedRow",
     "Split",
-    "bounded",
+    "bounded_array",
     "collate",
     "completion_text",
     "from_json",

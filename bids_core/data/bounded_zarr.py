@@ -50,7 +50,7 @@ class OverLimit(ValueError):
 
 
 def open_zarr(path: Path) -> Any:
-    """Open a Zarr array or group; read a group's arrays through `bounded`.
+    """Open a Zarr array or group; read a group's arrays through `bounded_array`.
 
     Raises:
         ValueError: over a limit. Zarr has many other kinds for metadata that is wrong.
@@ -61,7 +61,7 @@ def open_zarr(path: Path) -> Any:
             msg = f"{name} is {size:,} bytes long, more than {_METADATA_BYTES:,}"
             raise OverLimit(msg)
     node = zarr.open(path, mode="r")
-    return bounded(node) if isinstance(node, zarr.Array) else node
+    return bounded_array(node) if isinstance(node, zarr.Array) else node
 
 
 def open_zarr_group(path: Path) -> Any:
@@ -77,7 +77,7 @@ def open_zarr_group(path: Path) -> Any:
     return node
 
 
-def bounded(array: Any) -> zarr.Array[Any]:
+def bounded_array(array: Any) -> zarr.Array[Any]:
     """Return an array whose chunks unpack to what their places take, and no more.
 
     Args:

@@ -26,8 +26,9 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from bids_core.artifacts.files import is_full
-from bids_core.data import bounded, open_zarr_group
+from bids_core.data import bounded_array, open_zarr_group
 from bids_core.errors import ArtifactError, DataError, NonFiniteError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -196,8 +197,8 @@ class StoredShard:
         """Open a shard and check that its arrays fit together."""
         try:
             group = open_zarr_group(folder)
-            row_ids = [str(row_id) for row_id in np.asarray(bounded(group["row_ids"])[:])]
-            shape = bounded(group[GRADIENTS]).shape
+            row_ids = [str(row_id) for row_id in np.asarray(bounded_array(group["row_ids"])[:])]
+            shape = bounded_array(group[GRADIENTS]).shape
             sizes = {len(row_ids), shape[0], group["norms"].shape[0]}
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise _damaged(folder, error) from error
@@ -233,7 +234,7 @@ class StoredShard:
 
     def _read(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         try:
-            return np.asarray(bounded(self.group[name])[start:stop])
+            return np.asarray(bounded_array(self.group[name])[start:stop])
         except (OSError, KeyError, ValueError) as error:
             raise _damaged(self.folder, error) from error
 
@@ -332,7 +333,9 @@ class GradientStore:
 
 
 def _damaged(folder: Path, why: object) -> ArtifactError:
-    return ArtifactError(f"gradient shard {folder} cannot be read ({why}); run the stage again")
+    return ArtifactError(
+        f"gradient shard {folder} cannot be read ({brief(why)}); run the stage again"
+    )
 
 
 def _float32(column: torch.Tensor) -> Floats:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from bids_core.data import bounded, open_zarr_group
+from bids_core.data import bounded_array, open_zarr_group
 from bids_core.errors import ArtifactError, MatrixError
+from bids_core.formatting import brief
 from bids_core.gradients.store import create_array, unit, write_array
 from bids_core.progress import Progress, silent
 
@@ -249,15 +250,17 @@ def open_attribution(folder: Path) -> Attribution:
     """
     try:
         group = open_zarr_group(folder)
-        names = [[str(v) for v in np.asarray(bounded(group[n])[:])] for n in ("row_ids", *_NAMES)]
-        matrix = bounded(group["attribution"])
+        names = [
+            [str(v) for v in np.asarray(bounded_array(group[n])[:])] for n in ("row_ids", *_NAMES)
+        ]
+        matrix = bounded_array(group["attribution"])
         weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]
         kept = takewhile(group.__contains__, (f"checkpoint_{c}" for c in range(len(weights))))
-        parts = tuple(bounded(group[part]) for part in kept)
+        parts = tuple(bounded_array(group[part]) for part in kept)
         if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"attribution matrix {folder} cannot be read ({error}); run the stage again"
+        msg = f"attribution matrix {folder} cannot be read ({brief(error)}); run the stage again"
         raise ArtifactError(msg) from error
     row_ids, validation_ids, tasks, capabilities, subtasks = names
     return Attribution(
@@ -269,7 +272,7 @@ def _read(array: zarr.Array[Any]) -> Floats:
     try:
         values: Floats = np.asarray(array[:])
     except (OSError, ValueError) as error:
-        msg = f"the attribution matrix cannot be read ({error}); run the stage again"
+        msg = f"the attribution matrix cannot be read ({brief(error)}); run the stage again"
         raise ArtifactError(msg) from error
     if not np.isfinite(values).all():
         raise _missing("values")
