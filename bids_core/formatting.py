@@ -29,6 +29,12 @@ def brief(text: object, width: int = 300) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
+def as_code(text: object) -> str:
+    """Return a text that is not ours as code in Markdown: one line, in which nothing is markup."""
+    line = brief(text).replace("`", "'")
+    return f"`{line}`" if line else ""
+
+
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table for a CSV file whose texts no spreadsheet takes for formulas.
 

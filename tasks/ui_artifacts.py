@@ -26,6 +26,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectHTTPStatusError
 
+from bids_core.formatting import as_code
 from bids_core.progress import duration
 from bids_core.report.pictures import pictures
 from tasks.evaluation import read_scores
@@ -189,7 +190,7 @@ def _key(config: RunConfig, what: str) -> str:
 
 
 def _summary(config: RunConfig, result: RunResult) -> str:
-    lines = [f"# {config.name}", "", f"Model: `{config.model.path}`", ""]
+    lines = [f"# {config.name}", "", f"Model: {as_code(config.model.path)}", ""]
     if result.data is not None:
         data = load_prepared(result.data)
         rejects = f", {len(data.rejects)} rows rejected" if data.rejects else ""
@@ -210,7 +211,7 @@ def _summary(config: RunConfig, result: RunResult) -> str:
         how = "in the store" if step["cached"] else "computed"
         lines.append(f"| {name} | {duration(step['seconds'])} | {how} |")
     if result.folder is not None:
-        lines += ["", f"Everything is in `{result.folder}`."]
+        lines += ["", f"Everything is in {as_code(result.folder)}."]
     return "\n".join(lines)
 
 
