@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.server, pytest.mark.browser, pytest.mark.timeout(600)]
 
 # What the flows themselves publish, of a matrix and a configuration whose texts are markup.
 PUBLISH = """
-import json, sys
+import datetime, json, sys
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -38,7 +38,7 @@ frame.insert(0, "row_id", [f"{i} {markup}" for i in range(12)])
 frame.to_parquet(folder / "m.parquet")
 (folder / "tasks.json").write_text(json.dumps([markup] * 3))
 (folder / "sources.json").write_text(json.dumps([markup] * 12))
-out = folder / markup.replace("/", "\\u2215") / "picks.parquet"
+out = folder / markup / "picks.parquet"
 request = MatrixSelection(matrix=str(folder / "m.parquet"), out=str(out), budget=4,
                           tasks=str(folder / "tasks.json"), sources=str(folder / "sources.json"))
 select_matrix.with_options(flow_run_name=name)(request)
@@ -48,7 +48,7 @@ def summary():
     config = RunConfig.model_validate({
         "name": "x", "model": {"path": markup}, "pool": [{"path": "p"}],
         "validation": [{"path": "v", "task": "t", "capability": "c"}]})
-    done = RunResult(folder=out.parent, started=0.0)
+    done = RunResult(name="x", folder=out.parent, started=datetime.datetime.now(datetime.UTC))
     create_markdown_artifact(_summary(config, done), key="x-summary")
 
 summary()
