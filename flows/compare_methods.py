@@ -21,12 +21,11 @@ from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
 from bids_core.training.finetune import require_reporters
 from flows.admission import admit, admit_methods
-from flows.budget import check_methods, planned_picks
+from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
-from flows.select_data import all_representations
+from flows.influence import all_representations, matrix_of, rows_with_gradients
 from flows.spread import all_gradients, warmed
-from tasks.attribution import run_attribution
 from tasks.cells import Cell, plan_cells
 from tasks.checks import check_run
 from tasks.comparison import CellsFailedError, ComparisonResult, gather_comparison
@@ -88,7 +87,7 @@ def compare_methods(
         data = prepare_data(config)
         n_pool = len(load_prepared(data).train)
         for budget in budgets:
-            planned_picks(budget, n_pool)
+            require_room(config, planned_picks(budget, n_pool), n_pool)
         check_methods(config, load_prepared(data), methods)
         transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
         target = prepare_data(training_config(config)) if transfer else data
@@ -134,8 +133,9 @@ class _Shared:
     def __init__(self, config: RunConfig, data: Handle, target: Handle, methods: list[str]) -> None:
         self.data = data
         self.warm = warmed(config, data)
-        self.gradients = all_gradients(config, data, self.warm)
-        self.matrix = run_attribution(config, data, self.warm, self.gradients)
+        rows = rows_with_gradients(config, data, self.warm)
+        self.gradients = all_gradients(config, rows.data, self.warm)
+        self.matrix = matrix_of(config, data, self.warm, rows, self.gradients)
         self.states: dict[str, Representations] = all_representations(
             config, data, list(dict.fromkeys(methods))
         )

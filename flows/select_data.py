@@ -18,35 +18,27 @@ from bids_core.selection.methods import require_methods
 from bids_core.selection.names import ZERO_SHOT, method_name
 from bids_core.training.finetune import require_reporters
 from flows.admission import admit
-from flows.budget import check_methods, planned_picks
+from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
+from flows.influence import all_representations, matrix_of, rows_with_gradients
 from flows.spread import Call, all_gradients, spread_calls, warmed
 from flows.work import planned_work
 from tasks.analysis import run_analysis
-from tasks.attribution import run_attribution
 from tasks.checks import check_run
 from tasks.evaluation import run_evaluation
 from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
-from tasks.gradients import plan_shards
 from tasks.identity import training_config
 from tasks.prepare import load_prepared, prepare_data
-from tasks.representations import (
-    Representations,
-    poolings,
-    release_base,
-    run_representation_shard,
-)
 from tasks.run_folder import gather_run
 from tasks.run_result import RunResult
 from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
+from tasks.screen_facts import screen_facts
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bids_core.artifacts import Handle
 
 logger = logging.getLogger(__name__)
@@ -81,7 +73,8 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
 
     data = prepare_data(config)
     result = result.with_stage(data=data)
-    planned_picks(config.selection.budget, len(load_prepared(data).train))
+    n_pool = len(load_prepared(data).train)
+    require_room(config, planned_picks(config.selection.budget, n_pool), n_pool)
     check_methods(config, load_prepared(data), config.selection.methods)
     if until == "prepare":
         return gather_run(config, result)
@@ -102,12 +95,13 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     if until == "warmup":
         return gather_run(config, result)
 
-    gradients = all_gradients(config, data, warm)
-    result = result.with_stage(gradients=gradients)
+    rows = rows_with_gradients(config, data, warm)
+    gradients = all_gradients(config, rows.data, warm)
+    result = result.with_stage(screen=rows.screen, gradients=gradients)
     if until == "gradients":
         return gather_run(config, result)
 
-    matrix = run_attribution(config, data, warm, gradients)
+    matrix = matrix_of(config, data, warm, rows, gradients)
     result = result.with_stage(matrix=matrix)
     if until == "attribution":
         return gather_run(config, result)
@@ -120,6 +114,8 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     methods = tuple(selections)
     analysis = run_analysis(config, data, matrix, selections)
     result = result.with_stage(selections=selections, analysis=analysis)
+    if (facts := screen_facts(config, result)) is not None:
+        logger.warning("%s", facts["words"])
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 
@@ -148,27 +144,3 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     ]
     scores = dict(zip(models, spread_calls(config, calls), strict=True))
     return gather_run(config, result.with_stage(scores=scores))
-
-
-def all_representations(
-    config: RunConfig, data: Handle, methods: Sequence[str]
-) -> dict[str, Representations]:
-    """Compute the hidden states that some methods select by; nothing if none does."""
-    prepared = load_prepared(data)
-    found: dict[str, Representations] = {}
-    for pooling in poolings(methods):
-        shards = {
-            split: tuple(
-                run_representation_shard(config, data, pooling, shard)
-                for shard in plan_shards(
-                    getattr(prepared, split).frame,
-                    split=split,
-                    checkpoint=0,
-                    rows=config.gradients.rows_per_shard,
-                )
-            )
-            for split in ("train", "validation")
-        }
-        found[pooling] = Representations(**shards)
-    release_base()
-    return found

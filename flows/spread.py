@@ -23,7 +23,7 @@ from tasks.prepare import load_prepared
 from tasks.runtime.progress import current
 from tasks.runtime.stage import StageTask
 from tasks.ui_artifacts import GradientProgress
-from tasks.warmup import n_checkpoints, run_warmup
+from tasks.warmup import run_warmup, used_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,8 +133,9 @@ class _Queue:
 
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
-    """Compute the features of every shard of both splits at every checkpoint."""
-    plan = _plan(config, data, warm, n_checkpoints(warm))
+    """Compute the features of every shard of both splits at every checkpoint that is used."""
+    numbers = used_checkpoints(config, warm)
+    plan = _plan(config, data, warm, numbers)
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
     if config.execution.gradients == "deployment":
         found = _on_workers(config, data, warm, plan, progress)
@@ -155,18 +156,33 @@ def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[Checkp
                 for split in SPLITS
             }
         )
-        for checkpoint in range(1, n_checkpoints(warm) + 1)
+        for checkpoint in numbers
     )
 
 
-def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> list[Shard]:
-    """Return the shards of both splits at every checkpoint, as they are before any is computed."""
+def shards_of(
+    config: RunConfig,
+    prepared: PreparedData,
+    checkpoints: Sequence[int],
+    *,
+    pool_rows: int | None = None,
+) -> list[Shard]:
+    """Return the shards of both splits at some checkpoints, as they are before any is computed.
+
+    Args:
+        config: the run.
+        prepared: its data.
+        checkpoints: numbers.
+        pool_rows: how many rows of the pool there are shards of; None: all.
+    """
+    frames = {split: getattr(prepared, split).frame for split in SPLITS}
+    frames["train"] = frames["train"].iloc[:pool_rows]
     return [
         shard
-        for checkpoint in range(1, checkpoints + 1)
+        for checkpoint in checkpoints
         for split in SPLITS
         for shard in plan_shards(
-            getattr(prepared, split).frame,
+            frames[split],
             split=split,
             checkpoint=checkpoint,
             rows=config.gradients.rows_per_shard,
@@ -174,10 +190,10 @@ def shards_of(config: RunConfig, prepared: PreparedData, checkpoints: int) -> li
     ]
 
 
-def _plan(config: RunConfig, data: Handle, warm: Handle, checkpoints: int) -> list[Shard]:
+def _plan(config: RunConfig, data: Handle, warm: Handle, checkpoints: Sequence[int]) -> list[Shard]:
     return [
         shard
-        for checkpoint in range(1, checkpoints + 1)
+        for checkpoint in checkpoints
         for split in SPLITS
         for shard in plan_gradients(config, data, warm, split=split, checkpoint=checkpoint)
     ]

@@ -16,12 +16,12 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.influence.attribution import open_attribution
 from flows.admission import admit
-from flows.budget import planned_picks
+from flows.budget import planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
-from flows.select_data import all_representations
+from flows.influence import all_representations, matrix_key, matrix_of, rows_with_gradients
 from flows.spread import Call, all_gradients, spread_calls, warmed
-from tasks.attribution import MATRIX, run_attribution
+from tasks.attribution import MATRIX
 from tasks.cells import FULL, Cell, plan_cells
 from tasks.external_warmup import with_checkpoints_adapters
 from tasks.finetune import run_finetune
@@ -33,7 +33,7 @@ from tasks.runtime.run_logs import run_logs
 from tasks.selection import run_selection
 from tasks.steps import StepRows, plan_steps, release_steps_model, run_steps
 from tasks.validation import Measurements, SubsetsFailedError, gather_validation
-from tasks.warmup import n_checkpoints
+from tasks.warmup import used_checkpoints
 
 if TYPE_CHECKING:
     from bids_core.artifacts import Handle
@@ -73,11 +73,13 @@ def validate_influence(
     with cancellable(), run_logs(), store.recording(config.name, kind="validation", folder=folder):
         data = prepare_data(config)
         if subsets:
-            planned_picks(config.selection.budget, len(load_prepared(data).train))
+            n_pool = len(load_prepared(data).train)
+            require_room(config, planned_picks(config.selection.budget, n_pool), n_pool)
         warm = warmed(config, data)
-        number = _checkpoint(warm, checkpoint)
-        gradients = all_gradients(config, data, warm)
-        matrix = run_attribution(kept, data, warm, gradients)
+        number = _checkpoint(config, warm, checkpoint)
+        rows_there = rows_with_gradients(config, data, warm)
+        gradients = all_gradients(config, rows_there.data, warm)
+        matrix = matrix_of(kept, data, warm, rows_there, gradients)
         parts = plan_steps(
             warm,
             load_prepared(data).train.row_ids,
@@ -91,7 +93,7 @@ def validate_influence(
         found = Measurements(
             data=data,
             matrix=matrix,
-            run_matrix=run_attribution.identify(config, data, warm, gradients).key,
+            run_matrix=matrix_key(config, data, warm, rows_there, gradients),
             parts=tuple(parts),
             steps=tuple(steps),
         )
@@ -109,14 +111,15 @@ def validate_influence(
     return result
 
 
-def _checkpoint(warm: Handle, wanted: int | None) -> int:
-    """Return the number of a warmup checkpoint; refuses one that is not there."""
-    there = n_checkpoints(warm)
+def _checkpoint(config: RunConfig, warm: Handle, wanted: int | None) -> int:
+    """Return the number of a checkpoint that gradients are taken at; refuses any other."""
+    there = used_checkpoints(config, warm)
     if wanted is None:
         weights = warm.summary()["checkpoint_weights"]
-        return int(weights.index(max(weights))) + 1
-    if not 1 <= wanted <= there:
-        msg = f"--checkpoint {wanted}: the warmup has {there} checkpoints, numbered from 1"
+        return max(there, key=lambda number: (weights[number - 1], -number))
+    if wanted not in there:
+        numbers = ", ".join(map(str, there))
+        msg = f"--checkpoint {wanted}: gradients are taken at the warmup's checkpoints {numbers}"
         raise ConfigError(msg)
     return wanted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bids_core.planning.cost import Counts, n_checkpoints, stage_tokens
+from bids_core.planning.cost import Counts, checkpoint_numbers, rows_with_gradients, stage_tokens
 from bids_core.planning.forecast import Work
 from bids_core.selection import resolve_budget
 from bids_core.selection.names import ZERO_SHOT, method_name
@@ -34,11 +34,13 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
         until: last stage.
     """
     prepared = load_prepared(data)
-    stages = stage_tokens(config, Counts.of(config, prepared))
+    counts = Counts.of(config, prepared)
+    stages = stage_tokens(config, counts)
     reached = _ORDER[: _ORDER.index(until) + 1]
     methods = [method_name(method) for method in config.selection.methods]
     tokens = {"warmup": stages["warmup"]} if "warmup" in reached else {}
-    shards = shards_of(config, prepared, n_checkpoints(config))
+    n_rows = rows_with_gradients(config, counts)
+    shards = shards_of(config, prepared, checkpoint_numbers(config), pool_rows=n_rows)
     if "gradients" in reached:
         tokens |= _shared({s.label: _length(prepared, s) for s in shards}, stages["gradients"])
     if "selection" in reached and "representations" in stages:
@@ -63,7 +65,7 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
 
 
 def _representations(config: RunConfig, prepared: PreparedData, tokens: float) -> dict[str, float]:
-    shards = shards_of(config, prepared, 1)
+    shards = shards_of(config, prepared, [1])
     lengths = {
         f"representations {pooling} {shard.split} rows {shard.start}-{shard.stop}": _length(
             prepared, shard

@@ -30,6 +30,8 @@ from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection, row_sources, selection_request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bids_core.data import PreparedData
     from bids_core.influence.attribution import Attribution
     from bids_core.progress import Progress
@@ -73,7 +75,11 @@ def compute(
     prepared = load_prepared(data)
     train = prepared.train
     texts = dict(zip(train.row_ids, train.texts(), strict=True))
-    picks = {name: _selection(name, handle, attribution) for name, handle in selections.items()}
+    picks = {
+        name: chosen
+        for name, handle in selections.items()
+        if len(chosen := _selection(name, handle, attribution))
+    }
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ColumnWarning)
         found = analyze(
@@ -90,10 +96,15 @@ def compute(
     draft.summary["warnings"] = [str(warning.message) for warning in caught]
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
-    columns = few_columns(prepared, attribution)
+    rows = pool_ids(prepared, attribution)
+    columns = few_columns(prepared, rows)
     if columns:
-        chosen = {name: selection.indices for name, selection in picks.items()}
-        found.tables["breakdown"] = breakdown(columns, chosen)
+        place = {row_id: row for row, row_id in enumerate(rows)}
+        everywhere = {
+            name: np.array([place[row_id] for row_id in read_selection(handle)["row_id"]])
+            for name, handle in selections.items()
+        }
+        found.tables["breakdown"] = breakdown(columns, everywhere)
     try:
         found.tables.update(_stability(config, prepared, attribution, progress))
     except UserError as error:  # a method of the user's own, with less than it was made for
@@ -114,15 +125,28 @@ def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
     return pd.read_parquet(path) if path.exists() else None
 
 
-def few_columns(data: PreparedData, attribution: Attribution) -> dict[str, list[str]]:
-    """Return the further columns that have a few values, for the rows of the matrix."""
+def few_columns(data: PreparedData, row_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the further columns that have a few values, for some rows."""
     frame = data.train.frame.set_index("row_id")
-    return few_valued(frame.loc[list(attribution.row_ids), "extra"].tolist())
+    return few_valued(frame.loc[list(row_ids), "extra"].tolist())
+
+
+def pool_ids(data: PreparedData, attribution: Attribution) -> list[str]:
+    """Return the rows that picks are from: those of the matrix, or all where some are screened."""
+    screened = attribution.pool_rows > len(attribution.row_ids)
+    return data.train.row_ids if screened else attribution.row_ids
 
 
 def _selection(method: str, handle: Handle, attribution: Attribution) -> Selection:
     picks = read_selection(handle)
     row_of = {row_id: row for row, row_id in enumerate(attribution.row_ids)}
+    known = picks["row_id"].isin(list(row_of))
+    if not known.all():
+        logger.warning(
+            "%d of the %d picks of %s were screened out: no influence, so not in the analysis",
+            int((~known).sum()), len(picks), method,
+        )  # fmt: skip
+        picks = picks[known]
     column_of = {name: column for column, name in enumerate(attribution.validation_ids)}
     winners = [column_of.get(name, NO_COLUMN) for name in picks["winning_validation"]]
     return Selection(
@@ -141,19 +165,25 @@ def _stability(
     """Return agreement of checkpoints, and the picks with something left out, where it applies."""
     method, kinds = config.selection.method, config.analysis.leave_out
     tables: dict[str, pd.DataFrame] = {}
+    number = [of_warmup - 1 for of_warmup in attribution.checkpoint_numbers]  # tables count from 0
     if len(attribution.parts) > 1:
-        tables["checkpoint_agreement"] = checkpoint_agreement(attribution.parts)
+        agreement = checkpoint_agreement(attribution.parts)
+        for side in ("first", "second"):
+            agreement[side] = [number[place] for place in agreement[side]]
+        tables["checkpoint_agreement"] = agreement
     if METHODS[method].needs != "influence":
         return tables  # there is no influence to leave out
     request = selection_request(
         selection_config(config, method), data, attribution, method, representations={}
     )
     if "checkpoint" in kinds and len(attribution.parts) > 1:
-        tables["without_checkpoint"] = leave_out_checkpoints(
+        without = leave_out_checkpoints(
             request,
             per_checkpoint=attribution.parts,
             weights=attribution.checkpoint_weights,
         )
+        without["left_out"] = [number[place] for place in without["left_out"]]
+        tables["without_checkpoint"] = without
     several = {
         "task": len(set(attribution.tasks)) > 1,
         "instance": len(attribution.validation_ids) > 1,

@@ -10,15 +10,18 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
-from bids_core.errors import DataError
+from bids_core.errors import ConfigError, DataError
 from bids_core.gradients import FisherMetric, align, open_store
 from bids_core.influence.attribution import stream_influence
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
 from tasks.runtime.stage import stage_task
+from tasks.warmup import used_checkpoints
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from bids_core.gradients import GradientStore
@@ -46,8 +49,17 @@ def identify(
     data: Handle,
     warm: Handle,
     gradients: tuple[CheckpointGradients, ...],
+    screen: Handle | None = None,
 ) -> Identity:
-    """Return what a matrix is made from: the features of all rows at all checkpoints."""
+    """Return what a matrix is made from: the features of all rows at all checkpoints.
+
+    Args:
+        config: the run.
+        data: prepared data with the rows that have gradients.
+        warm: the warmup.
+        gradients: of these rows.
+        screen: the artifact that left these rows of the pool; None where they are all of it.
+    """
     digests = data.summary()["digests"]
     shards = [shard for part in gradients for shard in (*part.train, *part.validation)]
     features = {split: gradient_identity(config, split) for split in ("train", "validation")}
@@ -59,7 +71,8 @@ def identify(
             "warmup": warm.fingerprint,
             "train": digests["train"],
             "validation": digests["validation"],
-        },
+        }
+        | ({} if screen is None else {"screen": screen.fingerprint}),
         seed=config.seed,
         uses=(data.key, warm.key, *(shard.key for shard in shards)),
     )
@@ -70,13 +83,15 @@ def compute(
     data: Handle,
     warm: Handle,
     gradients: tuple[CheckpointGradients, ...],
+    screen: Handle | None = None,
     *,
     draft: Draft,
     progress: Progress,
 ) -> None:
     """Compute A[i, j], the weighted sum over checkpoints of the cosines of the features."""
     release_model()
-    weights = warm.summary()["checkpoint_weights"]
+    numbers = used_checkpoints(config, warm)
+    weights = _weights(warm, numbers)
     section = config.gradients
     train, rejected = align([_open(part.train) for part in gradients])
     held_out, lost = align([_open(part.validation) for part in gradients])
@@ -97,6 +112,8 @@ def compute(
         if fisher
         else None,
         dot=section.metric == "dot",
+        attributes={"checkpoint_numbers": numbers}
+        | ({} if screen is None else {"pool_rows": screen.summary()["pool_rows"]}),
         on_progress=progress,
     )
     draft.summary |= {
@@ -110,6 +127,21 @@ def compute(
                 "%d %s have no finite gradient at some checkpoint and are left out: %s",
                 len(row_ids), what, ", ".join(row_ids[:10]),
             )  # fmt: skip
+
+
+def _weights(warm: Handle, numbers: Sequence[int]) -> list[float]:
+    """Return the weights of the checkpoints used, which sum to 1 among themselves."""
+    every = warm.summary()["checkpoint_weights"]
+    if len(numbers) == len(every):
+        return list(every)
+    chosen = [float(every[number - 1]) for number in numbers]
+    if not sum(chosen) > 0:
+        msg = (
+            f"gradients.checkpoints: the learning rate was zero all through the epochs of "
+            f"{', '.join(map(str, numbers))}, so they have no weight; take others"
+        )
+        raise ConfigError(msg)
+    return [weight / sum(chosen) for weight in chosen]
 
 
 run_attribution = stage_task("attribution", identify, compute, unit="rows")

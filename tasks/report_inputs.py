@@ -19,11 +19,12 @@ from tasks.evaluation import SAMPLES, read_scores
 from tasks.kept_warmup import coverage_facts
 from tasks.prepare import load_prepared
 from tasks.samples import run_comparison
+from tasks.screen_facts import screen_facts
 from tasks.selection import read_selection
 from tasks.validation_file import read_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
@@ -43,7 +44,10 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
     data = load_prepared(result.data)
     attribution = open_attribution(result.matrix.path() / MATRIX)
     source_of = dict(zip(data.train.frame["row_id"], data.train.frame["source"], strict=True))
-    selections = {name: read_selection(handle) for name, handle in result.selections.items()}
+    selections = {
+        name: with_influence(read_selection(handle), attribution.row_ids)
+        for name, handle in result.selections.items()
+    }
     shards = [shard for part in result.gradients for shard in (*part.train, *part.validation)]
     records = {name: handle.record() for name, handle in result.stages().items()}
     return ReportInputs(
@@ -74,11 +78,17 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         validation=None
         if result.folder is None
         else read_validation(result.folder, result.matrix.key),
-        row_columns=few_columns(data, attribution),
+        row_columns=few_columns(data, attribution.row_ids),
+        screen=screen_facts(config, result),
         answers=given_answers(result, data),
         files={name: f"selected/{name}.jsonl" for name in result.selections},
         folder=result.folder,
     )
+
+
+def with_influence(picks: pd.DataFrame, row_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the picks that have influence: all, but for what a screen left out."""
+    return picks[picks["row_id"].isin(list(row_ids))].reset_index(drop=True)
 
 
 def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:

@@ -25,6 +25,8 @@ class RunResult(BaseModel):
     """Prepared data."""
     warm: Handle | None = None
     """Warmup checkpoints."""
+    screen: Handle | None = None
+    """The rows of the pool that got gradients, where not all did."""
     gradients: tuple[CheckpointGradients, ...] = ()
     """Gradient shards by checkpoint."""
     matrix: Handle | None = None
@@ -48,9 +50,9 @@ class RunResult(BaseModel):
 
     def stages(self) -> dict[str, Handle]:
         """Return every artifact under a name for people, in the order of the pipeline."""
-        single = {"prepare": self.data, "warmup": self.warm}
+        single = {"prepare": self.data, "warmup": self.warm, "screen": self.screen}
         named = {name: handle for name, handle in single.items() if handle is not None}
-        for number, part in enumerate(self.gradients, start=1):
+        for number, part in enumerate(self.gradients, start=1):  # of those used
             for split, shards in (("train", part.train), ("validation", part.validation)):
                 for index, shard in enumerate(shards):
                     named[f"gradients checkpoint {number} {split} shard {index}"] = shard

@@ -16,7 +16,7 @@ from bids_core.config import RunConfig, SelectionMethod
 from bids_core.config.slices import sliced
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
-from bids_core.selection import METHODS, make_request, run_request
+from bids_core.selection import METHODS, make_request, resolve_budget, run_request
 from bids_core.selection.names import method_name
 from tasks.attribution import MATRIX
 from tasks.identity import selection_config, with_method
@@ -86,7 +86,8 @@ def compute(
     config = selection_config(config, method)
     attribution = open_attribution(matrix.path() / MATRIX)
     prepared = load_prepared(data)
-    sources = row_sources(prepared, attribution.row_ids)
+    row_ids = candidates(prepared, attribution, method)
+    sources = row_sources(prepared, row_ids)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ColumnWarning)
         selection = run_request(
@@ -96,7 +97,7 @@ def compute(
     for message in draft.summary["warnings"]:
         logger.warning("%s", message)
     picks = selection.to_frame(
-        row_ids=attribution.row_ids,
+        row_ids=row_ids,
         sources=sources,
         validation_ids=attribution.validation_ids,
         tasks=attribution.tasks,
@@ -132,19 +133,35 @@ def selection_request(
         method: the method.
         representations: by pooling, for the methods that need them.
     """
+    row_ids = candidates(data, attribution, method)
+    screened = attribution.pool_rows > len(attribution.row_ids)
+    budget = config.selection.budget
+    if screened:  # a share is one of the whole pool
+        budget = resolve_budget(budget, attribution.pool_rows)
     return make_request(
-        attribution.matrix,
-        config.selection.budget,
+        attribution.matrix if row_ids is attribution.row_ids else None,
+        budget,
         method=method,
         normalization=config.selection.normalization,
         tasks=attribution.tasks,
         subtasks=attribution.subtasks,
-        sources=row_sources(data, attribution.row_ids),
-        row_ids=attribution.row_ids,
+        sources=row_sources(data, row_ids),
+        row_ids=row_ids,
         validation_ids=attribution.validation_ids,
         seed=config.seed,
-        **signals(method, data, representations, attribution.row_ids),
+        **signals(method, data, representations, row_ids),
     )
+
+
+def candidates(data: PreparedData, attribution: Attribution, method: str) -> list[str]:
+    """Return the rows that a method chooses from: those that have influence.
+
+    Where rows were screened out, methods that need no influence still choose from the whole pool.
+    """
+    screened = attribution.pool_rows > len(attribution.row_ids)
+    if screened and METHODS[method].needs != "influence":
+        return data.train.row_ids
+    return attribution.row_ids
 
 
 def row_sources(data: PreparedData, row_ids: Sequence[str]) -> list[str]:

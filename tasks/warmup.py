@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.errors import ConfigError
 from bids_core.models.adapters import add_lora
 from bids_core.models.load import load_base, load_tokenizer
 from bids_core.training.external import checkpoint_digests, import_warmup
@@ -62,6 +63,25 @@ def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress
 def n_checkpoints(warm: Handle) -> int:
     """Return how many checkpoints a warmup left."""
     return len(warm.summary()["checkpoint_weights"])
+
+
+def used_checkpoints(config: RunConfig, warm: Handle) -> list[int]:
+    """Return the numbers of the checkpoints that gradients are taken at, from 1, in order.
+
+    Raises:
+        ConfigError: the warmup has no such checkpoint.
+    """
+    there, wanted = n_checkpoints(warm), config.gradients.checkpoints
+    if wanted is None:
+        return list(range(1, there + 1))
+    beyond = [number for number in wanted if number > there]
+    if beyond:
+        msg = (
+            f"gradients.checkpoints: the warmup leaves {there} "
+            f"{'checkpoint' if there == 1 else 'checkpoints'}, so there is no number {beyond[0]}"
+        )
+        raise ConfigError(msg)
+    return list(wanted)
 
 
 run_warmup = stage_task("warmup", identify, compute)

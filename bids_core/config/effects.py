@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 STAGES: Final = {
     "prepare": (),
     "warmup": (),
-    "curvature": ("warmup",),
-    "gradients": ("warmup", "curvature"),
-    "attribution": ("gradients",),
     "representations": (),
-    "selection": ("attribution", "representations"),
+    "screen": ("representations",),
+    "curvature": ("warmup", "screen"),
+    "gradients": ("warmup", "curvature", "screen"),
+    "attribution": ("gradients",),
+    "inference": ("attribution", "representations"),
+    "selection": ("attribution", "representations", "inference"),
     "analysis": ("selection",),
     "finetune": ("selection",),
     "suite": ("finetune",),
@@ -41,6 +43,7 @@ of `bids validate`."""
 ROWS: Final = {
     "pool": (
         "warmup",
+        "screen",
         "curvature",
         "gradients",
         "representations",
@@ -48,7 +51,15 @@ ROWS: Final = {
         "finetune",
         "steps",
     ),
-    "validation": ("gradients", "representations", "selection", "suite", "steps", "losses"),
+    "validation": (
+        "screen",
+        "gradients",
+        "representations",
+        "selection",
+        "suite",
+        "steps",
+        "losses",
+    ),
     "test": ("evaluation", "losses"),
 }
 """Splits of the prepared data, with the stages that read their rows (by content)."""

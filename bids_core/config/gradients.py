@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bids_core.config.choices import FEATURES, TrainFeature
 from bids_core.config.effects import Changes, Effect, NoEffect
@@ -35,6 +35,12 @@ class GradientConfig(Section):
     train_feature: TrainFeature = "adam"
     """Feature of a training example; validation instances get the plain gradient beside `adam` and
     `sign`, else the same."""
+    checkpoints: Annotated[
+        tuple[PositiveInt, ...] | None,
+        Changes("attribution", when=lambda section: section.checkpoints is not None),
+    ] = None
+    """Numbers of the warmup checkpoints to take gradients at, from 1, in place of all of them; each
+    costs a pass over the pool (docs/cheaper.md). null: all."""
     layers: Annotated[
         PositiveInt | None,
         Changes("gradients", "curvature", "steps", when=_fewer_layers),
@@ -80,3 +86,16 @@ class GradientConfig(Section):
         PositiveInt, NoEffect("where shards are cut; which rows a shard has is part of its inputs")
     ] = 2048
     """Rows of one shard, the unit of work, of retry and of resume."""
+
+    @field_validator("checkpoints")
+    @classmethod
+    def _checkpoints_in_order(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value:
+            msg = "an empty list takes gradients nowhere; leave it out for all checkpoints"
+            raise ValueError(msg)
+        if len(set(value)) != len(value):
+            msg = f"{list(value)} names a checkpoint twice"
+            raise ValueError(msg)
+        return tuple(sorted(value))

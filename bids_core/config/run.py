@@ -13,6 +13,7 @@ from bids_core.config.evaluation import EvaluationConfig
 from bids_core.config.execution import ExecutionConfig, OutputConfig
 from bids_core.config.gradients import GradientConfig
 from bids_core.config.model import LoraConfig, ModelConfig
+from bids_core.config.screen import LANDMARKS, LandmarkConfig, ScreenConfig
 from bids_core.config.section import Name, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, WarmupConfig
@@ -42,7 +43,7 @@ class RunConfig(Section):
     """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
     seed: Annotated[
         Seed,
-        Changes("warmup", "curvature", "gradients", "selection", "finetune", "steps"),
+        Changes("warmup", "screen", "curvature", "gradients", "selection", "finetune", "steps"),
         Changes("evaluation", when=lambda run: run.draws_answers),
     ] = 0
     """Seed of sampling, initialisation, dropout, projection and random selection; and of answers,
@@ -55,6 +56,10 @@ class RunConfig(Section):
     """Warmup: the short training whose checkpoints the gradients are taken at."""
     gradients: GradientConfig = GradientConfig()
     """Gradient features."""
+    screen: ScreenConfig = ScreenConfig()
+    """Rows that get gradients, where not all do."""
+    landmarks: LandmarkConfig = LandmarkConfig()
+    """Rows that the influence of the others is inferred from."""
     analysis: AnalysisConfig = AnalysisConfig()
     """Analysis of the selections."""
     finetune: FinetuneConfig = FinetuneConfig()
@@ -76,6 +81,25 @@ class RunConfig(Section):
             if self.finetune.save == "merged":
                 msg = "finetune.save: merged needs weights that are not quantised; save the adapter"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _screen_and_landmarks_fit(self) -> RunConfig:
+        if self.screen.by == LANDMARKS and self.landmarks.rows is None:
+            msg = "screen.by: landmarks needs landmarks.rows, the number of rows to infer from"
+            raise ValueError(msg)
+        if self.landmarks.rows is not None and self.screen.by not in (None, LANDMARKS):
+            msg = (
+                f"landmarks.rows goes alone or with screen.by: landmarks, not with screen.by: "
+                f"{self.screen.by}; leave one of them out"
+            )
+            raise ValueError(msg)
+        if self.landmarks.rows is not None and self.gradients.metric == "dot":
+            msg = (
+                "landmarks.rows infers cosines, and gradients.metric: dot also depends on each "
+                "row's length; use cosine"
+            )
+            raise ValueError(msg)
         return self
 
     @property

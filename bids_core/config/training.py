@@ -47,6 +47,12 @@ class WarmupConfig(OptimizerConfig):
     """Decoupled weight decay."""
     fraction: Fraction = 1.0
     """Share of the pool to train on (BIDS 1.0, LESS 0.05)."""
+    stop_after: Annotated[
+        PositiveInt | None,
+        Changes("warmup", when=lambda section: section.stops_early),
+    ] = None
+    """Stop after so many epochs of the schedule: the checkpoints are the first ones of the whole
+    training, exactly, and the rest is not paid for (docs/cheaper.md). null: all `epochs`."""
     checkpoints: Annotated[
         tuple[str, ...], Resolved("warmup", by="the digest of the checkpoints' files")
     ] = ()
@@ -72,6 +78,16 @@ class WarmupConfig(OptimizerConfig):
     """With `reuse`: train again once more than this share of the pool came after the warmup, or of
     the rows it was trained on has left the pool."""
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether the training ends before its schedule does."""
+        return self.stop_after is not None and self.stop_after < self.epochs
+
+    @property
+    def epochs_run(self) -> int:
+        """Epochs that are trained, and checkpoints that they leave."""
+        return self.epochs if self.stop_after is None else self.stop_after
+
     @field_validator("checkpoints", mode="before")
     @classmethod
     def _one_folder_is_a_list_of_one(cls, value: Any) -> Any:
@@ -84,6 +100,15 @@ class WarmupConfig(OptimizerConfig):
                 if getattr(self, name):
                     msg = f"{name} says something of warmup.checkpoints, and there are none"
                     raise ValueError(msg)
+        if self.checkpoints and self.stop_after is not None:
+            msg = (
+                "stop_after says when a training here ends, and warmup.checkpoints takes one from "
+                "elsewhere; choose among its checkpoints with gradients.checkpoints"
+            )
+            raise ValueError(msg)
+        if self.stop_after is not None and self.stop_after > self.epochs:
+            msg = f"stop_after: {self.stop_after} is more than the {self.epochs} epochs"
+            raise ValueError(msg)
         if any(not rate >= 0 for rate in self.checkpoint_rates):
             msg = "checkpoint_rates: learning rates are not negative"
             raise ValueError(msg)

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
     from bids_core.gradients.fisher import FisherMetric
     from bids_core.gradients.store import GradientStore
+    from bids_core.influence.landmarks import Landmarks
 
 Floats = npt.NDArray[np.float32]
 
 _BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as a float16 chunk has
+_ERROR: Final = "expected_error"
 _NAMES: Final = ("validation_ids", "tasks", "capabilities", "subtasks")
 
 
@@ -197,6 +199,54 @@ def _read_ahead(stores: Sequence[GradientStore], block: int) -> Iterator[tuple[i
             yield checkpoint, start, rows_bP
 
 
+def write_inferred(
+    out: Path,
+    known: Attribution,
+    fitted: Landmarks,
+    store: GradientStore,
+    *,
+    on_progress: Progress = silent,
+) -> None:
+    """Write the attribution matrix of a whole pool, inferred from that of its landmarks.
+
+    The landmarks keep their own influence; the array `expected_error` says how far off the others'
+    is expected to be.
+
+    Args:
+        out: Zarr group to write.
+        known: the landmarks' influence; its rows are among the store's.
+        fitted: what `fit_landmarks` made of it.
+        store: representations of the whole pool, in order.
+        on_progress: told how many rows are done.
+
+    Raises:
+        ArtifactError: a chunk is lost or damaged.
+    """
+    place = {row_id: row for row, row_id in enumerate(store.row_ids)}
+    exact = {place[row_id]: values for row_id, values in zip(
+        known.row_ids, known.values(), strict=True
+    )}  # fmt: skip
+    labels = {name: getattr(known, name) for name in _NAMES}
+    weights = np.asarray(known.checkpoint_weights, dtype=np.float32)
+    attributes = {"checkpoint_numbers": list(known.checkpoint_numbers)}
+    group = _new_group(out, store.row_ids, labels, weights, attributes)
+    shape = (store.n_rows, len(known.tasks))
+    block = max(1, _BLOCK_BYTES // (4 * max(store.dim, shape[1])))
+    matrix = create_array(group, "attribution", shape=shape, dtype="float32",
+                          dimensions=("train", "validation"), chunk_rows=block)  # fmt: skip
+    error = np.zeros(store.n_rows, dtype=np.float32)
+    for start in range(0, store.n_rows, block):
+        stop = min(start + block, store.n_rows)
+        values, error[start:stop] = fitted.predict(store.rows(start, stop))
+        values = values.astype(np.float32)
+        for row in range(start, stop):
+            if row in exact:
+                values[row - start], error[row] = exact[row], 0.0
+        matrix[start:stop] = values
+        on_progress(stop, store.n_rows)
+    write_array(group, _ERROR, error, dimensions=("train",))
+
+
 @dataclass(frozen=True)
 class Attribution:
     """An attribution matrix with the names of its rows and columns.
@@ -210,6 +260,11 @@ class Attribution:
         subtasks: [M], "" where there is none.
         checkpoint_weights: [C], as they were used.
         parts: the checkpoints' own [N, M] arrays, if they were kept.
+        checkpoint_numbers: [C] which checkpoints of the warmup they are, from 1.
+        pool_rows: rows of the pool; more than N where some were screened out.
+        expected_error: [N] of an inferred matrix (`bids_core.influence.landmarks`): how far off a
+            row's entries are expected to be, in standard deviations of the columns; 0 for the
+            landmarks. None where all is computed.
     """
 
     matrix: zarr.Array[Any]
@@ -220,6 +275,9 @@ class Attribution:
     subtasks: list[str]
     checkpoint_weights: list[float]
     parts: tuple[zarr.Array[Any], ...] = ()
+    checkpoint_numbers: tuple[int, ...] = ()
+    pool_rows: int = 0
+    expected_error: Floats | None = None
 
     def values(self) -> Floats:
         """Return the whole matrix, [N, M] float32.
@@ -257,6 +315,10 @@ def open_attribution(folder: Path) -> Attribution:
         weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]
         kept = takewhile(group.__contains__, (f"checkpoint_{c}" for c in range(len(weights))))
         parts = tuple(bounded_array(group[part]) for part in kept)
+        counted = list(range(1, len(weights) + 1))
+        numbers = tuple(int(str(n)) for n in group.attrs.get("checkpoint_numbers", counted))
+        pool_rows = int(str(group.attrs.get("pool_rows", len(names[0]))))
+        off = _read(bounded_array(group[_ERROR])) if _ERROR in group else None
         if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
@@ -264,8 +326,9 @@ def open_attribution(folder: Path) -> Attribution:
         raise ArtifactError(msg) from error
     row_ids, validation_ids, tasks, capabilities, subtasks = names
     return Attribution(
-        matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts
-    )
+        matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts, numbers,
+        pool_rows, off,
+    )  # fmt: skip
 
 
 def _read(array: zarr.Array[Any]) -> Floats:

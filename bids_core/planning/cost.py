@@ -223,10 +223,30 @@ def _training_memory(
 def n_checkpoints(config: RunConfig) -> int:
     """Return how many checkpoints the warmup leaves, or brings."""
     if not config.warmup.checkpoints:
-        return config.warmup.epochs
+        return config.warmup.epochs_run
     from bids_core.training.external import find_checkpoints  # the Trainer's libraries
 
     return len(find_checkpoints(config.warmup.checkpoints))
+
+
+def checkpoint_numbers(config: RunConfig) -> list[int]:
+    """Return the numbers of the checkpoints that gradients are taken at, from 1."""
+    there = n_checkpoints(config)
+    wanted = config.gradients.checkpoints
+    return [n for n in range(1, there + 1) if wanted is None or n in wanted]
+
+
+def rows_with_gradients(config: RunConfig, counts: Counts) -> int:
+    """Return how many rows of the pool get gradients, as far as it is known beforehand.
+
+    What a method keeps and what is drawn at random overlap as two independent draws do.
+    """
+    screen, pool = config.screen, counts.pool_rows
+    drawn = config.landmarks.rows
+    if screen.by is None:
+        return pool if drawn is None else min(pool, drawn)
+    drawn = min(pool, screen.sample if drawn is None else drawn)
+    return round(screen.keep * pool + (1 - screen.keep) * drawn)
 
 
 def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
@@ -258,44 +278,52 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 
     In the last layers alone (`gradients.layers`) the backward pass is as much shorter.
     """
-    checkpoints = n_checkpoints(config)
+    checkpoints = len(checkpoint_numbers(config))
     feature = TRAINING_FEATURES[config.gradients.train_feature]
-    tokens = checkpoints * (counts.pool_tokens + counts.validation_tokens)
+    n_rows = rows_with_gradients(config, counts)
+    share = n_rows / max(1, counts.pool_rows)
+    tokens = round(checkpoints * (share * counts.pool_tokens + counts.validation_tokens))
     layers = config.gradients.layers
     reach = min(1.0, layers / speed.size.n_layers) if layers and speed.size.n_layers else 1.0
     backward = 1.0 if feature.hidden_states else FORWARD_SHARE + (1 - FORWARD_SHARE) * reach
     passes = float(tokens) * feature.passes * backward
     fit = ""
     if feature.curvature:
-        share = min(1.0, _CURVATURE_ROWS / max(1, counts.pool_rows))
-        passes += 2 * checkpoints * share * counts.pool_tokens
-        n_rows = min(_CURVATURE_ROWS, counts.pool_rows)
-        fit = f"; {feature.label} fitted to {n_rows} rows a checkpoint"
+        n_fit = min(_CURVATURE_ROWS, n_rows)
+        passes += 2 * checkpoints * n_fit / max(1, counts.pool_rows) * counts.pool_tokens
+        fit = f"; {feature.label} fitted to {n_fit} rows a checkpoint"
     row = _row_bytes(config, speed)
     return StageCost(
         "gradients",
         passes / speed.tokens_per_second,
-        checkpoints * (counts.pool_rows + counts.validation_rows) * row,
+        checkpoints * (n_rows + counts.validation_rows) * row,
         f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}"
+        + (f"; {n_rows:,} of {counts.pool_rows:,} rows" if n_rows < counts.pool_rows else "")
         + (f"; the last {layers} layers" if backward < 1 else ""),
         training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
     )
 
 
 def _attribution_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    store = n_checkpoints(config) * counts.pool_rows * _row_bytes(config, speed)
-    matrices = 1 + (n_checkpoints(config) if config.gradients.keep_checkpoints else 0)
+    checkpoints = len(checkpoint_numbers(config))
+    n_rows = rows_with_gradients(config, counts)
+    store = checkpoints * n_rows * _row_bytes(config, speed)
+    matrices = 1 + (checkpoints if config.gradients.keep_checkpoints and checkpoints > 1 else 0)
     return StageCost(
         "attribution",
         store / 1e9,  # about what one core reads and multiplies a second
-        4 * matrices * counts.pool_rows * counts.validation_rows,
-        f"{counts.pool_rows:,} x {counts.validation_rows:,} float32, {matrices} of them",
+        4 * matrices * n_rows * counts.validation_rows,
+        f"{n_rows:,} x {counts.validation_rows:,} float32, {matrices} of them",
     )
 
 
 def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost | None:
     """Count the forward passes of methods that select by hidden states or perplexity."""
     needs = {METHODS[method].needs for method in config.selection.methods}
+    if config.landmarks.rows is not None:
+        needs.add("rds_plus")
+    elif config.screen.by is not None:
+        needs.add(METHODS[config.screen.by].needs)
     needs &= {"rds", "rds_plus", "perplexities"}
     if not needs:
         return None

@@ -199,6 +199,7 @@ def make_request(
         texts=None if texts is None else len(texts),
         representations=None if train is None else train.n_rows,
         perplexities=None if losses is None else len(losses),
+        row_ids=None if row_ids is None else len(row_ids),
     )
     n_columns = _agreed_length(
         "validation instances",

@@ -67,6 +67,7 @@ def train(
     checkpoint_seconds: float | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     run_name: str | None = None,
+    stop_after: int | None = None,
 ) -> TrainingLog:
     """Train the trainable parameters of `model` in place.
 
@@ -86,6 +87,7 @@ def train(
             that a killed training left there; None: neither.
         callbacks: further callbacks of the Trainer (loss curves).
         run_name: what loss curves are called.
+        stop_after: end after so many epochs of the schedule; None: after all.
 
     Raises:
         NonFiniteError: the loss of a step was NaN or infinite.
@@ -102,7 +104,8 @@ def train(
         run_name=run_name,
         **_sharding(sharded=sharded),
     )
-    watch = _Recorder(len(examples), settings.epochs, on_epoch_end, on_progress)
+    n_run = settings.epochs if stop_after is None else stop_after
+    watch = _Recorder(len(examples), settings.epochs, n_run, on_epoch_end, on_progress)
     trainer = _LabelTrainer(
         model=model,
         args=arguments,
@@ -121,7 +124,7 @@ def train(
     started, before = time.perf_counter(), watch.log.seconds
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     watch.log.seconds = before + time.perf_counter() - started
-    watch.log.tokens = settings.epochs * sum(example.n_tokens for example in examples)
+    watch.log.tokens = n_run * sum(example.n_tokens for example in examples)
     return watch.log
 
 
@@ -293,12 +296,13 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
         self,
         n_examples: int,
         n_epochs: int,
+        n_run: int,
         on_epoch_end: Callable[[int, PeftModel, torch.optim.Optimizer], None] | None,
         on_progress: Progress,
     ) -> None:
         self.log = TrainingLog()
-        self._total = n_examples * n_epochs
-        self._n_epochs = n_epochs
+        self._n_examples, self._total = n_examples, n_examples * n_run
+        self._n_epochs, self._n_run = n_epochs, n_run
         self._epoch = 0
         self._on_epoch_end = on_epoch_end
         self._on_progress = on_progress
@@ -320,7 +324,7 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Report how many examples have been seen."""
-        done = round(self._total * (state.epoch or 0.0) / self._n_epochs)
+        done = round(self._n_examples * (state.epoch or 0.0))
         self._on_progress(min(done, self._total), self._total)
 
     def on_log(
@@ -341,12 +345,14 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hand the model and the optimizer over, tell the epoch's loss, and count the epoch."""
+        """Hand model and optimizer over, tell the epoch's loss, count the epoch; end after some."""
         epochs = zip(self.log.losses, self.log.epochs, strict=False)  # a last loss may come later
         losses = [loss for loss, epoch in epochs if epoch == self._epoch]
         if losses:
             mean = sum(losses) / len(losses)
-            logger.info("epoch %d of %d: loss %.4f", self._epoch + 1, self._n_epochs, mean)
+            logger.info("epoch %d of %d: loss %.4f", self._epoch + 1, self._n_run, mean)
         if self._on_epoch_end is not None:
             self._on_epoch_end(self._epoch, kwargs["model"], kwargs["optimizer"])
         self._epoch += 1
+        if self._epoch == self._n_run:
+            control.should_training_stop = True

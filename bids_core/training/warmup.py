@@ -75,7 +75,7 @@ def warmup(
     Args:
         model: base model with fresh adapters; trained in place.
         examples: the pool.
-        settings: fraction, epochs, learning rate and so on.
+        settings: fraction, epochs (and after how many it stops), learning rate and so on.
         pad_token_id: token that fills short rows.
         seed: of the subset, the order and dropout.
         folder: gets `checkpoint-1`, `checkpoint-2`, ...: safetensors adapter and Adam moments.
@@ -104,6 +104,7 @@ def warmup(
             folder / CHECKPOINT.format(epoch + 1), trained, optimizer
         ),
         on_progress=on_progress,
+        stop_after=settings.stop_after,
     )
     weights = checkpoint_weights(log.learning_rates, log.epochs)
     rows = [examples[int(index)].row_id for index in sample]

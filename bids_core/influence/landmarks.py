@@ -1,0 +1,155 @@
+"""Influence inferred from landmarks: rows whose influence is known stand for those like them.
+
+Rows with like hidden states have like influence. Each row takes the influence of the landmark whose
+representation is nearest, by the cosine of representations centred on the landmarks' mean:
+
+    A_ij = A_n(i)j,    n(i) = argmax over landmarks l of cos(e_i - mean, e_l - mean)
+
+One neighbour, and no mean of several: a mean shrinks what is inferred towards the columns' means,
+and selection would then prefer the landmarks, whose influence is not shrunk. (Kernel ridge
+regression has the smaller error and picks half as many of the right rows: docs/cheaper.md.)
+
+How far off a row is expected to be follows from how near its landmark is. It is measured on the
+landmarks: each takes the influence of its nearest other landmark, and the squared error is fitted
+by a line in 1 - cos that does not fall.
+
+Source: clusters and representatives as in ClusterLESS, landmarks as in Influence Distillation
+(arXiv 2505.19051), with the hidden states that `rds_plus` selects by in place of its embedding.
+
+Shapes: N rows, L landmarks, M validation instances, H hidden size, b rows of a block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bids_core.errors import MatrixError
+
+Floats = npt.NDArray[np.float64]
+
+_LEAST: Final = 8
+"""Fewer landmarks say nothing of their own error."""
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmarks, and what is known of the error of what is inferred from them.
+
+    Args:
+        center: [H] mean representation.
+        directions: [L, H] their centred representations, of length one.
+        influence: [L, M].
+        agreement: [M] correlation of the landmarks' influence with that of their nearest other
+            landmark; NaN of a column that does not vary.
+        base: expected squared error of a row that lies on a landmark, in the columns' variances.
+        slope: how much larger it is for each unit of 1 - cos.
+    """
+
+    center: Floats
+    directions: Floats
+    influence: Floats
+    agreement: Floats
+    base: float
+    slope: float
+
+    def predict(self, representations_bH: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return the influence of some rows and how far off it is expected to be.
+
+        Args:
+            representations_bH: [b, H], pooled as the landmarks' were.
+
+        Returns:
+            [b, M] influence, and [b] the expected error (one sigma) of a row's entries, in standard
+            deviations of the columns.
+
+        Raises:
+            MatrixError: a representation is not finite, or of another size.
+        """
+        rows = _directions(_checked(representations_bH, width=len(self.center)), self.center)
+        closeness_bL = rows @ self.directions.T
+        nearest = closeness_bL.argmax(axis=1)
+        distance = _distance(closeness_bL, nearest)
+        return self.influence[nearest], np.sqrt(self.base + self.slope * distance)
+
+
+def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike) -> Landmarks:
+    """Return landmarks that other rows can be inferred from.
+
+    Args:
+        representations_LH: [L, H] of the landmarks.
+        influence_LM: [L, M] their influence.
+
+    Raises:
+        MatrixError: shapes differ, an entry is not finite, or there are fewer than 8 landmarks.
+    """
+    states, influence = _checked(representations_LH), _checked(influence_LM)
+    if len(states) != len(influence):
+        msg = f"{len(states)} representations for {len(influence)} landmarks"
+        raise MatrixError(msg)
+    if len(states) < _LEAST:
+        msg = f"{len(states)} landmarks are too few to infer from: at least {_LEAST} are needed"
+        raise MatrixError(msg)
+    center = states.mean(axis=0)
+    directions = _directions(states, center)
+    closeness_LL = directions @ directions.T
+    np.fill_diagonal(closeness_LL, -np.inf)
+    nearest = closeness_LL.argmax(axis=1)
+    distance = _distance(closeness_LL, nearest)
+    scale = influence.std(axis=0)
+    scaled = (influence - influence.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    base, slope = _line(distance, ((scaled - scaled[nearest]) ** 2).mean(axis=1))
+    return Landmarks(
+        center, directions, influence, _correlations(influence, influence[nearest]), base, slope
+    )
+
+
+def _distance(closeness: Floats, nearest: npt.NDArray[np.int64]) -> Floats:
+    """Return 1 - cos to the nearest landmark; rounding makes none negative."""
+    cosines = closeness[np.arange(len(closeness)), nearest]
+    distance: Floats = np.maximum(1 - cosines, 0.0)
+    return distance
+
+
+def _line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Return level and slope of the least-squares line, neither of them negative."""
+    shifted = x - x.mean()
+    spread = float(shifted @ shifted)
+    slope = float(shifted @ y) / spread if spread > 0 else 0.0
+    level = float(y.mean()) - slope * float(x.mean())
+    if slope < 0:
+        return float(y.mean()), 0.0
+    if level < 0:  # through the origin
+        return 0.0, float(x @ y) / float(x @ x)
+    return level, slope
+
+
+def _correlations(one: Floats, other: Floats) -> Floats:
+    a, b = (values - values.mean(axis=0) for values in (one, other))
+    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(scale > 0, (a * b).sum(axis=0) / scale, np.nan)
+    return found
+
+
+def _directions(states: Floats, center: Floats) -> Floats:
+    """Return centred states of length one; a state at the centre has no direction and stays."""
+    shifted = states - center
+    lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
+    directions: Floats = shifted / np.where(lengths > 0, lengths, 1.0)
+    return directions
+
+
+def _checked(values: npt.ArrayLike, *, width: int | None = None) -> Floats:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 2 or (width is not None and array.shape[1] != width):
+        msg = f"landmarks need [rows, {width or 'columns'}] values, not {list(array.shape)}"
+        raise MatrixError(msg)
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        msg = f"row {row} of the landmarks, or of what is inferred from them, is not finite"
+        raise MatrixError(msg)
+    return array
