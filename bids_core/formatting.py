@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_PLAIN: Final = re.compile(r"(?!\d+[.)] )\w[\w .,:;?'\"()/%$=-]*|")
+"""Texts in which Markdown sees nothing."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet computes (OWASP, CSV injection)."""
 
@@ -27,6 +30,25 @@ def brief(text: object, width: int = 300) -> str:
     """Return a text that is not ours (a file's, another library's error) as part of one line."""
     line = " ".join(str(text)[: 4 * width].split())
     return line if len(line) <= width else f"{line[: width - 3]}..."
+
+
+def as_code(text: object) -> str:
+    """Return a text that is not ours as code in Markdown: one line, in which nothing is markup."""
+    line = brief(text).replace("`", "'")
+    return f"`{line}`" if line else ""
+
+
+def as_cells(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of a table whose cells are shown as Markdown; texts with markup are code."""
+    return [
+        {
+            name: as_code(value)
+            if isinstance(value, str) and not _PLAIN.fullmatch(value)
+            else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:

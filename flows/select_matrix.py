@@ -63,6 +63,7 @@ def select_matrix(request: MatrixSelection) -> MatrixPicks:
     Args:
         request: what to select from, how, and where the picks go.
     """
+    from bids_core.formatting import as_cells, as_code
     from bids_core.selection import select
     from bids_core.selection.files import check_selection_path, write_selection
     from flows.commands.matrix_input import open_labelled
@@ -92,9 +93,9 @@ def select_matrix(request: MatrixSelection) -> MatrixPicks:
     frame = picks.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
     shown = frame.head(_SHOWN)
     create_table_artifact(
-        table=json.loads(shown.to_json(orient="records")),
+        table=as_cells(json.loads(shown.to_json(orient="records"))),
         key="matrix-picks",
-        description=f"First {len(shown)} of {len(picks)} picks; all are in {out}",
+        description=f"First {len(shown)} of {len(picks)} picks; all are in {as_code(out)}",
     )
     counts = frame["winning_task"].value_counts()
     return MatrixPicks(

@@ -11,6 +11,7 @@ were put.
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Final
 
 from bids_core.artifacts.identity import fingerprint
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_core.artifacts import ArtifactStore, Handle, Identity
+
+logger = logging.getLogger(__name__)
 
 FOLDER: Final = ".rows"
 KEYS: Final = "row_keys.json"
@@ -119,4 +122,11 @@ def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
 def _keys_of(store: ArtifactStore, handle: Handle) -> tuple[str, ...]:
     """Read the keys alone: of a remote store the shard itself is not fetched for them."""
     content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
-    return tuple(json.loads(content)) if content else ()
+    try:
+        keys = json.loads(content or b"[]")
+    except ValueError:
+        keys = None
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
+        logger.warning("%s of %s cannot be read; its rows are not reused", KEYS, handle.key)
+        return ()
+    return tuple(keys)

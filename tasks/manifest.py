@@ -23,6 +23,7 @@ from bids_core.config.paths import (
     relative_paths,
 )
 from bids_core.errors import ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from bids_core.config import RunConfig
 
 _HANDLE: Final = {"store", "stage", "fingerprint"}
+_BUCKETS: Final = frozenset({"s3", "gs", "gcs", "az", "abfs", "memory"})
+"""Remote stores that a manifest may name: buckets, which take the user's credentials. Reading a run
+folder from somewhere must not call any address that it names."""
 _HEAD: Final = """\
 # What this run was made with: `bids run` on this file (or on the folder) makes it again, here; what
 # the store still has is not computed again. Paths are relative to this file. What is not here has
@@ -101,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
         here = folder.resolve()
         config, result = travelled(content, here), dict(content["result"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path}: not the manifest of a run ({type(error).__name__}: {error})"
+        msg = f"{path}: not the manifest of a run ({type(error).__name__}: {brief(error)})"
         raise ConfigError(msg) from error
     return Manifest(
         path,
@@ -151,7 +155,14 @@ def absolute_handles(content: Any, folder: Path) -> Any:
     """Return JSON values in which the stores of handles are absolute, relative ones in a folder."""
 
     def absolute(store: str) -> str:
-        return store if "://" in store else os.path.normpath(folder / store)
+        scheme, remote, _ = store.partition("://")
+        if remote and ("::" in store or scheme not in _BUCKETS):
+            msg = (
+                f"{folder / MANIFEST} names the store {brief(store)}, which is not asked because"
+                " of a file: bring its artifacts here, or run again"
+            )
+            raise ConfigError(msg)
+        return store if remote else os.path.normpath(folder / store)
 
     return _with_stores(content, absolute)
 

@@ -26,6 +26,7 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectHTTPStatusError
 
+from bids_core.formatting import as_cells, as_code
 from bids_core.progress import duration
 from bids_core.report.pictures import pictures
 from tasks.evaluation import read_scores
@@ -165,13 +166,21 @@ def show_run(config: RunConfig, result: RunResult) -> None:
         method = config.selection.main
         rows = _picks(result, method)
         title = f"The first {len(rows)} picks of {method}"
-        _try(lambda: create_table_artifact(rows, key=_key(config, "picks"), description=title))
+        _try(
+            lambda: create_table_artifact(
+                as_cells(rows), key=_key(config, "picks"), description=title
+            )
+        )
         for name, svg in pictures(collect(config, result)).items():
             _try(lambda name=name, svg=svg: _image(config, name, svg))  # type: ignore[misc]
     if result.scores:
         table = json.loads(read_scores(result.scores).to_json(orient="records"))
         title = "Held-out scores of each method on each task"
-        _try(lambda: create_table_artifact(table, key=_key(config, "scores"), description=title))
+        _try(
+            lambda: create_table_artifact(
+                as_cells(table), key=_key(config, "scores"), description=title
+            )
+        )
     address = _report_address(config, result)
     if address is not None:
         title = f"The report of {config.name}"
@@ -189,7 +198,7 @@ def _key(config: RunConfig, what: str) -> str:
 
 
 def _summary(config: RunConfig, result: RunResult) -> str:
-    lines = [f"# {config.name}", "", f"Model: `{config.model.path}`", ""]
+    lines = [f"# {config.name}", "", f"Model: {as_code(config.model.path)}", ""]
     if result.data is not None:
         data = load_prepared(result.data)
         rejects = f", {len(data.rejects)} rows rejected" if data.rejects else ""
@@ -210,7 +219,7 @@ def _summary(config: RunConfig, result: RunResult) -> str:
         how = "in the store" if step["cached"] else "computed"
         lines.append(f"| {name} | {duration(step['seconds'])} | {how} |")
     if result.folder is not None:
-        lines += ["", f"Everything is in `{result.folder}`."]
+        lines += ["", f"Everything is in {as_code(result.folder)}."]
     return "\n".join(lines)
 
 

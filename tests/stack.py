@@ -148,7 +148,11 @@ class Process:
         return [psutil.Process(self.process.pid)] if alive else []
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # its context never begins, so nothing else would stop it
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

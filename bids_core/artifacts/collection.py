@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts.intent import announced
 from bids_core.errors import ArtifactError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -146,7 +147,7 @@ def _named_in(path: Path) -> list[str]:
             if cell.get(part)
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        msg = f"{path}: cannot be read as a manifest ({error}); repair it, or move it away"
+        msg = f"{path}: cannot be read as a manifest ({brief(error)}); repair it, or move it away"
         raise ArtifactError(msg) from error
 
 

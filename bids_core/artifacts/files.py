@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
@@ -40,11 +40,31 @@ def describe(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "xxh3": file_digest(path)}
 
 
+def files_in(record: Any) -> dict[str, Mapping[str, Any]]:
+    """Return what a record says of the artifact's files, by their names.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no record, or names a file outside of the artifact.
+    """
+    files = dict(record["files"])
+    for name, said in files.items():
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in name:
+            msg = f"it names {name!r}, which is not in the artifact"
+            raise ValueError(msg)
+        if not (isinstance(said, dict) and {"bytes", "xxh3"} <= set(said)):
+            msg = f"it does not say how long {name} is and what its checksum is"
+            raise ValueError(msg)
+    return files
+
+
 def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
     """Return what is wrong with one file, None if it is what the record says."""
     path = folder / name
     if not path.is_file():
         return f"{name} is missing"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return f"{name} is a link that leads out of the artifact"
     stat = path.stat()
     if stat.st_size != expected["bytes"]:
         return f"{name} has {stat.st_size} bytes instead of {expected['bytes']}"
@@ -56,8 +76,8 @@ def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | 
 def is_whole(folder: Path) -> bool:
     """Tell whether a folder holds its record and every file that the record names, undamaged."""
     try:
-        files = json.loads((folder / RECORD).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        files = files_in(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return not any(file_problem(folder, name, expected) for name, expected in files.items())
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from bids_core.artifacts.holders import holder_content, lives_here, node
 from bids_core.errors import ArtifactError
@@ -53,6 +53,18 @@ class RunEntry(BaseModel):
     """Keys of the artifacts that it refers to, sorted."""
     serial: str = ""
     """Tells one start of the run from another, so that no file is ever written by two."""
+
+    @field_validator("holder")
+    @classmethod
+    def _holder_names_a_machine(cls, value: str) -> str:
+        try:
+            named = isinstance(json.loads(value)["node"], str)
+        except (ValueError, KeyError, TypeError):
+            named = False
+        if not named:
+            msg = "it names no machine"
+            raise ValueError(msg)
+        return value
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from bids_core.artifacts.files import RECORD, move_whole
+from bids_core.artifacts.files import RECORD, files_in, move_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +32,12 @@ def download(fs: Any, source: str, place: Path, drafts: Drafts) -> None:
     with drafts.make(f"get-{uuid.uuid4().hex}") as aside:
         aside.mkdir()
         try:
-            record = json.loads(fs.cat_file(f"{source}/{RECORD}"))
-            for name in (*record["files"], RECORD):
+            files = files_in(json.loads(fs.cat_file(f"{source}/{RECORD}")))
+            for name in (*files, RECORD):
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 fs.get_file(f"{source}/{name}", str(aside / name))
             move_whole(aside, place)
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return  # the caller sees no record
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fsspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from bids_core.artifacts.access import require_writable
 from bids_core.artifacts.drafts import Draft, Drafts
@@ -35,6 +35,7 @@ from bids_core.artifacts.files import (
     RECORD,
     describe,
     file_problem,
+    files_in,
     files_of,
     is_full,
     move_whole,
@@ -53,6 +54,7 @@ from bids_core.artifacts.locks import (
 from bids_core.artifacts.provenance import git_revision, machine, versions
 from bids_core.artifacts.remote import download, remote_problems, upload
 from bids_core.errors import ArtifactError, ConfigError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +78,14 @@ class Handle(BaseModel):
     """Stage that made it."""
     fingerprint: str
     """See `fingerprint`."""
+
+    @field_validator("stage", "fingerprint")
+    @classmethod
+    def _names_lead_nowhere(cls, value: str) -> str:
+        if value in ("", ".", "..") or any(letter in value for letter in "/\\\0"):
+            msg = f"{value!r} is not the name of a folder"
+            raise ValueError(msg)
+        return value
 
     @property
     def key(self) -> str:
@@ -204,10 +214,9 @@ class ArtifactStore:
         """Return what is wrong with an artifact, by file; an empty list if it is whole."""
         try:
             place = self.open(handle)
-            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-            files = dict(record["files"])
+            files = files_in(json.loads((place / RECORD).read_text(encoding="utf-8")))
         except (ArtifactError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            return [f"{RECORD}: {error}"]
+            return [f"{RECORD}: {brief(error)}"]
         found = [file_problem(place, name, expected) for name, expected in files.items()]
         problems = [problem for problem in found if problem]
         if self._local:
@@ -383,7 +392,7 @@ class ArtifactStore:
         content = self.files().read(f"{self.root}/{handle.key}/{RECORD}")
         try:
             return dict(json.loads(content or b"{}"))
-        except ValueError:
+        except (ValueError, TypeError):
             return {}
 
     def in_the_making(self) -> set[str]:

@@ -14,6 +14,7 @@ _LOADED_BY: Final = (
     "warmup", "curvature", "representations", "finetune", "suite", "evaluation", "losses",
 )  # fmt: skip
 """Stages that load the base model; gradients know it through the warmup whose checkpoint it is."""
+_LONGEST: Final = 10_000  # characters of an expression
 _BY_FILES: Final = Resolved("prepare", *_LOADED_BY, by="the digest of its files")
 
 
@@ -81,8 +82,11 @@ class LoraConfig(Section):
             raise ValueError(msg)
         if isinstance(value, str):
             try:
-                re.compile(value)
-            except re.error as error:
+                re.compile(value[:_LONGEST])
+            except (re.error, RecursionError, OverflowError) as error:
                 msg = f"{value!r} is not a regular expression ({error})"
                 raise ValueError(msg) from error
+            if len(value) > _LONGEST:
+                msg = f"longer than {_LONGEST:,} characters"
+                raise ValueError(msg)
         return value

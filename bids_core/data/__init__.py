@@ -1,7 +1,8 @@
 """From files to tokenized rows: formats, chat template, completion mask, rejects, overlap.
 
 Reading order: `locate` (paths to files), `llamafactory` and `axolotl` (other tools' descriptions of
-them), `reading` and `hub` (files to rows), `formats`, `turns`, `tools`, `mapping` and
+them), `reading`, `hub` and `packed_arrow` (files to rows, within the limits
+of `bounded`; `bounded_zarr` does the same for arrays), `formats`, `turns`, `tools`, `mapping` and
 `conversation` (rows to conversations), `convert` and `ingest` (to examples, every row accounted
 for), `templates` and `chat_template` (turns to text, at a bounded cost), `answers` and `left_out`
 (where the answers are in it, and what is missing), `chat`, `literal` and `tokenization` (to tokens,

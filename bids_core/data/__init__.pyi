@@ -1,4 +1,6 @@
 from .batches import collate, token_budget_batches
+from .bounded import require_bounded
+from .bounded_zarr import bounded_array, open_zarr, open_zarr_group
 from .conversation import completion_text, from_json, prompt_messages, to_json
 from .formats import FORMATS
 from .notes import NOTES
@@ -16,12 +18,16 @@ __all__ = [
     "PreparedData",
     "RejectedRow",
     "Split",
+    "bounded_array",
     "collate",
     "completion_text",
     "from_json",
     "input_digests",
+    "open_zarr",
+    "open_zarr_group",
     "prepare",
     "prompt_messages",
+    "require_bounded",
     "to_json",
     "token_budget_batches",
     "tokenize_example",

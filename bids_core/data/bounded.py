@@ -21,6 +21,7 @@ from bids_core.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bids_core.config import ReadLimits
     from bids_core.data.locate import InputFile
@@ -29,6 +30,8 @@ _UNSUSPICIOUS: Final = 1 << 28  # so much may be unpacked before its ratio count
 _BUFFER: Final = 1 << 20
 _BATCH_ROWS: Final = 1024
 _BATCH_BYTES: Final = 1 << 30  # of Parquet rows that are unpacked at a time, at worst
+_TABLE_BYTES: Final = 1 << 30
+_TABLE_TIMES: Final = 1000
 _VALUE_BYTES: Final = 8  # a value that is stored in next to nothing: null, or the last one again
 
 
@@ -140,6 +143,32 @@ def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any]
                 unpacked += batch.nbytes  # more than the groups say where rows share a value
                 check_unpacked(file, packed, unpacked, limits)
                 yield from _rows_of(batch, limits)
+
+
+def require_bounded(path: Path) -> None:
+    """Refuse a Parquet table that takes more memory, read as a whole, than its size can hold.
+
+    Numbers are counted by the table's own account, texts and lists by reading them in pieces.
+
+    Raises:
+        DataError: more than a thousand times its size, beyond the first gibibyte.
+        OSError, ValueError: it cannot be read.
+    """
+    packed = path.stat().st_size
+    most = max(_TABLE_BYTES, _TABLE_TIMES * packed)
+    with pq.ParquetFile(path) as parquet:
+        schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
+        plain = [pa.types.is_primitive(field.type) for field in schema]
+        counted = rows * _VALUE_BYTES * sum(plain)
+        rest = [field.name for field, is_plain in zip(schema, plain, strict=True) if not is_plain]
+        if counted <= most and rest:
+            for batch in parquet.iter_batches(batch_size=64, columns=rest, use_threads=False):
+                counted += _without_dictionaries(batch).nbytes
+                if counted > most:
+                    break
+    if counted > most:
+        msg = f"{path}: its {packed:,} bytes unpack to more than {most:,}, no table of real values"
+        raise DataError(msg)
 
 
 def _size_of(group: pq.RowGroupMetaData) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.locate import HUB_PREFIX, InputFile
+from bids_core.data.packed_arrow import packed_file
 from bids_core.data.reading import RawRow, without_filled_nulls
 from bids_core.errors import DataError
 from bids_core.formatting import brief
@@ -40,6 +41,12 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
     shown = str(path)
     try:
         if isinstance(path, Path):
+            if (packed := packed_file(path)) is not None:
+                msg = (
+                    f"{where}: the data set {shown}: {packed.name} is compressed, which `datasets`"
+                    " never writes, and would be unpacked as a whole; save it again"
+                )
+                raise DataError(msg)
             loaded = datasets.load_from_disk(shown)
         else:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")

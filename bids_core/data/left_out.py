@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bids_core.data.chat_template import ChatTemplate
     from bids_core.records import Message
 
-_BLANK_THOUGHT: Final = re.compile(r"\s*(?:<(?P<tag>\w*think\w*)>)?\s*</(?(tag)(?P=tag)|think)>\s*")
+_BLANK_THOUGHT: Final = re.compile(
+    r"\s*+(?:<(?P<tag>(?=\w*think)\w++)>)?\s*+</(?(tag)(?P=tag)|think)>\s*"
+)
 
 
 def template_notes(

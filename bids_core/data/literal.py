@@ -37,7 +37,7 @@ Encoding: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]"
 Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
 
 _PRIVATE: Final = tuple(chr(code) for code in range(0xE0A0, 0xE0B0))
-_THINKING: Final = re.compile(r"\A</?\|?\w*think\w*\|?>\Z", re.IGNORECASE)
+_THINKING: Final = re.compile(r"\A</?\|?(?=\w*think)\w++\|?>\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

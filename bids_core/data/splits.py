@@ -15,6 +15,7 @@ from bids_core.data.conversation import from_json, to_json
 from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
 from bids_core.data.overlap import as_report
 from bids_core.errors import ArtifactError
+from bids_core.formatting import brief
 from bids_core.records import IGNORED_LABEL, Example, Message, Reject, TokenizedExample
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class PreparedData:
                 summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
             )
         except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-            msg = f"{folder} does not hold prepared data ({error}); prepare it again"
+            msg = f"{folder} does not hold prepared data ({brief(error)}); prepare it again"
             raise ArtifactError(msg) from error
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bids_core.errors import ConfigError
+from bids_core.sandbox import Expression, expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from bids_core.config import TestTask
 
 
-def compile_pattern(task: TestTask) -> re.Pattern[str] | None:
+def compile_pattern(task: TestTask) -> Expression | None:
     """Compile a task's answer pattern.
 
     Raises:
@@ -22,17 +21,10 @@ def compile_pattern(task: TestTask) -> re.Pattern[str] | None:
     """
     if task.answer_pattern is None:
         return None
-    try:
-        return re.compile(task.answer_pattern)
-    except re.error as error:
-        msg = (
-            f"test task {task.task!r}: answer_pattern {task.answer_pattern!r} is not a regular "
-            f"expression ({error})"
-        )
-        raise ConfigError(msg) from error
+    return expression(task.answer_pattern, key=f"test task {task.task!r}: answer_pattern")
 
 
-def extract_answer(text: str, pattern: re.Pattern[str] | None) -> str | None:
+def extract_answer(text: str, pattern: Expression | None) -> str | None:
     """Return the answer in a text, stripped of white space.
 
     Args:
@@ -41,15 +33,13 @@ def extract_answer(text: str, pattern: re.Pattern[str] | None) -> str | None:
 
     Returns:
         The answer, or None where the pattern matches nothing.
+
+    Raises:
+        ConfigError: the pattern takes too long on the text.
     """
     if pattern is None:
         return text.strip()
-    last = None
-    for last in pattern.finditer(text):  # noqa: B007 - the last match is what is wanted
-        pass
-    if last is None:
-        return None
-    answer: str | None = last.group(1) if pattern.groups else last.group(0)
+    answer = pattern.last_match(text)
     return None if answer is None else answer.strip()
 
 

@@ -26,7 +26,6 @@ from bids_core.models.fit import unknown_id
 from bids_core.records import IGNORED_LABEL, Example, Message, TokenizedExample
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Sequence
 
     import numpy.typing as npt
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from bids_core.config import TestTask
     from bids_core.data import Split
+    from bids_core.sandbox import Expression
 
 _UNLIMITED: Final = 2**31
 """Choices are not truncated: whether they fit the model is checked, not corrected."""
@@ -126,7 +126,7 @@ def rows_of_task(
 def _row(
     record: dict[Any, Any],
     task: TestTask,
-    pattern: re.Pattern[str] | None,
+    pattern: Expression | None,
     tokenizer: PreTrainedTokenizerBase,
     markers: Sequence[tuple[str, str]],
 ) -> EvaluationRow:
@@ -207,7 +207,7 @@ def _decode(tokenizer: PreTrainedTokenizerBase, ids: npt.NDArray[np.int32]) -> s
     return str(tokenizer.decode(ids.tolist()))
 
 
-def _reference(text: str, pattern: re.Pattern[str] | None, task: TestTask, location: str) -> str:
+def _reference(text: str, pattern: Expression | None, task: TestTask, location: str) -> str:
     reference = extract_answer(text, pattern)
     if not reference:
         msg = (

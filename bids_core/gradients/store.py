@@ -26,7 +26,9 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from bids_core.artifacts.files import is_full
+from bids_core.data import bounded_array, open_zarr_group
 from bids_core.errors import ArtifactError, DataError, NonFiniteError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,10 +196,10 @@ class StoredShard:
     def open(cls, folder: Path) -> StoredShard:
         """Open a shard and check that its arrays fit together."""
         try:
-            group = zarr.open_group(folder, mode="r", zarr_format=3)
-            row_ids = [str(row_id) for row_id in np.asarray(group["row_ids"][:])]  # type: ignore[index]
-            shape = group[GRADIENTS].shape  # type: ignore[union-attr]
-            sizes = {len(row_ids), shape[0], group["norms"].shape[0]}  # type: ignore[union-attr]
+            group = open_zarr_group(folder)
+            row_ids = [str(row_id) for row_id in np.asarray(bounded_array(group["row_ids"])[:])]
+            shape = bounded_array(group[GRADIENTS]).shape
+            sizes = {len(row_ids), shape[0], group["norms"].shape[0]}
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise _damaged(folder, error) from error
         if len(sizes) != 1 or not all(row_ids):
@@ -232,7 +234,7 @@ class StoredShard:
 
     def _read(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         try:
-            return np.asarray(self.group[name][start:stop])  # type: ignore[index]
+            return np.asarray(bounded_array(self.group[name])[start:stop])
         except (OSError, KeyError, ValueError) as error:
             raise _damaged(self.folder, error) from error
 
@@ -331,7 +333,9 @@ class GradientStore:
 
 
 def _damaged(folder: Path, why: object) -> ArtifactError:
-    return ArtifactError(f"gradient shard {folder} cannot be read ({why}); run the stage again")
+    return ArtifactError(
+        f"gradient shard {folder} cannot be read ({brief(why)}); run the stage again"
+    )
 
 
 def _float32(column: torch.Tensor) -> Floats:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
+from bids_core.data import bounded_array, open_zarr_group
 from bids_core.errors import ArtifactError, MatrixError
+from bids_core.formatting import brief
 from bids_core.gradients.store import create_array, unit, write_array
 from bids_core.progress import Progress, silent
 
@@ -304,26 +307,27 @@ def open_attribution(folder: Path) -> Attribution:
         ArtifactError: it is not there or damaged.
     """
     try:
-        group = zarr.open_group(folder, mode="r", zarr_format=3)
-        names = [[str(v) for v in np.asarray(group[n][:])] for n in ("row_ids", *_NAMES)]  # type: ignore[index]
-        matrix = group["attribution"]
-        weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]  # type: ignore[union-attr]
+        group = open_zarr_group(folder)
+        names = [
+            [str(v) for v in np.asarray(bounded_array(group[n])[:])] for n in ("row_ids", *_NAMES)
+        ]
+        matrix = bounded_array(group["attribution"])
+        weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]
+        kept = takewhile(group.__contains__, (f"checkpoint_{c}" for c in range(len(weights))))
+        parts = tuple(bounded_array(group[part]) for part in kept)
         counted = list(range(1, len(weights) + 1))
-        numbers = tuple(int(str(n)) for n in group.attrs.get("checkpoint_numbers", counted))  # type: ignore[union-attr]
+        numbers = tuple(int(str(n)) for n in group.attrs.get("checkpoint_numbers", counted))
+        pool_rows = int(str(group.attrs.get("pool_rows", len(names[0]))))
+        off = _read(bounded_array(group[_ERROR])) if _ERROR in group else None
         if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"attribution matrix {folder} cannot be read ({error}); run the stage again"
+        msg = f"attribution matrix {folder} cannot be read ({brief(error)}); run the stage again"
         raise ArtifactError(msg) from error
-    assert isinstance(matrix, zarr.Array)  # noqa: S101 - for the type checker
     row_ids, validation_ids, tasks, capabilities, subtasks = names
-    found = [group.get(f"checkpoint_{c}") for c in range(len(weights))]
-    parts = tuple(part for part in found if isinstance(part, zarr.Array))
-    off = group.get(_ERROR)
-    pool_rows = int(str(group.attrs.get("pool_rows", len(row_ids))))
     return Attribution(
         matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts, numbers,
-        pool_rows, _read(off) if isinstance(off, zarr.Array) else None,
+        pool_rows, off,
     )  # fmt: skip
 
 
@@ -331,7 +335,7 @@ def _read(array: zarr.Array[Any]) -> Floats:
     try:
         values: Floats = np.asarray(array[:])
     except (OSError, ValueError) as error:
-        msg = f"the attribution matrix cannot be read ({error}); run the stage again"
+        msg = f"the attribution matrix cannot be read ({brief(error)}); run the stage again"
         raise ArtifactError(msg) from error
     if not np.isfinite(values).all():
         raise _missing("values")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import pandas as pd
-
-_SMALL_BYTES: Final = 1 << 30
-_MOST_TIMES: Final = 1000
-"""How many times its files an array may be: no compression of real numbers comes near."""
 
 
 @dataclass(frozen=True)
@@ -114,21 +110,20 @@ def _read_npy(path: Path) -> LabelledMatrix:
 def _read_zarr(path: Path) -> LabelledMatrix:
     import zarr
 
+    from bids_core.data import open_zarr
     from bids_core.influence.attribution import open_attribution
 
     try:
-        node = zarr.open(path, mode="r")
+        node = open_zarr(path)
     except Exception as error:  # zarr has many kinds for metadata that is wrong
         msg = f"{path} cannot be read as a Zarr array: {type(error).__name__}: {brief(error)}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
-        _require_stored(node, path)
         return _named(_read_whole(node, path))
     if "attribution" not in node:
         msg = f"{path} is a Zarr group without an array named 'attribution'"
         raise MatrixError(msg)
     opened = open_attribution(path)
-    _require_stored(opened.matrix, path)
     matrix = _read_whole(
         opened.matrix, path, row_ids=opened.row_ids, validation_ids=opened.validation_ids
     )
@@ -141,11 +136,7 @@ def _read_zarr(path: Path) -> LabelledMatrix:
     return LabelledMatrix(
         matrix,
         labels,
-        checkpoints=tuple(
-            node[f"checkpoint_{c}"]
-            for c in range(len(opened.checkpoint_weights))
-            if f"checkpoint_{c}" in node
-        ),
+        checkpoints=opened.parts,
         checkpoint_weights=tuple(opened.checkpoint_weights),
     )
 
@@ -163,21 +154,6 @@ def _read_whole(array: Any, path: Path, **names: Any) -> Matrix:
     except Exception as error:  # of zarr and of each of its codecs
         msg = f"{path} cannot be read: {brief(error) or type(error).__name__}"
         raise MatrixError(msg) from error
-
-
-def _require_stored(array: Any, path: Path) -> None:
-    """Refuse an array whose shape is a claim: chunks that are not there are filled, without end.
-
-    Raises:
-        MatrixError: it is larger than a thousand times its files, beyond the first gibibyte.
-    """
-    stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    if array.nbytes > max(_SMALL_BYTES, _MOST_TIMES * stored):
-        msg = (
-            f"{path} claims the shape {array.shape}, {array.nbytes:,} bytes, and holds {stored:,};"
-            " write it with its values"
-        )
-        raise MatrixError(msg)
 
 
 def _read_table(path: Path) -> LabelledMatrix:

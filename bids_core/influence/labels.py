@@ -151,12 +151,17 @@ def read_frame(path: Path) -> pd.DataFrame:
     """Read a `.parquet` or `.csv` file.
 
     Raises:
-        UserError: it is not there or damaged.
+        UserError: it is not there, damaged, or a small file that unpacks to a huge table.
     """
     import pandas as pd
 
+    from bids_core.data import require_bounded
+
     try:
-        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        if path.suffix.lower() == ".csv":
+            return pd.read_csv(path)
+        require_bounded(path)
+        return pd.read_parquet(path)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # pyarrow's and pandas' own errors are among these; the others come of damaged metadata
         msg = f"{path} cannot be read as a table: {brief(error) or type(error).__name__}"

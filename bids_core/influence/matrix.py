@@ -28,6 +28,8 @@ _BLOCK_BYTES: Final = 1 << 20
 """float64 bytes of one block: fits the second-level cache of common processors."""
 _SLAB_BYTES: Final = 1 << 26
 """Bytes read from disk at a time."""
+_ROW_OF_CHUNKS: Final = 4 << 30
+"""Most bytes that can only be read together: the chunks that hold one row."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ class Matrix:
         chunk = int(self.values.chunks[0])
         rows = max(chunk, rows // chunk * chunk)
         for start in range(0, self.n_rows, rows):
-            yield start, np.asarray(self.values[start : start + rows])
+            yield start, self._from_disk(slice(start, start + rows))
 
     def row(self, index: int) -> npt.NDArray[Any]:
         """Return one row [M]; cheap only where the matrix is resident."""
-        return np.asarray(self.values[index])
+        return self._from_disk(index)
 
     def take(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return some rows.
@@ -102,8 +104,16 @@ class Matrix:
         for group in np.split(order, edges):
             if len(group):
                 first = int(wanted[group[0]]) // chunk * chunk
-                found[group] = np.asarray(self.values[first : first + chunk])[wanted[group] - first]
+                rows = self._from_disk(slice(first, first + chunk))
+                found[group] = rows[wanted[group] - first]
         return found
+
+    def _from_disk(self, rows: slice | int) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(self.values[rows])
+        except (OSError, ValueError, RuntimeError) as error:  # of Zarr and of each of its codecs
+            msg = f"rows of the matrix cannot be read: {brief(error) or type(error).__name__}"
+            raise MatrixError(msg) from error
 
     def column_name(self, column: int) -> str:
         """Return how messages call a column."""
@@ -188,6 +198,14 @@ def as_matrix(
     loadable = not isinstance(attribution, Matrix) and not isinstance(values, np.ndarray)
     if loadable and shape[0] * shape[1] * values.dtype.itemsize <= resident_bytes:
         values = np.asarray(values[:])
+    elif loadable and (together := values.chunks[0] * shape[1] * values.dtype.itemsize) > (
+        _ROW_OF_CHUNKS
+    ):
+        msg = (
+            f"chunks {values.chunks} of the attribution matrix mean that {together:,} bytes are"
+            f" read for one row, more than {_ROW_OF_CHUNKS:,}; write it in chunks of fewer rows"
+        )
+        raise MatrixError(msg)
     return Matrix(values, row_ids=row_ids, validation_ids=validation_ids, cache_bytes=cache_bytes)
 
 

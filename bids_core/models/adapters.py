@@ -11,9 +11,10 @@ from torch import nn
 from bids_core.errors import ModelError
 from bids_core.models.facts import is_composite
 from bids_core.models.loss import causal_lm, output_head
+from bids_core.sandbox import expression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from peft import PeftModel
     from transformers import PreTrainedModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 8
 """Names of layers that a message lists."""
+_PLAIN_NAME: Final = re.compile(r"[\w.-]+")
 
 
 def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:
@@ -31,6 +33,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
 
     Raises:
         ModelError: no layer has one of the target names.
+        ConfigError: an expression for them takes too long.
     """
     import peft
 
@@ -45,6 +48,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
     )
     torch.manual_seed(seed)
     linear = _linear_layers(model)
+    check_patterns({"target_modules": targets}, model, key="lora")
     try:
         return peft.get_peft_model(model, settings)
     except ValueError as error:
@@ -57,6 +61,31 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
         else:
             msg = f"lora.target_modules: {reason} The model's linear layers are {names}"
         raise ModelError(msg) from error
+
+
+def check_patterns(adapter: Mapping[str, Any], model: nn.Module, *, key: str) -> None:
+    """Check what adapters' settings hold of regular expressions: peft matches them without a bound.
+
+    Args:
+        adapter: settings, as peft has them.
+        model: whose modules they are matched with.
+        key: what the settings are, for messages.
+
+    Raises:
+        ConfigError: one is none, or takes too long on a module's name.
+    """
+    found = [(name, adapter.get(name)) for name in ("target_modules", "exclude_modules")]
+    whole = [(name, value) for name, value in found if isinstance(value, str)]  # lists: names
+    for name in ("rank_pattern", "alpha_pattern", "layers_pattern"):
+        value = adapter.get(name) or ()
+        parts = [value] if isinstance(value, str) else list(value)
+        whole += [(name, rf"(.*\.)?({part})(\.(\d+)\..*)?") for part in parts]
+    for name, text in whole:
+        if _PLAIN_NAME.fullmatch(text):
+            continue
+        pattern = expression(text, key=f"{key}.{name}")
+        for module, _ in model.named_modules():
+            pattern.matches_whole(module)
 
 
 def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:

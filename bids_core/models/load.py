@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,8 @@ from bids_core.artifacts import file_digest
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
+from bids_core.formatting import brief
+from bids_core.models.adapters import check_patterns
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 
@@ -89,7 +92,6 @@ def require_model(config: ModelConfig) -> None:
 
 def _from_hub(config: ModelConfig) -> ResolvedModel:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         folder = Path(
@@ -97,8 +99,10 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
                 config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
             )
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (
+        Exception
+    ) as error:  # a hub that answers with something else ends in errors of many kinds
+        first = brief(str(error).strip().partition("\n")[0]) or type(error).__name__
         msg = (
             f"model.path: {config.path} is neither a folder nor reachable on the hub ({first}); "
             "check the name, or download it and give its folder"
@@ -371,4 +375,6 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
             raise ModelError(msg)
     base = load_base(config)
     with in_one_line(f"the adapter {adapter} cannot be loaded"):
+        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        check_patterns(dict(settings), base, key=str(adapter))
         return PeftModel.from_pretrained(base, adapter, is_trainable=trainable)

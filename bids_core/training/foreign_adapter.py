@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.config import LoraConfig
 from bids_core.errors import ConfigError
-from bids_core.models.adapters import add_lora
+from bids_core.models.adapters import add_lora, check_patterns
 from bids_core.models.load import load_skeleton, load_tokenizer, model_digest, resolve_model
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def adapter_shapes(model: ModelConfig, folder: Path) -> dict[str, tuple[int, ...
     settings.inference_mode = False
     skeleton = load_skeleton(model)
     settings.base_model_name_or_path = skeleton.name_or_path  # that they differ was looked at
+    check_patterns(settings.to_dict(), skeleton, key=f"warmup.checkpoints: {folder}: adapter")
     try:
         adapted = peft.get_peft_model(skeleton, settings)
     except ValueError as error:

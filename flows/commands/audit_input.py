@@ -40,10 +40,13 @@ def open_target(
     Raises:
         UserError: it is none of the three, or the run has no attribution matrix.
     """
+    from flows.commands.explain_input import damaged_in_one_line
+
     if target.suffix.lower() in (".yaml", ".yml"):
         return _of_run(_folder_of(target))
     if (target / "manifest.json").is_file():
-        return _of_run(target)
+        with damaged_in_one_line(target):
+            return _of_run(target)
     if target.is_dir() and not (target / "zarr.json").is_file():
         _manifest(target)  # says that there is none
     from bids_core.selection.signal_files import read_texts

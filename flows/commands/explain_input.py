@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.errors import ArtifactError, UserError
+from bids_core.errors import ArtifactError, BidsError, UserError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from bids_core.influence.files import LabelledMatrix
     from bids_core.selection import Selection
@@ -46,8 +48,14 @@ def open_run(folder: Path, method: str | None) -> ExplainInput:
     """Open a run: what its folder has, and the store for what it has not.
 
     Raises:
-        UserError: the folder is not a run's, the run has no such selection, or a part is missing.
+        UserError: the folder is not a run's, the run has no such selection, a part is missing or
+            damaged, or the selection was made by code that the caller did not name.
     """
+    with damaged_in_one_line(folder):
+        return _open_run(folder, method)
+
+
+def _open_run(folder: Path, method: str | None) -> ExplainInput:
     from bids_core.selection.names import method_name
     from tasks.explain_files import FOLDER, INFLUENCE, PICKS, TEXTS
     from tasks.manifest import read_manifest
@@ -72,7 +80,8 @@ def open_run(folder: Path, method: str | None) -> ExplainInput:
     ]
     labelled, conversations = _with_texts(matrix, *texts)
     normalization = section.get("normalization", "zscore")
-    selection = _with_method(picks, labelled, known.get(name, name), normalization)
+    made_by = _trusted(known.get(name, name), method, folder)
+    selection = _with_method(picks, labelled, made_by, normalization)
     seed = section.get("seed")
     return ExplainInput(
         labelled,
@@ -105,7 +114,8 @@ def open_picks(
     from bids_core.selection.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled, refuse_matrix
 
-    origin = read_origin(picks)
+    with damaged_in_one_line(picks):
+        origin = read_origin(picks)
     given = {
         "matrix": matrix, "tasks": tasks, "sources": sources, "texts": texts,
         "validation_texts": validation_texts,
@@ -119,7 +129,7 @@ def open_picks(
         )
         raise UserError(msg)
     labelled = open_labelled(files["matrix"], files["tasks"], files["sources"])
-    name = method or origin.get("method", "bids")
+    name = _trusted(str(origin.get("method", "bids")), method, picks)
     normalization = origin.get("normalization", "zscore")
     selection = _with_method(picks, labelled, name, normalization)
     found: dict[str, str] = {}
@@ -134,11 +144,62 @@ def open_picks(
     return ExplainInput(labelled, selection, name, int(origin.get("seed", 0)), found.get)
 
 
+@contextmanager
+def damaged_in_one_line(place: Path) -> Iterator[None]:
+    """Say that a file of a run is damaged, whatever reading it raised.
+
+    Raises:
+        UserError: something else than our own errors was raised.
+    """
+    try:
+        yield
+    except BidsError:
+        raise
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {brief(error)}"
+        msg = f"{place}: what it says of the run cannot be read ({reason}); run again"
+        raise UserError(msg) from error
+
+
+def _trusted(written: str, given: str | None, place: Path) -> str:
+    """Return the method of picks; code that only their files name is not run.
+
+    Raises:
+        UserError: the files name code, and the caller named none.
+    """
+    from bids_core.own_code import function_name, is_own
+
+    if given is not None and is_own(given):
+        return given
+    if is_own(written) and given in (None, function_name(written)):
+        msg = (
+            f"{place} says that its picks were made by code, {brief(repr(written))}, which would be"
+            f" run to explain them: if you trust that, add --method {brief(written)}"
+        )
+        raise UserError(msg)
+    return written if given is None or given == function_name(written) else given
+
+
 def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
-    """Return a file that picks name, relative to their own folder."""
+    """Return a file that picks name, relative to their own folder.
+
+    Picks may come from anywhere: what they name is read only here and where they lie.
+    """
     if not origin.get(name):
         return None
     path = picks.parent / str(origin[name])
+    try:
+        place = path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, NUL
+        place = None
+    near = (picks.resolve().parent, Path.cwd().resolve())
+    if place is None or not any(place.is_relative_to(folder) for folder in near):
+        msg = (
+            f"{picks} says that it was made from {brief(repr(str(path)))}, which lies neither in"
+            f" its folder nor in the current one: if you trust that, add"
+            f" --{name.replace('_', '-')} FILE"
+        )
+        raise UserError(msg)
     if not path.exists():
         msg = (
             f"{picks} was made from {path}, which is not there: add --{name.replace('_', '-')} FILE"
@@ -191,6 +252,7 @@ def _with_texts(
     """Read a matrix with the sources of its rows, and what the rows and instances say."""
     import pandas as pd
 
+    from bids_core.data import require_bounded
     from bids_core.influence.files import read_matrix
 
     labelled = read_matrix(matrix)
@@ -198,6 +260,7 @@ def _with_texts(
     for path in (validation, pool):
         if path is None:
             continue
+        require_bounded(path)
         frame = pd.read_parquet(path, columns=["row_id", "source", "messages"])
         messages |= dict(zip(frame["row_id"].map(str), frame["messages"], strict=True))
         if path == pool:

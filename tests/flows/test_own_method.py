@@ -62,7 +62,10 @@ def test_a_run_selects_with_it_and_calls_it_by_its_name(project, own, monkeypatc
     record = result.selections["last_source"].record()["config"]["selection"]
     assert record["method"] == "last_source"
     assert len(record["code"]) == 32
-    status, out, _ = bids("explain", folder, "rank:1", "--json")
+    status, _, err = bids("explain", folder, "rank:1", "--json")  # a folder runs no code
+    assert (status, "add --method" in err) == (2, True)
+    mine = f"{project / 'mine' / 'methods.py'}:last_source"
+    status, out, _ = bids("explain", folder, "rank:1", "--method", mine, "--json")
     assert (status, json.loads(out)["method"]) == (0, "last_source")
 
     again = select_data(config, until="selection")

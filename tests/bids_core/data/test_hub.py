@@ -5,9 +5,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import datasets
+import pyarrow as pa
 import pytest
 
 from bids_core.data.hub import open_dataset, read_dataset
+from bids_core.data.packed_arrow import packed_file
 from bids_core.errors import DataError
 
 ROWS = [{"prompt": "q", "completion": "a"}, {"prompt": "r", "completion": "b"}]
@@ -148,3 +150,29 @@ def test_splits_of_a_folder_that_lie_elsewhere_are_refused(tmp_path):
     (tmp_path / "d" / "dataset_dict.json").write_text(json.dumps({"splits": ["../other"]}))
     with pytest.raises(DataError, match="not in it|cannot be loaded"):
         open_dataset(tmp_path / "d", split=None, where="w")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+@pytest.mark.parametrize("part", ["rows", "dictionary"])
+def test_compressed_arrow_files_are_not_unpacked(tmp_path, codec, part):
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "d")
+    (file,) = (tmp_path / "d").glob("*.arrow")
+    text = pa.array(["x" * 1_000_000] * 20)
+    table = pa.table({"prompt": text.dictionary_encode() if part == "dictionary" else text})
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with (
+        pa.OSFile(str(file), "wb") as out,
+        pa.ipc.new_stream(out, table.schema, options=options) as w,
+    ):
+        w.write_table(table)
+    with pytest.raises(DataError, match=r"\.arrow is compressed"):
+        open_dataset(tmp_path / "d", split=None, where="w")
+
+
+def test_plain_arrow_files_are_told_apart(tmp_path):
+    rows = [{"prompt": "q", "n": [1, 2], "choices": {"a": "b"}}] * 3000
+    saved = datasets.Dataset.from_list(rows)
+    saved.cast_column("prompt", datasets.ClassLabel(names=["q"])).save_to_disk(tmp_path / "d")
+    datasets.DatasetDict({"train": saved, "dev": saved}).save_to_disk(tmp_path / "splits")
+    assert packed_file(tmp_path / "d") is None
+    assert packed_file(tmp_path / "splits") is None

@@ -1,9 +1,8 @@
-import re
-
 import pytest
 
 from bids_core.errors import ConfigError
 from bids_core.evaluation.answers import compile_pattern, extract_answer, majority_score
+from bids_core.sandbox import expression
 
 
 @pytest.mark.parametrize(
@@ -18,7 +17,7 @@ from bids_core.evaluation.answers import compile_pattern, extract_answer, majori
     ],
 )
 def test_answer_is_the_last_match(text, pattern, answer):
-    compiled = None if pattern is None else re.compile(pattern)
+    compiled = None if pattern is None else expression(pattern, key="answer_pattern")
     assert extract_answer(text, compiled) == answer
 
 

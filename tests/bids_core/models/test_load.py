@@ -110,3 +110,15 @@ def test_a_chat_template_file_replaces_the_tokenizers_own(tiny_model_folder, tmp
     )
     with pytest.raises(ModelError, match="chat_template"):
         load_tokenizer(config.model_copy(update={"chat_template": str(tmp_path / "none")}))
+
+
+@pytest.mark.parametrize("error", [ValueError("Expecting value\nline 1"), RuntimeError(""),
+                                   OSError("no route"), KeyError("sha")])  # fmt: skip
+def test_a_hub_that_answers_with_anything_is_one_line(monkeypatch, error):
+    def answer(*_, **__):
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", answer)
+    with pytest.raises(ModelError, match="org/name is neither a folder nor reachable") as caught:
+        resolve_model(ModelConfig(path="org/name"))
+    assert "\n" not in str(caught.value)
