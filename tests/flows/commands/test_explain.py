@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
+import zarr
 from hand_made_run import make_run
 from typer.testing import CliRunner
 
