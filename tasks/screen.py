@@ -82,6 +82,32 @@ run_landmarks = stage_task(
 )  # fmt: skip
 
 
+def identify_sample(config: RunConfig, data: Handle, count: int) -> Identity:
+    """Return what a sample of the pool is drawn from."""
+    return Identity(
+        "screen",
+        VERSION,
+        config={"sample": {"rows": count}},
+        inputs={"train": data.summary()["digests"]["train"]},
+        seed=config.seed,
+        uses=(data.key,),
+    )
+
+
+def compute_sample(
+    config: RunConfig, data: Handle, count: int, *, draft: Draft, progress: Progress
+) -> None:
+    """Draw a sample that settings are tried on: random rows of the pool."""
+    rows = random_rows(config, data, count)
+    _save(data, rows, [SAMPLED] * len(rows), draft)
+    progress(len(rows), len(rows))
+
+
+run_sample = stage_task(
+    "screen", identify_sample, compute_sample, label="sample", unit="rows", task_run_name="sample"
+)
+
+
 def identify(
     config: RunConfig,
     data: Handle,

@@ -9,15 +9,27 @@ from .cost import (
     planned_speed,
 )
 from .footprint import ModelSize
+from .frontier import Fidelity, Yardstick
+from .hardware import GPUS, Gpu, Machine, Price, price
+from .plot_plan import plot_plan
 from .recipes import RECIPES, bids_paper, cpu, less_paper, qlora_24gb
+from .settings import Setting, candidates
 
 __all__ = [
+    "GPUS",
     "RECIPES",
     "Counts",
+    "Fidelity",
+    "Gpu",
+    "Machine",
     "ModelSize",
+    "Price",
+    "Setting",
     "Speed",
     "StageCost",
+    "Yardstick",
     "bids_paper",
+    "candidates",
     "cpu",
     "estimate",
     "estimate_counts",
@@ -25,5 +37,7 @@ __all__ = [
     "measure_speed",
     "memory_bytes",
     "planned_speed",
+    "plot_plan",
+    "price",
     "qlora_24gb",
 ]
