@@ -19,11 +19,9 @@ from bids_core.planning.cost import Counts, n_checkpoints, rows_with_gradients
 from bids_core.planning.frontier import LEAST_PICKS
 from bids_core.planning.hardware import Machine, gpu_of
 from bids_core.planning.settings import (
-    EXACT,
     YOURS,
     Setting,
     candidates,
-    on_sample,
     shortcuts_of,
     without_shortcuts,
 )
@@ -31,16 +29,13 @@ from bids_core.selection import METHODS
 from flows.admission import admit
 from flows.budget import planned_picks
 from flows.cancelling import cancellable
-from flows.influence import matrix_of
-from flows.influence import rows_with_gradients as rows_of
-from flows.spread import all_gradients, warmed
+from flows.on_sample import OnSample
+from flows.spread import warmed
 from tasks.external_warmup import with_checkpoints_adapters
-from tasks.plan import Measured, Sample, gather_plan
+from tasks.plan import Sample, gather_plan
 from tasks.prepare import load_prepared, prepare_data
-from tasks.runtime.progress import AsOne, current, reporting
 from tasks.runtime.run_logs import run_logs
 from tasks.screen import run_sample
-from tasks.selection import run_selection
 from tasks.speed import speed_here
 from tasks.warmup import run_warmup
 
@@ -101,10 +96,24 @@ def plan_settings(
         tried, left_out = _settings(config, exact, data, own, layers=speed.size.n_layers)
         drawn = data if rows >= pool_rows else run_sample(exact, data, rows)
         warms = _warmups_there(tried, exact, data)
-        sample = Sample(data=data, drawn=drawn, picks=picks, own_warmup=warms is None)
-        measured = [_measured(setting, exact, sample, warms) for setting in tried]
+        sample = Sample(
+            drawn=drawn,
+            rows=min(rows, pool_rows),
+            pool_rows=pool_rows,
+            picks=picks,
+            own_warmup=warms is None,
+        )
+        trial = OnSample(exact, sample, warms)
+        measured = [trial.measure(setting) for setting in tried]
         result: dict[str, Any] = gather_plan(
-            exact, sample, measured, machine, left_out=left_out, hours=hours, overlap=overlap
+            exact,
+            data,
+            sample,
+            measured,
+            machine,
+            left_out=left_out,
+            hours=hours,
+            overlap=overlap,
         )
     return result
 
@@ -218,34 +227,3 @@ def _for_one_warmup(config: RunConfig) -> RunConfig:
     """Return a configuration whose warmup goes on to its end, with the same first checkpoints."""
     warmup = config.warmup.model_copy(update={"stop_after": None})
     return config.model_copy(update={"warmup": warmup})
-
-
-def _measured(
-    setting: Setting, exact: RunConfig, sample: Sample, warms: Mapping[str, Handle] | None
-) -> Measured:
-    """Make the setting's influence and picks on the sample; all but the exact are one step each."""
-    if setting.name == EXACT:
-        return _computed(setting, exact, sample, warms)
-    whole = AsOne(current(), f"setting {setting.name}")
-    with reporting(whole):
-        found = _computed(setting, exact, sample, warms)
-    whole.finish()
-    return found
-
-
-def _computed(
-    setting: Setting, exact: RunConfig, sample: Sample, warms: Mapping[str, Handle] | None
-) -> Measured:
-    part = sample.drawn
-    config = on_sample(
-        setting.configure(exact),
-        sample_rows=sample.rows,
-        pool_rows=sample.pool_rows,
-        picks=sample.picks,
-        own_warmup=sample.own_warmup,
-    )
-    warm = warmed(config, part) if warms is None else warms[setting.name]
-    rows = rows_of(config, part, warm)
-    matrix = matrix_of(config, part, warm, rows, all_gradients(config, rows.data, warm))
-    picks = run_selection(config, part, matrix, config.selection.method, None)
-    return Measured(setting=setting, matrix=matrix, picks=picks)

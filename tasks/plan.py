@@ -49,26 +49,18 @@ class Sample:
     """What settings are tried on.
 
     Args:
-        data: the prepared data of the whole pool.
         drawn: prepared data whose pool is the sample.
-        picks: the budget's share of it.
+        rows: of the sample.
+        pool_rows: of the pool.
+        picks: the budget's share of the sample.
         own_warmup: whether it was warmed up on itself.
     """
 
-    data: Handle
     drawn: Handle
+    rows: int
+    pool_rows: int
     picks: int
     own_warmup: bool
-
-    @property
-    def rows(self) -> int:
-        """Rows of the sample."""
-        return len(load_prepared(self.drawn).train)
-
-    @property
-    def pool_rows(self) -> int:
-        """Rows of the pool."""
-        return len(load_prepared(self.data).train)
 
 
 @dataclass(frozen=True)
@@ -83,6 +75,7 @@ class Measured:
 @task(name="plan", persist_result=False)
 def gather_plan(
     exact: RunConfig,
+    data: Handle,
     sample: Sample,
     measured: Sequence[Measured],
     machine: Machine,
@@ -95,6 +88,7 @@ def gather_plan(
 
     Args:
         exact: the configuration without shortcuts.
+        data: the prepared data of the whole pool.
         sample: that the settings were tried on.
         measured: the settings, the exact one first.
         machine: that the costs are worked out for.
@@ -105,10 +99,10 @@ def gather_plan(
     started = time.perf_counter()
     folder = exact.output_dir.resolve() / exact.name
     folder.mkdir(parents=True, exist_ok=True)
-    counts = Counts.of(exact, load_prepared(sample.data))
+    counts = Counts.of(exact, load_prepared(data))
     first = _Opened(measured[0])
     yardstick = Yardstick(first.attribution.values(), first.picked(), tasks=first.attribution.tasks)
-    gain = _known_gain(exact, sample, folder)
+    gain = _known_gain(exact, data, folder)
     whole = price(exact, counts, machine)
     rows = []
     for one in measured:
@@ -222,13 +216,13 @@ def _choose(result: dict[str, Any]) -> None:
     result["chosen"] = None if place is None else rows[place]["name"]
 
 
-def _known_gain(exact: RunConfig, sample: Sample, folder: Path) -> float | None:
+def _known_gain(exact: RunConfig, data: Handle, folder: Path) -> float | None:
     """Return what the exact picks gain over random ones in nats, if `bids validate --full` says."""
-    warm = run_warmup.identify(exact, sample.data)
+    warm = run_warmup.identify(exact, data)
     handle = ArtifactStore(exact.store).handle(warm.stage, warm.fingerprint)
-    known = read_validation(folder, run_attribution.identify(exact, sample.data, handle, ()).key)
+    known = read_validation(folder, run_attribution.identify(exact, data, handle, ()).key)
     found = (known or {}).get("subsets", {})
-    picks = resolve_budget(exact.selection.budget, sample.pool_rows)
+    picks = resolve_budget(exact.selection.budget, int(data.summary()["rows"]["train"]["kept"]))
     if found.get("n_rows") != picks or found.get("method") != exact.selection.method:
         return None
     gain = found.get("validation", {}).get("gain", {}).get("value")
