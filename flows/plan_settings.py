@@ -7,7 +7,7 @@ has the run's warmup, or some of its gradients, these are used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect import flow

@@ -102,7 +102,7 @@ def gather_plan(
     counts = Counts.of(exact, load_prepared(data))
     first = _Opened(measured[0])
     yardstick = Yardstick(first.attribution.values(), first.picked(), tasks=first.attribution.tasks)
-    gain = _known_gain(exact, data, folder)
+    gain = _known_gain(exact, data, sample.pool_rows, folder)
     whole = price(exact, counts, machine)
     rows = []
     for one in measured:
@@ -216,13 +216,13 @@ def _choose(result: dict[str, Any]) -> None:
     result["chosen"] = None if place is None else rows[place]["name"]
 
 
-def _known_gain(exact: RunConfig, data: Handle, folder: Path) -> float | None:
+def _known_gain(exact: RunConfig, data: Handle, pool_rows: int, folder: Path) -> float | None:
     """Return what the exact picks gain over random ones in nats, if `bids validate --full` says."""
     warm = run_warmup.identify(exact, data)
     handle = ArtifactStore(exact.store).handle(warm.stage, warm.fingerprint)
     known = read_validation(folder, run_attribution.identify(exact, data, handle, ()).key)
     found = (known or {}).get("subsets", {})
-    picks = resolve_budget(exact.selection.budget, int(data.summary()["rows"]["train"]["kept"]))
+    picks = resolve_budget(exact.selection.budget, pool_rows)
     if found.get("n_rows") != picks or found.get("method") != exact.selection.method:
         return None
     gain = found.get("validation", {}).get("gain", {}).get("value")

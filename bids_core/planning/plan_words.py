@@ -55,7 +55,13 @@ def _advice(plan: Mapping[str, Any]) -> str:
         start = (
             f"Take {chosen['name']}" if hours is None else f"In {hours:g} h take {chosen['name']}"
         )
-        return f"{start}: {_worth(chosen, plan)}."
+        text = f"{start}: {_worth(chosen, plan)}."
+        if hours is None and chosen["overlap"]["low"] < least:
+            text += (
+                f" Its interval reaches below {number(least, 2)}; a larger sample (--rows) narrows "
+                "it."
+            )
+        return text
     if hours is not None:
         return (
             f"The exact setting fits into {hours:g} h: it takes "

@@ -41,6 +41,9 @@ SHORTCUTS: Final[dict[str, Any]] = {
 _MOST_LANDMARKS: Final = 4000
 """Fitting takes L^3 steps: 4,000 landmarks are half a minute, 40,000 would be half a day."""
 
+_DRAWN: Final = 20
+"""Of a small pool, one row in so many is drawn at random beside a screen: else it saves nothing."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -127,12 +130,13 @@ def candidates(
                 words = f"gradients in the last {layers} of {n_layers} layers alone"
                 changes = {"gradients.layers": layers}
                 found.append(Setting(f"last {layers} layers", words, changes, "layers"))
+    drawn = _drawn(exact, pool_rows)
     for by in ("bm25", "rds_plus"):
-        found += [_screen(by, keep) for keep in (0.5, 0.3, 0.2)]
+        found += [_screen(by, keep, drawn) for keep in (0.5, 0.3, 0.2)]
     found += _landmarks(exact, pool_rows)
     if n_checkpoints > 1:
         for keep in (0.65, 0.4, 0.2):
-            one = _screen("bm25", keep)
+            one = _screen("bm25", keep, drawn)
             found.append(
                 Setting(
                     f"first checkpoint, {one.name}",
@@ -229,9 +233,16 @@ def _first_checkpoint(exact: RunConfig, n_checkpoints: int) -> dict[str, Any]:
     return {"warmup.stop_after": 1}
 
 
-def _screen(by: str, keep: float) -> Setting:
+def _screen(by: str, keep: float, drawn: Mapping[str, int]) -> Setting:
     words = f"gradients of the {keep:.0%} that {by} picks"
-    return Setting(f"{by} {keep:.0%}", words, {"screen.by": by, "screen.keep": keep}, by)
+    changes = {"screen.by": by, "screen.keep": keep, **drawn}
+    return Setting(f"{by} {keep:.0%}", words, changes, by)
+
+
+def _drawn(exact: RunConfig, pool_rows: int) -> dict[str, int]:
+    """Return how many random rows get gradients beside a screen, where the pool is small."""
+    few = max(LEAST_LANDMARKS, pool_rows // _DRAWN)
+    return {} if few >= exact.screen.sample else {"screen.sample": few}
 
 
 def _landmarks(exact: RunConfig, pool_rows: int) -> list[Setting]:

@@ -172,46 +172,56 @@ def print_plan(console: Console, result: Mapping[str, Any]) -> None:
     from flows.console import table
 
     sample = result["sample"]
-    lines = []
-    nats = any(row["nats"] is not None for row in result["settings"])
-    for row in sorted(result["settings"], key=lambda one: -one["cost"]["share"]):
-        cost = row["cost"]
-        line: list[object] = [
-            row["name"],
-            f"{cost['share']:.0%}",
-            duration(cost["seconds"]),
-            f"{cost['memory_bytes'] / 2**30:.1f} GiB",
-            f"{cost['disk_bytes'] / 2**20:,.1f} MiB",
-            interval(row["overlap"]),
-            interval(row["kept"]),
-            interval(row["rank_correlation"]),
+    rows = sorted(result["settings"], key=lambda row: -row["cost"]["share"])
+    nats = any(row["nats"] is not None for row in rows)
+    lines: list[list[object]] = [
+        [
+            f"{_mark(row)} {row['name']}",
+            f"{row['cost']['share']:.0%}",
+            duration(row["cost"]["seconds"]),
+            *(interval(row[what]) for what in ("overlap", "kept", "rank_correlation")),
+            *([interval(row["nats"], 4)] if nats else []),
         ]
-        line += [interval(row["nats"], 4) if row["nats"] else None] if nats else []
-        lines.append([*line, _mark(row, result)])
-    heads = ["setting", "cost", "time", "memory", "disk", "picks kept", "influence kept",
-             "rank correlation", *(["nats lost"] if nats else []), ""]  # fmt: skip
-    title = (
-        f"What settings cost on the pool ({result['machine']['label']}) and keep on "
-        f"{sample['rows']:,} of its {sample['pool_rows']:,} rows"
-    )
+        for row in rows
+    ]
+    heads = ["setting", "cost", "time", "picks kept", "influence kept", "rank correlation",
+             *(["nats lost"] if nats else [])]  # fmt: skip
     console.print()
-    console.print(table(title, heads, lines))
     console.print(
-        f"* no other is cheaper and keeps as many of the {sample['picks']} exact picks; random "
-        f"picks keep {sample['chance']:.2f}. In brackets: 95% intervals.\n",
+        table(f"What settings cost on the pool of {sample['pool_rows']:,} rows "
+              f"({result['machine']['label']}), and keep of {sample['rows']:,}", heads, lines)
+    )  # fmt: skip
+    console.print(
+        f"* no other is cheaper and keeps as many of the {sample['picks']} exact picks (random "
+        f"picks keep {sample['chance']:.2f}); x does not fit. In brackets: 95% intervals.\n",
         markup=False,
     )
+    _print_costs(console, rows)
     for sentence in result["words"]:
         console.print(sentence, markup=False)
     names = "plan.json" if result["figure"] is None else "plan.json and plan.png"
     console.print(f"\nEverything is in {result['folder']}/{names}", markup=False)
 
 
-def _mark(row: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """Return what is to be said of a setting at the end of its line."""
-    if row["name"] == result["chosen"]:
-        return "* chosen" if row["efficient"] else "chosen"
-    said = "*" if row["efficient"] else ""
-    if row["cost"]["fits_memory"] is False:
-        return f"{said} too large".strip()
-    return said if row["fits"] else f"{said} too slow".strip()
+def _print_costs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print where the time goes, and what else a setting takes."""
+    from bids_core.progress import duration
+    from flows.console import table
+
+    stages = dict.fromkeys(stage for row in rows for stage in row["cost"]["stages"])
+    lines: list[list[object]] = [
+        [
+            row["name"],
+            *(duration(row["cost"]["stages"].get(stage, 0.0)) for stage in stages),
+            f"{row['cost']['memory_bytes'] / 2**30:.1f} GiB",
+            f"{row['cost']['disk_bytes'] / 2**20:,.0f} MiB",
+        ]
+        for row in rows
+    ]
+    title = "Time of each stage on one device, memory of the largest, disk"
+    console.print(table(title, ["setting", *stages, "memory", "disk"], lines))
+    console.print()
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    return "*" if row["efficient"] and row["fits"] else " " if row["fits"] else "x"

@@ -25,6 +25,7 @@ def pool(project):
         write_rows(project / "pool" / f"{kind}.jsonl", rows(kind, 0, count))
     path = project / "bids.yaml"
     text = path.read_text(encoding="utf-8").replace("budget: 6", "budget: 0.4  # two in five")
+    text = text.replace("rows_per_shard: 12", "rows_per_shard: 100")
     path.write_text("# Mine.\n" + text, encoding="utf-8")
     return project
 
