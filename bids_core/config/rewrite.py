@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_PLACES = ("store", "output_dir")
+_PLACES: Final = ("store", "output_dir")
+_INDENTED_LIST: Final = re.compile(
+    r"^\w[^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n)*  - ", re.MULTILINE
+)
+"""A list whose dashes stand two columns into its section."""
 
 
 def rewritten(
@@ -38,6 +43,7 @@ def rewritten(
     """
     path = find_config(path)
     base, folder = path.resolve().parent, target.resolve().parent
+    before = read_yaml(path)
     content = replayed(path, read_yaml(path))
     for override in overrides:
         apply_override(content, override)
@@ -49,7 +55,7 @@ def rewritten(
     plain = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     if path.name == MANIFEST:
         return plain
-    text = _with_comments(path.read_text(encoding="utf-8"), content)
+    text = _with_comments(path.read_text(encoding="utf-8"), before, content)
     return text if parse_yaml(text) == parse_yaml(plain) else plain
 
 
@@ -72,34 +78,37 @@ def put(content: dict[str, Any], key: str, value: Any) -> None:
         content[last] = value
 
 
-def _with_comments(text: str, content: Mapping[str, Any]) -> str:
+def _with_comments(text: str, before: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     from ruamel.yaml import YAML
 
     editor = YAML()
     editor.preserve_quotes = True
     editor.width = 1 << 16
+    if _INDENTED_LIST.search(text):
+        editor.indent(mapping=2, sequence=4, offset=2)
     document = editor.load(text)
-    _take(document, content)
+    _take(document, before, content)
     out = io.StringIO()
     editor.dump(document, out)
     return out.getvalue()
 
 
-def _take(document: Any, content: Mapping[str, Any]) -> None:
-    """Make a document hold what a mapping holds, leaving alone what it holds already."""
-    for key in [key for key in document if key not in content]:
+def _take(document: Any, before: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    """Change in a document what differs between what it held before and what it is to hold."""
+    for key in [key for key in before if key not in content]:
         del document[key]
     for key, value in content.items():
-        there = document.get(key)
-        if isinstance(value, dict) and isinstance(there, dict):
-            _take(there, value)
-        elif (
-            isinstance(value, list)
-            and isinstance(there, list)
-            and len(there) == len(value)
-            and all(isinstance(one, dict) for one in [*there, *value])
-        ):
-            for mine, wanted in zip(there, value, strict=True):
-                _take(mine, wanted)
-        elif key not in document or there != value:
+        old = before.get(key)
+        if key in before and old == value:
+            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            _take(document[key], old, value)
+        elif _are_sections(value) and _are_sections(old) and len(value) == len(old):
+            for place, (was, wanted) in enumerate(zip(old, value, strict=True)):
+                _take(document[key][place], was, wanted)
+        else:
             document[key] = value
+
+
+def _are_sections(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)

@@ -10,13 +10,14 @@ from .cost import (
 )
 from .footprint import ModelSize
 from .frontier import Fidelity, Yardstick
-from .hardware import GPUS, Gpu, Machine, Price, price
+from .hardware import GPUS, PLANNED_SHARE, Gpu, Machine, Price, price
 from .plot_plan import plot_plan
 from .recipes import RECIPES, bids_paper, cpu, less_paper, qlora_24gb
 from .settings import Setting, candidates
 
 __all__ = [
     "GPUS",
+    "PLANNED_SHARE",
     "RECIPES",
     "Counts",
     "Fidelity",

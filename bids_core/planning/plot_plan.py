@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _ROOM: Final = 1.8
 """The axis of costs reaches so far beyond the first and last point: their names need room."""
 
+_NEAR: Final = 0.04
+"""Points that are nearer than this, in cost as a share of it and in overlap, have one name."""
+
 
 def plot_plan(plan: Mapping[str, Any]) -> Picture:
     """Draw overlap with the exact picks against the share of the exact cost.
@@ -38,7 +41,7 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
         [row["cost"]["share"] for row in best], [row["overlap"]["value"] for row in best],
         color="#999999", linewidth=0.9, zorder=1,
     )  # fmt: skip
-    for row in best:
+    for row in _apart(best, plan["chosen"]):
         _name(axes, row, chosen=row["name"] == plan["chosen"])
     chance = plan["sample"]["chance"]
     axes.axhline(chance, color="#999999", linestyle=":", linewidth=0.9)
@@ -62,6 +65,20 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
     )  # fmt: skip
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return figure
+
+
+def _apart(rows: Sequence[Mapping[str, Any]], chosen: str | None) -> list[Mapping[str, Any]]:
+    """Return the points to name: the chosen one, and of those that lie together only the first."""
+    found: list[Mapping[str, Any]] = []
+    for row in sorted(rows, key=lambda one: one["name"] != chosen):
+        x, y = row["cost"]["share"], row["overlap"]["value"]
+        near = [
+            abs(x / one["cost"]["share"] - 1) < _NEAR and abs(y - one["overlap"]["value"]) < _NEAR
+            for one in found
+        ]
+        if not any(near):
+            found.append(row)
+    return found
 
 
 def _points(axes: Axes, rows: Sequence[Mapping[str, Any]], place: int, family: str) -> None:
