@@ -103,12 +103,13 @@ def _take(document: Any, before: Mapping[str, Any], content: Mapping[str, Any]) 
             continue
         if isinstance(value, dict) and isinstance(old, dict):
             _take(document[key], old, value)
-        elif _are_sections(value) and _are_sections(old) and len(value) == len(old):
+        elif isinstance(value, list) and isinstance(old, list) and _alike(old, value):
             for place, (was, wanted) in enumerate(zip(old, value, strict=True)):
                 _take(document[key][place], was, wanted)
         else:
             document[key] = value
 
 
-def _are_sections(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+def _alike(old: list[Any], new: list[Any]) -> bool:
+    """Return whether two lists hold equally many sections, and nothing else."""
+    return len(old) == len(new) and all(isinstance(item, dict) for item in [*old, *new])

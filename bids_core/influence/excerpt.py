@@ -5,7 +5,7 @@ Where a row's influence depends on no other row, this is what computing them alo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
@@ -41,13 +41,13 @@ def write_excerpt(
     kept = [whole.row_ids[row] for row in rows]
     values = np.ascontiguousarray(whole.values()[rows])
     group = zarr.open_group(out, mode="w-", zarr_format=3)
-    group.attrs.update(
-        {
-            "checkpoint_weights": whole.checkpoint_weights,
-            "checkpoint_numbers": list(whole.checkpoint_numbers),
-        }
-        | ({} if pool_rows is None else {"pool_rows": pool_rows})
-    )
+    attributes: dict[str, Any] = {
+        "checkpoint_weights": whole.checkpoint_weights,
+        "checkpoint_numbers": list(whole.checkpoint_numbers),
+    }
+    if pool_rows is not None:
+        attributes["pool_rows"] = pool_rows
+    group.attrs.update(attributes)
     write_array(group, "row_ids", kept, dimensions=("train",))
     for name in ("validation_ids", "tasks", "capabilities", "subtasks"):
         write_array(group, name, getattr(whole, name), dimensions=("validation",))
