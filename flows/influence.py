@@ -79,7 +79,8 @@ def matrix_of(
     matrix: Handle = run_attribution(config, rows.data, warm, gradients, rows.screen)
     if rows.states is None:
         return matrix
-    return run_inference(config, data, matrix, rows.states)
+    inferred: Handle = run_inference(config, data, matrix, rows.states)
+    return inferred
 
 
 def matrix_key(

@@ -34,6 +34,7 @@ from tasks.run_folder import gather_run
 from tasks.run_result import RunResult
 from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
+from tasks.screen_facts import screen_facts
 from tasks.selection import run_selection
 from tasks.ui_artifacts import show_run
 
@@ -112,6 +113,8 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     methods = tuple(selections)
     analysis = run_analysis(config, data, matrix, selections)
     result = result.with_stage(selections=selections, analysis=analysis)
+    if (facts := screen_facts(config, result)) is not None:
+        logger.warning("%s", facts["words"])
     if until == "selection" or not config.finetune.enabled:
         return gather_run(config, result)
 

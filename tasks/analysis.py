@@ -100,11 +100,11 @@ def compute(
     columns = few_columns(prepared, rows)
     if columns:
         place = {row_id: row for row, row_id in enumerate(rows)}
-        chosen = {
+        everywhere = {
             name: np.array([place[row_id] for row_id in read_selection(handle)["row_id"]])
             for name, handle in selections.items()
         }
-        found.tables["breakdown"] = breakdown(columns, chosen)
+        found.tables["breakdown"] = breakdown(columns, everywhere)
     try:
         found.tables.update(_stability(config, prepared, attribution, progress))
     except UserError as error:  # a method of the user's own, with less than it was made for

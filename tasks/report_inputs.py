@@ -19,6 +19,7 @@ from tasks.evaluation import SAMPLES, read_scores
 from tasks.kept_warmup import coverage_facts
 from tasks.prepare import load_prepared
 from tasks.samples import run_comparison
+from tasks.screen_facts import screen_facts
 from tasks.selection import read_selection
 from tasks.validation_file import read_validation
 
@@ -78,6 +79,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         if result.folder is None
         else read_validation(result.folder, result.matrix.key),
         row_columns=few_columns(data, attribution.row_ids),
+        screen=screen_facts(config, result),
         answers=given_answers(result, data),
         files={name: f"selected/{name}.jsonl" for name in result.selections},
         folder=result.folder,

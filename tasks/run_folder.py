@@ -28,6 +28,7 @@ from tasks.prepare import load_prepared
 from tasks.report_inputs import all_rejects, collect, stage_timings
 from tasks.run_result import RunResult
 from tasks.runtime.progress import current
+from tasks.screen_facts import screen_facts
 from tasks.selected_data import publish, with_extra, write_selected
 from tasks.selection import read_selection
 
@@ -130,6 +131,7 @@ def _facts(config: RunConfig, result: RunResult) -> dict[str, Any]:
             "artifact": result.warm.key,
             "coverage": coverage_facts(config, result.data, result.warm),
         },
+        "screen": screen_facts(config, result),
         "timings": stage_timings(records, since=result.started),
         "versions": next(iter(records.values()))["versions"] if records else {},
     }

@@ -37,6 +37,8 @@ from tasks.runtime.stage import stage_task
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy.typing as npt
+
     from bids_core.progress import Progress
 
 VERSION: Final = 1
@@ -184,9 +186,13 @@ def _picked(
     if inferred is not None:
         attribution = open_attribution(inferred.path() / MATRIX)
         matrix, ids = attribution.matrix, attribution.row_ids
-        given |= {"method": "bids", "tasks": attribution.tasks, "subtasks": attribution.subtasks,
-                  "validation_ids": attribution.validation_ids, "row_ids": ids,
-                  "normalization": config.selection.normalization}  # fmt: skip
+        given |= {
+            "method": "bids",
+            "tasks": attribution.tasks,
+            "subtasks": attribution.subtasks,
+            "validation_ids": attribution.validation_ids,
+            "row_ids": ids,
+        }
     else:
         given |= signals(by, prepared, states, ids)
     sources = prepared.train.frame.set_index("row_id").loc[ids, "source"].tolist()
@@ -255,16 +261,21 @@ def compute_inference(
     landmarks = [place[row_id] for row_id in known.row_ids]
     fitted = fit_landmarks(Matrix(store).take(landmarks), known.values())
     write_inferred(draft.path / MATRIX, known, fitted, store, on_progress=progress)
-    explained = fitted.explained
     draft.summary |= matrix.summary() | {
         "landmarks": len(landmarks),
         "pool_rows": store.n_rows,
-        "explained": float(np.median(explained)),
-        "explained_by_task": {
-            task: float(np.median(explained[[t == task for t in known.tasks]]))
+        "agreement": _median(fitted.agreement),
+        "agreement_by_task": {
+            task: _median(fitted.agreement[[t == task for t in known.tasks]])
             for task in dict.fromkeys(known.tasks)
         },
     }
+
+
+def _median(values: npt.NDArray[np.float64]) -> float | None:
+    """Return the median of what is known; None where nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else None
 
 
 run_inference = stage_task("inference", identify_inference, compute_inference, unit="rows")

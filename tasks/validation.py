@@ -124,7 +124,7 @@ def _influence(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return the run's own influence of some rows: at the checkpoint, and over all of them."""
     whole = attribution.values()[rows].astype(np.float64)
-    if len(attribution.checkpoint_weights) == 1:
+    if len(attribution.checkpoint_weights) == 1 or not attribution.parts:  # one, or inferred
         return {"run": whole}
     place = attribution.checkpoint_numbers.index(checkpoint)
     here = np.asarray(attribution.parts[place][:])[rows].astype(np.float64)

@@ -127,7 +127,7 @@ def gather(
     features: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in estimators}
     model = adapted(base, 0)
     for checkpoint in checkpoints:
-        _load(model, checkpoint)
+        load_checkpoint(model, checkpoint)
         for name, pair in _features(model, train, wanted, checkpoint, estimators):
             features[name].append(pair)
     rates = np.array([checkpoint.rate for checkpoint in checkpoints])
@@ -137,7 +137,7 @@ def gather(
         )
         for name, pairs in features.items()
     }
-    _load(model, None)
+    load_checkpoint(model, None)
     states = {}
     for pooling in ("rds", "rds_plus"):
         found = compute_features(model, train + wanted, feature=pooling, tokens_per_batch=_TOKENS)
@@ -202,7 +202,7 @@ def _gradients(model: nn.Module, examples: list[TokenizedExample]) -> torch.Tens
     )
 
 
-def _load(model: nn.Module, checkpoint: Checkpoint | None) -> None:
+def load_checkpoint(model: nn.Module, checkpoint: Checkpoint | None) -> None:
     """Put a checkpoint's adapter into the model; none: the adapter that changes nothing."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():

@@ -43,6 +43,7 @@ of `bids validate`."""
 ROWS: Final = {
     "pool": (
         "warmup",
+        "screen",
         "curvature",
         "gradients",
         "representations",
@@ -50,7 +51,15 @@ ROWS: Final = {
         "finetune",
         "steps",
     ),
-    "validation": ("gradients", "representations", "selection", "suite", "steps", "losses"),
+    "validation": (
+        "screen",
+        "gradients",
+        "representations",
+        "selection",
+        "suite",
+        "steps",
+        "losses",
+    ),
     "test": ("evaluation", "losses"),
 }
 """Splits of the prepared data, with the stages that read their rows (by content)."""

@@ -43,7 +43,7 @@ class RunConfig(Section):
     """Artifact store: a folder or an fsspec URL (`s3://bucket/prefix`)."""
     seed: Annotated[
         Seed,
-        Changes("warmup", "curvature", "gradients", "selection", "finetune", "steps"),
+        Changes("warmup", "screen", "curvature", "gradients", "selection", "finetune", "steps"),
         Changes("evaluation", when=lambda run: run.draws_answers),
     ] = 0
     """Seed of sampling, initialisation, dropout, projection and random selection; and of answers,

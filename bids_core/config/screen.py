@@ -65,8 +65,8 @@ class LandmarkConfig(Section):
 
     rows: Annotated[
         PositiveInt | None,
-        Changes("screen", "inference", when=lambda section: section.rows is not None),
+        Changes("screen", when=lambda section: section.rows is not None),
     ] = Field(default=None)
-    """Random rows of the pool that get gradients; the influence of the others is inferred from
-    their hidden states, with an expected error for each row. Alone, or with `screen.by:
+    """Random rows of the pool that get gradients; each of the others has the influence of the one
+    among them whose hidden states are nearest, and an expected error. Alone, or with `screen.by:
     landmarks`. null: nothing is inferred."""

@@ -1,6 +1,7 @@
 from .attribution import Attribution, influence, open_attribution, stream_influence
 from .files import LabelledMatrix, open_matrix, read_matrix
 from .labels import Labels
+from .landmarks import Landmarks, fit_landmarks
 from .matrix import Matrix, MatrixLike, as_matrix
 from .normalization import NORMALIZATIONS, ColumnWarning, normalize
 
@@ -10,9 +11,11 @@ __all__ = [
     "ColumnWarning",
     "LabelledMatrix",
     "Labels",
+    "Landmarks",
     "Matrix",
     "MatrixLike",
     "as_matrix",
+    "fit_landmarks",
     "influence",
     "normalize",
     "open_attribution",

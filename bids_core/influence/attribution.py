@@ -319,11 +319,11 @@ def open_attribution(folder: Path) -> Attribution:
     row_ids, validation_ids, tasks, capabilities, subtasks = names
     found = [group.get(f"checkpoint_{c}") for c in range(len(weights))]
     parts = tuple(part for part in found if isinstance(part, zarr.Array))
-    error = group.get(_ERROR)
+    off = group.get(_ERROR)
     pool_rows = int(str(group.attrs.get("pool_rows", len(row_ids))))
     return Attribution(
         matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts, numbers,
-        pool_rows, _read(error) if isinstance(error, zarr.Array) else None,
+        pool_rows, _read(off) if isinstance(off, zarr.Array) else None,
     )  # fmt: skip
 
 

@@ -1,17 +1,20 @@
-"""Influence inferred from landmarks: rows whose influence is known stand for all others.
+"""Influence inferred from landmarks: rows whose influence is known stand for those like them.
 
-Rows with like hidden states have like influence. So the influence of a row on each validation
-instance is predicted from its representation e_i by kernel ridge regression on the landmarks:
+Rows with like hidden states have like influence. Each row takes the influence of the landmark whose
+representation is nearest, by the cosine of representations centred on the landmarks' mean:
 
-    A_ij = mean_j + k(e_i, E_L) (K_LL + lambda I)^-1 (A_Lj - mean_j),    k(e, f) = e . f
+    A_ij = A_n(i)j,    n(i) = argmax over landmarks l of cos(e_i - mean, e_l - mean)
 
-with representations centred on the landmarks' mean and scaled to length one. lambda is the value
-with the least error when each landmark is predicted from all others, which has a closed form. The
-same regression is a Gaussian process, whose posterior variance says how far a row is from all
-landmarks; it is scaled so that the landmarks' own leave-one-out errors come out right.
+One neighbour, and no mean of several: a mean shrinks what is inferred towards the columns' means,
+and selection would then prefer the landmarks, whose influence is not shrunk. (Kernel ridge
+regression has the smaller error and picks half as many of the right rows: docs/cheaper.md.)
 
-Source: Influence Distillation (arXiv 2505.19051), section 4, for landmarks; their embedding is a
-Jacobian-vector product, ours the hidden states that `rds_plus` selects by.
+How far off a row is expected to be follows from how near its landmark is. It is measured on the
+landmarks: each takes the influence of its nearest other landmark, and the squared error is fitted
+by a line in 1 - cos that does not fall.
+
+Source: clusters and representatives as in ClusterLESS, landmarks as in Influence Distillation
+(arXiv 2505.19051), with the hidden states that `rds_plus` selects by in place of its embedding.
 
 Shapes: N rows, L landmarks, M validation instances, H hidden size, b rows of a block.
 """
@@ -30,35 +33,28 @@ Floats = npt.NDArray[np.float64]
 
 _LEAST: Final = 8
 """Fewer landmarks say nothing of their own error."""
-_RIDGES: Final = np.logspace(-6, 2, 33)
-"""Values of lambda that are tried, as shares of the kernel's mean eigenvalue."""
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """A fitted regression.
+    """Landmarks, and what is known of the error of what is inferred from them.
 
     Args:
-        center: [H] mean representation of the landmarks.
+        center: [H] mean representation.
         directions: [L, H] their centred representations, of length one.
-        inverse: [L, L] (K + lambda I)^-1.
-        mean: [M] mean influence of the landmarks.
-        coefficients: [L, M].
-        ridge: lambda.
-        noise: squared scale of a prediction's error, in the columns' variances.
-        explained: [M] share of each column's variance that is explained, leaving one out (R^2).
-        left_out: [L, M] each landmark's influence as the others predict it.
+        influence: [L, M].
+        agreement: [M] correlation of the landmarks' influence with that of their nearest other
+            landmark; NaN of a column that does not vary.
+        base: expected squared error of a row that lies on a landmark, in the columns' variances.
+        slope: how much larger it is for each unit of 1 - cos.
     """
 
     center: Floats
     directions: Floats
-    inverse: Floats
-    mean: Floats
-    coefficients: Floats
-    ridge: float
-    noise: float
-    explained: Floats
-    left_out: Floats
+    influence: Floats
+    agreement: Floats
+    base: float
+    slope: float
 
     def predict(self, representations_bH: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Return the influence of some rows and how far off it is expected to be.
@@ -74,15 +70,14 @@ class Landmarks:
             MatrixError: a representation is not finite, or of another size.
         """
         rows = _directions(_checked(representations_bH, width=len(self.center)), self.center)
-        kernel_bL = rows @ self.directions.T
-        spread = (kernel_bL @ self.inverse * kernel_bL).sum(axis=1)
-        own = (rows**2).sum(axis=1)
-        variance = np.maximum(own - spread, 0.0) + self.ridge
-        return self.mean + kernel_bL @ self.coefficients, np.sqrt(self.noise * variance)
+        closeness_bL = rows @ self.directions.T
+        nearest = closeness_bL.argmax(axis=1)
+        distance = _distance(closeness_bL, nearest)
+        return self.influence[nearest], np.sqrt(self.base + self.slope * distance)
 
 
 def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike) -> Landmarks:
-    """Fit the regression from representations to influence.
+    """Return landmarks that other rows can be inferred from.
 
     Args:
         representations_LH: [L, H] of the landmarks.
@@ -91,45 +86,53 @@ def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike
     Raises:
         MatrixError: shapes differ, an entry is not finite, or there are fewer than 8 landmarks.
     """
-    states = _checked(representations_LH)
-    influence = _checked(influence_LM)
+    states, influence = _checked(representations_LH), _checked(influence_LM)
     if len(states) != len(influence):
         msg = f"{len(states)} representations for {len(influence)} landmarks"
         raise MatrixError(msg)
     if len(states) < _LEAST:
         msg = f"{len(states)} landmarks are too few to infer from: at least {_LEAST} are needed"
         raise MatrixError(msg)
-    center, mean = states.mean(axis=0), influence.mean(axis=0)
-    directions, targets = _directions(states, center), influence - mean
-    values, vectors = np.linalg.eigh(directions @ directions.T)
-    values = np.maximum(values, 0.0)
-    scale = targets.std(axis=0)
-    units = targets / np.where(scale > 0, scale, 1.0)
-    rotated, squared = vectors.T @ units, vectors**2
-    best: tuple[float, float] | None = None
-    for ridge in _RIDGES * max(float(values.mean()), np.finfo(np.float64).tiny):
-        weights = 1 / (values + ridge)
-        errors = (vectors @ (weights[:, None] * rotated)) / (squared @ weights)[:, None]
-        mean_square = float((errors**2).mean())
-        if best is None or mean_square < best[0]:
-            best = mean_square, float(ridge)
-    assert best is not None  # noqa: S101 - for the type checker
-    ridge = best[1]
-    inverse = (vectors / (values + ridge)) @ vectors.T
-    coefficients, precision = inverse @ targets, np.diag(inverse)
-    errors = coefficients / precision[:, None]  # leave-one-out residuals of ridge regression
-    relative = errors / np.where(scale > 0, scale, 1.0)
+    center = states.mean(axis=0)
+    directions = _directions(states, center)
+    closeness_LL = directions @ directions.T
+    np.fill_diagonal(closeness_LL, -np.inf)
+    nearest = closeness_LL.argmax(axis=1)
+    distance = _distance(closeness_LL, nearest)
+    scale = influence.std(axis=0)
+    scaled = (influence - influence.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
+    base, slope = _line(distance, ((scaled - scaled[nearest]) ** 2).mean(axis=1))
     return Landmarks(
-        center=center,
-        directions=directions,
-        inverse=inverse,
-        mean=mean,
-        coefficients=coefficients,
-        ridge=ridge,
-        noise=float((relative**2 * precision[:, None]).mean()),
-        explained=1 - (relative**2).mean(axis=0),
-        left_out=influence - errors,
+        center, directions, influence, _correlations(influence, influence[nearest]), base, slope
     )
+
+
+def _distance(closeness: Floats, nearest: npt.NDArray[np.int64]) -> Floats:
+    """Return 1 - cos to the nearest landmark; rounding makes none negative."""
+    cosines = closeness[np.arange(len(closeness)), nearest]
+    distance: Floats = np.maximum(1 - cosines, 0.0)
+    return distance
+
+
+def _line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Return level and slope of the least-squares line, neither of them negative."""
+    shifted = x - x.mean()
+    spread = float(shifted @ shifted)
+    slope = float(shifted @ y) / spread if spread > 0 else 0.0
+    level = float(y.mean()) - slope * float(x.mean())
+    if slope < 0:
+        return float(y.mean()), 0.0
+    if level < 0:  # through the origin
+        return 0.0, float(x @ y) / float(x @ x)
+    return level, slope
+
+
+def _correlations(one: Floats, other: Floats) -> Floats:
+    a, b = (values - values.mean(axis=0) for values in (one, other))
+    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(scale > 0, (a * b).sum(axis=0) / scale, np.nan)
+    return found
 
 
 def _directions(states: Floats, center: Floats) -> Floats:
@@ -147,6 +150,6 @@ def _checked(values: npt.ArrayLike, *, width: int | None = None) -> Floats:
         raise MatrixError(msg)
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"row {row} of what landmarks are fitted to or predict from is not finite"
+        msg = f"row {row} of the landmarks, or of what is inferred from them, is not finite"
         raise MatrixError(msg)
     return array

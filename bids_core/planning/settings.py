@@ -38,8 +38,8 @@ SHORTCUTS: Final[dict[str, Any]] = {
     "landmarks.rows": None,
 }
 """What makes a configuration cheaper than the exact one; all of it off."""
-_MOST_LANDMARKS: Final = 4000
-"""Fitting takes L^3 steps: 4,000 landmarks are half a minute, 40,000 would be half a day."""
+_MOST_LANDMARKS: Final = 8000
+"""Each is compared with each other one: of 8,000 that takes 0.5 GB, of 30,000 it would take 7."""
 
 _DRAWN: Final = 20
 """Of a small pool, one row in so many is drawn at random beside a screen: else it saves nothing."""

@@ -79,6 +79,7 @@ def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
     shares = [line["eps"] for line in lines if line["eps"] is not None]
     return {
         "lines": lines,
+        "screen": None if inputs.screen is None else inputs.screen["words"],
         "mode": settings.get("adam_mode") if "adam_mode" in options else None,
         "epsilon": inputs.config.get("warmup", {}).get("eps"),
         "feature": settings.get("train_feature"),

@@ -57,6 +57,7 @@ class ReportInputs:
             has no column to break down.
         validation: what `bids validate` found (its validation.json); None where it did not run.
         row_columns: further columns of the training rows that have few values, [N] texts each.
+        screen: what became of rows without gradients: `words` and figures; None where all had them.
         answers: answers to test rows: method, task, row_id, question, reference, answer, score;
             None where nothing was evaluated.
         files: method -> address of its selected rows as JSON Lines, relative to the page.
@@ -91,6 +92,7 @@ class ReportInputs:
     breakdown: pd.DataFrame | None = None
     validation: Mapping[str, Any] | None = None
     row_columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    screen: Mapping[str, Any] | None = None
     answers: pd.DataFrame | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None

@@ -37,17 +37,19 @@ def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
     """Return what was selected, from what, for what, and the next steps."""
     picks = inputs.selections.get(inputs.main_method, ())
     others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
+    pool = int((inputs.screen or {}).get("pool_rows", len(inputs.row_ids)))
     return {
         "method": method_label(inputs.main_method) if inputs.selections else "",
         "picked": len(picks),
-        "pool": len(inputs.row_ids),
-        "share": percent(len(picks) / len(inputs.row_ids)),
+        "pool": pool,
+        "share": percent(len(picks) / pool),
         "sources": len({source for source in inputs.sources if source}),
         "instances": len(inputs.validation_ids),
         "tasks": len(set(inputs.tasks)),
         "capabilities": len(set(inputs.capabilities)),
         "others": others,
-        "checkpoints": len((inputs.warmup or {}).get("checkpoint_weights", ())),
+        "checkpoints": len({shard["checkpoint"] for shard in inputs.gradients})
+        or len((inputs.warmup or {}).get("checkpoint_weights", ())),
         "next": _next(inputs, paths),
     }
 

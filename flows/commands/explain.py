@@ -128,6 +128,18 @@ def _find(row: str, given: ExplainInput) -> int:
     if len(rejected) == 1:
         msg = f"{row} is not in the pool, because it was rejected: {rejected.pop()}"
         raise UserError(msg)
+    there = set(ids)
+    screened = [
+        name
+        for name, location in given.locations.items()
+        if name not in there and (name == row or _ends(location, row))
+    ]
+    if len(screened) == 1:
+        msg = (
+            f"{row} has no influence to explain: the screen left it without gradients; raise "
+            "screen.keep to compute more rows, or leave screen out (docs/cheaper.md)"
+        )
+        raise UserError(msg)
     import difflib
 
     near = difflib.get_close_matches(row, ids, n=3)

@@ -114,7 +114,9 @@ def stage_task(
             return_heap()  # the peak is this stage's own, not what the last one left
             reset_peak_memory()
             progress = current().step(shown, unit)
+            began = time.process_time()
             compute(*args, **kwargs, draft=draft, progress=progress)
+            draft.summary["processor_seconds"] = time.process_time() - began
             draft.summary["peak_memory_bytes"] = peak_memory()
 
         store = ArtifactStore(arguments["config"].store)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+
 import numpy as np
 import pytest
 from tiny_project import Recorder
@@ -27,6 +30,10 @@ def run(project, *overrides, until="selection"):
 
 def opened(result):
     return open_attribution(result.matrix.path() / MATRIX)
+
+
+def page_text(project):
+    return html.unescape((project / "runs" / "tiny" / "report.html").read_text())
 
 
 def computed_rows(result, before):
@@ -56,7 +63,7 @@ def test_first_checkpoints_of_a_warmup_that_stops_are_those_of_the_whole(project
 
 
 @pytest.mark.parametrize("by", ["bm25", "rds_plus", "perplexity"])
-def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, by):
+def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, bids, by):
     exact, _ = run(project, "selection.compare=[less,random]")
     found, recorder = run(
         project, f"screen.by={by}", "screen.keep=0.5", "screen.sample=4",
@@ -74,6 +81,14 @@ def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, by):
         assert np.array_equal(values, everything[row_id])
     picks = read_selection(found.selections["bids"])
     assert set(picks["row_id"]) <= set(part.row_ids)
+    manifest = json.loads((project / "runs" / "tiny" / "manifest.json").read_text())
+    told = manifest["screen"]["words"]
+    assert f"{len(rows)} of the 32 rows got gradients: 16 that" in told
+    assert told in page_text(project)
+    left_out = next(r for r in opened(exact).row_ids if r not in part.row_ids)
+    status, _, error = bids("explain", "runs/tiny", left_out)
+    assert status == 2
+    assert "the screen left it without gradients" in error
     chance = read_selection(found.selections["random"])["row_id"]
     assert list(chance) == list(read_selection(exact.selections["random"])["row_id"])
 
@@ -93,6 +108,7 @@ def test_influence_is_inferred_from_landmarks(project):
     inferred = part.values()
     assert np.isfinite(inferred).all()
     assert len(read_selection(found.selections["bids"])) == 6
+    assert "12 of the 32 rows got gradients; each of the others has" in page_text(project)
     screened, recorder = run(project, "landmarks.rows=12", "screen.by=landmarks", "screen.keep=0.4")
     assert recorder.computed["representations"] == 0
     rows = screened_rows(screened.screen)
@@ -104,3 +120,11 @@ def test_influence_is_inferred_from_landmarks(project):
 def test_a_screen_that_leaves_too_few_rows_says_so(project):
     with pytest.raises(ConfigError, match=r"6 rows are wanted.*leaves 4.*raise screen.keep"):
         run(project, "screen.by=bm25", "screen.keep=0.1", "screen.sample=2")
+
+
+def test_a_wider_screen_computes_only_the_rows_that_come_in(project):
+    first, _ = run(project, "screen.by=bm25", "screen.keep=0.25", "screen.sample=3")
+    wider, _ = run(project, "screen.by=bm25", "screen.keep=0.5", "screen.sample=3")
+    before, after = (set(screened_rows(found.screen)["row_id"]) for found in (first, wider))
+    assert before < after
+    assert computed_rows(wider, first) == 2 * len(after - before)  # at two checkpoints

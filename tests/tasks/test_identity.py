@@ -50,11 +50,15 @@ OTHER = {
     "test.format": "messages",
     "test.metric": "answer_loss",
     "test.stop": ["x"],
+    "warmup.stop_after": 1,
+    "gradients.checkpoints": [1],
+    "screen.by": "rds_plus",
     "warmup.max_grad_norm": None,
     "finetune.max_grad_norm": None,
 }
 BASES = ({}, {"gradients.train_feature": "ekfac", "gradients.metric": "fisher",
-              "execution.processes": 2, "evaluation.generation.temperature": 0.5})  # fmt: skip
+              "execution.processes": 2, "evaluation.generation.temperature": 0.5},
+         {"screen.by": "bm25"})  # fmt: skip
 """Configurations in which a field that matters only sometimes does."""
 
 
@@ -101,6 +105,7 @@ def identities(run, content) -> dict[str, object]:
         losses,
         prepare,
         representations,
+        screen,
         selection,
         steps,
         suites,
@@ -118,11 +123,16 @@ def identities(run, content) -> dict[str, object]:
         gradients.Shard(split=split, checkpoint=1, start=0, stop=3)
         for split in ("train", "validation")
     ]
+    none = representations.Representations(train=(), validation=())
+    states = {"rds": none, "rds_plus": none}
     task = SimpleNamespace(suite_task=SimpleNamespace(name="ifeval"), digest="d")
     tuning = training_config(config)
     made = {
         "prepare": [prepare.identify(config)],
         "warmup": [warmup.identify(config, data)],
+        "screen": [screen.identify_landmarks(config, data)]
+        + ([screen.identify(config, data, states)] if config.screen.by else []),
+        "inference": [screen.identify_inference(config, data, matrix, states)],
         "curvature": [curvature.identify_curvature(config, data, warm, 1)],
         "gradients": [gradients.identify(config, data, warm, shard) for shard in shards],
         "attribution": [attribution.identify(config, data, warm, ())],
@@ -237,6 +247,8 @@ def test_a_field_changes_the_identities_that_it_names_and_no_others(
         content = run.config
         for other, value in base.items():
             content = changed(content, other, value)
+        if path == "landmarks.rows":  # goes alone
+            content = changed(content, "screen.by", None)
         if ".generation." in path:  # what is drawn from counts only where something is drawn
             content = changed(content, f"{path.rpartition('.')[0]}.temperature", 0.5)
         value = another(path, content)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+
+from bids_core.diagnostics.screening import Screened
+
+
+def screened(**more):
+    facts = {"by": "BM25", "pool_rows": 1_000, "kept": 300, "sampled": 100, "picks": 100}
+    return Screened.of(**(facts | more))
+
+
+def test_what_was_missed_is_scaled_up_from_the_sample():
+    found = screened(sampled_picked=2)  # of 600 rows left out, about 2% would have been picked
+    assert found.missed == pytest.approx(12)
+    assert found.low == pytest.approx(600 * 0.0055, rel=0.02)  # Wilson's interval of 2 of 100
+    assert found.high == pytest.approx(600 * 0.0700, rel=0.02)
+    assert "about 12 of the 100 picks (95%: 3 to 42) would be other rows" in found.words
+
+
+def test_no_more_than_all_picks_and_no_less_than_none():
+    assert screened(sampled_picked=90).missed == 100
+    none = screened(sampled_picked=0)
+    assert none.missed == 0
+    assert none.high == pytest.approx(600 * 0.037, rel=0.02)
+
+
+def test_without_a_sample_nothing_is_claimed():
+    found = screened(sampled=0, sampled_picked=0)
+    assert (found.low, found.high) == (0, 100)
+    assert "would be other rows" not in found.words
+
+
+def test_nothing_left_out_is_nothing_missed():
+    assert screened(kept=900, sampled_picked=5).high == 0
