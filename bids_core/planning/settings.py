@@ -38,6 +38,7 @@ SHORTCUTS: Final[dict[str, Any]] = {
     "landmarks.rows": None,
 }
 """What makes a configuration cheaper than the exact one; all of it off."""
+_FIRST: Final = "gradients at the first checkpoint alone"
 _MOST_LANDMARKS: Final = 8000
 """Each is compared with each other one: of 8,000 that takes 0.5 GB, of 30,000 it would take 7."""
 
@@ -114,37 +115,17 @@ def candidates(
     """
     first = _first_checkpoint(exact, n_checkpoints)
     found = [Setting(EXACT, "gradients of all rows, at all checkpoints, in all layers", {}, EXACT)]
-    if n_checkpoints > 1:
-        last = {"gradients.checkpoints": [n_checkpoints]}
-        stops = "the warmup stops after its first epoch"
-        words = stops if "warmup.stop_after" in first else "gradients at the first checkpoint alone"
-        found += [
-            Setting(
-                "last checkpoint", "gradients at the last checkpoint alone", last, "checkpoints"
-            ),
-            Setting("first checkpoint", words, first, "checkpoints"),
-        ]
-    if not TRAINING_FEATURES[exact.gradients.train_feature].hidden_states:
-        for layers in dict.fromkeys((n_layers // 2, n_layers // 4)):
-            if 0 < layers < n_layers:
-                words = f"gradients in the last {layers} of {n_layers} layers alone"
-                changes = {"gradients.layers": layers}
-                found.append(Setting(f"last {layers} layers", words, changes, "layers"))
+    found += _checkpoints(exact, n_checkpoints)
+    takes_gradients = not TRAINING_FEATURES[exact.gradients.train_feature].hidden_states
+    layers = [one for one in (n_layers // 2, n_layers // 4) if one and takes_gradients]
+    found += [_layers(last, n_layers) for last in dict.fromkeys(layers)]
     drawn = _drawn(exact, pool_rows)
-    for by in ("bm25", "rds_plus"):
-        found += [_screen(by, keep, drawn) for keep in (0.5, 0.3, 0.2)]
+    found += [_screen(by, keep, drawn) for by in ("bm25", "rds_plus") for keep in (0.5, 0.3, 0.2)]
     found += _landmarks(exact, pool_rows)
     if n_checkpoints > 1:
-        for keep in (0.65, 0.4, 0.2):
-            one = _screen("bm25", keep, drawn)
-            found.append(
-                Setting(
-                    f"first checkpoint, {one.name}",
-                    f"the first checkpoint alone, and {one.words}",
-                    {**first, **one.changes},
-                    "first checkpoint and screen",
-                )
-            )
+        seconds = [_layers(last, n_layers) for last in layers[:1]]
+        seconds += [_screen("bm25", keep, drawn) for keep in (0.65, 0.4, 0.2)]
+        found += [_first_and(exact, second) for second in seconds]
     return found
 
 
@@ -225,12 +206,42 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
     return found
 
 
-def _first_checkpoint(exact: RunConfig, n_checkpoints: int) -> dict[str, Any]:
-    if n_checkpoints < 2:
-        return {}
-    if exact.warmup.checkpoints:  # trained elsewhere: there is nothing to stop
-        return {"gradients.checkpoints": [1]}
-    return {"warmup.stop_after": 1}
+def _checkpoints(exact: RunConfig, there: int) -> list[Setting]:
+    """Return the settings with fewer checkpoints: the first half, the last, the first."""
+    if there < 2:
+        return []
+    family, last = "checkpoints", {"gradients.checkpoints": [there]}
+    found = [
+        Setting("last checkpoint", "gradients at the last checkpoint alone", last, family),
+        Setting("first checkpoint", _FIRST, _first(exact, 1), family),
+    ]
+    if there > 3:
+        half = there // 2
+        words = f"gradients at the first {half} checkpoints alone"
+        found.insert(0, Setting(f"first {half} checkpoints", words, _first(exact, half), family))
+    return found
+
+
+def _first(exact: RunConfig, epochs: int) -> dict[str, Any]:
+    """Return what stops a warmup early; one that was trained elsewhere is used in part."""
+    if exact.warmup.checkpoints:
+        return {"gradients.checkpoints": list(range(1, epochs + 1))}
+    return {"warmup.stop_after": epochs}
+
+
+def _first_and(exact: RunConfig, other: Setting) -> Setting:
+    return Setting(
+        f"first checkpoint, {other.name}",
+        f"{_FIRST}; there {other.words}",
+        {**_first(exact, 1), **other.changes},
+        f"first checkpoint, {other.family}",
+    )
+
+
+def _layers(last: int, n_layers: int) -> Setting:
+    name = f"last {last} layers" if last > 1 else "last layer"
+    words = f"gradients in the last {last} of {n_layers} layers alone"
+    return Setting(name, words, {"gradients.layers": last}, "layers")
 
 
 def _screen(by: str, keep: float, drawn: Mapping[str, int]) -> Setting:

@@ -52,7 +52,7 @@ def test_a_plan_is_measured_shown_and_written(pool, bids):
         "rows": 60, "pool_rows": 75, "picks": 24, "chance": 0.4, "warmed_up_on": "the sample",
         "judges": result["sample"]["judges"],
     }  # fmt: skip
-    assert {"exact", "first checkpoint", "last 1 layers", "rds_plus 50%", "small"} <= set(found)
+    assert {"exact", "first checkpoint", "last layer", "rds_plus 50%", "small"} <= set(found)
     assert result["left_out"] == ["bm25 30%", "bm25 20%", "rds_plus 30%", "rds_plus 20%",
                                   "first checkpoint, bm25 20%"]  # fmt: skip
     assert found["exact"]["overlap"] == {"value": 1.0, "low": 1.0, "high": 1.0}
