@@ -113,7 +113,6 @@ def candidates(
         n_layers: decoder layers of the model; 0 where it has none.
         pool_rows: N.
     """
-    first = _first_checkpoint(exact, n_checkpoints)
     found = [Setting(EXACT, "gradients of all rows, at all checkpoints, in all layers", {}, EXACT)]
     found += _checkpoints(exact, n_checkpoints)
     takes_gradients = not TRAINING_FEATURES[exact.gradients.train_feature].hidden_states
