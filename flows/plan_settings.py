@@ -15,13 +15,13 @@ from prefect import flow
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
+from bids_core.planning.cheaper import candidates
 from bids_core.planning.cost import Counts, n_checkpoints, rows_with_gradients
 from bids_core.planning.frontier import LEAST_PICKS
 from bids_core.planning.hardware import Machine, gpu_of
 from bids_core.planning.settings import (
     YOURS,
     Setting,
-    candidates,
     shortcuts_of,
     without_shortcuts,
 )

@@ -1,7 +1,8 @@
 """What a run will cost, and what a cheaper one keeps.
 
 Read `cost` (time, disk), `footprint` (memory), `hardware` (GPUs by name), `recipes` (ready
-settings); then `settings` (what `bids plan` tries), `frontier` (what each keeps), `plan_words`.
+settings); then `settings` and `cheaper` (what `bids plan` tries), `frontier` (what each keeps),
+`plan_words` and `plot_plan`.
 """
 
 import lazy_loader

@@ -1,3 +1,4 @@
+from .cheaper import candidates
 from .cost import (
     Counts,
     Speed,
@@ -13,7 +14,7 @@ from .frontier import Fidelity, Yardstick
 from .hardware import GPUS, PLANNED_SHARE, Gpu, Machine, Price, price
 from .plot_plan import plot_plan
 from .recipes import RECIPES, bids_paper, cpu, less_paper, qlora_24gb
-from .settings import Setting, candidates
+from .settings import Setting
 
 __all__ = [
     "GPUS",

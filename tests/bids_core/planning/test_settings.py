@@ -6,11 +6,10 @@ import pytest
 
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
-from bids_core.planning import GPUS, Counts, ModelSize, Speed
+from bids_core.planning import GPUS, Counts, ModelSize, Speed, candidates
 from bids_core.planning.hardware import Machine, price
 from bids_core.planning.settings import (
     Setting,
-    candidates,
     on_sample,
     own_settings,
     shortcuts_of,
