@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 ROWS: Final = 400
 """Of a sample: 15% of it are 60 picks, whose overlap is known to within 0.13 at worst."""
 OVERLAP: Final = 0.7
+_MARGIN: Final = 1.05
+"""A setting gives influence to more rows than this many budgets, or there is nothing to choose."""
 
 
 @flow(name="plan-settings", flow_run_name="{config.name}", validate_parameters=True)
@@ -87,13 +89,16 @@ def plan_settings(
         data = prepare_data(exact)
         pool_rows = len(load_prepared(data).train)
         picks = _picks(exact, rows, pool_rows)
+        counts = Counts.of(exact, load_prepared(data))
+        mine = _own_settings(config, exact, counts, own)
         speed = speed_here(exact, data)
         machine = (
             Machine("measured on this machine", speed)
             if gpu is None
             else Machine.planned(gpu, speed.size, gpus=gpus)
         )
-        tried, left_out = _settings(config, exact, data, own, layers=speed.size.n_layers)
+        tried, left_out = _candidates(exact, counts, mine, layers=speed.size.n_layers)
+        tried += mine
         drawn = data if rows >= pool_rows else run_sample(exact, data, rows)
         warms = _warmups_there(tried, exact, data)
         sample = Sample(
@@ -108,6 +113,7 @@ def plan_settings(
         result: dict[str, Any] = gather_plan(
             exact,
             data,
+            counts,
             sample,
             measured,
             machine,
@@ -156,45 +162,50 @@ def _picks(config: RunConfig, rows: int, pool_rows: int) -> int:
     return picks
 
 
-def _settings(
-    config: RunConfig, exact: RunConfig, data: Handle, own: Sequence[Setting], *, layers: int
-) -> tuple[list[Setting], list[str]]:
-    """Return the settings to try, and the names of those that leave too few rows to pick from."""
-    counts = Counts.of(exact, load_prepared(data))
+def _own_settings(
+    config: RunConfig, exact: RunConfig, counts: Counts, own: Sequence[Setting]
+) -> list[Setting]:
+    """Return the user's own settings, the configuration's shortcuts first; refuses what cannot be.
+
+    Raises:
+        ConfigError: one is no configuration, or leaves too few rows to pick from.
+    """
     whole = planned_picks(exact.selection.budget, counts.pool_rows)
-    tried = candidates(
-        exact, n_checkpoints=n_checkpoints(exact), n_layers=layers, pool_rows=counts.pool_rows
-    )
-    if shortcuts := shortcuts_of(config):
-        tried.append(Setting(YOURS, "the configuration as it is", shortcuts))
-    mine = [YOURS, *(setting.name for setting in own)]
-    tried += own
-    left_out: list[str] = []
-    kept: list[Setting] = []
-    for setting in tried:
-        left = rows_with_gradients(setting.configure(exact), counts)
-        if setting.configure(exact).landmarks.rows is not None and not _screens(setting, exact):
-            left = counts.pool_rows  # the others' influence is inferred
-        if left > whole:
-            kept.append(setting)
-        elif setting.name not in mine:
-            left_out.append(setting.name)
-        else:
+    shortcuts = shortcuts_of(config)
+    yours = [Setting(YOURS, "the configuration as it is", shortcuts)] if shortcuts else []
+    for setting in (*yours, *own):
+        left = _rows_left(setting.configure(exact), counts)
+        if not left > _MARGIN * whole:
             msg = (
                 f"setting {setting.name!r} gives influence to {left:,} rows, and the budget takes "
                 f"{whole:,}; raise screen.keep"
             )
             raise ConfigError(msg)
-    names = [setting.name for setting in kept]
-    for name in names:
-        if names.count(name) > 1:
-            msg = f"two settings are called {name!r}; give yours another name"
-            raise ConfigError(msg)
-    return kept, left_out
+    return [*yours, *own]
 
 
-def _screens(setting: Setting, exact: RunConfig) -> bool:
-    return setting.configure(exact).screen.by is not None
+def _candidates(
+    exact: RunConfig, counts: Counts, own: Sequence[Setting], *, layers: int
+) -> tuple[list[Setting], list[str]]:
+    """Return the settings to try besides, and the names of those that leave too few rows."""
+    whole = planned_picks(exact.selection.budget, counts.pool_rows)
+    found = candidates(
+        exact, n_checkpoints=n_checkpoints(exact), n_layers=layers, pool_rows=counts.pool_rows
+    )
+    enough = [_rows_left(setting.configure(exact), counts) > _MARGIN * whole for setting in found]
+    taken = [setting.name for setting in found if setting.name in {one.name for one in own}]
+    if taken:
+        msg = f"setting {taken[0]!r}: there is one of that name already; give yours another"
+        raise ConfigError(msg)
+    tried = [setting for setting, one in zip(found, enough, strict=True) if one]
+    return tried, [s.name for s, one in zip(found, enough, strict=True) if not one]
+
+
+def _rows_left(config: RunConfig, counts: Counts) -> int:
+    """Return how many rows a setting gives influence to, computed or inferred."""
+    if config.landmarks.rows is not None and config.screen.by is None:
+        return counts.pool_rows
+    return rows_with_gradients(config, counts)
 
 
 def _warmups_there(

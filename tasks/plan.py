@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 
 from bids_core.artifacts import ArtifactStore
 from bids_core.diagnostics.rank_correlation import Estimate
@@ -24,7 +25,6 @@ from bids_core.planning.plan_words import plan_words
 from bids_core.selection import resolve_budget
 from tasks.attribution import MATRIX, run_attribution
 from tasks.manifest import replace_file, shown_config
-from tasks.prepare import load_prepared
 from tasks.runtime.progress import current
 from tasks.selection import read_selection
 from tasks.validation_file import read_validation
@@ -72,10 +72,11 @@ class Measured:
     picks: Handle
 
 
-@task(name="plan", persist_result=False)
+@task(name="plan", persist_result=False, cache_policy=NO_CACHE)
 def gather_plan(
     exact: RunConfig,
     data: Handle,
+    counts: Counts,
     sample: Sample,
     measured: Sequence[Measured],
     machine: Machine,
@@ -89,6 +90,7 @@ def gather_plan(
     Args:
         exact: the configuration without shortcuts.
         data: the prepared data of the whole pool.
+        counts: of it.
         sample: that the settings were tried on.
         measured: the settings, the exact one first.
         machine: that the costs are worked out for.
@@ -99,7 +101,6 @@ def gather_plan(
     started = time.perf_counter()
     folder = exact.output_dir.resolve() / exact.name
     folder.mkdir(parents=True, exist_ok=True)
-    counts = Counts.of(exact, load_prepared(data))
     first = _Opened(measured[0])
     yardstick = Yardstick(first.attribution.values(), first.picked(), tasks=first.attribution.tasks)
     gain = _known_gain(exact, data, sample.pool_rows, folder)

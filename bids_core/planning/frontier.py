@@ -105,7 +105,7 @@ class Yardstick:
         )
         self._columns = resamples(columns, draws=draws, seed=seed)
         drawn = resamples(n, draws=draws, seed=seed)
-        self._counts = np.stack([np.bincount(rows, minlength=n) for rows in drawn]).astype(float)
+        self._counts = np.stack([np.bincount(rows, minlength=n) for rows in drawn]).astype(np.uint8)
         self._advantage = self._over_random(self._picked)
 
     @property
@@ -158,13 +158,13 @@ class Yardstick:
 
     def _over_random(self, picked: npt.NDArray[np.int64]) -> tuple[float, Floats]:
         """Return mean u of some rows over that of all, and the same in each draw, [R]."""
-        worth, counts = self._worth_n, self._counts
-        there = counts[:, picked]
+        worth, n = self._worth_n, len(self._worth_n)
+        there = self._counts[:, picked].astype(np.float64)
         total = there.sum(axis=1)
         means = np.divide(
             there @ worth[picked], total, out=np.full(len(total), np.nan), where=total > 0
         )
-        draws_R: Floats = means - counts @ worth / counts.sum(axis=1)
+        draws_R: Floats = means - np.array([counts @ worth for counts in self._counts]) / n
         return float(worth[picked].mean() - worth.mean()), draws_R
 
 

@@ -33,7 +33,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
         said.append(f"Too large for the memory there: {', '.join(large)}.")
     if plan["left_out"]:
         said.append(
-            f"Not tried, because they leave fewer rows than the budget takes: "
+            f"Not tried, because they leave hardly more rows than the budget takes, or fewer: "
             f"{', '.join(plan['left_out'])}."
         )
     return said

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bids_core.config import RunConfig
     from bids_core.planning.settings import Setting
 
 
@@ -78,6 +79,7 @@ def plan(
         msg = "--gpus says how many, but not of which: add --gpu NAME"
         raise ConfigError(msg)
     own = [] if settings is None else _read_settings(settings)
+    _check_names(loaded, own, gpu)
     if write is not None:
         _check_target(write, force=force)
 
@@ -126,6 +128,19 @@ def _read_settings(path: Path) -> list[Setting]:
         )
         raise ConfigError(msg)
     return own_settings(content, origin=f"--settings {path}")
+
+
+def _check_names(config: RunConfig, own: Sequence[Setting], gpu: str | None) -> None:
+    """Refuse settings that are no configuration, and GPUs that nobody knows."""
+    from bids_core.planning.settings import without_shortcuts
+
+    exact = without_shortcuts(config)
+    for setting in own:
+        setting.configure(exact)
+    if gpu is not None:
+        from bids_core.planning.hardware import gpu_of
+
+        gpu_of(gpu)
 
 
 def _check_target(target: Path, *, force: bool) -> None:

@@ -141,6 +141,8 @@ def test_what_no_time_allows_is_said_and_nothing_written(pool, bids):
         (["--hours", "0"], "a plan needs a positive time"),
         (["--gpus", "4"], "add --gpu NAME"),
         (["--overlap", "2"], "--overlap"),
+        (["--gpu", "h1000"], "--gpu h1000: unknown GPU 'h1000': did you mean h100"),
+        (["--settings", "wrong.yaml"], "setting 'x': gradients.dims: unknown key; did you mean"),
         (["--settings", "none.yaml"], "--settings none.yaml: "),
         (["--settings", "bids.yaml"], "a list of settings is needed"),
         (["--write", "there/cheap.yaml"], "--write there/cheap.yaml: the folder there does not"),
@@ -148,6 +150,8 @@ def test_what_no_time_allows_is_said_and_nothing_written(pool, bids):
     ],
 )
 def test_mistakes_are_named_before_anything_starts(project, bids, options, words):
+    wrong = "- {name: x, gradients.dims: 64}"
+    (project / "wrong.yaml").write_text(wrong, encoding="utf-8")
     status, _, err = bids("plan", "bids.yaml", *options)
     assert status == 2
     assert words in " ".join(err.split())
