@@ -101,13 +101,14 @@ class AsOne:
 
     def __init__(self, shown: Reporter, label: str) -> None:
         self._shown, self._label = shown, label
-        self._computed = False
+        self._whole: Progress | None = None
         self._started = time.perf_counter()
 
     def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's is shown
         """Begin one of the steps."""
-        self._computed = True
-        return self._shown.step(self._label, unit)
+        if self._whole is None:
+            self._whole = self._shown.step(self._label, unit)
+        return self._whole
 
     def end(self, label: str, *, seconds: float, cached: bool) -> None:
         """End one of the steps."""
@@ -115,7 +116,7 @@ class AsOne:
     def finish(self) -> None:
         """End the whole."""
         seconds = time.perf_counter() - self._started
-        self._shown.end(self._label, seconds=seconds, cached=not self._computed)
+        self._shown.end(self._label, seconds=seconds, cached=self._whole is None)
 
 
 def describe(done: int, total: int, unit: str, seconds: float) -> str:

@@ -12,10 +12,13 @@ from tiny_project import Recorder, rows, write_rows
 
 from bids_core.config.load import load_config
 from bids_core.influence.attribution import open_attribution
+from bids_core.planning import Setting
 from bids_core.selection import select
 from flows.plan_settings import plan_settings
+from flows.select_data import select_data
 from tasks.attribution import MATRIX
 from tasks.runtime.progress import reporting
+from tasks.selection import read_selection
 
 
 @pytest.fixture
@@ -53,8 +56,10 @@ def test_a_plan_is_measured_shown_and_written(pool, bids):
         "judges": result["sample"]["judges"],
     }  # fmt: skip
     assert {"exact", "first checkpoint", "last layer", "rds_plus 50%", "small"} <= set(found)
-    assert result["left_out"] == ["bm25 30%", "bm25 20%", "rds_plus 30%", "rds_plus 20%",
-                                  "first checkpoint, bm25 20%"]  # fmt: skip
+    assert result["left_out"] == [
+        "bm25 30%", "bm25 20%", "rds_plus 30%", "rds_plus 20%", "landmarks 8, keep 30%",
+        "first checkpoint, bm25 20%",
+    ]  # fmt: skip
     assert found["exact"]["overlap"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert found["exact"]["cost"]["share"] == 1
     assert found["first checkpoint"]["cost"]["share"] == pytest.approx(0.5, abs=0.02)
@@ -103,21 +108,36 @@ def _as_by_hand(store, result):
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_features_are_computed_once_and_a_runs_warmup_is_used(pool, bids):
-    status, _, err = bids("run", "bids.yaml", "--until", "attribution")
-    assert status == 0, err
-    result, recorder = planned(pool, rows=60)
+def test_on_the_whole_pool_a_plan_finds_what_runs_pick(pool):
+    """The sample is the pool: what the plan does to save work must leave the picks as they are."""
+
+    def picks(*overrides):
+        config = load_config(pool / "bids.yaml", overrides)
+        with reporting(Recorder()):
+            result = select_data(config, until="selection")
+        return set(read_selection(result.selections["bids"])["row_id"])
+
+    exact = picks()
+    first, screen = "warmup.stop_after=1", ("screen.by=bm25", "screen.keep=0.65", "screen.sample=8")
+    runs = {
+        "first checkpoint, bm25 65%": picks(first, *screen),
+        "landmarks 15": picks("landmarks.rows=15"),
+        "yours": picks("screen.by=rds_plus", "screen.keep=0.7", "screen.sample=1"),
+    }
+    result, recorder = planned(
+        pool, "screen.by=rds_plus", "screen.keep=0.7", "screen.sample=1", rows=500, hours=9
+    )
     assert recorder.computed["warmup"] == 0
+    assert recorder.computed["gradients"] == 0  # those of the exact setting: the run has them
+    assert result["sample"]["rows"] == result["sample"]["pool_rows"] == 75
+    assert result["sample"]["picks"] == len(exact) == 30
     assert result["sample"]["warmed_up_on"] == "the pool"
-    computed = json.loads(bids("store", "ls", ".bids", "--json")[1])
-    assert computed
-    again, recorder = planned(pool, "screen.by=bm25", "screen.keep=0.7", rows=500, hours=9)
-    assert again["sample"]["rows"] == 75  # the pool itself
-    assert again["sample"]["picks"] == 30
-    names = [row["name"] for row in again["settings"]]
-    assert names[-1] == "yours"
-    assert again["chosen"] == "exact"
-    assert again["words"][0].startswith("The exact setting fits into 9 h: it takes ")
+    found = {row["name"]: row["overlap"]["value"] for row in result["settings"]}
+    assert list(found)[-1] == "yours"
+    for name, chosen in runs.items():
+        assert found[name] == len(chosen & exact) / 30, name
+    assert result["chosen"] == "exact"
+    assert result["words"][0].startswith("The exact setting fits into 9 h: it takes ")
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -166,7 +186,8 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
         (["selection.budget=5"], {"rows": 60}, r"at least 300 .*|the pool is too small"),
         (["selection.budget=1.0"], {}, "all rows are picked, whatever the setting"),
         (["selection.method=bm25"], {}, "bm25 picks without influence"),
-        ([], {"gpu": "h1000", "rows": 60}, "--gpu h1000: unknown GPU 'h1000': did you mean h100"),
+        ([], {"own": [Setting("bm25 50%", "", {"gradients.dim": 9})], "rows": 60},
+         "setting 'bm25 50%': there is one of that name"),
         (["screen.by=bm25", "screen.keep=0.2", "screen.sample=1"], {"rows": 60},
          r"setting 'yours' gives influence to 16 rows, and the budget takes 30"),
     ],
