@@ -104,6 +104,8 @@ def plan(
 
 
 COMMAND = Command(plan, place=35)
+_WORTH_NAMING = 0.01
+"""Share of the time from which on a stage is shown."""
 
 
 def _read_settings(path: Path) -> list[Setting]:
@@ -206,9 +208,10 @@ def print_plan(console: Console, result: Mapping[str, Any]) -> None:
         table(f"What settings cost on the pool of {sample['pool_rows']:,} rows "
               f"({result['machine']['label']}), and keep of {sample['rows']:,}", heads, lines)
     )  # fmt: skip
+    late = "" if all(row["fits"] for row in rows) else "; x does not fit"
     console.print(
-        f"* no other is cheaper and keeps as many of the {sample['picks']} exact picks (random "
-        f"picks keep {sample['chance']:.2f}); x does not fit. In brackets: 95% intervals.\n",
+        f"* no other is cheaper and keeps as many of the {sample['picks']} exact picks{late}. "
+        f"Random picks keep {sample['chance']:.2f}. In brackets: 95% intervals.\n",
         markup=False,
     )
     _print_costs(console, rows)
@@ -223,7 +226,12 @@ def _print_costs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     from bids_core.progress import duration
     from flows.console import table
 
-    stages = dict.fromkeys(stage for row in rows for stage in row["cost"]["stages"])
+    stages = dict.fromkeys(
+        stage
+        for row in rows
+        for stage, seconds in row["cost"]["stages"].items()
+        if seconds >= _WORTH_NAMING * row["cost"]["work_seconds"]
+    )
     lines: list[list[object]] = [
         [
             row["name"],

@@ -115,9 +115,15 @@ def test_on_the_whole_pool_a_plan_finds_what_runs_pick(pool):
         config = load_config(pool / "bids.yaml", overrides)
         with reporting(Recorder()):
             result = select_data(config, until="selection")
+        matrices.append(result.matrix.key)
         return set(read_selection(result.selections["bids"])["row_id"])
 
+    matrices = []
     exact = picks()
+    validated = {"n_rows": 30, "method": "bids", "validation": {"gain": {"value": 0.02}}}
+    (pool / "runs" / "tiny" / "validation.json").write_text(
+        json.dumps({"matrix": matrices[0], "subsets": validated}), encoding="utf-8"
+    )
     first, screen = "warmup.stop_after=1", ("screen.by=bm25", "screen.keep=0.65", "screen.sample=8")
     runs = {
         "first checkpoint, bm25 65%": picks(first, *screen),
@@ -136,6 +142,11 @@ def test_on_the_whole_pool_a_plan_finds_what_runs_pick(pool):
     assert list(found)[-1] == "yours"
     for name, chosen in runs.items():
         assert found[name] == len(chosen & exact) / 30, name
+    for row in result["settings"]:
+        for end, other in (("value", "value"), ("low", "high"), ("high", "low")):
+            kept, nats = row["kept"][end], row["nats"][other]
+            assert (nats is None) == (kept is None)
+            assert kept is None or nats == pytest.approx(0.02 * (1 - kept))
     assert result["chosen"] == "exact"
     assert result["words"][0].startswith("The exact setting fits into 9 h: it takes ")
 
