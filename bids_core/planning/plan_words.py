@@ -25,11 +25,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
             "expected loss is given."
         )
     large = [row["name"] for row in plan["settings"] if row["cost"]["fits_memory"] is False]
-    if large and len(large) == len(plan["settings"]):
-        said.append(
-            f"None fits into the memory of {plan['machine']['label']}: see docs/hardware.md."
-        )
-    elif large:
+    if large and len(large) < len(plan["settings"]):
         said.append(f"Too large for the memory there: {', '.join(large)}.")
     if plan["left_out"]:
         said.append(
@@ -43,14 +39,23 @@ def _advice(plan: Mapping[str, Any]) -> str:
     rows = {row["name"]: row for row in plan["settings"]}
     hours, least = plan["limits"]["hours"], plan["limits"]["overlap"]
     chosen = rows.get(plan["chosen"])
-    if chosen is None and hours is not None:
-        fastest = min(rows.values(), key=lambda row: row["cost"]["seconds"])
+    if chosen is None:
+        fitting = [row for row in rows.values() if row["cost"]["fits_memory"] is not False]
+        if not fitting:
+            return (
+                f"Nothing fits into the memory of {plan['machine']['label']}: see docs/hardware.md."
+            )
+        if hours is None:
+            best = max(fitting, key=lambda row: row["overlap"]["value"])
+            return (
+                f"Of those that fit into the memory there none keeps {number(least, 2)} of the exact "
+                f"picks. The nearest is {best['name']}: {_worth(best, plan)}."
+            )
+        fastest = min(fitting, key=lambda row: row["cost"]["seconds"])
         return (
             f"Nothing fits into {hours:g} h: the fastest, {fastest['name']}, takes "
             f"{duration(fastest['cost']['seconds'])}."
         )
-    if chosen is None:
-        return f"Nothing fits into the memory of {plan['machine']['label']}."
     if chosen["name"] != EXACT:
         start = (
             f"Take {chosen['name']}" if hours is None else f"In {hours:g} h take {chosen['name']}"

@@ -103,7 +103,7 @@ def plan(
         console.print(f"Wrote {write}. Next: bids run {write}", markup=False)
 
 
-COMMAND = Command(plan, place=35)
+COMMAND = Command(plan, place=57)
 _WORTH_NAMING = 0.01
 """Share of the time from which on a stage is shown."""
 

@@ -193,7 +193,7 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
 @pytest.mark.parametrize(
     ("overrides", "options", "words"),
     [
-        ([], {"rows": 49}, r"49 rows is too small to judge: the budget picks 19 of them, and 20"),
+        ([], {"rows": 47}, r"47 rows is too small to judge: the budget picks 19 of them, and 20"),
         (["selection.budget=5"], {"rows": 60}, r"at least 300 .*|the pool is too small"),
         (["selection.budget=1.0"], {}, "all rows are picked, whatever the setting"),
         (["selection.method=bm25"], {}, "bm25 picks without influence"),
