@@ -48,8 +48,8 @@ def _advice(plan: Mapping[str, Any]) -> str:
         if hours is None:
             best = max(fitting, key=lambda row: row["overlap"]["value"])
             return (
-                f"Of those that fit into the memory there none keeps {number(least, 2)} of the exact "
-                f"picks. The nearest is {best['name']}: {_worth(best, plan)}."
+                f"Of those that fit into the memory there none keeps {number(least, 2)} of the "
+                f"exact picks. The nearest is {best['name']}: {_worth(best, plan)}."
             )
         fastest = min(fitting, key=lambda row: row["cost"]["seconds"])
         return (
