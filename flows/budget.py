@@ -46,6 +46,25 @@ def planned_picks(budget: int | float, n_pool: int) -> int:
         raise ConfigError(msg) from error
 
 
+def require_room(config: RunConfig, picks: int, n_pool: int) -> None:
+    """Refuse a screen that keeps fewer rows than are to be selected.
+
+    Raises:
+        ConfigError: it does; says what to raise.
+    """
+    from bids_core.selection.request import resolve_budget
+
+    if config.screen.by is None:
+        return
+    kept = resolve_budget(config.screen.keep, n_pool)
+    if picks > kept:
+        msg = (
+            f"screen.keep: {config.screen.keep:g} of {n_pool:,} rows are {kept:,}, fewer than the "
+            f"{picks:,} to select; raise it, or lower the budget"
+        )
+        raise ConfigError(msg)
+
+
 def check_methods(config: RunConfig, data: PreparedData, methods: Sequence[str]) -> None:
     """Find out, before anything is computed, whether methods that are not ours make picks.
 

@@ -21,7 +21,7 @@ from bids_core.errors import ConfigError
 from bids_core.selection.names import ZERO_SHOT
 from bids_core.training.finetune import require_reporters
 from flows.admission import admit, admit_methods
-from flows.budget import check_methods, planned_picks
+from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, spread_cells, with_error
 from flows.influence import all_representations, matrix_of, rows_with_gradients
@@ -87,7 +87,7 @@ def compare_methods(
         data = prepare_data(config)
         n_pool = len(load_prepared(data).train)
         for budget in budgets:
-            planned_picks(budget, n_pool)
+            require_room(config, planned_picks(budget, n_pool), n_pool)
         check_methods(config, load_prepared(data), methods)
         transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
         target = prepare_data(training_config(config)) if transfer else data

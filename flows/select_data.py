@@ -18,7 +18,7 @@ from bids_core.selection.methods import require_methods
 from bids_core.selection.names import ZERO_SHOT, method_name
 from bids_core.training.finetune import require_reporters
 from flows.admission import admit
-from flows.budget import check_methods, planned_picks
+from flows.budget import check_methods, planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.influence import all_representations, matrix_of, rows_with_gradients
 from flows.spread import Call, all_gradients, spread_calls, warmed
@@ -73,7 +73,8 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
 
     data = prepare_data(config)
     result = result.with_stage(data=data)
-    planned_picks(config.selection.budget, len(load_prepared(data).train))
+    n_pool = len(load_prepared(data).train)
+    require_room(config, planned_picks(config.selection.budget, n_pool), n_pool)
     check_methods(config, load_prepared(data), config.selection.methods)
     if until == "prepare":
         return gather_run(config, result)

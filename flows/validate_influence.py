@@ -16,7 +16,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.influence.attribution import open_attribution
 from flows.admission import admit
-from flows.budget import planned_picks
+from flows.budget import planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.cell_queue import finish_cell, next_call, spread_cells, with_error
 from flows.influence import all_representations, matrix_key, matrix_of, rows_with_gradients
@@ -73,7 +73,8 @@ def validate_influence(
     with cancellable(), run_logs(), store.recording(config.name, kind="validation", folder=folder):
         data = prepare_data(config)
         if subsets:
-            planned_picks(config.selection.budget, len(load_prepared(data).train))
+            n_pool = len(load_prepared(data).train)
+            require_room(config, planned_picks(config.selection.budget, n_pool), n_pool)
         warm = warmed(config, data)
         number = _checkpoint(config, warm, checkpoint)
         rows_there = rows_with_gradients(config, data, warm)

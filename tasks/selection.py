@@ -14,7 +14,6 @@ from prefect.runtime import task_run
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.config.slices import sliced
-from bids_core.errors import ConfigError
 from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.selection import METHODS, make_request, resolve_budget, run_request
@@ -139,7 +138,6 @@ def selection_request(
     budget = config.selection.budget
     if screened:  # a share is one of the whole pool
         budget = resolve_budget(budget, attribution.pool_rows)
-        require_rows(budget, len(row_ids))
     return make_request(
         attribution.matrix if row_ids is attribution.row_ids else None,
         budget,
@@ -164,20 +162,6 @@ def candidates(data: PreparedData, attribution: Attribution, method: str) -> lis
     if screened and METHODS[method].needs != "influence":
         return data.train.row_ids
     return attribution.row_ids
-
-
-def require_rows(budget: int, n_rows: int) -> None:
-    """Refuse a budget of more rows than a screen leaves.
-
-    Raises:
-        ConfigError: it is; says what to raise.
-    """
-    if budget > n_rows:
-        msg = (
-            f"selection.budget: {budget:,} rows are wanted, and the screen leaves {n_rows:,} with "
-            "gradients; raise screen.keep, or lower the budget"
-        )
-        raise ConfigError(msg)
 
 
 def row_sources(data: PreparedData, row_ids: Sequence[str]) -> list[str]:

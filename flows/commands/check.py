@@ -47,10 +47,11 @@ def check(
         tokenizer = load_tokenizer(settings.model, settings.data.template_args)
     with reporter.during("reading data", "rows") as progress:
         from bids_core.data import prepare
-        from flows.budget import check_methods, planned_picks
+        from flows.budget import check_methods, planned_picks, require_room
 
         data = prepare(settings, tokenizer, base_dir=Path.cwd(), on_progress=progress)
     budget = planned_picks(settings.selection.budget, len(data.train))
+    require_room(settings, budget, len(data.train))
     check_methods(settings, data, settings.selection.methods)
     with reporter.during("looking at the model's layers"):
         from tasks.checks import check_run

@@ -62,7 +62,7 @@ def test_first_checkpoints_of_a_warmup_that_stops_are_those_of_the_whole(project
         run(project, "gradients.checkpoints=[3]")
 
 
-@pytest.mark.parametrize("by", ["bm25", "rds_plus", "perplexity"])
+@pytest.mark.parametrize("by", ["bm25", "rds_plus"])
 def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, bids, by):
     exact, _ = run(project, "selection.compare=[less,random]")
     found, recorder = run(
@@ -117,9 +117,15 @@ def test_influence_is_inferred_from_landmarks(project):
     assert opened(screened).expected_error is None
 
 
-def test_a_screen_that_leaves_too_few_rows_says_so(project):
-    with pytest.raises(ConfigError, match=r"6 rows are wanted.*leaves 4.*raise screen.keep"):
-        run(project, "screen.by=bm25", "screen.keep=0.1", "screen.sample=2")
+def test_a_screen_that_keeps_too_few_rows_is_refused_before_anything_is_trained(project):
+    recorder = Recorder()
+    with (
+        reporting(recorder),
+        pytest.raises(ConfigError, match=r"0.1 of 32 rows are 3, fewer than the 6 to select"),
+    ):
+        overrides = ["screen.by=bm25", "screen.keep=0.1"]
+        select_data(load_config(project / "bids.yaml", overrides))
+    assert recorder.computed["warmup"] == 0
 
 
 def test_a_wider_screen_computes_only_the_rows_that_come_in(project):
