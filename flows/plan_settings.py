@@ -16,7 +16,7 @@ from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.planning.cheaper import candidates
-from bids_core.planning.cost import Counts, n_checkpoints, rows_with_gradients
+from bids_core.planning.cost import Counts, n_checkpoints
 from bids_core.planning.frontier import LEAST_PICKS
 from bids_core.planning.hardware import Machine, gpu_of
 from bids_core.planning.settings import (
@@ -25,9 +25,9 @@ from bids_core.planning.settings import (
     shortcuts_of,
     without_shortcuts,
 )
-from bids_core.selection import METHODS
+from bids_core.selection import METHODS, resolve_budget
 from flows.admission import admit
-from flows.budget import planned_picks
+from flows.budget import planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.on_sample import OnSample
 from flows.spread import warmed
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 ROWS: Final = 400
 """Of a sample: 15% of it are 60 picks, whose overlap is known to within 0.13 at worst."""
 OVERLAP: Final = 0.7
-_MARGIN: Final = 1.05
-"""A setting gives influence to more rows than this many budgets, or there is nothing to choose."""
 
 
 @flow(name="plan-settings", flow_run_name="{config.name}", validate_parameters=True)
@@ -140,7 +138,7 @@ def _picks(config: RunConfig, rows: int, pool_rows: int) -> int:
     if rows >= pool_rows:
         rows, picks = pool_rows, whole
     else:
-        picks = round(whole / pool_rows * rows)
+        picks = whole * rows // pool_rows  # rounded down, as the rows that a screen keeps are
     if picks < LEAST_PICKS:
         needed = -(-LEAST_PICKS * pool_rows // whole)
         fix = (
@@ -174,13 +172,11 @@ def _own_settings(
     shortcuts = shortcuts_of(config)
     yours = [Setting(YOURS, "the configuration as it is", shortcuts)] if shortcuts else []
     for setting in (*yours, *own):
-        left = _rows_left(setting.configure(exact), counts)
-        if not left > _MARGIN * whole:
-            msg = (
-                f"setting {setting.name!r} gives influence to {left:,} rows, and the budget takes "
-                f"{whole:,}; raise screen.keep"
-            )
-            raise ConfigError(msg)
+        try:
+            require_room(setting.configure(exact), whole, counts.pool_rows)
+        except ConfigError as error:
+            msg = f"setting {setting.name!r}: {error}"
+            raise ConfigError(msg) from error
     return [*yours, *own]
 
 
@@ -192,7 +188,7 @@ def _candidates(
     found = candidates(
         exact, n_checkpoints=n_checkpoints(exact), n_layers=layers, pool_rows=counts.pool_rows
     )
-    enough = [_rows_left(setting.configure(exact), counts) > _MARGIN * whole for setting in found]
+    enough = [_rows_left(setting.configure(exact), counts) > whole for setting in found]
     taken = [setting.name for setting in found if setting.name in {one.name for one in own}]
     if taken:
         msg = f"setting {taken[0]!r}: there is one of that name already; give yours another"
@@ -202,10 +198,10 @@ def _candidates(
 
 
 def _rows_left(config: RunConfig, counts: Counts) -> int:
-    """Return how many rows a setting gives influence to, computed or inferred."""
-    if config.landmarks.rows is not None and config.screen.by is None:
+    """Return how many rows a screen picks; all of them where there is none."""
+    if config.screen.by is None:
         return counts.pool_rows
-    return rows_with_gradients(config, counts)
+    return resolve_budget(config.screen.keep, counts.pool_rows)
 
 
 def _warmups_there(

@@ -29,7 +29,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
         said.append(f"Too large for the memory there: {', '.join(large)}.")
     if plan["left_out"]:
         said.append(
-            f"Not tried, because they leave hardly more rows than the budget takes, or fewer: "
+            f"Not tried, because they keep no more rows than the budget takes: "
             f"{', '.join(plan['left_out'])}."
         )
     return said

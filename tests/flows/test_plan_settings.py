@@ -58,7 +58,7 @@ def test_a_plan_is_measured_shown_and_written(pool, bids):
     assert {"exact", "first checkpoint", "last layer", "rds_plus 50%", "small"} <= set(found)
     assert result["left_out"] == [
         "bm25 30%", "bm25 20%", "rds_plus 30%", "rds_plus 20%", "landmarks 8, keep 30%",
-        "first checkpoint, bm25 20%",
+        "landmarks 15, keep 30%", "first checkpoint, bm25 40%", "first checkpoint, bm25 20%",
     ]  # fmt: skip
     assert found["exact"]["overlap"] == {"value": 1.0, "low": 1.0, "high": 1.0}
     assert found["exact"]["cost"]["share"] == 1
@@ -193,14 +193,14 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
 @pytest.mark.parametrize(
     ("overrides", "options", "words"),
     [
-        ([], {"rows": 47}, r"47 rows is too small to judge: the budget picks 19 of them, and 20"),
+        ([], {"rows": 49}, r"49 rows is too small to judge: the budget picks 19 of them, and 20"),
         (["selection.budget=5"], {"rows": 60}, r"at least 300 .*|the pool is too small"),
         (["selection.budget=1.0"], {}, "all rows are picked, whatever the setting"),
         (["selection.method=bm25"], {}, "bm25 picks without influence"),
         ([], {"own": [Setting("bm25 50%", "", {"gradients.dim": 9})], "rows": 60},
          "setting 'bm25 50%': there is one of that name"),
         (["screen.by=bm25", "screen.keep=0.2", "screen.sample=1"], {"rows": 60},
-         r"setting 'yours' gives influence to 16 rows, and the budget takes 30"),
+         r"setting 'yours': screen.keep: 0.2 of 75 rows are 15, fewer than the 30 to select"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged_is_refused_before_anything_is_computed(

@@ -32,7 +32,7 @@ def test_the_chosen_setting_with_what_it_costs_and_keeps():
         "Take bm25 30%: 17% of the cost (1 h 42 min), keeps 0.82 (0.72 to 0.92) of the picks, "
         "where chance keeps 0.15; and 0.90 (0.82 to 0.99) of their influence over random rows, "
         "which is 0.0020 (0.0002 to 0.0036) nats of held-out loss lost.",
-        "Not tried, because they leave hardly more rows than the budget takes, or fewer: bm25 20%.",
+        "Not tried, because they keep no more rows than the budget takes: bm25 20%.",
     ]
     doubtful = plan_words(plan([EXACT, row("bm25 20%", 0.1, 0.72)], chosen="bm25 20%"))
     assert "Its interval reaches below 0.70; a larger sample (--rows) narrows it." in doubtful[0]
