@@ -14,6 +14,8 @@ from bids_core.evaluation import METRICS
 from bids_core.gradients import TRAINING_FEATURES
 from bids_core.normalization import NORMALIZATIONS
 from bids_core.planning import (
+    GPUS,
+    PLANNED_SHARE,
     Counts,
     Fleet,
     FleetCost,
@@ -33,10 +35,7 @@ _DOCS = Path(__file__).parent
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _WORKS_ON = {"rds": "last-token states", "rds_plus": "weighted mean states"}
 
-_GPUS = {"RTX 4090, 24 GB": 165e12, "A100, 80 GB": 312e12, "H100, 80 GB": 989e12}
-"""Dense bfloat16 products a second, from NVIDIA's data sheets."""
-_SHARE = 0.35
-"""Of that, what a run is assumed to reach."""
+_SHOWN_GPUS = ("rtx4090", "a100-80g", "h100")
 _POOLS = (10_000, 50_000, 300_000)
 _ROW_TOKENS = 500
 _MODELS = {  # hidden, layers, MLP, query heads, key heads, head width, vocabulary, tied
@@ -53,14 +52,22 @@ def hardware() -> str:
     rows = []
     for model, shape in _MODELS.items():
         size = _model_size(*shape)
-        for gpu, flops in _GPUS.items():
-            speed = planned_speed(size, flops=flops, utilisation=_SHARE)
+        for gpu in (GPUS[name] for name in _SHOWN_GPUS):
+            speed = planned_speed(size, flops=gpu.flops, utilisation=PLANNED_SHARE)
             hours = [_hours(pool, speed) for pool in _POOLS]
             memory = memory_bytes(estimate_counts(_plan(), _counts(_POOLS[0]), speed)) / 1e9
-            fits = memory < float(gpu.split()[-2])
+            fits = memory < gpu.gb
             times = [f"{60 * h:.0f} min" if h < 1 else f"{h:.0f} h" for h in hours]
-            rows.append([model, gpu, f"{memory:.0f} GB", *(times if fits else ["too large"] * 3)])
+            rows.append(
+                [model, gpu.label, f"{memory:.0f} GB", *(times if fits else ["too large"] * 3)]
+            )
     return _table(["model", "GPU", "memory", *(f"{n:,} rows" for n in _POOLS)], rows)
+
+
+def gpus() -> str:
+    """Return the GPUs that can be planned for."""
+    rows = [[f"`{gpu.name}`", gpu.label, f"{gpu.flops / 1e12:.0f}"] for gpu in GPUS.values()]
+    return _table(["`--gpu`", "GPU", "bfloat16, 10^12 a second"], rows)
 
 
 def _plan() -> RunConfig:
@@ -156,7 +163,7 @@ def _fleet_cost(rows: int, gpus: int, *, fraction: float = 1.0) -> FleetCost:
         "gradients": config.gradients.model_copy(update={"projection": "sjlt"}),
     }
     size = _model_size(*_MODELS["8B (Llama-3-8B)"], rank=config.lora.r)
-    speed = planned_speed(size, flops=_GPUS["A100, 80 GB"], utilisation=_SHARE)
+    speed = planned_speed(size, flops=GPUS["a100-80g"].flops, utilisation=PLANNED_SHARE)
     counts = Counts(rows, rows * _PAPER_TOKENS, 350, 350 * 400)
     return fleet_cost(config.model_copy(update=changes), counts, speed, Fleet(gpus))
 
@@ -217,6 +224,7 @@ def metrics() -> str:
 TABLES = {
     "hardware": hardware,
     "fleets": fleets,
+    "gpus": gpus,
     "methods": methods,
     "normalizations": normalizations,
     "features": features,

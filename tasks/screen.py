@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bids_core.progress import Progress
 
 VERSION: Final = 1
+INFERENCE_VERSION: Final = 2
 ROWS: Final = "screen.parquet"
 POOLING: Final = "rds_plus"
 """Hidden states that influence is inferred from."""
@@ -82,6 +83,32 @@ run_landmarks = stage_task(
     "screen", identify_landmarks, compute_landmarks, label="landmarks", unit="rows",
     task_run_name="landmarks",
 )  # fmt: skip
+
+
+def identify_sample(config: RunConfig, data: Handle, count: int) -> Identity:
+    """Return what a sample of the pool is drawn from."""
+    return Identity(
+        "screen",
+        VERSION,
+        config={"sample": {"rows": count}},
+        inputs={"train": data.summary()["digests"]["train"]},
+        seed=config.seed,
+        uses=(data.key,),
+    )
+
+
+def compute_sample(
+    config: RunConfig, data: Handle, count: int, *, draft: Draft, progress: Progress
+) -> None:
+    """Draw a sample that settings are tried on: random rows of the pool."""
+    rows = random_rows(config, data, count)
+    _save(data, rows, [SAMPLED] * len(rows), draft)
+    progress(len(rows), len(rows))
+
+
+run_sample = stage_task(
+    "screen", identify_sample, compute_sample, label="sample", unit="rows", task_run_name="sample"
+)
 
 
 def identify(
@@ -208,7 +235,7 @@ def identify_inference(
     shards = [shard for one in (states[POOLING],) for shard in one.train]
     return Identity(
         "inference",
-        VERSION,
+        INFERENCE_VERSION,
         config={},
         inputs={
             "attribution": matrix.fingerprint,

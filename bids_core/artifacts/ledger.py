@@ -199,7 +199,7 @@ def recording(
         ledger: of the store.
         url: of the store.
         name: of the run.
-        kind: run, comparison or validation.
+        kind: run, comparison, validation or plan.
         folder: of the run.
     """
     global _current

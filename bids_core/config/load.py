@@ -35,7 +35,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     path = find_config(path)
     content = replayed(path, read_yaml(path))
     for override in overrides:
-        _apply(content, override)
+        apply_override(content, override)
     absolute = absolute_paths(content, path.resolve().parent)
     return check_config(absolute, origin=str(path), overrides=overrides)
 
@@ -113,7 +113,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set a value in a configuration as read, from a text `section.key=value`.
+
+    Raises:
+        ConfigError: it is no such text, or names no section.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         msg = f"--set {override}: write section.key=value, for example selection.budget=0.1"

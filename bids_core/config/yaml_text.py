@@ -22,6 +22,8 @@ class YamlError(Exception):
 def parse_yaml(text: str) -> Any:
     """Return what a YAML text holds: mappings, lists, texts, numbers, dates.
 
+    Aliases are written out: whoever changes one section changes no other.
+
     Args:
         text: the document.
 
@@ -40,7 +42,7 @@ def parse_yaml(text: str) -> Any:
         msg = f"{where}not valid YAML: {' '.join(str(problem).split())[:300]}"
         raise YamlError(msg) from error
     _require_small(value)
-    return value
+    return _written_out(value)
 
 
 def _require_small(value: Any) -> None:
@@ -57,3 +59,12 @@ def _require_small(value: Any) -> None:
             todo += item.values()
         elif isinstance(item, list | tuple | set):
             todo += item
+
+
+def _written_out(value: Any) -> Any:
+    """Return a copy in which no two places share a mapping or a list."""
+    if isinstance(value, dict):
+        return {key: _written_out(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_written_out(item) for item in value]
+    return value

@@ -15,7 +15,6 @@ from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
 from bids_core.formatting import brief
-from bids_core.models.adapters import check_patterns
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 
@@ -376,5 +375,7 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
     base = load_base(config)
     with in_one_line(f"the adapter {adapter} cannot be loaded"):
         settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        from bids_core.models.adapters import check_patterns  # torch
+
         check_patterns(dict(settings), base, key=str(adapter))
         return PeftModel.from_pretrained(base, adapter, is_trainable=trainable)

@@ -1,4 +1,9 @@
-"""What a run will cost: `cost` (time, disk), `footprint` (memory), `recipes` (ready settings)."""
+"""What a run will cost, and what a cheaper one keeps.
+
+Read `cost` (time, disk), `footprint` (memory), `hardware` (GPUs by name), `recipes` (ready
+settings); then `settings` and `cheaper` (what `bids plan` tries), `frontier` (what each keeps),
+`plan_words` and `plot_plan`.
+"""
 
 import lazy_loader
 

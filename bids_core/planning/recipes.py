@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from bids_core.config import RunConfig
 from bids_core.planning.cost import Counts, Speed, estimate_counts, memory_bytes, planned_speed
 from bids_core.planning.footprint import ModelSize
+from bids_core.planning.hardware import GPUS, PLANNED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -245,8 +246,8 @@ class Outlay:
 
 
 _BIDS7: Final = {"test_rows": 37_310, "test_tokens": 37_310 * 700, "generated": 5_900_000}
-_A100: Final = 312e12  # bfloat16, dense, from NVIDIA's data sheet
-_RTX4090: Final = 165e12
+_A100: Final = GPUS["a100-80g"].flops
+_RTX4090: Final = GPUS["rtx4090"].flops
 
 _LLAMA3_8B: Final = ModelSize(
     n_parameters=8_030_000_000, n_trainable=109_051_904, model_bytes=2 * 8_030_000_000,
@@ -265,13 +266,13 @@ COSTS: Final = {
     "bids_paper": Outlay(
         "one A100 of 80 GB",
         Counts(288_579, 288_579 * 700, 354, 354 * 400, **_BIDS7),
-        planned_speed(_LLAMA3_8B, flops=_A100, utilisation=0.35),
+        planned_speed(_LLAMA3_8B, flops=_A100, utilisation=PLANNED_SHARE),
         "700 tokens a pool row, 400 a validation instance, 700 a test prompt",
     ),
     "less_paper": Outlay(
         "one A100 of 80 GB",
         Counts(270_679, 270_679 * 250, 456, 456 * 300, 25_628, 25_628 * 1100, 1_400_000),
-        planned_speed(_LLAMA2_7B, flops=_A100, utilisation=0.35),
+        planned_speed(_LLAMA2_7B, flops=_A100, utilisation=PLANNED_SHARE),
         "250 tokens a pool row, 300 a validation instance, 1,100 a few-shot test prompt",
     ),
     "qlora_24gb": Outlay(

@@ -1,4 +1,4 @@
-"""Where `--out` writes to: a folder that is not there is asked about, or refused."""
+"""Where an option (`--out`) writes to: a folder that is not there is asked about, or refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def require_folder(out: Path) -> None:
+def require_folder(out: Path, *, option: str = "--out") -> None:
     """Check, before anything is computed, that the folder of a path is there.
 
     On a terminal it is made if the user says so.
@@ -26,13 +26,13 @@ def require_folder(out: Path) -> None:
     if folder.is_dir():
         return
     if folder.exists():
-        msg = f"--out {out}: {folder} is a file, not a folder"
+        msg = f"{option} {out}: {folder} is a file, not a folder"
         raise UserError(msg)
     if on_terminal() and typer.confirm(f"The folder {folder} does not exist. Make it?", err=True):
         folder.mkdir(parents=True)
         return
     msg = (
-        f"--out {out}: the folder {folder} does not exist; make it first (mkdir -p "
+        f"{option} {out}: the folder {folder} does not exist; make it first (mkdir -p "
         f"{shlex.quote(str(folder))}), or name another one"
     )
     raise UserError(msg)

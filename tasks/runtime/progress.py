@@ -91,6 +91,34 @@ class Together:
             self._shown.end(self._label, seconds=seconds, cached=False)
 
 
+class AsOne:
+    """Shows all steps within as one, which lasts as long as all of them.
+
+    Args:
+        shown: the reporter that shows it.
+        label: of the whole.
+    """
+
+    def __init__(self, shown: Reporter, label: str) -> None:
+        self._shown, self._label = shown, label
+        self._whole: Progress | None = None
+        self._started = time.perf_counter()
+
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's is shown
+        """Begin one of the steps."""
+        if self._whole is None:
+            self._whole = self._shown.step(self._label, unit)
+        return self._whole
+
+    def end(self, label: str, *, seconds: float, cached: bool) -> None:
+        """End one of the steps."""
+
+    def finish(self) -> None:
+        """End the whole."""
+        seconds = time.perf_counter() - self._started
+        self._shown.end(self._label, seconds=seconds, cached=self._whole is None)
+
+
 def describe(done: int, total: int, unit: str, seconds: float) -> str:
     """Return progress in words: `120/400 examples, 6.1/s, 46 s left`."""
     rate = done / max(seconds, 1e-9)
