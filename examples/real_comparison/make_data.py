@@ -32,7 +32,7 @@ SEED = 0
 N_VALIDATION = 10
 MAX_CHARACTERS = 850
 """Longest row, question and answer together: about 200 tokens."""
-N_OFF_SOURCE, N_OFF_PROCEDURAL = 44, 20
+N_OFF_SOURCE, N_OFF_PROCEDURAL = 47, 20
 SWAPPED_SHARE = 0.2
 
 Pair = tuple[str, str]
