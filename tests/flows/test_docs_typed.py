@@ -25,6 +25,7 @@ FIRST_STEPS = ("README.md", "docs/your-data.md", "docs/cli.md")
 
 ELSEWHERE = {
     r"bids deploy": "tests/deployments: needs a server that stays",
+    r"bids plan": "tests/flows/test_plan_settings.py: needs a pool with 20 picks",
     r"prefect (server|worker) start": "tests/stack.py starts them as processes",
     r"prefect deployment run": "tests/deployments/test_compare.py and test_deploy.py",
     r"pip install \.": "tests/distribution installs the wheel and the sdist",
