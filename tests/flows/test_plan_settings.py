@@ -209,7 +209,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_computed(
     with pytest.raises(Exception, match=words) as caught:
         planned(pool, *overrides, **options)
     assert caught.value.exit_code == 2
-    stages = {path.name for path in (pool / ".bids").iterdir() if path.name[0] != "."}
+    stages = {path.name for path in (pool / ".bids").glob("*") if path.name[0] != "."}
     assert stages <= {"prepare"}
 
 

@@ -149,7 +149,7 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_checkpoint_that_is_not_there_and_a_budget_of_everything_are_refused(project):
-    with pytest.raises(ConfigError, match="the warmup has 2 checkpoints"):
+    with pytest.raises(ConfigError, match="the warmup's checkpoints 1, 2"):
         run(project, rows=2, checkpoint=3)
     with pytest.raises(ConfigError, match="the whole pool has no random subsets"):
         run(project, "selection.budget=1.0", rows=2, subsets=3)
