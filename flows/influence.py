@@ -9,6 +9,7 @@ from bids_core.artifacts import ArtifactStore
 from flows.spread import all_gradients
 from tasks.attribution import CheckpointGradients, run_attribution
 from tasks.gradients import plan_shards
+from tasks.inference import run_inference
 from tasks.prepare import load_prepared
 from tasks.representations import (
     Representations,
@@ -16,13 +17,7 @@ from tasks.representations import (
     release_base,
     run_representation_shard,
 )
-from tasks.screen import (
-    is_by_landmarks,
-    run_inference,
-    run_landmarks,
-    run_screen,
-    states_method,
-)
+from tasks.screen import run_sample, run_screen, states_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +53,8 @@ def rows_with_gradients(config: RunConfig, data: Handle, warm: Handle) -> Rows:
         return Rows(data)
     states = all_representations(config, data, states_method(config))
     inferred = None
-    if is_by_landmarks(config):
-        part = run_landmarks(config, data)
+    if config.landmarks.rows is not None:
+        part = run_sample(config, data, config.landmarks.rows)
         rows = Rows(part, part, states)
         if config.screen.by is None:
             return rows

@@ -13,9 +13,10 @@ from flows.influence import Rows, all_representations, matrix_of, rows_with_grad
 from flows.spread import all_gradients, warmed
 from tasks.attribution import run_attribution
 from tasks.excerpt import rows_stand_alone, run_excerpt
+from tasks.inference import run_inference
 from tasks.plan import Measured, Sample
 from tasks.runtime.progress import AsOne, current, reporting
-from tasks.screen import is_by_landmarks, run_inference, run_landmarks, run_screen, states_method
+from tasks.screen import run_sample, run_screen, states_method
 from tasks.selection import run_selection
 
 if TYPE_CHECKING:
@@ -84,8 +85,9 @@ class OnSample:
             return whole
         states = self._representations(config)
         inferred: Handle | None = None
-        if is_by_landmarks(config):
-            known: Handle = run_excerpt(config, whole, run_landmarks(config, data))
+        if config.landmarks.rows is not None:
+            drawn = run_sample(config, data, config.landmarks.rows)
+            known: Handle = run_excerpt(config, whole, drawn)
             inferred = run_inference(config, data, known, states)
             if config.screen.by is None:
                 return inferred

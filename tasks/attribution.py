@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
-from bids_core.errors import ConfigError, DataError
+from bids_core.errors import DataError
 from bids_core.gradients import FisherMetric, align, open_store
 from bids_core.influence.attribution import stream_influence
+from bids_core.training.warmup import weights_of
 from tasks.gradients import FEATURES, release_model
 from tasks.identity import gradient_identity
 from tasks.prepare import load_prepared
@@ -20,8 +21,6 @@ from tasks.runtime.stage import stage_task
 from tasks.warmup import used_checkpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
     from bids_core.gradients import GradientStore
@@ -91,7 +90,7 @@ def compute(
     """Compute A[i, j], the weighted sum over checkpoints of the cosines of the features."""
     release_model()
     numbers = used_checkpoints(config, warm)
-    weights = _weights(warm, numbers)
+    weights = weights_of(warm.summary()["checkpoint_weights"], numbers)
     section = config.gradients
     train, rejected = align([_open(part.train) for part in gradients])
     held_out, lost = align([_open(part.validation) for part in gradients])
@@ -127,21 +126,6 @@ def compute(
                 "%d %s have no finite gradient at some checkpoint and are left out: %s",
                 len(row_ids), what, ", ".join(row_ids[:10]),
             )  # fmt: skip
-
-
-def _weights(warm: Handle, numbers: Sequence[int]) -> list[float]:
-    """Return the weights of the checkpoints used, which sum to 1 among themselves."""
-    every = warm.summary()["checkpoint_weights"]
-    if len(numbers) == len(every):
-        return list(every)
-    chosen = [float(every[number - 1]) for number in numbers]
-    if not sum(chosen) > 0:
-        msg = (
-            f"gradients.checkpoints: the learning rate was zero all through the epochs of "
-            f"{', '.join(map(str, numbers))}, so they have no weight; take others"
-        )
-        raise ConfigError(msg)
-    return [weight / sum(chosen) for weight in chosen]
 
 
 run_attribution = stage_task("attribution", identify, compute, unit="rows")

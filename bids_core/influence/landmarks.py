@@ -22,12 +22,18 @@ Shapes: N rows, L landmarks, M validation instances, H hidden size, b rows of a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from bids_core.errors import MatrixError
+from bids_core.influence.matrix import finite_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_core.influence.matrix import MatrixLike
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +62,22 @@ class Landmarks:
     base: float
     slope: float
 
-    def predict(self, representations_bH: npt.ArrayLike) -> tuple[Floats, Floats]:
+    def median_agreement(self, columns: npt.NDArray[np.bool_] | None = None) -> float | None:
+        """Return the median agreement of some columns (None: all); None where none varies."""
+        chosen = self.agreement if columns is None else self.agreement[columns]
+        known = chosen[np.isfinite(chosen)]
+        return float(np.median(known)) if len(known) else None
+
+    def agreement_by_task(self, tasks: Sequence[str]) -> dict[str, float | None]:
+        """Return the median agreement of each task.
+
+        Args:
+            tasks: M names.
+        """
+        names = np.array(tasks)
+        return {task: self.median_agreement(names == task) for task in dict.fromkeys(tasks)}
+
+    def predict(self, representations_bH: MatrixLike) -> tuple[Floats, Floats]:
         """Return the influence of some rows and how far off it is expected to be.
 
         Args:
@@ -69,14 +90,21 @@ class Landmarks:
         Raises:
             MatrixError: a representation is not finite, or of another size.
         """
-        rows = _directions(_checked(representations_bH, width=len(self.center)), self.center)
+        states = finite_values(representations_bH)
+        if states.shape[1] != len(self.center):
+            msg = (
+                f"representations of width {states.shape[1]} for landmarks of width "
+                f"{len(self.center)}: use the same model and pooling"
+            )
+            raise MatrixError(msg)
+        rows = _directions(states, self.center)
         closeness_bL = rows @ self.directions.T
         nearest = closeness_bL.argmax(axis=1)
         distance = _distance(closeness_bL, nearest)
         return self.influence[nearest], np.sqrt(self.base + self.slope * distance)
 
 
-def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike) -> Landmarks:
+def fit_landmarks(representations_LH: MatrixLike, influence_LM: MatrixLike) -> Landmarks:
     """Return landmarks that other rows can be inferred from.
 
     Args:
@@ -86,7 +114,7 @@ def fit_landmarks(representations_LH: npt.ArrayLike, influence_LM: npt.ArrayLike
     Raises:
         MatrixError: shapes differ, an entry is not finite, or there are fewer than 8 landmarks.
     """
-    states, influence = _checked(representations_LH), _checked(influence_LM)
+    states, influence = finite_values(representations_LH), finite_values(influence_LM)
     if len(states) != len(influence):
         msg = f"{len(states)} representations for {len(influence)} landmarks"
         raise MatrixError(msg)
@@ -141,15 +169,3 @@ def _directions(states: Floats, center: Floats) -> Floats:
     lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
     directions: Floats = shifted / np.where(lengths > 0, lengths, 1.0)
     return directions
-
-
-def _checked(values: npt.ArrayLike, *, width: int | None = None) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or (width is not None and array.shape[1] != width):
-        msg = f"landmarks need [rows, {width or 'columns'}] values, not {list(array.shape)}"
-        raise MatrixError(msg)
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"row {row} of the landmarks, or of what is inferred from them, is not finite"
-        raise MatrixError(msg)
-    return array

@@ -145,6 +145,21 @@ class Matrix:
                 raise MatrixError(msg)
 
 
+def finite_values(values: MatrixLike) -> npt.NDArray[np.float64]:
+    """Return a whole matrix in memory, float64, every entry finite.
+
+    Args:
+        values: [N, M], as `as_matrix` takes it.
+
+    Raises:
+        MatrixError: it is no matrix of numbers, or an entry is not finite.
+    """
+    matrix = as_matrix(values)
+    matrix.refuse_nonfinite()
+    found: npt.NDArray[np.float64] = matrix.take(np.arange(matrix.n_rows)).astype(np.float64)
+    return found
+
+
 def as_matrix(
     attribution: MatrixLike,
     *,

@@ -34,10 +34,13 @@ from bids_core.diagnostics.rank_correlation import (
     spearman,
 )
 from bids_core.errors import MatrixError
+from bids_core.influence.matrix import finite_values
 from bids_core.selection.request import checked_names, groups_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bids_core.influence.matrix import MatrixLike
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,14 +92,14 @@ class Yardstick:
 
     def __init__(
         self,
-        exact_nM: npt.ArrayLike,
+        exact_nM: MatrixLike,
         picks_k: npt.ArrayLike,
         *,
         tasks: Sequence[str],
         draws: int = DRAWS,
         seed: int = 0,
     ) -> None:
-        self._exact_nM = _matrix(exact_nM)
+        self._exact_nM = finite_values(exact_nM)
         n, columns = self._exact_nM.shape
         self._picked = _places(picks_k, n)
         names = checked_names(tasks, columns, "tasks", "validation instances") or ()
@@ -120,7 +123,7 @@ class Yardstick:
         return value > 0 and bool((draws_R > 0).mean() >= 1 - _TAIL)
 
     def measure(
-        self, rows_r: npt.ArrayLike, influence_rM: npt.ArrayLike, picks_k: npt.ArrayLike
+        self, rows_r: npt.ArrayLike, influence_rM: MatrixLike, picks_k: npt.ArrayLike
     ) -> Fidelity:
         """Return what a setting keeps.
 
@@ -132,7 +135,7 @@ class Yardstick:
         Raises:
             MatrixError: what is given does not fit the sample, or is not finite.
         """
-        influence = _matrix(influence_rM)
+        influence = finite_values(influence_rM)
         rows, picked = (_places(found, len(self._exact_nM)) for found in (rows_r, picks_k))
         if influence.shape != (len(rows), self._exact_nM.shape[1]):
             msg = f"influence {influence.shape} does not fit {len(rows)} rows of the sample"
@@ -230,18 +233,6 @@ def choose(
         return min(places, key=lambda i: (-overlaps[i], costs[i]), default=None)
     enough = [i for i in places if overlaps[i] >= least]
     return min(enough, key=lambda i: (costs[i], -overlaps[i]), default=None)
-
-
-def _matrix(values: npt.ArrayLike) -> Floats:
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 2 or not array.size:
-        msg = f"influence must be [rows, validation instances], not {list(array.shape)}"
-        raise MatrixError(msg)
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        msg = f"row {row} of the influence has an entry that is NaN or infinite"
-        raise MatrixError(msg)
-    return array
 
 
 def _places(places: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:

@@ -52,6 +52,21 @@ def warmup_sample(keys: Sequence[str], fraction: float, *, seed: int) -> np.ndar
     return chosen if len(chosen) else np.array([int(drawn.argmin())])
 
 
+def random_rows(keys: Sequence[str], count: int, *, seed: int) -> np.ndarray:
+    """Return the sorted indices of `count` random rows; all if there are fewer.
+
+    Each row has a number that content and seed decide, and the lowest are taken: rows that join the
+    pool displace few.
+
+    Args:
+        keys: of the rows (`bids_core.data.row_keys.row_keys`).
+        count: how many.
+        seed: of the draw; independent of the warmup's sample.
+    """
+    drawn = [draw(f"screen:{key}", seed) for key in distinct_keys(keys)]
+    return np.sort(np.argsort(drawn, kind="stable")[:count])
+
+
 def draw(key: str, seed: int) -> float:
     """Return a number in [0, 1) that only row and seed decide."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
@@ -140,6 +155,28 @@ def checkpoint_weights(learning_rates: Sequence[float], epochs: Sequence[int]) -
         )
         raise ConfigError(msg)
     return [float(weight) for weight in means / means.sum()]
+
+
+def weights_of(weights: Sequence[float], numbers: Sequence[int]) -> list[float]:
+    """Return the weights of some checkpoints, which sum to 1 among themselves.
+
+    Args:
+        weights: of all of them.
+        numbers: of those used, from 1.
+
+    Raises:
+        ConfigError: they have no weight.
+    """
+    if len(numbers) == len(weights):
+        return list(weights)
+    chosen = [float(weights[number - 1]) for number in numbers]
+    if not sum(chosen) > 0:
+        msg = (
+            "gradients.checkpoints: the learning rate was zero all through the epochs of "
+            f"{', '.join(map(str, numbers))}, so they have no weight; take others"
+        )
+        raise ConfigError(msg)
+    return [weight / sum(chosen) for weight in chosen]
 
 
 def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:

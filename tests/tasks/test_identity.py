@@ -102,6 +102,7 @@ def identities(run, content) -> dict[str, object]:
         evaluation,
         finetune,
         gradients,
+        inference,
         losses,
         prepare,
         representations,
@@ -130,9 +131,9 @@ def identities(run, content) -> dict[str, object]:
     made = {
         "prepare": [prepare.identify(config)],
         "warmup": [warmup.identify(config, data)],
-        "screen": [screen.identify_landmarks(config, data)]
+        "screen": [screen.identify_sample(config, data, config.landmarks.rows or 1)]
         + ([screen.identify(config, data, states)] if config.screen.by else []),
-        "inference": [screen.identify_inference(config, data, matrix, states)],
+        "inference": [inference.identify(config, data, matrix, states)],
         "curvature": [curvature.identify_curvature(config, data, warm, 1)],
         "gradients": [gradients.identify(config, data, warm, shard) for shard in shards],
         "attribution": [attribution.identify(config, data, warm, ())],
