@@ -14,7 +14,7 @@ from prefect import flow
 from bids_core.artifacts import ArtifactStore
 from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from flows.admission import admit
 from flows.beforehand import check_settings
 from flows.budget import planned_picks, require_room

@@ -20,8 +20,8 @@ from bids_core.diagnostics.stability import (
     leave_out_checkpoints,
 )
 from bids_core.errors import UserError
-from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
+from bids_core.influence.stored import open_attribution
 from bids_core.selection import METHODS, NO_COLUMN, Selection
 from tasks.attribution import MATRIX
 from tasks.identity import selection_config, with_method
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bids_core.data import PreparedData
-    from bids_core.influence.attribution import Attribution
+    from bids_core.influence.stored import Attribution
     from bids_core.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.gradients import TRAINING_FEATURES
-from bids_core.influence.attribution import open_attribution
-from bids_core.influence.excerpt import write_excerpt
+from bids_core.influence.derived import write_excerpt
+from bids_core.influence.stored import open_attribution
 from tasks.attribution import MATRIX
 from tasks.runtime.stage import stage_task
 from tasks.screen import screened_rows

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.gradients import open_store
-from bids_core.influence.attribution import open_attribution, write_inferred
+from bids_core.influence.derived import write_inferred
 from bids_core.influence.landmarks import fit_landmarks
 from bids_core.influence.matrix import Matrix
+from bids_core.influence.stored import open_attribution
 from tasks.attribution import MATRIX
 from tasks.gradients import FEATURES
 from tasks.representations import Representations

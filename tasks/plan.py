@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 from bids_core.artifacts import ArtifactStore
 from bids_core.diagnostics.rank_correlation import Estimate
 from bids_core.errors import UserError
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.planning.cost import Counts
 from bids_core.planning.frontier import Fidelity, Yardstick, choose, efficient, lost
 from bids_core.planning.hardware import Machine, Price, price
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
-    from bids_core.influence.attribution import Attribution
+    from bids_core.influence.stored import Attribution
     from bids_core.planning.settings import Setting
 
 logger = logging.getLogger(__name__)

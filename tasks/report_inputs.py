@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_core.data import from_json
 from bids_core.data.conversation import said
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.records import Reject
 from bids_core.report import ReportInputs
 from tasks.analysis import few_columns, read_table

@@ -17,7 +17,7 @@ from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
 from bids_core.data.splits import Split
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.selection import METHODS, make_request, run_request
 from bids_core.training.warmup import random_rows
 from tasks.attribution import MATRIX

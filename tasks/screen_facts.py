@@ -8,7 +8,7 @@ import numpy as np
 
 from bids_core.config.screen import LANDMARKS
 from bids_core.diagnostics.screening import Screened
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.selection.names import method_label
 from tasks.attribution import MATRIX
 from tasks.screen import KEPT, screened_rows

@@ -14,8 +14,8 @@ from prefect.runtime import task_run
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.config.slices import sliced
-from bids_core.influence.attribution import open_attribution
 from bids_core.influence.normalization import ColumnWarning
+from bids_core.influence.stored import open_attribution
 from bids_core.selection import METHODS, make_request, resolve_budget, run_request
 from bids_core.selection.names import method_name
 from tasks.attribution import MATRIX
@@ -26,7 +26,7 @@ from tasks.runtime.stage import stage_task
 
 if TYPE_CHECKING:
     from bids_core.data import PreparedData
-    from bids_core.influence.attribution import Attribution
+    from bids_core.influence.stored import Attribution
     from bids_core.progress import Progress
     from bids_core.selection import Request
 

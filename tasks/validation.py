@@ -21,7 +21,7 @@ from bids_core.diagnostics.datamodel_words import datamodel_words
 from bids_core.diagnostics.single_steps import BEFORE, MEASURED
 from bids_core.diagnostics.trust import assess
 from bids_core.errors import BidsError
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.selection.names import method_label
 from tasks.attribution import MATRIX
 from tasks.cells import Cell
@@ -37,7 +37,7 @@ from tasks.validation_file import VALIDATION, read_validation
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from bids_core.influence.attribution import Attribution
+    from bids_core.influence.stored import Attribution
 
 _HELD_OUT: Final = {"validation": "validation instances", "test": "test rows"}
 

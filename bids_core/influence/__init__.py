@@ -1,6 +1,7 @@
 """Influence: from stored features to the [N, M] attribution matrix, and its columns.
 
-Read in this order: `attribution` (features to matrix), `matrix` (any matrix, read in blocks),
+Read in this order: `attribution` (features to matrix), `stored` (how it lies on disk), `landmarks`
+and `derived` (matrices inferred or taken from another), `matrix` (any matrix, read in blocks),
 `normalization` (its columns), `labels` and `files` (matrices made elsewhere).
 """
 

@@ -9,18 +9,14 @@ Shapes: N train, M validation, C checkpoints, P projected, b rows of a block.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
-from bids_core.data import bounded_array, open_zarr_group
-from bids_core.errors import ArtifactError, MatrixError
-from bids_core.formatting import brief
-from bids_core.gradients.store import create_array, unit, write_array
+from bids_core.errors import MatrixError
+from bids_core.gradients.store import create_array, unit
+from bids_core.influence.stored import new_group
 from bids_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -29,13 +25,10 @@ if TYPE_CHECKING:
 
     from bids_core.gradients.fisher import FisherMetric
     from bids_core.gradients.store import GradientStore
-    from bids_core.influence.landmarks import Landmarks
 
 Floats = npt.NDArray[np.float32]
 
-_BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as a float16 chunk has
-_ERROR: Final = "expected_error"
-_NAMES: Final = ("validation_ids", "tasks", "capabilities", "subtasks")
+BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as a float16 chunk has
 
 
 def influence(
@@ -149,8 +142,8 @@ def stream_influence(
         "capabilities": list(capabilities),
         "subtasks": [subtask or "" for subtask in subtasks or [None] * len(tasks)],
     }
-    group = _new_group(out, train_stores[0].row_ids, labels, weights, attributes or {})
-    block = max(1, _BLOCK_BYTES // (4 * dim))
+    group = new_group(out, train_stores[0].row_ids, labels, weights, attributes or {})
+    block = max(1, BLOCK_BYTES // (4 * dim))
     shape = (n_rows, len(labels["tasks"]))
     matrix = create_array(group, "attribution", shape=shape, dtype="float32",
                           dimensions=("train", "validation"), chunk_rows=block)  # fmt: skip
@@ -197,172 +190,6 @@ def _read_ahead(stores: Sequence[GradientStore], block: int) -> Iterator[tuple[i
             if index + 1 < len(places):
                 coming = reader.submit(read, places[index + 1])
             yield checkpoint, start, rows_bP
-
-
-def write_inferred(
-    out: Path,
-    known: Attribution,
-    fitted: Landmarks,
-    store: GradientStore,
-    *,
-    on_progress: Progress = silent,
-) -> None:
-    """Write the attribution matrix of a whole pool, inferred from that of its landmarks.
-
-    The landmarks keep their own influence; the array `expected_error` says how far off the others'
-    is expected to be.
-
-    Args:
-        out: Zarr group to write.
-        known: the landmarks' influence; its rows are among the store's.
-        fitted: what `fit_landmarks` made of it.
-        store: representations of the whole pool, in order.
-        on_progress: told how many rows are done.
-
-    Raises:
-        ArtifactError: a chunk is lost or damaged.
-    """
-    place = {row_id: row for row, row_id in enumerate(store.row_ids)}
-    exact = {place[row_id]: values for row_id, values in zip(
-        known.row_ids, known.values(), strict=True
-    )}  # fmt: skip
-    labels = {name: getattr(known, name) for name in _NAMES}
-    weights = np.asarray(known.checkpoint_weights, dtype=np.float32)
-    attributes = {"checkpoint_numbers": list(known.checkpoint_numbers)}
-    group = _new_group(out, store.row_ids, labels, weights, attributes)
-    shape = (store.n_rows, len(known.tasks))
-    block = max(1, _BLOCK_BYTES // (4 * max(store.dim, shape[1])))
-    matrix = create_array(group, "attribution", shape=shape, dtype="float32",
-                          dimensions=("train", "validation"), chunk_rows=block)  # fmt: skip
-    error = np.zeros(store.n_rows, dtype=np.float32)
-    for start in range(0, store.n_rows, block):
-        stop = min(start + block, store.n_rows)
-        values, error[start:stop] = fitted.predict(store.rows(start, stop))
-        values = values.astype(np.float32)
-        for row in range(start, stop):
-            if row in exact:
-                values[row - start], error[row] = exact[row], 0.0
-        matrix[start:stop] = values
-        on_progress(stop, store.n_rows)
-    write_array(group, _ERROR, error, dimensions=("train",))
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """An attribution matrix with the names of its rows and columns.
-
-    Args:
-        matrix: [N, M] float32 Zarr array; read it by slices, or whole with `matrix[:]`.
-        row_ids: [N] train rows.
-        validation_ids: [M].
-        tasks: [M] task of each validation instance.
-        capabilities: [M].
-        subtasks: [M], "" where there is none.
-        checkpoint_weights: [C], as they were used.
-        parts: the checkpoints' own [N, M] arrays, if they were kept.
-        checkpoint_numbers: [C] which checkpoints of the warmup they are, from 1.
-        pool_rows: rows of the pool; more than N where some were screened out.
-        expected_error: [N] of an inferred matrix (`bids_core.influence.landmarks`): how far off a
-            row's entries are expected to be, in standard deviations of the columns; 0 for the
-            landmarks. None where all is computed.
-    """
-
-    matrix: zarr.Array[Any]
-    row_ids: list[str]
-    validation_ids: list[str]
-    tasks: list[str]
-    capabilities: list[str]
-    subtasks: list[str]
-    checkpoint_weights: list[float]
-    parts: tuple[zarr.Array[Any], ...] = ()
-    checkpoint_numbers: tuple[int, ...] = ()
-    pool_rows: int = 0
-    expected_error: Floats | None = None
-
-    def values(self) -> Floats:
-        """Return the whole matrix, [N, M] float32.
-
-        Raises:
-            ArtifactError: a chunk is lost or damaged.
-        """
-        return _read(self.matrix)
-
-    def checkpoints(self) -> Floats:
-        """Return each checkpoint's cosines, [C, N, M] float32.
-
-        Raises:
-            MatrixError: they were not kept.
-            ArtifactError: a chunk is lost or damaged.
-        """
-        if not self.parts:
-            msg = "the parts of the checkpoints were not kept; compute with keep_checkpoints"
-            raise MatrixError(msg)
-        return np.stack([_read(part) for part in self.parts])
-
-
-def open_attribution(folder: Path) -> Attribution:
-    """Open what `stream_influence` wrote.
-
-    Raises:
-        ArtifactError: it is not there or damaged.
-    """
-    try:
-        group = open_zarr_group(folder)
-        names = [
-            [str(v) for v in np.asarray(bounded_array(group[n])[:])] for n in ("row_ids", *_NAMES)
-        ]
-        matrix = bounded_array(group["attribution"])
-        weights = [float(str(w)) for w in group.attrs["checkpoint_weights"]]
-        kept = takewhile(group.__contains__, (f"checkpoint_{c}" for c in range(len(weights))))
-        parts = tuple(bounded_array(group[part]) for part in kept)
-        counted = list(range(1, len(weights) + 1))
-        numbers = tuple(int(str(n)) for n in group.attrs.get("checkpoint_numbers", counted))
-        pool_rows = int(str(group.attrs.get("pool_rows", len(names[0]))))
-        off = _read(bounded_array(group[_ERROR])) if _ERROR in group else None
-        if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
-            raise _missing("names")
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        msg = f"attribution matrix {folder} cannot be read ({brief(error)}); run the stage again"
-        raise ArtifactError(msg) from error
-    row_ids, validation_ids, tasks, capabilities, subtasks = names
-    return Attribution(
-        matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts, numbers,
-        pool_rows, off,
-    )  # fmt: skip
-
-
-def _read(array: zarr.Array[Any]) -> Floats:
-    try:
-        values: Floats = np.asarray(array[:])
-    except (OSError, ValueError) as error:
-        msg = f"the attribution matrix cannot be read ({brief(error)}); run the stage again"
-        raise ArtifactError(msg) from error
-    if not np.isfinite(values).all():
-        raise _missing("values")
-    return values
-
-
-def _missing(what: str) -> ArtifactError:
-    return ArtifactError(f"some {what} of the attribution matrix are missing; run the stage again")
-
-
-def _new_group(
-    out: Path,
-    row_ids: list[str],
-    labels: dict[str, list[str]],
-    weights: Floats,
-    attributes: Mapping[str, Any],
-) -> zarr.Group:
-    lengths = {name: len(values) for name, values in labels.items()}
-    if len(set(lengths.values())) != 1:
-        msg = f"validation rows and their labels differ in number: {lengths}"
-        raise MatrixError(msg)
-    group = zarr.open_group(out, mode="w-", zarr_format=3)
-    group.attrs.update({"checkpoint_weights": [float(w) for w in weights], **attributes})
-    write_array(group, "row_ids", row_ids, dimensions=("train",))
-    for name, values in labels.items():
-        write_array(group, name, values, dimensions=("validation",))
-    return group
 
 
 def _require_alike(stores: Sequence[GradientStore], what: str) -> None:

@@ -111,7 +111,7 @@ def _read_zarr(path: Path) -> LabelledMatrix:
     import zarr
 
     from bids_core.data import open_zarr
-    from bids_core.influence.attribution import open_attribution
+    from bids_core.influence.stored import open_attribution
 
     try:
         node = open_zarr(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from tiny_project import Recorder, rows, write_rows
 
 from bids_core.config.load import load_config
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from flows.select_data import select_data
 from tasks.attribution import MATRIX
 from tasks.runtime.progress import reporting

@@ -11,7 +11,7 @@ import yaml
 from tiny_project import Recorder, rows, write_rows
 
 from bids_core.config.load import load_config
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from bids_core.planning import Setting
 from bids_core.selection import select
 from flows.plan_settings import plan_settings

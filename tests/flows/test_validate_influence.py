@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from bids_core.config.load import load_config
 from bids_core.errors import BidsError, ConfigError
-from bids_core.influence.attribution import open_attribution
+from bids_core.influence.stored import open_attribution
 from flows import cell_queue
 from flows.gpu_stage import _checked
 from flows.validate_influence import validate_influence

@@ -8,7 +8,8 @@ import torch
 
 from bids_core.errors import MatrixError
 from bids_core.gradients import Features, FisherMetric, open_store, write_shard
-from bids_core.influence.attribution import open_attribution, stream_influence
+from bids_core.influence.attribution import stream_influence
+from bids_core.influence.stored import open_attribution
 
 
 def store_of(folder, values):

@@ -9,7 +9,8 @@ import torch
 from bids_core.errors import ArtifactError, DataError, MatrixError, NonFiniteError
 from bids_core.gradients import Features, open_store, write_shard
 from bids_core.influence import attribution
-from bids_core.influence.attribution import influence, open_attribution, stream_influence
+from bids_core.influence.attribution import influence, stream_influence
+from bids_core.influence.stored import open_attribution
 
 C, N, M, P = 3, 17, 5, 12
 WEIGHTS = [0.5, 0.3, 0.2]
@@ -103,7 +104,7 @@ LABELS = {"tasks": list("aabbb"), "capabilities": ["x"] * 5}
 @pytest.mark.parametrize("block_rows", [1, 4, 1000])
 def test_streaming_equals_memory(tmp_path, written, block_rows, monkeypatch):
     train, validation, train_stores, validation_stores = written
-    monkeypatch.setattr(attribution, "_BLOCK_BYTES", block_rows * 4 * P)
+    monkeypatch.setattr(attribution, "BLOCK_BYTES", block_rows * 4 * P)
     seen = []
     stream_influence(
         train_stores, validation_stores, WEIGHTS, tmp_path / "out", **LABELS,

@@ -185,7 +185,7 @@ def test_metadata_of_many_megabytes_is_refused(tmp_path):
 
 
 def test_names_that_claim_or_unpack_to_too_much_are_refused(tmp_path):
-    from bids_core.influence.attribution import open_attribution
+    from bids_core.influence.stored import open_attribution
 
     group = zarr.open_group(tmp_path / "a.zarr", mode="w")
     group.create_array("attribution", data=np.ones((4, 2), np.float32))

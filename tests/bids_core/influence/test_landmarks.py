@@ -79,7 +79,7 @@ def test_what_cannot_be_inferred_from_is_refused():
         fit_landmarks(states[:5], influence[:5])
     broken = states.copy()
     broken[4, 1] = np.nan
-    with pytest.raises(MatrixError, match="row 4 .* not finite"):
+    with pytest.raises(MatrixError, match="nan in row 4, column 1: every entry must be finite"):
         fit_landmarks(broken, influence)
-    with pytest.raises(MatrixError, match=r"need \[rows, 10\] values"):
+    with pytest.raises(MatrixError, match="width 3 for landmarks of width 10"):
         fit_landmarks(states, influence).predict(np.ones((2, 3)))

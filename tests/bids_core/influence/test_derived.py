@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import zarr
 
-from bids_core.influence.attribution import open_attribution
-from bids_core.influence.excerpt import write_excerpt
+from bids_core.influence.derived import write_excerpt
+from bids_core.influence.stored import open_attribution
 
 
 def test_an_excerpt_opens_like_a_matrix_and_holds_the_same_numbers(tmp_path):
