@@ -6,15 +6,13 @@ import gc
 import time
 from typing import TYPE_CHECKING
 
-from bids_core.models.adapters import add_lora
-from bids_core.models.load import load_adapter, load_base, load_tokenizer
+from bids_core.models.load import load_tokenizer
 from bids_core.planning import Speed, measure_speed
+from bids_core.training.starting import starting_model
 from tasks.prepare import load_prepared
 from tasks.runtime.progress import current
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from bids_core.artifacts import Handle
     from bids_core.config import RunConfig
 
@@ -28,7 +26,7 @@ def speed_here(config: RunConfig, data: Handle) -> Speed:
     """
     label, started = "measuring the model's speed", time.perf_counter()
     current().step(label, "tokens")
-    model = _with_adapters(config)
+    model = starting_model(config)
     speed = measure_speed(
         model,
         load_prepared(data).train.examples(),
@@ -39,12 +37,3 @@ def speed_here(config: RunConfig, data: Handle) -> Speed:
     gc.collect()
     current().end(label, seconds=time.perf_counter() - started, cached=False)
     return speed
-
-
-def _with_adapters(config: RunConfig) -> PeftModel:
-    if config.warmup.checkpoints:
-        from bids_core.training.external import find_checkpoints
-
-        first = find_checkpoints(config.warmup.checkpoints)[0]
-        return load_adapter(config.model, first, trainable=True)
-    return add_lora(load_base(config.model), config.lora, seed=config.seed)

@@ -61,7 +61,9 @@ def check(
     speed: Speed | None = None
     if cost:
         with reporter.during("loading the model"):
-            model = _load(settings)
+            from bids_core.training.starting import starting_model
+
+            model = starting_model(settings)
         with reporter.during("measuring the model's speed"):
             costs, speed = _measure(settings, model, data, tokenizer.pad_token_id)
         with reporter.during("trying out what the run will do"):
@@ -113,17 +115,6 @@ def _target(config: RunConfig) -> PreparedData | None:
     return prepare(
         other, load_tokenizer(other.model, other.data.template_args), base_dir=Path.cwd()
     )
-
-
-def _load(config: RunConfig) -> PeftModel:
-    from bids_core.models.adapters import add_lora
-    from bids_core.models.load import load_adapter, load_base
-    from bids_core.training.external import find_checkpoints
-
-    if config.warmup.checkpoints:
-        first = find_checkpoints(config.warmup.checkpoints)[0]
-        return load_adapter(config.model, first, trainable=True)
-    return add_lora(load_base(config.model), config.lora, seed=config.seed)
 
 
 def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
