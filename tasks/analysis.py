@@ -27,7 +27,7 @@ from tasks.attribution import MATRIX
 from tasks.identity import selection_config, with_method
 from tasks.prepare import columns_digest, load_prepared, texts_digest
 from tasks.runtime.stage import stage_task
-from tasks.selection import read_selection, row_sources, selection_request
+from tasks.selection import pool_ids, read_selection, row_sources, selection_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,12 +129,6 @@ def few_columns(data: PreparedData, row_ids: Sequence[str]) -> dict[str, list[st
     """Return the further columns that have a few values, for some rows."""
     frame = data.train.frame.set_index("row_id")
     return few_valued(frame.loc[list(row_ids), "extra"].tolist())
-
-
-def pool_ids(data: PreparedData, attribution: Attribution) -> list[str]:
-    """Return the rows that picks are from: those of the matrix, or all where some are screened."""
-    screened = attribution.pool_rows > len(attribution.row_ids)
-    return data.train.row_ids if screened else attribution.row_ids
 
 
 def _selection(method: str, handle: Handle, attribution: Attribution) -> Selection:

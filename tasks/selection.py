@@ -134,9 +134,8 @@ def selection_request(
         representations: by pooling, for the methods that need them.
     """
     row_ids = candidates(data, attribution, method)
-    screened = attribution.pool_rows > len(attribution.row_ids)
     budget = config.selection.budget
-    if screened:  # a share is one of the whole pool
+    if attribution.screened:  # a share is one of the whole pool
         budget = resolve_budget(budget, attribution.pool_rows)
     return make_request(
         attribution.matrix if row_ids is attribution.row_ids else None,
@@ -158,10 +157,14 @@ def candidates(data: PreparedData, attribution: Attribution, method: str) -> lis
 
     Where rows were screened out, methods that need no influence still choose from the whole pool.
     """
-    screened = attribution.pool_rows > len(attribution.row_ids)
-    if screened and METHODS[method].needs != "influence":
-        return data.train.row_ids
-    return attribution.row_ids
+    if METHODS[method].needs == "influence":
+        return attribution.row_ids
+    return pool_ids(data, attribution)
+
+
+def pool_ids(data: PreparedData, attribution: Attribution) -> list[str]:
+    """Return the pool's rows: those of the matrix, and those that a screen left out of it."""
+    return data.train.row_ids if attribution.screened else attribution.row_ids
 
 
 def row_sources(data: PreparedData, row_ids: Sequence[str]) -> list[str]:

@@ -98,6 +98,11 @@ class Attribution:
     pool_rows: int = 0
     expected_error: Floats | None = None
 
+    @property
+    def screened(self) -> bool:
+        """Whether rows of the pool are missing because a screen left them without gradients."""
+        return self.pool_rows > len(self.row_ids)
+
     def values(self) -> Floats:
         """Return the whole matrix, [N, M] float32.
 
