@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_core.config.screen import LANDMARKS
-from bids_core.diagnostics.screening import Screened
+from bids_core.diagnostics.screening import Inferred, Screened
 from bids_core.influence.stored import open_attribution
 from bids_core.selection.names import method_label
 from tasks.attribution import MATRIX
@@ -43,29 +43,10 @@ def screen_facts(config: RunConfig, result: RunResult) -> dict[str, Any] | None:
 
 
 def _inferred(matrix: Handle, picked: set[str]) -> dict[str, Any]:
-    """Return how far an inferred matrix is to be trusted."""
+    """Return how far the picks rest on inferred influence."""
     attribution, summary = open_attribution(matrix.path() / MATRIX), matrix.summary()
     error = attribution.expected_error
     assert error is not None  # noqa: S101 - an inferred matrix has it
     chosen = np.array([row_id in picked for row_id in attribution.row_ids])
-    inferred = error > 0
-    if not inferred.any():
-        words = "all rows are landmarks: nothing is inferred."
-    else:
-        agreement = summary["agreement"]
-        told = "" if agreement is None else f", with a correlation of {agreement:.2f}"
-        words = (
-            f"{summary['landmarks']:,} of the {len(error):,} rows got gradients; each of the "
-            "others has the influence of the one among them whose hidden states are nearest. "
-            f"{int((chosen & inferred).sum()):,} of the {int(chosen.sum()):,} picks rest on such "
-            f"influence, which is off by about {float(np.median(error[inferred])):.1f} standard "
-            f"deviations (measured on the landmarks themselves{told})."
-        )
-    return {
-        "landmarks": summary["landmarks"],
-        "agreement": summary["agreement"],
-        "agreement_by_task": summary["agreement_by_task"],
-        "picks_inferred": int((chosen & inferred).sum()),
-        "expected_error": float(np.median(error[inferred])) if inferred.any() else 0.0,
-        "words": words,
-    }
+    found = Inferred.of(error, chosen, agreement=summary["agreement"])
+    return found.to_dict() | {"agreement_by_task": summary["agreement_by_task"]}

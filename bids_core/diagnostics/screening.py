@@ -1,9 +1,17 @@
-"""How many good rows a screen left out, told by random rows that got gradients all the same."""
+"""What becomes of rows without gradients: what a screen leaves out, how sure inferred influence is.
+
+Shapes: N rows of the matrix.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,70 @@ class Screened:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the words, JSON-serialisable."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {
-            "words": self.words
-        }
+        return asdict(self) | {"words": self.words}
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """How far picks rest on inferred influence.
+
+    Args:
+        rows: rows of the matrix.
+        landmarks: rows whose influence was computed.
+        picks: rows selected.
+        picks_inferred: those among them whose influence is inferred.
+        expected_error: median over the inferred rows, in standard deviations of the columns; 0
+            where nothing is inferred.
+        agreement: correlation of the landmarks' influence with that of their nearest other one,
+            median over columns; None where no column varies.
+    """
+
+    rows: int
+    landmarks: int
+    picks: int
+    picks_inferred: int
+    expected_error: float
+    agreement: float | None
+
+    @classmethod
+    def of(
+        cls,
+        expected_error_N: npt.NDArray[np.float32],
+        picked_N: npt.NDArray[np.bool_],
+        *,
+        agreement: float | None,
+    ) -> Inferred:
+        """Count.
+
+        Args:
+            expected_error_N: of each row; 0 for the landmarks.
+            picked_N: whether each row was selected.
+            agreement: of the landmarks.
+        """
+        inferred = expected_error_N > 0
+        return cls(
+            rows=len(inferred),
+            landmarks=int((~inferred).sum()),
+            picks=int(picked_N.sum()),
+            picks_inferred=int((picked_N & inferred).sum()),
+            expected_error=float(np.median(expected_error_N[inferred])) if inferred.any() else 0.0,
+            agreement=agreement,
+        )
+
+    @property
+    def words(self) -> str:
+        """What to tell a person."""
+        if self.landmarks == self.rows:
+            return "All rows are landmarks: nothing is inferred."
+        told = "" if self.agreement is None else f", with a correlation of {self.agreement:.2f}"
+        return (
+            f"{self.landmarks:,} of the {self.rows:,} rows got gradients; each of the others has "
+            "the influence of the one among them whose hidden states are nearest. "
+            f"{self.picks_inferred:,} of the {self.picks:,} picks rest on such influence, which is "
+            f"off by about {self.expected_error:.1f} standard deviations (measured on the "
+            f"landmarks themselves{told})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and the words, JSON-serialisable."""
+        return asdict(self) | {"words": self.words}

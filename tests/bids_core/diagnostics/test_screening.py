@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from bids_core.diagnostics.screening import Screened
+from bids_core.diagnostics.screening import Inferred, Screened
 
 
 def screened(**more):
@@ -33,3 +34,19 @@ def test_without_a_sample_nothing_is_claimed():
 
 def test_nothing_left_out_is_nothing_missed():
     assert screened(kept=900, sampled_picked=5).high == 0
+
+
+def test_what_rests_on_inferred_influence_is_counted():
+    error = np.array([0.0, 0.5, 0.7, 0.9, 0.0], dtype=np.float32)
+    picked = np.array([True, True, False, True, False])
+    found = Inferred.of(error, picked, agreement=0.25)
+    assert (found.rows, found.landmarks, found.picks, found.picks_inferred) == (5, 2, 3, 2)
+    assert found.expected_error == pytest.approx(0.7)
+    assert "2 of the 3 picks rest on such influence" in found.words
+    assert "a correlation of 0.25" in found.words
+    assert "correlation" not in Inferred.of(error, picked, agreement=None).words
+
+
+def test_where_all_rows_are_landmarks_nothing_is_inferred():
+    found = Inferred.of(np.zeros(3, dtype=np.float32), np.ones(3, dtype=bool), agreement=0.5)
+    assert found.words == "All rows are landmarks: nothing is inferred."
