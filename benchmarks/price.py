@@ -14,7 +14,8 @@ picks too. `loss_gap` is the mean test loss after fine-tuning minus that of the 
 bootstrap) on SmolLM2.
 
     python benchmarks/price.py --quick --json out.json      the controlled world, three seeds
-    python benchmarks/price.py --json out.json              both; about an hour and a half
+    python benchmarks/price.py --json out.json              both; an hour and a half with bfloat16
+                                                            units, longer without
 
 Results are kept as they come; the same command again goes on with what is missing.
 """
