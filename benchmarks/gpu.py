@@ -59,11 +59,11 @@ class Plan:
 
 
 FULL = Plan(
-    Sizes(("1b", "8b"), (512, 1024, 2048, 4096), budget=8192, batches=2, rounds=3, dim=8192),
+    Sizes(("1b", "8b"), (512, 1024, 2048, 4096), budget=8192, batches=4, rounds=3, dim=8192),
     "small", 16, "1b", 16, 512, 36_000, 350, 8,
 )  # fmt: skip
 QUICK = Plan(
-    Sizes(("1b", "8b"), (512, 2048), budget=8192, batches=1, rounds=1, dim=8192),
+    Sizes(("1b", "8b"), (512, 2048), budget=8192, batches=4, rounds=2, dim=8192),
     "small", 8, "1b", 16, 512, 8_000, 350, 8,
 )  # fmt: skip
 TINY = Plan(

@@ -44,6 +44,8 @@ PATIENCE = {
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
 }
 """Of the server with its database, on a machine that other work shares: else it answers 500."""
+SETTLED_SECONDS = 20.0
+"""Without a further task run in the database, after which none is expected."""
 LINEAR = 1.15
 """Growth by more than this power of the shards is said to be faster than linear."""
 
@@ -115,6 +117,22 @@ def _sql(server: Any, query: str) -> str:
     return str(asyncio.run(ask()))
 
 
+def settled(server: Any) -> tuple[int, float]:
+    """Wait until the events of the last task runs are in the database.
+
+    Returns:
+        How many task runs were not there when the run ended, and the seconds until they were.
+    """
+    started = last = time.perf_counter()
+    first = seen = database_facts(server)["rows"]["task_run"]
+    while time.perf_counter() - last < SETTLED_SECONDS:
+        time.sleep(1.0)
+        now = database_facts(server)["rows"]["task_run"]
+        if now != seen:
+            seen, last = now, time.perf_counter()
+    return seen - first, last - started
+
+
 def published(store: Path) -> dict[str, int]:
     """Return when each shard in the store was published, by its fingerprint."""
     places = (store / "gradients").glob("[!.]*/record.json")
@@ -159,6 +177,7 @@ class Trial:
             before = database_facts(server)
             try:
                 found = self._killed_in_the_middle(server)
+                found["behind"], found["settle_seconds"] = settled(server)
             finally:
                 worker.kill()
                 worker.wait()
@@ -298,7 +317,9 @@ def show(results: list[dict[str, Any]]) -> None:
             f"{result['shards']:,} shards on {result['database']}, milliseconds of processor that "
             f"one more takes: {shares or 'too few to tell'}\n  after the kill "
             f"{result['replan_seconds']:.0f} s until new shards, {result['computed_twice']} "
-            f"computed twice, {result['in_store']} in the store"
+            f"computed twice, {result['in_store']} in the store; {result['behind']} task runs "
+            "came into the database after the run's end, the last "
+            f"{result['settle_seconds']:.0f} s after it"
         )
 
 

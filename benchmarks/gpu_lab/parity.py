@@ -29,6 +29,7 @@ KINDS = ("float32", "bfloat16", "4-bit")
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "4-bit": 0.1}
 """Largest relative error that counts as rounding: as the engine's own probe has it."""
 _STEPS = 3
+PROJECTIONS = ("rademacher", "sjlt", "srht")
 
 
 def parity(device: Device, *, size: str, rows: int) -> list[dict[str, Any]]:
@@ -45,6 +46,7 @@ def parity(device: Device, *, size: str, rows: int) -> list[dict[str, Any]]:
             examples = make_examples(rows, model.config.vocab_size)
             found.append({"weights": kind, **_errors(model, examples, _TOLERANCE[kind])})
         found.append(_adam(_loaded(folder, "float32", device), examples))
+        found += [_projected(device, kind) for kind in PROJECTIONS]
     return found
 
 
@@ -105,4 +107,22 @@ def _adam(model: torch.nn.Module, examples: list[TokenizedExample]) -> dict[str,
     return {
         "weights": "Adam features, float32", "rows": len(examples),
         "relative_error": float(errors.max()), "ok": bool(errors.max() <= _TOLERANCE["float32"]),
+    }  # fmt: skip
+
+
+def _projected(device: Device, kind: str) -> dict[str, Any]:
+    """Compare a projection on the device with the same one on the CPU, piece by piece."""
+    torch.manual_seed(0)
+    rows, size, dim = 4, 200_000, 8192
+    grads = torch.randn(rows, size)
+    projector = make_projector(kind, size, dim, seed=0)  # type: ignore[arg-type]
+    wanted = projector.project(grads)
+    found = torch.zeros(rows, dim, device=device.device)
+    step = 30_001  # no multiple of a block
+    for start in range(0, size, step):
+        projector.add(found, grads[:, start : start + step].to(device.device), offset=start)
+    error = float(((found.cpu() - wanted).norm(dim=1) / wanted.norm(dim=1)).max())
+    return {
+        "weights": f"{kind}, as on the CPU", "rows": rows, "relative_error": error,
+        "ok": error <= _TOLERANCE["float32"],
     }  # fmt: skip

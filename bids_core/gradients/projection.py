@@ -30,7 +30,8 @@ from bids_core.gradients.hashing import hash64
 ProjectionKind = Literal["rademacher", "sjlt", "srht", "none"]
 
 _RADEMACHER_BLOCK: Final = 1 << 22  # entries of the matrix held at once (16 MiB in float32)
-_CACHED_COORDINATES: Final = 1 << 26  # signs kept between batches, one byte each (64 MiB)
+_CACHED_COORDINATES: Final = 1 << 27  # two signs each are kept between batches (256 MiB at most)
+_GATHERED: Final = 1 << 25  # entries of a piece that are gathered at once (128 MiB in float32)
 
 
 class Projector(ABC):
@@ -175,7 +176,14 @@ class Sjlt(_Blocked):
         """See `Projector.add_`."""
         signs = self._signs(offset, piece_Bd.shape[1], piece_Bd.device)[0]
         signed_Bd = piece_Bd.mul_(signs.to(piece_Bd.dtype))
-        end = offset + piece_Bd.shape[1]
+        if piece_Bd.device.type == "cpu":
+            self._add_slices(out_BP, signed_Bd, offset)
+        else:
+            self._add_gathered(out_BP, signed_Bd, offset)
+
+    def _add_slices(self, out_BP: torch.Tensor, signed_Bd: torch.Tensor, offset: int) -> None:
+        """Add block after block, in place: nothing is copied, which is what a CPU is slow at."""
+        end = offset + signed_Bd.shape[1]
         at = offset
         while at < end:
             block, within = divmod(at, self.dim)
@@ -185,6 +193,25 @@ class Sjlt(_Blocked):
             start = at - offset
             out_BP[:, bucket : bucket + length] += signed_Bd[:, start : start + length]
             at += length
+
+    def _add_gathered(self, out_BP: torch.Tensor, signed_Bd: torch.Tensor, offset: int) -> None:
+        """Add many blocks at once: launching a kernel is what a GPU is slow at."""
+        size, count = signed_Bd.shape
+        first, last = offset // self.dim, -(-(offset + count) // self.dim)
+        before, after = offset - first * self.dim, last * self.dim - offset - count
+        if before or after:  # whole blocks
+            signed_Bd = torch.nn.functional.pad(signed_Bd, (before, after))
+        device = signed_Bd.device
+        buckets = torch.arange(self.dim, device=device)
+        group = max(1, _GATHERED // (size * self.dim))
+        for start in range(first, last, group):
+            shifts = torch.tensor(self._shifts[start : min(start + group, last)], device=device)
+            source = (buckets - shifts[:, None]) % self.dim
+            source += torch.arange(len(shifts), device=device)[:, None] * self.dim
+            begin = (start - first) * self.dim
+            blocks = signed_Bd[:, begin : begin + len(shifts) * self.dim]
+            rotated = blocks.index_select(1, source.view(-1))
+            out_BP += rotated.view(size, len(shifts), self.dim).sum(1)
 
 
 class Srht(_Blocked):

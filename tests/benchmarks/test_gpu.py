@@ -73,7 +73,7 @@ def test_it_runs_with_nothing_but_the_given_and_the_carried_wheels(tmp_path):
     found = json.loads(out.read_text())
     assert list(found["parts"]) == ["parity", "speed", "kernels", "halving", "attribution"]
     judged = [row for rows in found["parts"].values() for row in rows if "ok" in row]
-    assert len(judged) == 5  # three kinds of weights, Adam, halving
+    assert len(judged) == 8  # three kinds of weights, Adam, three projections, halving
     assert all(row["ok"] for row in judged)
     assert found["parts"]["halving"][0]["halved"] >= 1
     contenders = [row["contender"] for row in found["parts"]["speed"]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from bids_core.gradients import make_projector
+from bids_core.gradients import make_projector, projection
 from bids_core.gradients.hashing import hash64
 
 FIRST_HASHES = [5197578548964807871, -6411193824288604561]
@@ -78,6 +78,22 @@ def test_sjlt_puts_each_coordinate_into_one_bucket():
     counts = (dense != 0).sum(1)
     assert counts.min() >= 1000 // 64
     assert counts.max() <= 1000 // 64 + 1
+
+
+@pytest.mark.parametrize("gathered", [1, 200, 1 << 25])
+@pytest.mark.parametrize(("n", "dim"), [(1000, 64), (640, 64), (50, 64), (999, 7)])
+def test_sjlt_is_the_same_map_on_a_gpu(n, dim, gathered, monkeypatch):
+    """What runs there is run here: it must send each coordinate where the CPU's way sends it."""
+    monkeypatch.setattr(projection, "_GATHERED", gathered)
+    torch.manual_seed(0)
+    grads = torch.randn(3, n)
+    projector = make_projector("sjlt", n, dim, 5)
+    wanted = torch.zeros(3, dim)
+    found = torch.zeros(3, dim)
+    for start, stop in [(0, n), (0, 1), (n // 3, n), (n // 2 // dim * dim, n), (n - 1, n)]:
+        projector._add_slices(wanted, grads[:, start:stop], start)
+        projector._add_gathered(found, grads[:, start:stop], start)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_srht_of_one_block_is_a_rotation():
