@@ -1,4 +1,4 @@
-"""A cancelled run stops itself at once, and reports that it has stopped.
+"""A run heeds what the server says of it: cancelled, it stops at once; given up, it says it lives.
 
 Prefect (3.8.8) leaves both to the worker. That is not enough:
 
@@ -8,6 +8,10 @@ Prefect (3.8.8) leaves both to the worker. That is not enough:
 
 So a run of a deployment asks for its own state, and stops when that is Cancelling. It says
 Cancelled as soon as its work has stopped, whoever stopped it.
+
+A server that was away for longer than a run may be without heartbeat takes all runs for lost when
+it is back, in its first seconds. A run that lives sees that it is Crashed for want of a heartbeat,
+and is Running again, before the automation for crashed runs would have it started a second time.
 """
 
 from __future__ import annotations
@@ -25,16 +29,18 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Abort, ObjectNotFound, PrefectHTTPStatusError, TerminationSignal
 from prefect.runtime import deployment, flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
+NO_HEARTBEAT: Final = "no heartbeat: its worker or machine is gone"  # says the automation
 POLL_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0  # what Prefect gives a run to clean up
 _AT_ONCE: Final = {PREFECT_CLIENT_MAX_RETRIES: 0}  # else up to a minute's sleep after an outage
+_LIVES: Final = "it lives: the server had been away, or the run had been suspended"
 _STOPPED: Final = "stopped; started again, it goes on from what is in the store"
 
 
@@ -83,7 +89,7 @@ class _CancelWatch(threading.Thread):
             while not self._ended.wait(pause):
                 pause = POLL_SECONDS
                 try:
-                    cancelled = _is_cancelled(client, self.run_id)
+                    cancelled = _look(client, self.run_id)
                 except ObjectNotFound:
                     return  # deleted: there is nothing left to be cancelled
                 except (httpx.TransportError, PrefectHTTPStatusError) as error:
@@ -110,9 +116,15 @@ def _stop(*_: object) -> NoReturn:
     raise RunCancelledError(msg)
 
 
-def _is_cancelled(client: SyncPrefectClient, run_id: UUID) -> bool:
+def _look(client: SyncPrefectClient, run_id: UUID) -> bool:
+    """Return whether the run is cancelled; one that was given up for its silence says it lives."""
     state = client.read_flow_run(run_id).state
-    return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+    if state is None:
+        return False
+    if state.type == StateType.CRASHED and state.message == NO_HEARTBEAT:
+        client.set_flow_run_state(run_id, Running(message=_LIVES), force=True)
+        logger.warning("the server counted this run as lost; it goes on")
+    return state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def _say_cancelled(run_id: UUID) -> None:

@@ -12,6 +12,7 @@ from prefect.artifacts import create_table_artifact
 
 from bids_core.config import Budget, Normalization, Section, SelectionMethod
 from flows.admission import admit_methods, admit_paths
+from flows.cancelling import cancellable
 
 _SHOWN: Final = 20
 
@@ -77,16 +78,17 @@ def select_matrix(request: MatrixSelection) -> MatrixPicks:
     tasks, sources = (Path(p).expanduser() if p else None for p in (request.tasks, request.sources))
     labelled = open_labelled(Path(request.matrix).expanduser(), tasks, sources)
     labels, started = labelled.labels, time.perf_counter()
-    picks = select(
-        labelled.matrix,
-        request.budget,
-        method=request.method,
-        normalization=request.normalization,
-        tasks=labels.tasks,
-        subtasks=labels.subtasks,
-        sources=labels.sources,
-        seed=request.seed,
-    )
+    with cancellable():
+        picks = select(
+            labelled.matrix,
+            request.budget,
+            method=request.method,
+            normalization=request.normalization,
+            tasks=labels.tasks,
+            subtasks=labels.subtasks,
+            sources=labels.sources,
+            seed=request.seed,
+        )
     seconds = time.perf_counter() - started
     write_selection(out, picks, labels)
     get_run_logger().info("%d of %d rows selected, in %s", len(picks), labels.n_rows, out)

@@ -253,6 +253,7 @@ class Server(Process):
             else f"sqlite+aiosqlite:///{folder}/prefect.db",
             "PREFECT_SERVER_UI_API_URL": self.url,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P7D",
         }
         if self.auth:
             env["PREFECT_SERVER_API_AUTH_STRING"] = self.auth

@@ -80,6 +80,7 @@ async def _apply(
     from prefect.client.orchestration import get_client
 
     from flows.deployment.automations import apply_automations
+    from flows.deployment.connection import check_settings
     from flows.deployment.deployments import apply_deployments, read_entries, stale_deployments
     from flows.deployment.pools import apply_pools, read_pools
 
@@ -91,6 +92,7 @@ async def _apply(
         changes += await apply_deployments(client, read_entries(only), nightly=nightly)
         if not only:
             changes += await apply_automations(client, notify=notify)
+            changes += await check_settings(client)
         return changes, await stale_deployments(client)
 
 

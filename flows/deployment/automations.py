@@ -18,6 +18,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 from bids_core.errors import UserError
+from flows.cancelling import NO_HEARTBEAT
 from flows.deployment.connection import Change
 from flows.deployment.deployments import TAG
 
@@ -31,9 +32,17 @@ if TYPE_CHECKING:
 BLOCK: Final = "bids-failures"
 NOTIFY: Final = "bids: notify on failure"
 LOST: Final = "bids: a run without heartbeat has crashed"
+NEVER_BEGAN: Final = "bids: a run that never began has crashed"
 RETRY: Final = "bids: run a crashed run again"
 HEARTBEAT: Final = "prefect.flow-run.heartbeat"
+PROCESS: Final[dict[str, str | list[str]]] = {
+    "prefect.resource.role": "work-pool",
+    "prefect.work-pool.type": "process",
+}
 WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
+# From a worker's taking a run to the run's own first word: a Python with its imports. Only process
+# pools: an image may take longer to arrive, and a Kubernetes job waits for its GPU.
+TO_BEGIN: Final = timedelta(minutes=10)
 # A worker with --limit holds the place of a run that crashed until it has looked for crash hooks
 # (it loads the flow for that), and dies if it gets the run back before (Prefect 3.8.8: "already
 # holding one of this CapacityLimiter's tokens"). Workers of the cpu pool are started without it.
@@ -43,6 +52,8 @@ ATTEMPTS: Final = 3
 PARENTS: Final = ("select-data", "select-matrix", "compare-methods")
 _STARTS: Final = ("AwaitingRetry", "Scheduled", "Pending", "Running", "Retrying")
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
+_LEAVES_PENDING: Final = ("Running", "Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot",
+                          "Late", "Cancelling", *_ENDS)  # fmt: skip
 _BODY: Final = """{{ flow.name }}: {{ flow_run.name }} ended {{ flow_run.state.name }}
 {{ flow_run.state.message }}
 {{ flow_run|ui_url }}"""
@@ -58,7 +69,7 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
     Raises:
         UserError: the webhook's URL is none.
     """
-    changes = [await _apply(client, _lost()), await _apply(client, _retry())]
+    changes = [await _apply(client, wanted) for wanted in (_lost(), _never_began(), _retry())]
     if notify is None:
         found = await client.read_automations_by_name(NOTIFY)
         note = "" if found else "give --notify URL (or BIDS_NOTIFY_URL) to be told of failures"
@@ -70,15 +81,24 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
     return changes
 
 
-def _watched(*, flows: tuple[str, ...] = (), **labels: Any) -> dict[str, Any]:
-    """Return what makes a trigger look at our runs only (of some flows), each by itself."""
+def _watched(
+    labels: dict[str, list[str]] | None = None,
+    *,
+    flows: tuple[str, ...] = (),
+    pool: dict[str, str | list[str]] | None = None,
+) -> dict[str, Any]:
+    """Return what makes a trigger look at our runs only (of some flows, pools), each by itself."""
     related: list[dict[str, str | list[str]]] = [
         {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
     ]
     if flows:
         related.append({"prefect.resource.name": list(flows), "prefect.resource.role": "flow"})
+    if pool:
+        related.append(pool)
     return {
-        "match": ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*", **labels}),
+        "match": ResourceSpecification(
+            {"prefect.resource.id": "prefect.flow-run.*", **(labels or {})}
+        ),
         "match_related": [ResourceSpecification(resource) for resource in related],
         "for_each": {"prefect.resource.id"},
     }
@@ -90,7 +110,7 @@ def _lost() -> AutomationCore:
         description="A run whose worker or machine is gone would stay Running for ever.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
-            after={HEARTBEAT},
+            after={HEARTBEAT, "prefect.flow-run.Running"},  # the first heartbeat may be lost too
             expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in _ENDS)},
             within=WITHOUT_HEARTBEAT,
             threshold=1,
@@ -100,7 +120,30 @@ def _lost() -> AutomationCore:
             ChangeFlowRunState(
                 state=StateType.CRASHED,
                 name="Crashed",
-                message="no heartbeat: its worker or machine is gone",
+                message=NO_HEARTBEAT,
+                force=False,
+            )
+        ],
+    )
+
+
+def _never_began() -> AutomationCore:
+    return AutomationCore(
+        name=NEVER_BEGAN,
+        description="A run that was lost while it started would stay Pending for ever.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={"prefect.flow-run.Pending"},
+            expect={f"prefect.flow-run.{state}" for state in _LEAVES_PENDING},
+            within=TO_BEGIN,
+            threshold=1,
+            **_watched(pool=PROCESS),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED,
+                name="Crashed",
+                message="it did not begin: its worker or machine is gone",
                 force=False,
             )
         ],
@@ -117,7 +160,7 @@ def _retry() -> AutomationCore:
             after={"prefect.flow-run.Crashed"},
             expect={f"prefect.flow-run.{state}" for state in _STARTS},
             within=BEFORE_RETRY,
-            **_watched(flows=PARENTS, **{"prefect.run-count": attempts}),
+            **_watched({"prefect.run-count": attempts}, flows=PARENTS),
         ),
         actions=[
             ChangeFlowRunState(

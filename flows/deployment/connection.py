@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import httpx
+from pydantic import TypeAdapter
 
 from bids_core.errors import UserError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from prefect.client.orchestration import PrefectClient
+
 _SECONDS = 10.0
+# How long after its time a trigger that nobody answered is still looked at. With Prefect's 60 s, a
+# server that was down for longer forgets which runs were at work, and never finds those lost.
+REMEMBERS: Final = "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER"
+_LONG_ENOUGH: Final = timedelta(days=1)
 Outcome = Literal["created", "updated", "unchanged", "skipped"]
 
 
@@ -21,7 +29,8 @@ Outcome = Literal["created", "updated", "unchanged", "skipped"]
 class Change:
     """What became of one thing on the server."""
 
-    kind: Literal["pool", "queue", "deployment", "schedule", "notification", "automation"]
+    kind: Literal["pool", "queue", "deployment", "schedule", "notification", "automation",
+                  "server setting"]  # fmt: skip
     name: str
     outcome: Outcome
     note: str = ""
@@ -72,3 +81,27 @@ def check_server() -> str:
         )
         raise UserError(msg)
     return url
+
+
+async def check_settings(client: PrefectClient) -> list[Change]:
+    """Return what the server should be told otherwise; empty for one that does not show settings.
+
+    Args:
+        client: of the server.
+    """
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    try:
+        answer = await client.request("GET", "/admin/settings")
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return []  # Prefect Cloud
+        raise
+    buffer = answer.json()["server"]["events"]["expired_bucket_buffer"]
+    if TypeAdapter(timedelta).validate_python(buffer) >= _LONG_ENOUGH:
+        return []
+    note = (
+        "set it to P7D where the server is started; without it, a run that is lost while the "
+        "server is down for minutes stays Running and holds its place in the pool"
+    )
+    return [Change("server setting", REMEMBERS, "skipped", note)]

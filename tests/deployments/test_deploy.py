@@ -74,7 +74,7 @@ def webhook():
 def test_one_step_makes_everything(server, first_deploy):
     outcomes = Counter((change["kind"], change["outcome"]) for change in first_deploy["changes"])
     assert outcomes["pool", "created"] == 3
-    assert outcomes["automation", "created"] == 2
+    assert outcomes["automation", "created"] == 3
     found = snapshot(server)
     assert {pool["name"]: pool["type"] for pool in found["pools"]} == {
         "cpu": "process", "gpu": "process", "gpu-docker": "docker"}  # fmt: skip

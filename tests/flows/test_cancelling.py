@@ -11,10 +11,10 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Crashed
 
 from flows import cancelling
-from flows.cancelling import RunCancelledError, cancellable
+from flows.cancelling import NO_HEARTBEAT, RunCancelledError, cancellable
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -63,3 +63,19 @@ def test_a_run_that_is_let_alone_is_not_touched():
         return flow_run.id
 
     assert state_of(short()).is_completed()
+
+
+@pytest.mark.parametrize(("why", "ends"), [(NO_HEARTBEAT, "Running"), ("killed", "Crashed")])
+def test_a_run_that_was_given_up_for_its_silence_alone_says_that_it_lives(why, ends):
+    seen = []
+
+    @flow
+    def silent():
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(flow_run.id), Crashed(message=why), force=True)
+        with cancellable():
+            time.sleep(1)
+            seen.append(state_of(flow_run.id).name)
+
+    silent(return_state=True)
+    assert seen == [ends]
