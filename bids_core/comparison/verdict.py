@@ -84,7 +84,7 @@ def judge(comparison: Comparison, *, failed: int = 0) -> Verdict:
         failed: cells that did not finish.
     """
     main = comparison.main_method
-    against_random = findings(comparison, family=RANDOM)
+    against_random = [] if main == RANDOM else findings(comparison, family=RANDOM)
     against_all = findings(comparison, family=main)
     against_base = [one for one in against_all if one.other == ZERO_SHOT]
     badge, by = _badge(against_random, against_base)

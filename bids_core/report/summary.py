@@ -66,6 +66,7 @@ def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
     ]
     picks = inputs.selections[inputs.main_method]
     command = None if inputs.comparison is None else judge(inputs.comparison).command
+    compared = "bids" if inputs.main_method == RANDOM else inputs.main_method
     return {
         "file": file,
         "rest": rest,
@@ -73,7 +74,7 @@ def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
         "explain": command_markup(f"bids explain . {shlex.quote(str(picks['row_id'].iloc[0]))}"),
         "compare": command_markup(
             command
-            or f"bids compare CONFIG --methods {inputs.main_method},{RANDOM} "
+            or f"bids compare CONFIG --methods {compared},{RANDOM} "
             f"--budgets {len(picks)} --seeds 0,1,2"
         ),
     }

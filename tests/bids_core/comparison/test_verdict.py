@@ -169,6 +169,15 @@ def test_without_random_nothing_is_concluded(verdict_of):
     assert "random selection itself" in text(verdict_of({"random": [(0.5, 1.5)]}, main="random"))
 
 
+def test_random_is_not_compared_with_itself(verdict_of):
+    """It used to be `better`, because it beats the base model, and to advise `random,random`."""
+    arms = {"random": [(0.5, 1.5)], "zero_shot": [(0.1, 2.5)]}
+    verdict = verdict_of(arms, main="random")
+    assert (verdict.badge, verdict.command, verdict.advice) == (Badge.UNCLEAR, None, "")
+    assert "random selection itself" in verdict.sentences[0]
+    assert "improved the base model" in text(verdict)
+
+
 def test_few_rows_are_no_certainty(verdict_of):
     verdict = verdict_of({"bids": [(1.0, 1.0)], "random": [(0.0, 2.0)]}, n=4)
     assert verdict.badge is Badge.UNCLEAR
