@@ -90,6 +90,21 @@ class Landmarks:
         Raises:
             MatrixError: a representation is not finite, or of another size.
         """
+        nearest, error = self.nearest(representations_bH)
+        return self.influence[nearest], error
+
+    def nearest(self, representations_bH: MatrixLike) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return the landmark of some rows, and the expected error of its influence for them.
+
+        Args:
+            representations_bH: as `predict`.
+
+        Returns:
+            [b] indices of the landmarks, and [b] expected errors as `predict` returns them.
+
+        Raises:
+            MatrixError: as `predict`.
+        """
         states = finite_values(representations_bH)
         if states.shape[1] != len(self.center):
             msg = (
@@ -101,7 +116,7 @@ class Landmarks:
         closeness_bL = rows @ self.directions.T
         nearest = closeness_bL.argmax(axis=1)
         distance = _distance(closeness_bL, nearest)
-        return self.influence[nearest], np.sqrt(self.base + self.slope * distance)
+        return nearest, np.sqrt(self.base + self.slope * distance)
 
 
 def fit_landmarks(representations_LH: MatrixLike, influence_LM: MatrixLike) -> Landmarks:
