@@ -101,7 +101,7 @@ def load_function(
         msg = f"{where} cannot be imported ({reason}); check its name, and that it is installed"
         raise ConfigError(msg) from error
     if not hasattr(module, attribute):
-        msg = f"{where} cannot be imported: there is no {attribute!r} in {place}; check its name"
+        msg = f"{where} cannot be imported: {place} has no {attribute!r}; check its name"
         raise ConfigError(msg)
     function = getattr(module, attribute)
     check_call(function, where=where, call=call, arguments=arguments)

@@ -339,7 +339,5 @@ def _with_dtype(model: ModelConfig) -> ModelConfig:
     from bids_core.models.load import choose_device, choose_dtype
 
     dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
-    logger.info(
-        "dtype: auto of %s is %s, as this machine has it; workers follow", model.path, dtype
-    )
+    logger.info("dtype: auto of %s is %s on this machine; workers use the same", model.path, dtype)
     return model.model_copy(update={"dtype": dtype})

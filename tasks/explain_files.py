@@ -27,7 +27,7 @@ PICKS: Final = "picks"
 """Folder with a file of picks a method."""
 TEXTS: Final = ("pool.parquet", "validation.parquet")
 LARGEST: Final = 64 << 20
-"""Bytes up to which a part is copied: the matrix as it lies in the store, the texts as text."""
+"""Bytes up to which a part is copied: the matrix as it is in the store, the texts as text."""
 _COLUMNS: Final = ["row_id", "source", "task", "location", "messages"]
 
 

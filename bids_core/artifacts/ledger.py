@@ -139,8 +139,8 @@ class Ledger:
             return RunEntry.model_validate_json(content).seen_from_here()
         except ValidationError as error:
             msg = (
-                f"{self.folder}/{name} cannot be read, so it is unknown what its run refers to; "
-                "restore it, or delete it and run again"
+                f"{self.folder}/{name} cannot be read, so it is unknown which artifacts its "
+                "run needs; restore it, or delete it and run again"
             )
             raise ArtifactError(msg) from error
 

@@ -103,5 +103,5 @@ def variance(differences: Mapping[str, npt.NDArray[np.float64]]) -> Variance:
 
 
 def _times(part: float, room: float, n: int) -> int | None:
-    """Return n times part / room, rounded up: so many make a variance of `part` fit in `room`."""
+    """Return n times part / room, rounded up: the n at which `part` shrinks to `room`."""
     return max(1, math.ceil(n * part / room)) if room > 0 else None

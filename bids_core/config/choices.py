@@ -83,7 +83,7 @@ class OneOf:
             raise ValueError(str(error)) from error
         name = function_name(value)
         if name in table or name in reserved:
-            msg = f"{value}: the name {name!r} is taken; rename the function"
+            msg = f"{value}: the name {name!r} is already used; rename the function"
             raise ValueError(msg)
 
     def __get_pydantic_core_schema__(

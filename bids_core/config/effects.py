@@ -1,7 +1,7 @@
 """What a configuration field can change, declared at the field; identities are derived from it.
 
 A result is stored under a name made of all that can change it (`bids_core.artifacts.identity`).
-Which fields those are is said where the field is:
+Each field declares this itself:
 
 - `Changes("warmup")`: its value enters the identity of that stage; with `when`, only where it
   matters (the mode of Adam's update, where the feature is Adam's).

@@ -126,7 +126,7 @@ def unused_mark(texts: Iterable[str]) -> str:
     for mark in _PRIVATE:
         if mark not in joined:
             return mark
-    detail = f"a text spells a special token and holds all of {shorten(''.join(_PRIVATE))}"
+    detail = f"a text spells a special token and contains all of {shorten(''.join(_PRIVATE))}"
     raise RejectedRow("special-token-text", detail)
 
 

@@ -86,7 +86,7 @@ def breakdown(
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value as it is counted; None for one that cannot be (a list, an object)."""
+    """Return a value's countable form; None if it has none (a list, an object)."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):

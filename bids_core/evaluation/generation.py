@@ -172,7 +172,10 @@ def _prompt(example: TokenizedExample) -> Prompt:
     if (example.labels != IGNORED_LABEL).any():
         return Prompt.of([example])
     if example.n_tokens < 2:
-        msg = f"row {example.row_id!r} has a prompt of {example.n_tokens} tokens; two are needed"
+        msg = (
+            f"row {example.row_id!r} has a prompt of {example.n_tokens} tokens; at least "
+            "two are needed"
+        )
         raise ValueError(msg)
     ids, labels = example.input_ids, example.labels
     return Prompt(shared=ids[:-1], tails=(ids[-1:],), labels=(labels[-1:],))
@@ -196,7 +199,7 @@ class _Rule:
     def next_tokens(
         self, logits_BV: torch.Tensor, going: Sequence[int], texts: Sequence[Sequence[int]]
     ) -> list[int]:
-        """Choose the next token of each answer that goes on, after all tokens before it."""
+        """Choose the next token of each answer that continues, after all tokens before it."""
         tokens: list[int] = logits_BV.argmax(dim=-1).tolist()
         if self.choices is None:
             return tokens
@@ -219,7 +222,7 @@ class _Answers:
         self.going = list(range(len(prompts)))
 
     def add(self, logits_BV: torch.Tensor) -> list[int]:
-        """Add a token to each answer that goes on; returns the rows of those that still do."""
+        """Add a token to each answer that continues; returns the rows of those that still do."""
         kept = []
         tokens = self._rule.next_tokens(logits_BV, self.going, self.texts)
         for row, (place, token) in enumerate(zip(self.going, tokens, strict=True)):

@@ -258,9 +258,9 @@ def _judged(
 
 def _warn_of_unfinished(task: TestTask, unfinished: int, total: int) -> None:
     logger.warning(
-        "test task %r: %d of %d answers (%.0f%%) ended inside a thought, at max_new_tokens %d or a "
-        "stop text; they are not judged, and the score is that of the others. Raise "
-        "max_new_tokens, or have the model answer without thinking",
+        "test task %r: %d of %d answers (%.0f%%) ended inside a thought, at max_new_tokens "
+        "%d or a stop text; they are not judged, and the score covers only the others. Raise "
+        "max_new_tokens, or make the model answer without thinking",
         task.task, unfinished, total, 100 * unfinished / total, task.max_new_tokens,
     )  # fmt: skip
 

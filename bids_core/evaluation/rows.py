@@ -146,8 +146,9 @@ def _row(
             return _without_reference(example, location, fields, tokenizer)
         others = [name for name, metric in METRICS.items() if not metric.needs_reference]
         msg = (
-            f"{location}: test task {task.task!r}: there is no reference answer, which metric "
-            f"{task.metric} needs; add one, or use a metric that needs none ({', '.join(others)})"
+            f"{location}: test task {task.task!r}: metric {task.metric} needs a reference "
+            "answer, and the row has none; add one, or use a metric that needs none "
+            f"({', '.join(others)})"
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)

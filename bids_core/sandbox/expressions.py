@@ -1,7 +1,7 @@
 """Regular expressions that others wrote, matched within bounds.
 
-Some expressions take for ever on a short text (`(a+)+b` on thirty letters), and Python's `re`
-cannot be stopped from outside of its thread. So they are matched in a process of their own, by the
+Some expressions take forever on a short text (`(a+)+b` on thirty letters), and Python's `re`
+cannot be stopped from outside its thread. So they are matched in a process of their own, by the
 same `re`, which the system ends when a text has cost it too much processor time or memory. A text
 costs some microseconds more than in this process.
 """

@@ -38,7 +38,7 @@ docs/results/controlled.md shows how they do on seeds and pools that were not lo
 
 
 @selection_method(
-    what="BIDS, with what a row harms taken off its worth",
+    what="BIDS, minus the harm a row does to other instances",
     label="cautious BIDS",
     normalized=True,
 )

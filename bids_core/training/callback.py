@@ -39,7 +39,7 @@ class WarmupCallback(TrainerCallback):
 
     Args:
         folder: gets `checkpoint-<step>`; relative ones lie in the training's output folder.
-        every_steps: keep one every so many steps instead of at the end of each epoch.
+        every_steps: keep one every this many steps instead of at the end of each epoch.
 
     Raises:
         ConfigError: at the start of a training whose optimizer has no Adam moments, or whose model
@@ -161,8 +161,8 @@ def _gathered(
         steps = max(steps, int(held.get("step", 0)))
     if steps == 0:  # DeepSpeed keeps flat pieces of all parameters instead
         msg = (
-            "WarmupCallback: the optimizer shows no state of any trainable parameter (DeepSpeed "
-            "partitions it); train without DeepSpeed, or with FSDP2"
+            "WarmupCallback: the optimizer has no visible state for any trainable parameter "
+            "(DeepSpeed partitions it); train without DeepSpeed, or with FSDP2"
         )
         raise ConfigError(msg)
     group = optimizer.param_groups[0]

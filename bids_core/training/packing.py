@@ -135,7 +135,7 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
     if not leak <= _LEAK_SHARE * tolerance:
         what = f"lets packed examples see each other (its logits change by {leak:.1%})"
     elif not apart <= tolerance:
-        what = f"reads an example otherwise when it is packed (its logits change by {apart:.1%})"
+        what = f"reads an example differently when it is packed (its logits change by {apart:.1%})"
     if what is not None:
         msg = f"finetune.packing: a {kind} model {what}; set finetune.packing to false"
         raise ModelError(msg)
@@ -210,7 +210,7 @@ def _logits(
 
 
 def _masks(model: nn.Module, position_ids: torch.Tensor) -> Any:
-    """Return a mask for each kind of layer; where positions begin anew, another example does.
+    """Return a mask for each kind of layer; where positions begin again, another example does.
 
     Some models (GPT-OSS) would not make them of the positions by themselves.
     """

@@ -38,8 +38,8 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods, comma-separated; yours too (methods.py:function). Default: those of the "
-            "config, and random."
+            help="Methods, comma-separated; also your own (methods.py:function). Default: "
+            "those of the config, and random."
         ),
     ] = None,
     budgets: Annotated[
@@ -50,7 +50,7 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of fine-tuning and random draws, comma-separated.")
+        str, typer.Option(help="Seeds of fine-tuning and of random methods, comma-separated.")
     ] = "0,1,2",
     overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

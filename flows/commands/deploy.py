@@ -28,7 +28,7 @@ def deploy(
         Path | None,
         typer.Option(
             metavar="CONFIG",
-            help="Configuration (YAML) that the nightly schedule runs. It stays off until you "
+            help="Configuration (YAML) for the nightly schedule, which stays off until you "
             "switch it on.",
         ),
     ] = None,
@@ -37,11 +37,11 @@ def deploy(
         typer.Option(
             metavar="URL",
             envvar="BIDS_NOTIFY_URL",
-            help="Webhook (Slack, or any that takes JSON) that is told of runs that fail or crash.",
+            help="Webhook (Slack, or any that accepts JSON) to notify of failed and crashed runs.",
         ),
     ] = None,
     kubernetes: Annotated[
-        bool, typer.Option("--kubernetes", help="Make the pool gpu-kubernetes too.")
+        bool, typer.Option("--kubernetes", help="Also create the pool gpu-kubernetes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -112,9 +112,10 @@ def _show(changes: list[Change], stale: list[str]) -> None:
     console.print()
     for name in stale:
         console.print(
-            f"{name} is on the server and not among ours: prefect deployment delete '{name}'"
+            f"{name} is on the server, but not one of ours; to remove it: prefect deployment "
+            f"delete '{name}'"
         )
-    console.print("Start workers where the work shall be done, in the folder that holds the data:")
+    console.print("Start workers on the machines that do the work, in the folder with the data:")
     console.print("  prefect worker start --pool cpu")
     console.print(
         "  CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1   # one per GPU"

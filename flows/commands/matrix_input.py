@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
-    """Read a matrix with the labels that the user gave, on top of those that it brings."""
+    """Read a matrix with the labels that the user gave, on top of those that it comes with."""
     from dataclasses import replace
 
     from bids_core.influence.files import read_matrix
@@ -43,7 +43,7 @@ def refuse_matrix(path: Path) -> None:
 
     if _is_matrix(path):
         msg = (
-            f"{path} is an attribution matrix, and picks from it are what can be explained: run "
+            f"{path} is an attribution matrix, and only picks from it can be explained: run "
             f"`bids select {path} --budget N --out picks.parquet`, then `bids explain "
             "picks.parquet ROW`"
         )
@@ -158,5 +158,5 @@ def naming_options() -> Iterator[None]:
         yield
     except MissingInputError as error:
         option = f"--{error.name.replace('_', '-')} FILE"
-        msg = f"{error.who} needs {option}: {error.what} (`--help` says in which forms)"
+        msg = f"{error.who} needs {option}: {error.what} (`--help` lists the forms)"
         raise UserError(msg) from error

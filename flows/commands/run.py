@@ -133,7 +133,7 @@ def print_result(result: RunResult) -> None:
         ("selected", "picks of each method as JSONL, and a `datasets` folder"),
         ("ranking.parquet", "rank, utility and winning validation instance of each pick"),
         ("scores.parquet", "scores per task and method"),
-        ("rejects.jsonl", "rows that were left out, and why"),
+        ("rejects.jsonl", "rejected rows, and why"),
         ("overlap.parquet", "rows of pool, validation and test that share text"),
         ("manifest.json", "configuration, artifacts, versions"),
     ):

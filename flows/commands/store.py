@@ -52,7 +52,7 @@ def verify(store_url: Location = ".bids", as_json: AsJson = False) -> None:
             typer.echo(f"{key}: {'; '.join(found)}")
         typer.echo(f"{len(problems)} artifacts checked, {len(damaged)} damaged")
     if damaged:
-        msg = f"{len(damaged)} artifacts are damaged; run again to compute them anew"
+        msg = f"{len(damaged)} artifacts are damaged; run again to compute them again"
         raise ArtifactError(msg)
 
 
@@ -62,8 +62,8 @@ def gc(
     runs: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of runs whose manifests are read as well as the store's own ledger: runs "
-            "from before the ledger, or moved here from another machine."
+            help="Also read the manifests of the runs in this folder, for runs older than "
+            "the store's ledger or moved here from another machine."
         ),
     ] = None,
     forget: Annotated[
@@ -99,8 +99,8 @@ def _existing(store_url: str) -> ArtifactStore:
     artifacts = ArtifactStore(store_url)
     if not artifacts.is_store():
         msg = (
-            f"--store {store_url}: there is no store; give the `store` of your configuration, or "
-            "run from the folder that its path starts from"
+            f"--store {store_url}: no store there; give the `store` of your configuration, or "
+            "run from the configuration's folder"
         )
         raise ConfigError(msg)
     return artifacts
@@ -119,7 +119,9 @@ def _as_json(found: Survey, *, deleted: bool) -> dict[str, Any]:
 
 
 def _as_text(found: Survey, *, deleted: bool) -> list[str]:
-    lines = [f"{entry.label}: keeps nothing any more ({entry.folder})" for entry in found.gone]
+    lines = [
+        f"{entry.label}: keeps nothing; its folder is gone ({entry.folder})" for entry in found.gone
+    ]
     lines += [
         f"{entry.label} ({entry.state}): keeps {len(entry.artifacts)} artifacts"
         for entry in found.runs

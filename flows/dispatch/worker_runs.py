@@ -31,7 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FAILURE_LABEL: Final = "bids.failure"
-LOST: Final = "its worker gave no sign of life and counts as lost"
+LOST: Final = "its worker showed no sign of life and counts as lost"
 _ACTIVE: Final = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 

@@ -252,10 +252,10 @@ def test_importing_the_commands_is_light():
     [
         (["--leave-out", "task"], "needs --budget"),
         (["--leave-out", "row", "--budget", "3"], "choose one of task, instance, checkpoint"),
-        (["--leave-out", "checkpoint", "--budget", "3"], "does not keep its checkpoints"),
+        (["--leave-out", "checkpoint", "--budget", "3"], "no influence of single checkpoints"),
         (["--selection", "bids.txt", "--budget", "3"], "both called 'bids'"),
         (["--selection", "gone.txt"], "cannot be read"),
-        (["--selection", "other.txt"], "row '99', which the matrix does not have"),
+        (["--selection", "other.txt"], "row '99', which is not in the matrix"),
     ],
 )
 def test_a_mistake_in_an_analysis_is_one_clear_line(files, monkeypatch, arguments, message):
