@@ -2,7 +2,7 @@
 
 The evaluation of a cell is ready as soon as its fine-tune is in the store, and goes before further
 fine-tunes: a comparison that is cut short has whole cells. What fails is noted with its cell, and
-the others go on.
+the others continue.
 """
 
 from __future__ import annotations

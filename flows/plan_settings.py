@@ -233,6 +233,6 @@ def _warmups_there(
 
 
 def _for_one_warmup(config: RunConfig) -> RunConfig:
-    """Return a configuration whose warmup goes on to its end, with the same first checkpoints."""
+    """Return a configuration whose warmup runs to its end, with the same first checkpoints."""
     warmup = config.warmup.model_copy(update={"stop_after": None})
     return config.model_copy(update={"warmup": warmup})

@@ -183,7 +183,7 @@ def _prompt(example: TokenizedExample) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How the answers of a batch go on, and when each ends."""
+    """How the answers of a batch continue, and when each ends."""
 
     batch: Sequence[int]
     limits: Sequence[int]

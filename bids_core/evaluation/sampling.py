@@ -4,7 +4,7 @@ Draws are made one answer at a time, each from a random stream of its own that t
 row's id begin, so that they do not hang on the batches. The settings act in the order in which
 transformers' `generate` applies them.
 
-Shapes: B answers that go on, V vocabulary.
+Shapes: B answers that continue, V vocabulary.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def max_positions(config: Any) -> int | None:
 def has_position_table(config: Any) -> bool:
     """Tell whether positions beyond the longest are an error: one vector each (GPT-2, OPT).
 
-    Rotary positions go on forever, if not well; recurrent layers need none.
+    Rotary positions have no end, but get worse; recurrent layers need none.
     """
     text = language_config(config)
     rotary = getattr(text, "rope_parameters", None) or getattr(text, "rope_theta", None)

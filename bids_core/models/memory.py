@@ -34,7 +34,7 @@ def free_memory() -> None:
 def return_heap() -> None:
     """Give freed heap blocks back to the system, where the C library can (glibc).
 
-    It keeps them otherwise: after a training the process would go on holding its activations.
+    It keeps them otherwise: after a training the process would keep its activations.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

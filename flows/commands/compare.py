@@ -57,7 +57,7 @@ def compare(
 ) -> None:
     """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
 
-    Warmup and gradients are computed once. What is done is kept: after an interruption, or when
+    Warmup and gradients are computed once. Finished work is kept: after an interruption, or when
     some cells failed (exit status 1), run the same command again.
     """
     settings = load_config(config, overrides or [])

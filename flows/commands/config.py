@@ -30,7 +30,7 @@ def config(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show the fields of a configuration: what they take, their defaults, what they change."""
+    """Show a configuration's fields: accepted values, defaults, what a change recomputes."""
     if schema:
         from bids_core.config.schema import schema_text
 

@@ -47,8 +47,8 @@ def deploy(
 ) -> None:
     """Put work pools, deployments and automations onto the server of PREFECT_API_URL.
 
-    Run it again after an update: what is there is brought up to date. Limits, pauses, and what you
-    made of the schedule stay.
+    Run it again after an update to bring everything up to date. Limits, pauses and your changes to
+    the schedule stay.
     """
     from bids_core.config.load import load_config
     from flows.console import error_console

@@ -62,8 +62,8 @@ def init(
 ) -> None:
     """Write a configuration, bids.yaml: from the options, or from answers to a few questions.
 
-    On a terminal it asks for what the options do not say. Elsewhere, without any option, it writes
-    a commented starter to edit.
+    On a terminal it asks for whatever the options leave open. Elsewhere, without options, it
+    writes a commented starter to edit.
     """
     from flows.commands.out_path import on_terminal
 

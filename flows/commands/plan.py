@@ -68,7 +68,7 @@ def plan(
     """Measure on a sample of your pool what cheaper settings cost and keep; choose one.
 
     Runs the exact pipeline on the sample up to the picks, then every setting: fewer checkpoints,
-    fewer layers, screens, landmarks. What is done is kept: after an interruption, run the same
+    fewer layers, screens, landmarks. Finished work is kept: after an interruption, run the same
     command again.
     """
     from bids_core.errors import ConfigError

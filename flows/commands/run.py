@@ -37,8 +37,8 @@ def run(
 ) -> None:
     """Run the pipeline: prepare, warmup, gradients, attribution, selection, fine-tune, evaluate.
 
-    What is done already (same data, same settings) is not done again: after an interruption, run
-    the same command to go on.
+    Finished work (same data, same settings) is reused: after an interruption, run the same command
+    to continue.
     """
     if until not in STAGES:
         msg = f"--until {until}: no such stage; choose one of {', '.join(STAGES)}"

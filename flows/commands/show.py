@@ -34,7 +34,7 @@ def show(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
-    """Show a row's rendered text and tokens, what is learned of it, and what is left out."""
+    """Show a row's rendered text and tokens, and which parts are learned or left out."""
     settings = load_config(config, overrides or [])
 
     from bids_core.data.view import Rows

@@ -14,7 +14,7 @@ from flows.commands.command import Command
 if TYPE_CHECKING:
     from bids_core.artifacts import ArtifactStore, Survey
 
-store = typer.Typer(help="Look at, verify and clean the artifact store.", no_args_is_help=True)
+store = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_help=True)
 COMMAND = Command(store, place=110, name="store")
 
 Location = Annotated[str, typer.Option("--store", help="Folder or URL of the store.")]
@@ -25,7 +25,7 @@ _MIB = 2**20
 
 @store.command()
 def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
-    """List the artifacts: what they are, of which method, for which runs, size and age."""
+    """List the artifacts: kind, method, runs, size and age."""
     artifacts = _existing(store_url)
     from flows.commands.store_listing import list_artifacts, shown_rows, size_words
 
@@ -75,10 +75,10 @@ def gc(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List (or delete) the artifacts that no run refers to, and what killed processes left.
+    """List (or delete) artifacts that no run needs, and leftovers of killed processes.
 
-    Kept is what any run or comparison of this store refers to (as long as its folder exists), what
-    that was made from, and what is being computed; so it may run beside a pipeline.
+    Keeps everything that a run or comparison of this store refers to (as long as its folder
+    exists), the inputs of that, and whatever is being computed; so it can run beside a pipeline.
     """
     from bids_core.artifacts import collect, survey
 

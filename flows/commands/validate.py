@@ -47,8 +47,8 @@ def validate(
     """Measure whether influence predicts what training on a row does, on your model and data.
 
     Takes a single optimizer step on each of some rows and compares the change of the validation
-    losses with the influence (minutes on a small model); with --full, whole training runs on random
-    subsets too. What is done is kept: after an interruption, run the same command again.
+    losses with the influence (minutes on a small model); with --full, whole training runs on
+    random subsets too. Finished work is kept: after an interruption, run the same command again.
     """
     from bids_core.errors import ConfigError
 

@@ -1,7 +1,7 @@
 """Flow runs of one deployment, as the Prefect server has them: started, looked at, ended.
 
 A server that is away for the moment is not an error here: what was asked returns None, the log says
-why, and the caller goes on.
+why, and the caller continues.
 """
 
 from __future__ import annotations
