@@ -176,8 +176,8 @@ def _of_frame(frame: pd.DataFrame, where: str) -> LabelledMatrix:
     wrong = [str(name) for name, dtype in columns.dtypes.items() if dtype.kind not in "iuf"]
     if wrong:
         msg = (
-            f"column {wrong[0]!r} of {where} does not hold numbers; every column but `row_id` is a "
-            "validation instance"
+            f"column {wrong[0]!r} of {where} does not hold numbers, as every column but `row_id` "
+            "must: rename it to row_id if it names the rows, or remove it"
         )
         raise MatrixError(msg)
     matrix = as_matrix(

@@ -86,12 +86,20 @@ def analyze(
     from bids_core.selection import run_request
     from bids_core.selection.names import method_name
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import naming_options, open_labelled, showing_warnings
+    from flows.commands.matrix_input import (
+        naming_options,
+        open_labelled,
+        require_files,
+        showing_warnings,
+    )
     from flows.commands.out_path import require_folder
     from flows.commands.show_analysis import show_analysis
 
     if out is not None:
         require_folder(out)
+    require_files(tasks=tasks, sources=sources, texts=texts)
+    for path in selection or []:
+        require_files(selection=path)
     labelled = open_labelled(matrix, tasks, sources)
     methods = method or ["bids"]
     _check_leave_out(leave_out or [], budget, labelled)

@@ -70,6 +70,9 @@ def explain(
     from flows.commands.matrix_input import refuse_matrix
     from flows.console import error_console
 
+    if not run.exists():
+        msg = f"{run} does not exist; give a run's folder, or picks written by `bids select --out`"
+        raise UserError(msg)
     if run.is_file() and run.name != MANIFEST:
         given = open_picks(
             run, method=method, matrix=matrix, tasks=tasks, sources=sources, texts=texts,

@@ -112,14 +112,15 @@ def open_picks(
     """
     from bids_core.selection.files import read_origin
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import open_labelled, refuse_matrix
+    from flows.commands.matrix_input import open_labelled, refuse_matrix, require_files
 
-    with damaged_in_one_line(picks):
-        origin = read_origin(picks)
     given = {
         "matrix": matrix, "tasks": tasks, "sources": sources, "texts": texts,
         "validation_texts": validation_texts,
     }  # fmt: skip
+    require_files(**given)
+    with damaged_in_one_line(picks):
+        origin = read_origin(picks)
     files = {name: path or _written(picks, origin, name) for name, path in given.items()}
     if files["matrix"] is None:
         refuse_matrix(picks)

@@ -132,7 +132,7 @@ def _look(path: str, task: str, directory: Path, *, where: str) -> Looked:
     forms = Counter(str(example.form) for example in read.examples)
     words = f"{rows:,} rows ({', '.join(forms)})"
     if rejected:
-        words += f", {rejected:,} more are unusable"
+        words += f", {rejected:,} more are unusable (bids check says why)"
     lengths = [len(example.messages[-1].content) for example in read.examples]
     short = statistics.median(lengths) <= _SHORT_ANSWER
     return Looked(written.as_posix(), task, rows, words, short)

@@ -72,7 +72,7 @@ selection:
   budget: {_budget(answers, n_rows)}
   compare: [less, random]    # {beside} beside it; [] for none
 
-# What is not here has its default, that of the LESS and BIDS papers; these suit a small machine.
+# Fields not listed have the defaults of the LESS and BIDS papers; these suit a small machine.
 data: {{max_length: 1024}}
 lora: {{r: 16, alpha: 32, dropout: 0.0}}
 {why}

@@ -92,6 +92,11 @@ def test_a_mistake_is_one_clear_line(run_folder, arguments, message):
     assert message in str(result.exception)
 
 
+def test_what_does_not_exist_is_not_taken_for_a_folder(tmp_path):
+    missing = str(run(tmp_path / "p.csv", "r1").exception)
+    assert "p.csv does not exist; give a run's folder, or picks" in missing
+
+
 def test_a_folder_without_a_run_is_one_clear_line(tmp_path):
     result = run(tmp_path, "r1")
     assert isinstance(result.exception, UserError)
