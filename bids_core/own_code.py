@@ -1,8 +1,8 @@
 """Functions of the user, named in a configuration: found by name, and identified by their source.
 
-A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so whoever
-takes configurations of others asks first (`flows.confinement`); `function_name` and `check_name`
-look at the text alone.
+A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so code
+that accepts other people's configurations checks first (`flows.confinement`); `function_name` and
+`check_name` look at the text alone.
 """
 
 from __future__ import annotations

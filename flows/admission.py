@@ -1,7 +1,7 @@
 """The first line of every flow: does this machine accept the run?
 
-Cheap, and before anything is read or written: a run that is refused fails within a second, in one
-line that names the key.
+It is cheap and runs before anything is read or written: a refused run fails within a second, in
+one line that names the key.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The stages that may be spread over workers: gradient shards, and calls that train or evaluate.
 
-Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a flow
-run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the speed
-measured so far, less towards the end so that all workers end at the same time. Shards themselves
-keep `gradients.rows_per_shard`: their boundaries are part of what they are stored under, and would
-make earlier shards useless if they moved with the speed of the day.
+Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a
+flow run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the
+speed measured so far, less towards the end so that all workers end at the same time. Shards
+themselves keep `gradients.rows_per_shard`: their boundaries are part of their identity, so earlier
+shards would become useless if boundaries moved with the speed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """`runs/<name>/explain/`: what `bids explain` needs, so that it works where the store is away.
 
-The influence, the picks of each method, and the texts. Parts that are large stay in the store
-alone.
+The influence, the picks of each method, and the texts. Large parts stay only in the store.
 """
 
 from __future__ import annotations

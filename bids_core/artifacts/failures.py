@@ -1,8 +1,8 @@
 """The error a process failed with, as data: a small JSON file with the error's type and message.
 
-A process that does work for another one leaves its error as such a file, and the other one raises
-it as its own. Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the
-processes of one training leave theirs in its scratch folder.
+A process that works for another one leaves its error in such a file, and the other one raises it.
+Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the processes of one
+training leave theirs in its scratch folder.
 """
 
 from __future__ import annotations

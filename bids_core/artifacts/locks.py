@@ -7,8 +7,8 @@ bytes that stay the same for `EXPIRY_SECONDS` are those of a holder that is dead
 and the next generation may be created, which again only one process can do. A holder that died on
 the waiter's own machine is seen at once.
 
-A lock only saves work. Publishing an artifact is whole-or-nothing whoever does it, so a lock that
-is lost, or a file system that cannot create exclusively, costs a second computation and no more.
+A lock only saves work. Publishing an artifact is atomic whoever does it, so a lost lock, or a file
+system without exclusive creation, costs no more than a second computation.
 """
 
 from __future__ import annotations

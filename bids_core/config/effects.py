@@ -9,8 +9,8 @@ Each field declares this itself:
 - `InPlaceOf("seed")`: it takes the place of another field, whose value then enters.
 - `NoEffect("only the speed")`: it enters no identity; says why.
 
-A section says in `effects` what holds for its fields that say nothing. `bids_core.config.slices`
-takes a stage's values out of a configuration by it.
+A section declares in `effects` what holds for its fields without an annotation.
+`bids_core.config.slices` takes a stage's values out of a configuration by it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Their places come from the template, never from a search for role names:
   ends; and it ends with its content, looked up right there, or (templates that trim or rewrite
   content, reasoning) by rendering once more with a placeholder in its place; a turn of tool calls
   ends where the conversation up to it does.
-A conversation for which that fails is refused, not guessed.
+If this fails, the conversation is refused; nothing is guessed.
 """
 
 from __future__ import annotations

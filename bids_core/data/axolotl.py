@@ -2,9 +2,9 @@
 
 Entries of type `chat_template`, `sharegpt`, `alpaca` (and user-defined `field_*` maps) work; their
 `field_messages`, `message_property_mappings`, `roles`, `field_system`, `field_tools`,
-`field_thinking` and `message_field_training` become ours. What decides about the rendering there
-(`chat_template`) is `model.chat_template` here. Whatever would change what is learned and cannot
-be done here is refused, by name.
+`field_thinking` and `message_field_training` become ours. Rendering is set by
+`model.chat_template` here, not by `chat_template` there. Any setting that would change what is
+learned and is not supported here is refused by name.
 """
 
 from __future__ import annotations

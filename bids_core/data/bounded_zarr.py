@@ -2,7 +2,7 @@
 
 A few hundred bytes of metadata can claim a shape, a chunk or a number of chunks that no memory
 holds, and a chunk of some kilobytes can unpack to any size. Claims are compared with the files
-before a chunk is read; and no chunk unpacks to more than its place in the array takes.
+before a chunk is read; and no chunk unpacks to more than its region of the array.
 """
 
 from __future__ import annotations

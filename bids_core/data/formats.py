@@ -1,11 +1,11 @@
 """The shapes that rows come in, told apart by their field names, and made into conversations.
 
 `FORMATS` is the table: a new format is one more entry, and everything that chooses or lists
-formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what is
-done with each. A field that is null counts as absent, for merged files fill up what one of them
-does not have. Each row is looked at by itself, so a file may mix formats. All assistant turns of a
-conversation are learned, those in a TRL `prompt` list too, unless the row or `data.learn` says
-otherwise.
+formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what
+is done with each. A null field counts as absent, because merging files fills the columns that one
+of them lacks with nulls. Each row is detected by itself, so a file may mix formats. All assistant
+turns of a conversation are learned, those in a TRL `prompt` list too, unless the row or
+`data.learn` says otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is worth saying of a row that is kept: the stable codes, counted and shown.
+"""Notes on rows that are kept: stable codes, counted and shown.
 
 A note says that something of the row is not learned as it is in the data. A row that cannot be
 learned at all is a reject (`bids_core.data.rejects`).

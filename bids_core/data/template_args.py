@@ -1,4 +1,4 @@
-"""Variables of the chat template, set once for whoever renders with a tokenizer.
+"""Variables of the chat template, set once for all code that renders with a tokenizer.
 
 They are written into the template itself, in front. So every rendering has them: rows, test
 prompts, the benchmark suites of lm-eval, whatever calls `apply_chat_template`.

@@ -1,8 +1,8 @@
 """Rank correlation of predictions with outcomes, column by column, with bootstrap intervals.
 
-The draws take the n observations (rows, or subsets) again with replacement. Predictions that are
+The draws resample the n observations (rows, or subsets) with replacement. Predictions that are
 compared with each other share the draws, so what they have in common cancels in their difference.
-The columns are fixed: an interval speaks of these validation instances, not of others.
+The columns are fixed: an interval holds for these validation instances only.
 
 Source: percentile intervals, Efron and Tibshirani (1993), chapter 13.
 

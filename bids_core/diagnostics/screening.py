@@ -1,4 +1,4 @@
-"""What becomes of rows without gradients: what a screen leaves out, how sure inferred influence is.
+"""Rows without gradients: what a screen leaves out, and how accurate inferred influence is.
 
 Shapes: N rows of the matrix.
 """

@@ -1,4 +1,4 @@
-"""A row that was not picked: what it is worth most for, what covers that, when it would be picked.
+"""A row that was not picked: its best instance, the picks that cover it, when it would be picked.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """

@@ -1,10 +1,10 @@
-"""What a model's cache can be trusted with, found out once per model with a small probe.
+"""Which uses of a model's cache are correct, found once per model with a small probe.
 
-Scores must be those of whole texts read without a cache. In models whose layers keep a state that
-is not so by itself: some cannot read several tokens behind a cache (Jamba: off by nats), some give
-wrong tokens behind one (Mamba). So three made-up texts of different length are read alone, padded,
-and in every way in which a cache is used; what does not agree with the text alone is not done.
-Where the texts to come are longer than the model's window, the longest of the three is, too.
+Scores must equal those of whole texts read without a cache. This is not automatic in models whose
+layers keep a state: some cannot read several tokens after a cache (Jamba: off by nats), some give
+wrong tokens after one (Mamba). So three made-up texts of different length are read alone, padded,
+and in every way in which a cache is used; a use that disagrees with the text alone is avoided. If
+the texts to come are longer than the model's window, the longest of the three is too.
 
 Shapes: B rows, T tokens, V vocabulary.
 """

@@ -1,9 +1,8 @@
 """Answers in length-sorted batches, and the log-likelihood of the reference answers.
 
 Both start from one reading of the prompt. Transformers' own `generate` carries finished rows along
-until the last one ends; here they leave the batch, so that one rambling answer does not cost as
-much as a batch of them. Where the model's cache cannot be trusted with that (`cache`), whole texts
-are read again.
+until the last one ends; here they leave the batch, so one rambling answer does not cost as much as
+a batch of them. If the model's cache does not allow this (`cache`), whole texts are read again.
 
 Shapes: B rows of a batch that are still going on, T tokens so far.
 """

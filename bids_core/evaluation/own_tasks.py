@@ -5,8 +5,8 @@ The result is what lm-eval's evaluator makes of the same requests (a test compar
 is the mean over rows, its standard error the sample's standard deviation over the root of their
 number.
 
-Answers that were cut off inside a thought are not judged (see `thoughts`): the score is that of the
-others, and the share of those is said.
+Answers cut off inside a thought are not judged (see `thoughts`): the score covers the others, and
+the share of unjudged ones is reported.
 """
 
 from __future__ import annotations

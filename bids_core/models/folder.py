@@ -1,4 +1,4 @@
-"""What a model's folder may not do: lead to other folders, or bring code of its own.
+"""Limits on a model's folder: it may not lead to other folders, or contain its own code.
 
 transformers follows an adapter's base model, an index of weights and the name of an attention
 kernel wherever they lead, to the hub too, whatever `trust_remote_code` says.

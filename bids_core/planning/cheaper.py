@@ -1,7 +1,7 @@
-"""The cheaper settings that are worth trying, made from a configuration: one table.
+"""The cheaper settings worth trying, made from a configuration: one table.
 
-Which they are follows from what experiments found (docs/results/price.md): one checkpoint says
-nearly all, a screen by BM25 costs nothing, and both together cost least.
+They follow from experiments (docs/results/price.md): one checkpoint carries nearly all the
+information, a screen by BM25 costs nothing, and both together cost least.
 
 Shapes: N rows of the pool.
 """

@@ -1,7 +1,7 @@
 """How long a run still takes: the cost model's work, at the speed measured as the steps go.
 
-Work is counted in tokens of one training pass. What a step's work is worth in seconds is taken
-from what steps of its kind took so far, or, as long as there is none, from all steps together.
+Work is counted in tokens of one training pass. The seconds per token of a step come from earlier
+steps of its kind or, as long as there are none, from all steps together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Hardware by name, and what selecting costs on it.
 
-A planned time is an estimate: products by the model's sizes, at an assumed share of the peak that
-the data sheet names. `bids check` measures; this is for hardware that is not at hand.
+A planned time is an estimate: the operations that the model's sizes imply, at an assumed share of
+the data sheet's peak. `bids check` measures; this is for hardware that is not available.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The card of a selected subset (`README.md`): what it is, where from, how chosen, how to load it.
 
 Its YAML header is the Hugging Face hub's, and `datasets.load_dataset(FOLDER)` reads it too: every
-method is a configuration of its own, the main one the default.
+method is a separate configuration, and the main method is the default.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Methods that are not ours: what they return is checked, and they are tried before a run.
+"""Other people's methods: their results are checked, and they are tried before a run.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """

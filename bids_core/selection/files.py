@@ -1,4 +1,4 @@
-"""Selections in files: written with what each pick was worth, and read back.
+"""Selections in files: written with the utility of each pick, and read back.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """

@@ -1,4 +1,4 @@
-"""What a selection method is given, and the checks on it.
+"""The input of a selection method, and the checks on it.
 
 Shapes: N training rows, M validation instances (columns), B budget.
 """

@@ -1,4 +1,4 @@
-"""What a selection is: ordered picks, and what each pick was worth.
+"""A selection: ordered picks, each with its utility.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """

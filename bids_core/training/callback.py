@@ -1,13 +1,13 @@
-"""A Trainer callback that keeps what influence needs of anybody's training.
+"""A Trainer callback that saves what influence needs from any training.
 
     from bids_core.training import WarmupCallback
 
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
-parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. By name,
-how the training groups its parameters does not matter, so it is the way out where the Trainer's own
-checkpoints cannot be read. Tensors that FSDP2 shards are put together.
+parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. With
+moments by name, the training's parameter groups do not matter, so use it if the Trainer's own
+checkpoints cannot be read. Tensors sharded by FSDP2 are gathered.
 """
 
 from __future__ import annotations

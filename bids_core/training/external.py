@@ -1,8 +1,8 @@
-"""A warmup that was run elsewhere: checkpoints of the Trainer, TRL, LLaMA-Factory, axolotl.
+"""A warmup from another training: checkpoints of the Trainer, TRL, LLaMA-Factory, axolotl.
 
-`examine` says all that is wrong with them before anything is computed; `import_warmup` writes them
-as the warmup's own checkpoints, so that all that follows reads them alike. What `WarmupCallback`
-kept is read the same way, and so are checkpoints of this project.
+`examine` reports everything wrong with them before anything is computed; `import_warmup` writes
+them as the warmup's own checkpoints, so later stages read them alike. What `WarmupCallback` kept is
+read the same way, and so are checkpoints of this project.
 """
 
 from __future__ import annotations

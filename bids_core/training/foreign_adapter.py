@@ -1,4 +1,4 @@
-"""The adapter of a checkpoint of another tool: is it of our model, and with which settings?
+"""The adapter in another tool's checkpoint: does it fit our model, and what are its settings?
 
 Everything here reads configuration files and headers; no weights.
 """

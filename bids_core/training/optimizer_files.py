@@ -1,7 +1,7 @@
 """The optimizer's state beside a checkpoint of another tool: which files, and what is in them.
 
-Read with `weights_only`: a file of tensors and numbers is read, code in it is not run. What cannot
-be read rightly is refused in one line that says what to do instead.
+Files are read with `weights_only`: tensors and numbers are read, code is not run. What cannot be
+read correctly is refused in one line that says what to do instead.
 """
 
 from __future__ import annotations

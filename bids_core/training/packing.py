@@ -1,17 +1,17 @@
 """Several examples in one row, none of which sees another.
 
-A micro-batch is laid end to end instead of being padded: positions start at zero with each example,
-and attention is causal within an example and nothing else. The order of the examples and which of
-them make up an optimizer step stay as they are without packing, so that losses and gradients are
-the same up to rounding; padding is saved where lengths differ much, and attention costs more, for
-its mask is written out.
+A micro-batch is laid end to end instead of being padded: positions start at zero with each
+example, and attention is causal within an example and nothing else. The order of the examples and
+which of them make up an optimizer step stay as they are without packing, so that losses and
+gradients are the same up to rounding; padding is saved if lengths differ much, but attention costs
+more, because its mask is written out.
 
 The masks are transformers' own for packed rows, one for each kind of layer, so that a sliding
 window reaches as far within an example as it does without packing. It works for models that take
 `position_ids` and a prepared mask (`sdpa` or `eager` attention). A model whose layers keep a state
-(Mamba and its like) would carry it across examples, so it is refused. Before any training two
-examples, one longer than the model's window if there is such a one, are run packed and apart, and a
-model that tells the difference is refused, too.
+(Mamba and its like) would carry it across examples, so it is refused. Before any training, two
+examples (one longer than the model's window, if there is one) are run packed and separately, and a
+model whose outputs differ is refused too.
 
 Shapes: T tokens of all examples together.
 """

@@ -1,8 +1,8 @@
-"""Learning rates of a training that was run elsewhere, from the log that its checkpoints hold.
+"""Learning rates of another training, from the log in its checkpoints.
 
-A checkpoint's weight is the mean learning rate of the steps that led to it: those since the
-checkpoint before, of an epoch at most. The Trainer logs the rate every few steps, and its scheduler
-knows the one after a checkpoint; between two that are known it is taken to be on their line.
+A checkpoint's weight is the mean learning rate of the steps since the checkpoint before it, or of
+one epoch at most. The Trainer logs the rate every few steps, and its scheduler knows the one after
+a checkpoint; between two that are known it is taken to be on their line.
 """
 
 from __future__ import annotations

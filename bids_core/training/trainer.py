@@ -1,7 +1,7 @@
 """Training through transformers' Trainer: the same tokens and masks as the gradients see.
 
-AdamW with a linear schedule. The learning rate of every step is written down as it ran, not as it
-was planned: checkpoint weights are measured from it.
+AdamW with a linear schedule. The learning rate of every step is recorded as it was used, not as
+planned: checkpoint weights are computed from it.
 """
 
 from __future__ import annotations
