@@ -3,7 +3,7 @@
 A small Llama is pretrained on the spot on twelve sequence tasks. Six of them are the target tasks;
 a pool holds rows of these, of the other six, rows with wrong answers, near-duplicates. Methods pick
 from the pool, a fresh adapter is trained on the picks, and the loss on held-out rows of the target
-tasks is taken. Everything is drawn anew for every seed, and shared by all methods of a seed, so
+tasks is taken. Everything is drawn again for every seed, and shared by all methods of a seed, so
 that methods are compared in pairs.
 
     python benchmarks/controlled.py --seeds 3 --json out.json
@@ -11,7 +11,7 @@ that methods are compared in pairs.
     python benchmarks/controlled.py --seeds 10 --methods all --json out.json
     python benchmarks/controlled.py --json out.json --seeds 0 --plots docs/images
 
-Results are written after every seed; the same command again goes on with what is missing.
+Results are written after every seed; the same command continues with the missing ones.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return both, without those of the old ones that there are anew."""
+    """Return both, without those of the old ones that there are again."""
     keys = ("pool", "seed", "method", "budget", "score", "among")
     fresh = {tuple(row.get(key) for key in keys) for row in new}
     return [row for row in old if tuple(row.get(key) for key in keys) not in fresh] + new

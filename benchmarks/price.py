@@ -17,7 +17,7 @@ bootstrap) on SmolLM2.
     python benchmarks/price.py --json out.json              both; an hour and a half with bfloat16
                                                             units, longer without
 
-Results are kept as they come; the same command again goes on with what is missing.
+Results are kept as they come; the same command continues with the missing ones.
 """
 
 from __future__ import annotations

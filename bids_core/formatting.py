@@ -27,13 +27,13 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def brief(text: object, width: int = 300) -> str:
-    """Return a text that is not ours (a file's, another library's error) as part of one line."""
+    """Return foreign text (from a file, or another library's error) as part of one line."""
     line = " ".join(str(text)[: 4 * width].split())
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
 def as_code(text: object) -> str:
-    """Return a text that is not ours as code in Markdown: one line, in which nothing is markup."""
+    """Return foreign text as code in Markdown: one line, in which nothing is markup."""
     line = brief(text).replace("`", "'")
     return f"`{line}`" if line else ""
 

@@ -1,8 +1,8 @@
 """Functions of the user, named in a configuration: found by name, and identified by their source.
 
-A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so whoever
-takes configurations of others asks first (`flows.confinement`); `function_name` and `check_name`
-look at the text alone.
+A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so code
+that accepts other people's configurations checks first (`flows.confinement`); `function_name` and
+`check_name` look at the text alone.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def load_function(
         msg = f"{where} cannot be imported ({reason}); check its name, and that it is installed"
         raise ConfigError(msg) from error
     if not hasattr(module, attribute):
-        msg = f"{where} cannot be imported: there is no {attribute!r} in {place}; check its name"
+        msg = f"{where} cannot be imported: {place} has no {attribute!r}; check its name"
         raise ConfigError(msg)
     function = getattr(module, attribute)
     check_call(function, where=where, call=call, arguments=arguments)

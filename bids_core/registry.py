@@ -66,7 +66,7 @@ class Registry(Mapping[str, E], Generic[E]):
             ValueError: there is one of that name.
         """
         if entry.name in self._entries or entry.name in self.reserved:
-            msg = f"there is a {self.kind} {entry.name!r} already; choose another name"
+            msg = f"a {self.kind} {entry.name!r} exists already; choose another name"
             raise ValueError(msg)
         self._entries[entry.name] = entry
         return entry
@@ -89,7 +89,7 @@ class Registry(Mapping[str, E], Generic[E]):
         return unknown_name(self.kind, name, list(self))
 
     def words(self) -> str:
-        """Return one line of what each is: `` `a`: what it does; `b`: ... ``."""
+        """Return one line that describes each: `` `a`: what it does; `b`: ... ``."""
         return "; ".join(f"`{name}`: {self[name].what}" for name in self)
 
 

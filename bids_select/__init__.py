@@ -87,7 +87,7 @@ def _refuse(name: str, module: Any) -> None:
 
     where = getattr(module, "__file__", None) or ", ".join(dict.fromkeys(_folders(module)))
     msg = (
-        f"the name `{name}` is taken by {where}, which this Python has imported before ours "
+        f"this Python has already imported `{name}` from {where} instead of ours "
         f"({_HOME / name}): import bids_select first, or rename that one"
     )
     raise UserError(msg)

@@ -1,7 +1,7 @@
 """The first line of every flow: does this machine accept the run?
 
-Cheap, and before anything is read or written: a run that is refused fails within a second, in one
-line that names the key.
+It is cheap and runs before anything is read or written: a refused run fails within a second, in
+one line that names the key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def admit(config: RunConfig, *handles: Handle) -> None:
         handles: artifacts that the caller names; their store has to be the configuration's.
 
     Raises:
-        ConfigError: a path outside of `BIDS_ALLOWED_PATHS`, remote code, a handle of another store.
+        ConfigError: a path outside `BIDS_ALLOWED_PATHS`, remote code, a handle of another store.
         UserError: the run asks for more GPUs, or larger ones, than this worker has.
     """
     mistakes_in_one_line()
@@ -46,10 +46,10 @@ def admit(config: RunConfig, *handles: Handle) -> None:
 
 
 def admit_paths(**paths: str | None) -> None:
-    """Refuse paths outside of what this machine allows; the keys name them in the message.
+    """Refuse paths outside what this machine allows; the keys name them in the message.
 
     Raises:
-        ConfigError: a path outside of `BIDS_ALLOWED_PATHS`.
+        ConfigError: a path outside `BIDS_ALLOWED_PATHS`.
     """
     mistakes_in_one_line()
     confinement = Confinement.from_environment(os.environ)
@@ -92,7 +92,10 @@ def check_gpus(request: str) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        msg = f"the run asks for {count or 1} GPU(s), and this worker sees none; start it where nvidia-smi lists them"  # noqa: E501
+        msg = (
+            f"the run asks for {count or 1} GPU(s), but this worker sees none; start it on "
+            "a machine where nvidia-smi lists some"
+        )
         raise UserError(msg)
     memory = [
         torch.cuda.get_device_properties(index).total_memory / _GIB
@@ -101,7 +104,7 @@ def check_gpus(request: str) -> None:
     fitting = [size for size in memory if size >= gib]
     if len(fitting) < max(count, 1):
         msg = (
-            f"the run asks for {max(count, 1)} GPU(s) of {gib:g} GiB, and this worker sees "
+            f"the run asks for {max(count, 1)} GPU(s) of {gib:g} GiB, but this worker sees "
             f"{', '.join(f'{size:.0f} GiB' for size in memory)}; change the job variables, or "
             "CUDA_VISIBLE_DEVICES of the worker"
         )

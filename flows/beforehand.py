@@ -1,6 +1,6 @@
-"""Mistakes in a run's settings that can be told before Prefect starts and anything is computed.
+"""Mistakes in a run's settings that can be found before Prefect starts and anything is computed.
 
-Every flow asks this first; the commands ask it before they import Prefect, whose server takes
+Every flow checks this first; the commands check it before they import Prefect, whose server takes
 fifteen seconds to start.
 """
 

@@ -72,10 +72,10 @@ def require_room(config: RunConfig, picks: int, n_pool: int) -> None:
 
 
 def check_methods(config: RunConfig, data: PreparedData, methods: Sequence[str]) -> None:
-    """Find out, before anything is computed, whether methods that are not ours make picks.
+    """Check, before anything is computed, that the user's own methods make picks.
 
     Raises:
-        UserError: one that is not there, raises, or returns something else.
+        UserError: one is missing, raises, or returns something else.
     """
     from bids_core.selection.checking import try_methods
 

@@ -3,8 +3,8 @@
 Prefect (3.8.8) leaves both to the worker. That is not enough:
 
 - after the server has been away for half a minute, a worker looks no more for runs to cancel;
-- the run's process gone, a worker imports the flow anew to look for hooks, which is seconds of CPU
-  for each run, before the run becomes Cancelled.
+- the run's process gone, a worker imports the flow again to look for hooks, which is seconds of
+  CPU for each run, before the run becomes Cancelled.
 
 So a run of a deployment asks for its own state, and stops when that is Cancelling. It says
 Cancelled as soon as its work has stopped, whoever stopped it.
@@ -41,7 +41,7 @@ POLL_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0  # what Prefect gives a run to clean up
 _AT_ONCE: Final = {PREFECT_CLIENT_MAX_RETRIES: 0}  # else up to a minute's sleep after an outage
 _LIVES: Final = "it lives: the server had been away, or the run had been suspended"
-_STOPPED: Final = "stopped; started again, it goes on from what is in the store"
+_STOPPED: Final = "stopped; start it again to continue from what is in the store"
 
 
 class RunCancelledError(Abort):
@@ -93,7 +93,7 @@ class _CancelWatch(threading.Thread):
                 except ObjectNotFound:
                     return  # deleted: there is nothing left to be cancelled
                 except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                    logger.debug("cancelled or not? the server does not say: %s", error)
+                    logger.debug("cannot ask the server whether this run was cancelled: %s", error)
                     continue
                 if cancelled:
                     self._interrupt()
@@ -135,4 +135,4 @@ def _say_cancelled(run_id: UUID) -> None:
             if state is not None and state.type == StateType.CANCELLING:
                 client.set_flow_run_state(run_id, Cancelled(message=_STOPPED), force=True)
     except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
-        logger.warning("stopped, and could not tell the server (%s); the worker will", error)
+        logger.warning("stopped, but could not tell the server (%s); the worker will do so", error)

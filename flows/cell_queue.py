@@ -1,8 +1,8 @@
 """The cells of a comparison, side by side on workers: each is fine-tuned, then evaluated.
 
 The evaluation of a cell is ready as soon as its fine-tune is in the store, and goes before further
-fine-tunes: a comparison that is cut short has whole cells. What fails is noted with its cell, and
-the others go on.
+fine-tunes: an interrupted comparison has complete cells. A failure is recorded with its cell, and
+the others continue.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from flows.commands.command import commands
 if TYPE_CHECKING:
     from rich.console import Console
 
-_RESUME = "interrupted; run the same command again to go on where it stopped"
+_RESUME = "interrupted; run the same command again to continue where it stopped"
 _NO_SERVER = "Timed out while attempting to connect to ephemeral Prefect API server"
 _SERVER_HELP = (
-    "Prefect's temporary server did not start in time; run again, give it longer "
-    "(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=300), or start a server of your own "
+    "Prefect's temporary server did not start in time; run again, give it more time "
+    "(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=300), or start your own server "
     "(`prefect server start`) and set PREFECT_API_URL to it"
 )
 _LEAVING = contextlib.ExitStack()  # what lasts until the program ends
@@ -123,7 +123,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except PermissionError as error:
         where = error.filename or "a file"
-        _say(console, f"{where}: permission denied; change who may use it, or name another place")
+        _say(console, f"{where}: permission denied; change its permissions, or name another place")
         sys.exit(UserError.exit_code)
     except SystemExit as leaving:
         if leaving.code == _INTERRUPTED:

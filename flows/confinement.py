@@ -72,9 +72,9 @@ class Confinement:
         for key, model in _models(config):
             if model.trust_remote_code and not self.remote_code:
                 msg = (
-                    f"{key}.trust_remote_code: this machine does not run code from model"
-                    f" repositories; use a model that transformers knows, or have"
-                    f" {ALLOW_REMOTE_CODE}=1 set on the worker"
+                    f"{key}.trust_remote_code: this machine does not run code from model "
+                    "repositories; use a model that transformers supports, or set "
+                    f"{ALLOW_REMOTE_CODE}=1 on the worker"
                 )
                 raise ConfigError(msg)
         for index, task in enumerate(config.test):
@@ -86,7 +86,7 @@ class Confinement:
             self.check_path(value, key=key, read_whole=key not in _WRITTEN)
 
     def check_method(self, method: str, *, key: str) -> None:
-        """Check a selection method that is named outside of a configuration.
+        """Check a selection method that is named outside a configuration.
 
         Raises:
             ConfigError: it is code that this machine does not run, or lies outside.
@@ -99,8 +99,8 @@ class Confinement:
     def _check_code(self, name: str, *, key: str) -> None:
         if not self.remote_code:
             msg = (
-                f"{key}: this machine does not run code that a configuration names ({name}); have "
-                f"{ALLOW_REMOTE_CODE}=1 set on the worker"
+                f"{key}: this machine does not run code named by a configuration ({name}); "
+                f"set {ALLOW_REMOTE_CODE}=1 on the worker"
             )
             raise ConfigError(msg)
 
@@ -117,7 +117,10 @@ class Confinement:
         """
         for name in _VARIABLE.findall(value):
             if not name.startswith("BIDS_"):
-                msg = f"{key}: {value!r} may use no environment variable here but BIDS_...; write the path out"  # noqa: E501
+                msg = (
+                    f"{key}: {value!r}: here only environment variables BIDS_... are "
+                    "allowed; write the path out"
+                )
                 raise ConfigError(msg)
         expanded = expand(value, where=key)
         if _url(expanded):
@@ -129,7 +132,8 @@ class Confinement:
         if not inside:
             allowed = ", ".join([*map(str, self.folders), *self.urls])
             msg = (
-                f"{key}: {value!r} is outside of what this machine allows ({allowed}); put it there"
+                f"{key}: {value!r} is outside the folders this machine allows ({allowed}); "
+                "move it into one of them"
             )
             raise ConfigError(msg)
 

@@ -52,7 +52,7 @@ class ConsoleReporter:
         self._said = time.monotonic()
 
     def expect(self, work: Work) -> None:
-        """Take note of what the run has to do from here on."""
+        """Take in what the run still has to do; with a known speed, say how long it takes."""
         self._forecast = Forecast(work)
         self._groups = {}
         named: dict[str, _Group] = {}
@@ -60,6 +60,10 @@ class ConsoleReporter:
             group = named.setdefault(name, _Group(name))
             group.sizes[label] = size
             self._groups[label] = group
+        if work.tokens_per_second is not None and (left := self._forecast.seconds_left()):
+            self._console.print(
+                f"  This takes {about(left)}, less what the store has already.", highlight=False
+            )
 
     @contextmanager
     def during(self, label: str, unit: str = "") -> Iterator[Callback]:
@@ -176,11 +180,11 @@ class _Group:
 
     @property
     def total(self) -> int:
-        """Size of what was computed and of what is still to come."""
+        """Size of the computed part and of the rest."""
         return self.done + sum(self.sizes.values())
 
     def end(self, label: str, *, seconds: float, cached: bool) -> None:
-        """Take note that one of them is over."""
+        """Record that one of them is over."""
         size = self.sizes.pop(label, 0)
         if not cached:
             self.done += size

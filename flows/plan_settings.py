@@ -31,9 +31,11 @@ from flows.beforehand import check_settings
 from flows.budget import planned_picks, require_room
 from flows.cancelling import cancellable
 from flows.on_sample import OnSample
+from flows.plan_work import work_of_plan
 from flows.spread import warmed
 from tasks.plan import Sample, gather_plan
 from tasks.prepare import load_prepared, prepare_data
+from tasks.runtime.progress import expect
 from tasks.runtime.run_logs import run_logs
 from tasks.screen import run_sample
 from tasks.speed import speed_here
@@ -105,6 +107,7 @@ def plan_settings(
             picks=picks,
             own_warmup=warms is None,
         )
+        expect(work_of_plan(exact, sample, tried, tokens_per_second=speed.tokens_per_second))
         trial = OnSample(exact, sample, warms)
         measured = [trial.measure(setting) for setting in tried]
         result: dict[str, Any] = gather_plan(
@@ -146,8 +149,8 @@ def _picks(config: RunConfig, rows: int, pool_rows: int) -> int:
             else "the pool is too small to plan on; select exactly"
         )
         msg = (
-            f"a sample of {rows:,} rows is too small to judge: the budget picks {picks} of them, "
-            f"and {LEAST_PICKS} are the least; {fix}"
+            f"a sample of {rows:,} rows is too small to judge: the budget picks {picks} of "
+            f"them, and at least {LEAST_PICKS} are needed; {fix}"
         )
         raise ConfigError(msg)
     if picks >= rows:
@@ -190,7 +193,7 @@ def _candidates(
     enough = [_rows_left(setting.configure(exact), counts) > whole for setting in found]
     taken = [setting.name for setting in found if setting.name in {one.name for one in own}]
     if taken:
-        msg = f"setting {taken[0]!r}: there is one of that name already; give yours another"
+        msg = f"setting {taken[0]!r}: this name is already used; choose another"
         raise ConfigError(msg)
     tried = [setting for setting, one in zip(found, enough, strict=True) if one]
     return tried, [s.name for s, one in zip(found, enough, strict=True) if not one]
@@ -230,6 +233,6 @@ def _warmups_there(
 
 
 def _for_one_warmup(config: RunConfig) -> RunConfig:
-    """Return a configuration whose warmup goes on to its end, with the same first checkpoints."""
+    """Return a configuration whose warmup runs to its end, with the same first checkpoints."""
     warmup = config.warmup.model_copy(update={"stop_after": None})
     return config.model_copy(update={"warmup": warmup})

@@ -25,7 +25,10 @@ def rows_of(given: Rows, what: str) -> list[dict[str, Any]]:
         DataError: they are something else, or there are none.
     """
     if isinstance(given, str | Path):
-        msg = f"`{what}` must be rows, not the path {str(given)!r}; for files write a bids.yaml"
+        msg = (
+            f"`{what}` must be rows, not the path {str(given)!r}; for files, write a "
+            "bids.yaml and use `bids run`"
+        )
         raise DataError(msg)
     if hasattr(given, "to_dict") and hasattr(given, "columns"):  # a pandas frame
         rows = [_without_missing(row) for row in given.to_dict(orient="records")]

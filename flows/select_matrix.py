@@ -35,7 +35,7 @@ class MatrixSelection(Section):
     """Per-column normalisation, for the methods that use one."""
     tasks: str | None = None
     """File with the task of each validation instance (`.txt`, `.json`, `.csv`, `.parquet`); a
-    matrix of the attribution stage brings its own."""
+    matrix of the attribution stage has its own."""
     sources: str | None = None
     """File with the source of each training row, in the same forms."""
     seed: int = 0

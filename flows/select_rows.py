@@ -184,7 +184,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
     for section in sections:
         target = target.setdefault(section, {}) if isinstance(target, dict) else None
     if not isinstance(target, dict) or (not sections and last in (_POOL, "validation", "test")):
-        msg = f"settings: {key!r} is not a field that can be set here"
+        msg = f"settings: {key!r} cannot be set here; it is an argument of select_rows"
         raise ConfigError(msg)
     target[last] = value
 
@@ -221,7 +221,7 @@ def _collect(
     labels = replace(matrix.labels, sources=tuple(row_sources(data, matrix.matrix.row_ids or ())))
     read = read_selection(result.selections[name].path() / SELECTION, labels)
     if not isinstance(read, Selection):
-        msg = f"{result.selections[name].key} does not say what its picks were worth"
+        msg = f"{result.selections[name].key} has no utilities"
         raise ArtifactError(msg)
     entry = METHODS[config.selection.method]
     selection = replace(

@@ -1,10 +1,10 @@
 """The stages that may be spread over workers: gradient shards, and calls that train or evaluate.
 
-Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a flow
-run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the speed
-measured so far, less towards the end so that all workers end at the same time. Shards themselves
-keep `gradients.rows_per_shard`: their boundaries are part of what they are stored under, and would
-make earlier shards useless if they moved with the speed of the day.
+Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a
+flow run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the
+speed measured so far, less towards the end so that all workers end at the same time. Shards
+themselves keep `gradients.rows_per_shard`: their boundaries are part of their identity, so earlier
+shards would become useless if boundaries moved with the speed.
 """
 
 from __future__ import annotations
@@ -339,7 +339,5 @@ def _with_dtype(model: ModelConfig) -> ModelConfig:
     from bids_core.models.load import choose_device, choose_dtype
 
     dtype = str(choose_dtype("auto", choose_device(model.device))).removeprefix("torch.")
-    logger.info(
-        "dtype: auto of %s is %s, as this machine has it; workers follow", model.path, dtype
-    )
+    logger.info("dtype: auto of %s is %s on this machine; workers use the same", model.path, dtype)
     return model.model_copy(update={"dtype": dtype})

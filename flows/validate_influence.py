@@ -111,14 +111,14 @@ def validate_influence(
 
 
 def _checkpoint(config: RunConfig, warm: Handle, wanted: int | None) -> int:
-    """Return the number of a checkpoint that gradients are taken at; refuses any other."""
+    """Return the number of a checkpoint that gradients are computed at; refuses any other."""
     there = used_checkpoints(config, warm)
     if wanted is None:
         weights = warm.summary()["checkpoint_weights"]
         return max(there, key=lambda number: (weights[number - 1], -number))
     if wanted not in there:
         numbers = ", ".join(map(str, there))
-        msg = f"--checkpoint {wanted}: gradients are taken at the warmup's checkpoints {numbers}"
+        msg = f"--checkpoint {wanted}: choose one of the checkpoints with gradients, {numbers}"
         raise ConfigError(msg)
     return wanted
 

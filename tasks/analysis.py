@@ -110,7 +110,7 @@ def compute(
     except UserError as error:  # a method of the user's own, with less than it was made for
         if METHODS[config.selection.method].code is None:
             raise
-        msg = f"the stability of the picks is not shown: with something left out, {error}"
+        msg = f"the stability of the picks is not shown, because with a part left out {error}"
         logger.warning("%s", msg)
         draft.summary["warnings"].append(msg)
     found.write(draft.path / TABLES)
@@ -137,7 +137,8 @@ def _selection(method: str, handle: Handle, attribution: Attribution) -> Selecti
     known = picks["row_id"].isin(list(row_of))
     if not known.all():
         logger.warning(
-            "%d of the %d picks of %s were screened out: no influence, so not in the analysis",
+            "%d of the %d picks of %s were screened out; they have no influence, so the "
+            "analysis leaves them out",
             int((~known).sum()), len(picks), method,
         )  # fmt: skip
         picks = picks[known]

@@ -155,7 +155,7 @@ def _kept(frame: pd.DataFrame, row_ids: list[str]) -> pd.DataFrame:
     if lost:
         msg = (
             f"no validation instance of task {lost[0]!r} has a finite gradient at every "
-            "checkpoint; look at the warmup loss, or use model.dtype float32"
+            "checkpoint; check the warmup loss, or use model.dtype float32"
         )
         raise DataError(msg)
     return kept

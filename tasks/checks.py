@@ -30,9 +30,9 @@ def check_run(
 
     Args:
         config: the run.
-        data: tokenized for the model that gradients are taken of.
+        data: tokenized for the model that gradients are computed for.
         target: tokenized for the model that is fine-tuned, where it is another one.
-        evaluates: whether the run goes on to the evaluation.
+        evaluates: whether the run continues to the evaluation.
         tokenizer: that made `data`; loaded if not given.
 
     Returns:

@@ -1,7 +1,6 @@
 """`runs/<name>/explain/`: what `bids explain` needs, so that it works where the store is away.
 
-The influence, the picks of each method, and the texts. Parts that are large stay in the store
-alone.
+The influence, the picks of each method, and the texts. Large parts stay only in the store.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ PICKS: Final = "picks"
 """Folder with a file of picks a method."""
 TEXTS: Final = ("pool.parquet", "validation.parquet")
 LARGEST: Final = 64 << 20
-"""Bytes up to which a part is copied: the matrix as it lies in the store, the texts as text."""
+"""Bytes up to which a part is copied: the matrix as it is in the store, the texts as text."""
 _COLUMNS: Final = ["row_id", "source", "task", "location", "messages"]
 
 

@@ -1,6 +1,6 @@
-"""Checkpoints of a training that was run elsewhere, as the run will use them.
+"""Checkpoints of another training, as the run will use them.
 
-What `bids check` asks, too, so nothing heavy is imported before it is needed.
+`bids check` uses this too, so heavy imports wait until they are needed.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def compute(
 ) -> None:
     """Train on the selected rows, in pool order.
 
-    A training that was killed goes on from its last checkpoint.
+    A training that was killed continues from its last checkpoint.
     """
     config = training_config(config)
     frame = _chosen(data, selection)
@@ -153,8 +153,8 @@ def _missing(chosen: set[str], there: set[str]) -> list[str]:
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
         logger.warning(
-            "%d of %d picks are not trained on, for the trained model's tokenizer makes them too "
-            "long (data.max_length) or its template refuses them: %s",
+            "%d of %d picks are not trained on, because they are too long for the trained "
+            "model (data.max_length) or its chat template refuses them: %s",
             len(missing), len(chosen), named,
         )  # fmt: skip
     return missing

@@ -62,8 +62,8 @@ class Shard(BaseModel):
     stop: int
     """Row after the last."""
     earlier: tuple[str, ...] = ()
-    """Fingerprints of shards that held some of its rows when it was planned; where it may copy
-    from, and no part of what it is."""
+    """Fingerprints of shards that held some of its rows when it was planned. It may copy from
+    them; they are not part of its identity."""
 
     @property
     def label(self) -> str:
@@ -223,8 +223,8 @@ def _computed(
     model, moments, projector = _loaded.get(config, warm, shard.checkpoint)
     if moments is None and TRAINING_FEATURES[kind].moments and shard.split == "train":
         msg = (
-            f"gradients.train_feature: {kind} needs Adam's moments, which the warmup's checkpoints "
-            "came without; set it to sgd, or give checkpoints with an optimizer"
+            f"gradients.train_feature: {kind} needs Adam's moments, which the warmup's "
+            "checkpoints lack; set it to sgd, or give checkpoints with an optimizer"
         )
         raise ConfigError(msg)
     pad_token_id = load_tokenizer(config.model).pad_token_id

@@ -71,7 +71,7 @@ def training_config(config: RunConfig) -> RunConfig:
 
 
 def with_method(values: dict[str, Any], method: str) -> dict[str, Any]:
-    """Return a stage's values with what identifies a method, in the place of where it lies."""
+    """Return a stage's values with what identifies a method, in the place of where it is."""
     return values | {"selection": values["selection"] | METHODS[method].identity}
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 
 def identify(

@@ -64,8 +64,9 @@ class Coverage(BaseModel):
         parts = []
         if self.new_rows:
             parts.append(
-                f"{percent(self.new_share)} of the pool ({self.new_rows:,} of {self.pool_rows:,} "
-                "rows) came after the warmup, which never saw them"
+                f"{percent(self.new_share)} of the pool ({self.new_rows:,} of "
+                f"{self.pool_rows:,} rows) is newer than the warmup, which never saw these "
+                "rows"
             )
         if self.gone_rows:
             parts.append(
@@ -84,7 +85,7 @@ def write_keys(folder: Path, config: RunConfig, data: Handle) -> None:
 
 
 def coverage(data: Handle, warm: Handle) -> Coverage | None:
-    """Return what a warmup saw of a pool; None of one that does not say what it saw."""
+    """Return the rows of a pool that a warmup saw; None if the warmup does not list them."""
     folder = warm.path()
     if not (folder / POOL_KEYS).is_file():
         return None
@@ -137,7 +138,8 @@ def kept_warmup(config: RunConfig, data: Handle, identity: Identity) -> Handle |
             logger.info("%s of %s is kept", handle.key, created.partition("T")[0])
             return handle
     logger.info(
-        "no warmup in the store fits this pool to %s; one is trained", percent(section.renew_at)
+        "no warmup in the store matches this pool to within %s; training a new one",
+        percent(section.renew_at),
     )
     return None
 

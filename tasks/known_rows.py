@@ -2,10 +2,10 @@
 
 Beside its features a shard keeps what its rows are known by (`bids_core.data.row_keys`). A small
 file in the store's `.rows/<feature>/` names each shard by the feature that it has: everything that
-its identity has but the rows. It only says where to look: a shard counts if it is there and whole.
-Who plans the shards of a run finds out, once, which earlier ones hold rows of each. So what a new
-shard computes is the rows that no shard of the same feature held then, wherever in the pool they
-were put.
+its identity has but the rows. It only says where to look: a shard counts if it is present and
+intact. Who plans the shards of a run finds out, once, which earlier ones hold rows of each. So
+what a new shard computes is the rows that no shard of the same feature held then, wherever in the
+pool they were put.
 """
 
 from __future__ import annotations

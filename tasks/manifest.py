@@ -35,9 +35,9 @@ _BUCKETS: Final = frozenset({"s3", "gs", "gcs", "az", "abfs", "memory"})
 """Remote stores that a manifest may name: buckets, which take the user's credentials. Reading a run
 folder from somewhere must not call any address that it names."""
 _HEAD: Final = """\
-# What this run was made with: `bids run` on this file (or on the folder) makes it again, here; what
-# the store still has is not computed again. Paths are relative to this file. What is not here has
-# its default; manifest.json has every value.
+# The settings of this run: `bids run` on this file (or its folder) repeats it here, reusing what
+# the store still has. Paths are relative to this file. Fields not listed have their defaults;
+# manifest.json has every value.
 """
 
 
@@ -74,7 +74,7 @@ def write_manifest(
         folder: of the run.
         config: as it ran.
         result: what `RunResult` dumps.
-        facts: what else to write down.
+        facts: further facts to record.
     """
     content = {
         "format": FORMAT,
@@ -98,14 +98,14 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        msg = f"{folder}: no {MANIFEST} there; give the folder of a run, such as {_example(folder)}"
+        msg = f"{folder}: has no {MANIFEST}; give the folder of a run, such as {_example(folder)}"
         raise ConfigError(msg)
     try:
         content = dict(json.loads(path.read_text(encoding="utf-8")))
         here = folder.resolve()
         config, result = travelled(content, here), dict(content["result"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        msg = f"{path}: not the manifest of a run ({type(error).__name__}: {brief(error)})"
+        msg = f"{path}: not a run's manifest ({type(error).__name__}: {brief(error)})"
         raise ConfigError(msg) from error
     return Manifest(
         path,
@@ -158,8 +158,8 @@ def absolute_handles(content: Any, folder: Path) -> Any:
         scheme, remote, _ = store.partition("://")
         if remote and ("::" in store or scheme not in _BUCKETS):
             msg = (
-                f"{folder / MANIFEST} names the store {brief(store)}, which is not asked because"
-                " of a file: bring its artifacts here, or run again"
+                f"{folder / MANIFEST} names the store {brief(store)}, and a file may not send "
+                "us to an address: copy its artifacts here, or run again"
             )
             raise ConfigError(msg)
         return store if remote else os.path.normpath(folder / store)

@@ -161,7 +161,7 @@ class _Opened:
         self.place = {row_id: row for row, row_id in enumerate(self.attribution.row_ids)}
 
     def picked(self) -> list[int]:
-        """Return the places of the picks in its own rows."""
+        """Return the picks' places among the setting's own rows."""
         return [self.place[row_id] for row_id in self._picks]
 
     def against(self, exact: _Opened, yardstick: Yardstick) -> Fidelity:
@@ -199,7 +199,7 @@ def _cost(cost: Price, whole: Price, machine: Machine) -> dict[str, Any]:
 
 
 def _choose(result: dict[str, Any]) -> None:
-    """Mark what no other setting beats and what fits the limits, and choose."""
+    """Mark the settings on the frontier and those within the limits, and choose one."""
     rows, hours = result["settings"], result["limits"]["hours"]
     costs = [row["cost"]["work_seconds"] for row in rows]
     overlaps = [row["overlap"]["value"] for row in rows]
@@ -231,7 +231,7 @@ def _known_gain(exact: RunConfig, data: Handle, pool_rows: int, folder: Path) ->
 
 
 def _draw(result: Mapping[str, Any], folder: Path) -> str | None:
-    """Draw the figure; without matplotlib there is none, and the reason is said."""
+    """Draw the figure; without matplotlib, say why there is none."""
     try:
         from bids_core.planning.plot_plan import plot_plan
     except UserError as error:

@@ -66,7 +66,7 @@ def pool_keys(handle: Handle) -> list[str]:
 
 
 def test_digest(frame: pd.DataFrame) -> str:
-    """Return a digest of what the model will see of test rows, and of what judges its answers."""
+    """Return a digest of the test prompts, as rendered, and of how answers are judged."""
     digest = hashlib.sha256(rows_digest(frame).encode())
     for choices, fields in zip(frame["choices"], frame["fields"], strict=True):
         digest.update(repr((choices, fields)).encode())

@@ -105,8 +105,8 @@ def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
         for row_id in summary[name]:
             row = frame.loc[row_id]
             detail = (
-                "its loss or gradient is NaN or infinite at some checkpoint; look at the row and "
-                "at the warmup loss, or use model.dtype float32"
+                "its loss or gradient is NaN or infinite at some checkpoint; check the row "
+                "and the warmup loss, or use model.dtype float32"
             )
             found.append(
                 Reject(row["location"], "nonfinite-gradient", detail, split, row["source"], row_id)

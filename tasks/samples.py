@@ -77,7 +77,10 @@ def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray
         if len(sizes) == rows.sum():
             scores[rows] *= rows.sum() / (sizes * parts.nunique())
         if not math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
-            msg = f"task {name}: its rows do not add up to its score, {score:g}; evaluate it again"
+            msg = (
+                f"task {name}: the mean of its rows does not equal its score, {score:g}; "
+                "evaluate it again"
+            )
             raise ArtifactError(msg)
     return scores
 

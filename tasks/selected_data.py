@@ -88,7 +88,7 @@ def publish(config: RunConfig, selections: Mapping[str, Handle], folder: Path) -
         logger.info("the selected rows are in MLflow's run %s", run)
     if output.wandb_project is not None:
         name = log_to_wandb(selected, output.wandb_project, name=config.name, digest=digest)
-        logger.info("the selected rows are W&B's artifact %s", name)
+        logger.info("the selected rows are in the W&B artifact %s", name)
 
 
 def _rows(chosen: pd.DataFrame, frame: pd.DataFrame) -> list[dict[str, Any]]:

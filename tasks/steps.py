@@ -132,8 +132,8 @@ def compute(
     model, moments, projector = _loaded.get(exact, warm, part.checkpoint)
     if moments is None:
         msg = (
-            "bids validate takes Adam's steps, and the warmup's checkpoints came without an "
-            "optimizer; give checkpoints with one (docs/warmups.md)"
+            "bids validate takes Adam steps, but the warmup's checkpoints have no optimizer "
+            "state; give checkpoints with one (docs/warmups.md)"
         )
         raise ConfigError(msg)
     if section.layers is not None:

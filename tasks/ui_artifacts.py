@@ -104,7 +104,7 @@ class GradientProgress:
         if self._cached + self._computed == self._total:
             rate = done / max(seconds, 1e-9)
             text = f"{done} examples in {duration(seconds)}, {rate:.1f}/s"
-        return f"{text}; {self._cached} were in the store" if self._cached else text
+        return f"{text}; {self._cached} reused from the store" if self._cached else text
 
     def _new_rows(self, shard: Shard) -> int:
         if shard in self._seen:
@@ -260,7 +260,7 @@ def _image(config: RunConfig, name: str, svg: str) -> Any:
 _FIGURES: Final = {
     "scores": "Score of each method on each task, with 95% intervals",
     "influence": "Average influence of each selection on each validation instance, z-scored",
-    "picks": "Share of the first picks that each task's instances won",
+    "picks": "Share of the first picks won by each task's instances",
 }
 
 
@@ -274,7 +274,7 @@ def _report_address(config: RunConfig, result: RunResult) -> str | None:
 
 
 def _try(publish: Callable[[], Any]) -> None:
-    """Publish an artifact; a server that is away is told of, and the run goes on."""
+    """Publish an artifact; an unreachable server is logged, and the run continues."""
     try:
         publish()
     except (httpx.TransportError, PrefectHTTPStatusError) as error:

@@ -69,7 +69,7 @@ class SubsetsFailedError(BidsError):
 
 @task(name="validation", persist_result=False)
 def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
-    """Work out what the measurements say; write `validation.json`, and the report anew.
+    """Work out what the measurements say; write `validation.json`, and the report again.
 
     A part that is not measured this time (the subsets, in the quick form) is kept from the last
     time, if the influence is the same.

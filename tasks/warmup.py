@@ -66,7 +66,7 @@ def n_checkpoints(warm: Handle) -> int:
 
 
 def used_checkpoints(config: RunConfig, warm: Handle) -> list[int]:
-    """Return the numbers of the checkpoints that gradients are taken at, from 1, in order.
+    """Return the numbers of the checkpoints that gradients are computed at, from 1, in order.
 
     Raises:
         ConfigError: the warmup has no such checkpoint.
@@ -77,8 +77,9 @@ def used_checkpoints(config: RunConfig, warm: Handle) -> list[int]:
     beyond = [number for number in wanted if number > there]
     if beyond:
         msg = (
-            f"gradients.checkpoints: the warmup leaves {there} "
-            f"{'checkpoint' if there == 1 else 'checkpoints'}, so there is no number {beyond[0]}"
+            f"gradients.checkpoints: the warmup has {there} "
+            f"{'checkpoint' if there == 1 else 'checkpoints'}, so checkpoint {beyond[0]} does "
+            "not exist"
         )
         raise ConfigError(msg)
     return list(wanted)

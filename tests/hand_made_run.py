@@ -37,7 +37,8 @@ def split(names, sources, tasks, *, text):
     )  # fmt: skip
 
 
-def make_run(folder, rows):
+def make_run(folder, rows, *, inferred=None):
+    """Make the folder; `inferred` has the landmark and the expected error of each row."""
     store = ArtifactStore(str(folder / "store"))
     instances = ["v0", "v1", "v2"]
     values = np.random.default_rng(0).standard_normal((40, 3)).astype(np.float32)
@@ -58,6 +59,8 @@ def make_run(folder, rows):
             "capabilities": TASKS, "subtasks": [""] * 3,
         }.items():  # fmt: skip
             group.create_array(name, data=np.array(names, dtype="T"))
+        for name, numbers in (inferred or {}).items():
+            group.create_array(name, data=np.array(numbers))
     settings = {"selection": {"method": "bids", "budget": 8, "normalization": "zscore"}, "seed": 0}
     with store.create("selection", "c" * 32, **(parts | {"config": settings}), seed=0) as draft:
         picks.to_frame(rows, ["s"] * 40, instances, TASKS).to_parquet(

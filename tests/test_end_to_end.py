@@ -50,7 +50,7 @@ def test_the_demo_in_small_runs_and_is_cached(tmp_path):
     assert picks["winning_task"].isin({t["task"] for t in result["scores"]}).all()
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "<script src" not in page
-    assert "What became of each kind of row" in page
+    assert "Which kinds of rows were picked" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
     second = command(tmp_path, "-m", "flows.cli", "run", config, "--json", *options)

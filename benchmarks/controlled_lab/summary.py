@@ -1,6 +1,6 @@
 """Tables of the results: means over seeds, and paired differences with 95% intervals.
 
-An interval is Student's over seeds: a seed draws model, pool, validation and test rows anew.
+An interval is Student's over seeds: a seed draws model, pool, validation and test rows again.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def require_writable(folder: Path, *, key: str) -> None:
     except OSError as error:
         where = str(folder) if place == folder else f"{folder} ({place})"
         msg = (
-            f"{key}: {where} cannot be written to ({error.strerror}); give another place, or "
-            "change who may write there"
+            f"{key}: {where} is not writable ({error.strerror}); give another folder, or "
+            "change its permissions"
         )
         raise ConfigError(msg) from error

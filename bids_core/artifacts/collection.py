@@ -1,10 +1,10 @@
 """Cleaning a store: deletes what no run refers to and no process is making.
 
-Kept is what a run in the ledger refers to, what a manifest in given folders names, what these were
-made from (the `uses` of their records, and of those), and what a process is computing. A run may
-begin meanwhile, so the collector first writes down what it is about to delete, then looks at the
-ledger again; a run writes into the ledger first and then looks at what is about to be deleted. Of
-the two, at least one sees the other.
+It keeps everything that a run in the ledger refers to, that a manifest in the given folders names,
+that these were made from (the `uses` of their records, recursively), and that a process is
+computing. A run may begin meanwhile. So the collector first writes down what it is about to delete
+and then reads the ledger again, while a run first writes into the ledger and then reads what is
+about to be deleted: at least one of the two sees the other.
 """
 
 from __future__ import annotations

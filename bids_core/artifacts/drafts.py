@@ -30,7 +30,7 @@ class Draft:
         self._resume = resume
 
     def scratch(self) -> Path:
-        """Return a local folder that outlives a killed computation, to go on from.
+        """Return a local folder that outlives a killed computation, to continue from.
 
         It is removed when the artifact is published.
         """
@@ -69,13 +69,13 @@ class Drafts:
             yield Draft(path, resume=resume)
 
     def forget(self, stage: str, fingerprint: str) -> None:
-        """Remove what a killed computation of an artifact left to go on from."""
+        """Remove what a killed computation of an artifact left to continue from."""
         shutil.rmtree(self.folder / f"{stage}-{fingerprint}{_RESUME}", ignore_errors=True)
 
     def left(
         self, *, in_the_making: Callable[[str], bool], wanted: Callable[[str], bool]
     ) -> list[Path]:
-        """Return what nobody fills any more and nobody will go on from.
+        """Return what nobody fills any more and nobody will continue from.
 
         Args:
             in_the_making: whether some process computes the artifact with this key.

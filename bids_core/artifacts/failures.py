@@ -1,8 +1,8 @@
 """The error a process failed with, as data: a small JSON file with the error's type and message.
 
-A process that does work for another one leaves its error as such a file, and the other one raises
-it as its own. Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the
-processes of one training leave theirs in its scratch folder.
+A process that works for another one leaves its error in such a file, and the other one raises it.
+Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the processes of one
+training leave theirs in its scratch folder.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Failure:
         return self.type in _KINDS
 
     def __str__(self) -> str:
-        """Return the message; of a class that is not ours with the class before it."""
+        """Return the message; for a class from elsewhere, after the name of that class."""
         if self.is_ours:
             return self.message
         return f"{self.type}: {self.message}" if self.message else self.type
 
     def error(self) -> BidsError:
-        """Return it as an error of ours: of its own class, or a WorkerError that says it all."""
+        """Return it as a BIDS error: of its own class, or a WorkerError with the whole message."""
         return _KINDS.get(self.type, WorkerError)(str(self))
 
 
@@ -103,7 +103,7 @@ class Failures:
         return failure
 
     def remove(self, name: str) -> None:
-        """Remove a failure if it is there."""
+        """Remove a failure if it exists."""
         try:
             self._fs.rm_file(self._path(name))
         except FileNotFoundError:

@@ -44,7 +44,7 @@ def files_in(record: Any) -> dict[str, Mapping[str, Any]]:
     """Return what a record says of the artifact's files, by their names.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no record, or names a file outside of the artifact.
+        ValueError, KeyError, TypeError: it is no record, or names a file outside the artifact.
     """
     files = dict(record["files"])
     for name, said in files.items():
@@ -53,13 +53,13 @@ def files_in(record: Any) -> dict[str, Mapping[str, Any]]:
             msg = f"it names {name!r}, which is not in the artifact"
             raise ValueError(msg)
         if not (isinstance(said, dict) and {"bytes", "xxh3"} <= set(said)):
-            msg = f"it does not say how long {name} is and what its checksum is"
+            msg = f"it lacks the size and checksum of {name}"
             raise ValueError(msg)
     return files
 
 
 def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with one file, None if it is what the record says."""
+    """Return what is wrong with one file; None if it matches the record."""
     path = folder / name
     if not path.is_file():
         return f"{name} is missing"

@@ -1,9 +1,9 @@
 """Which runs refer to which artifacts: one small file per run, in the store's `.runs`.
 
-A run writes down every artifact that it will need before it looks for it or has it computed, here
-or on a worker; so cleaning the store beside it, or after it was killed, takes nothing from it. A
-run that ends well keeps what it used, until its folder is gone or it is run again; one that failed
-keeps what its predecessor of the same name used as well, whose report is still in the folder.
+A run records every artifact it will need before it looks for it or has it computed, here or on a
+worker. So cleaning the store meanwhile, or after the run was killed, removes nothing it needs. A
+run that succeeds keeps what it used until its folder is gone or it is run again; a failed one also
+keeps what its predecessor of the same name used, whose report is still in the folder.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ class Ledger:
             return RunEntry.model_validate_json(content).seen_from_here()
         except ValidationError as error:
             msg = (
-                f"{self.folder}/{name} cannot be read, so it is unknown what its run refers to; "
-                "restore it, or delete it and run again"
+                f"{self.folder}/{name} cannot be read, so it is unknown which artifacts its "
+                "run needs; restore it, or delete it and run again"
             )
             raise ArtifactError(msg) from error
 

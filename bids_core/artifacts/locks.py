@@ -7,8 +7,8 @@ bytes that stay the same for `EXPIRY_SECONDS` are those of a holder that is dead
 and the next generation may be created, which again only one process can do. A holder that died on
 the waiter's own machine is seen at once.
 
-A lock only saves work. Publishing an artifact is whole-or-nothing whoever does it, so a lock that
-is lost, or a file system that cannot create exclusively, costs a second computation and no more.
+A lock only saves work. Publishing an artifact is atomic whoever does it, so a lost lock, or a file
+system without exclusive creation, costs no more than a second computation.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LockFiles(Protocol):
         """Return a file's bytes, None if it is not there."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless it is there; tell whether it was written."""
+        """Write a file unless it exists; tell whether it was written."""
 
     def write(self, path: str, data: bytes) -> None:
         """Overwrite a file."""
@@ -56,7 +56,7 @@ class LockFiles(Protocol):
         """Write a file so that a reader sees the old bytes or the new ones, never half of them."""
 
     def remove(self, path: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
 
 
 class LocalFiles:
@@ -77,7 +77,7 @@ class LocalFiles:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless it is there."""
+        """Write a file unless it exists."""
         while True:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -136,13 +136,15 @@ class RemoteFiles:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless it is there."""
+        """Write a file unless it exists."""
         try:
             self._fs.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
         except NotImplementedError:
-            logger.info("%s: the store cannot create exclusively; continuing without a lock", path)
+            logger.info(
+                "%s: the store does not support exclusive creation; continuing without a lock", path
+            )
         return True
 
     def write(self, path: str, data: bytes) -> None:
@@ -154,7 +156,7 @@ class RemoteFiles:
         self.write(path, data)
 
     def remove(self, path: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         try:
             self._fs.rm_file(path)
         except FileNotFoundError:

@@ -160,7 +160,7 @@ class ArtifactStore:
         return Obtained(handle, computed=True)
 
     def get(self, identity: Identity) -> Handle | None:
-        """Return an artifact if it is there and whole; None if it must be computed.
+        """Return an artifact if it is present and intact; None if it must be computed.
 
         Either way the run that is being recorded (`recording`) refers to it from now on.
         """
@@ -183,7 +183,7 @@ class ArtifactStore:
         return Handle(store=self.url, stage=stage, fingerprint=fingerprint)
 
     def find(self, stage: str, fingerprint: str) -> Handle | None:
-        """Return a handle if the artifact is there and whole; None if it must be computed."""
+        """Return a handle if the artifact is present and intact; None if it must be computed."""
         handle = self.handle(stage, fingerprint)
         problems = self.verify(handle)
         if not problems:
@@ -278,7 +278,7 @@ class ArtifactStore:
             self._fs.rm_file(path)
         except Exception as error:  # every file system has error classes of its own
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            msg = f"store: {self.url} cannot be written to ({reason}); check address and access"
+            msg = f"store: {self.url} is not writable ({reason}); check its address and your access"
             raise ConfigError(msg) from error
 
     @contextmanager

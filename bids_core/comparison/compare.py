@@ -212,7 +212,7 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(frame: pd.DataFrame, arms: pd.DataFrame, floor: float) -> pd.DataFrame:
-    """Add whether a difference can tell: that of two scores of which one is above the majority."""
+    """Add whether a difference counts: one of the two scores must be above the majority score."""
     if frame.empty:
         return frame
     low = {}

@@ -1,6 +1,6 @@
 """How one method compares with another: by score, by answer loss, and by both together.
 
-Whoever says in words what a run or a comparison found (`words`) says it of these.
+The sentences about a run or comparison (`words`) are made from these findings.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """How many test rows or seeds it would take to detect a difference that was seen.
 
-The variance of a mean difference over tasks comes from its parts: with S seeds and f times the test
-rows it is V_seed + V_row / f, with g times the seeds and the same rows (V_seed + V_both) / g +
-V_row - V_both, where V_both is the part of rows and seeds together. The difference is told where
-it is z standard errors from zero. At just that many rows the next try succeeds every second time;
-at twice as many, four times in five.
+The variance of a mean difference over tasks comes from its parts: with S seeds and f times the
+test rows it is V_seed + V_row / f, with g times the seeds and the same rows (V_seed + V_both) / g
++ V_row - V_both, where V_both is the part of rows and seeds together. The difference is detected
+if it is z standard errors from zero. With just that many rows, the next attempt succeeds half of
+the time; with twice as many, four times in five.
 
 Source: two-way random effects, Searle, Casella and McCulloch (1992), chapter 4, by the analysis of
 variance of the rows-by-seeds table of each task.
@@ -103,5 +103,5 @@ def variance(differences: Mapping[str, npt.NDArray[np.float64]]) -> Variance:
 
 
 def _times(part: float, room: float, n: int) -> int | None:
-    """Return n times part / room, rounded up: so many make a variance of `part` fit in `room`."""
+    """Return n times part / room, rounded up: the n at which `part` shrinks to `room`."""
     return max(1, math.ceil(n * part / room)) if room > 0 else None

@@ -186,8 +186,8 @@ def _leave_out_unjudged(
     scored = {name for tables in scores.values() for name in tables}
     for name in sorted(unjudged & scored):
         logger.warning(
-            "comparison: task %s is left out of the scores, for answers of some methods to it "
-            "ended inside a thought and are not judged; raise its max_new_tokens",
+            "comparison: task %s is left out of the scores, because some answers ended "
+            "inside a thought and cannot be judged; raise its max_new_tokens",
             name,
         )
         for tables in scores.values():

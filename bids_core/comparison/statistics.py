@@ -1,10 +1,10 @@
 """All statistics of comparisons: paired bootstrap, Wilson's interval, Holm's correction.
 
-The bootstrap is paired and has two levels: every draw takes the test rows of each task anew, with
-replacement, and the seeds anew, with replacement, the same draw for both methods: what the two have
-in common cancels. The tasks are fixed: an interval speaks of these tasks, not of others. With S
-seeds a resampled variance between seeds is (S-1)/S of the true one, so intervals over two or three
-seeds are somewhat too narrow, and with one seed they know nothing of seeds at all.
+The bootstrap is paired and has two levels: every draw resamples the test rows of each task and the
+seeds with replacement, in the same way for both methods, so what the two have in common cancels.
+The tasks are fixed: an interval holds for these tasks only. With S seeds the resampled variance
+between seeds is (S-1)/S of the true one, so intervals over two or three seeds are somewhat too
+narrow; with one seed they do not include it at all.
 
 Source: percentile intervals, Efron and Tibshirani (1993), chapter 13; two levels, Davison and
 Hinkley (1997), section 3.8; Wilson (1927); Holm (1979).
@@ -116,7 +116,7 @@ def paired_intervals(
 
 
 def draws_for(n_tests: int) -> int:
-    """Return how many draws let a clear difference stay clear among so many comparisons."""
+    """Return how many draws let a clear difference stay clear among this many comparisons."""
     return max(DRAWS, _DRAWS_PER_TEST * n_tests)
 
 

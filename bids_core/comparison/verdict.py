@@ -1,7 +1,7 @@
 """The verdict of a run or a comparison: does the selection pay, and which measure says so?
 
 Score and held-out answer loss are both weighed, each by its paired difference to random selection.
-A score tells nothing where neither method is above always giving the most frequent answer.
+A score decides nothing if neither method beats always giving the most frequent answer.
 """
 
 from __future__ import annotations

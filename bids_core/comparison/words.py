@@ -47,8 +47,9 @@ def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -
         return f"The main method is random selection itself. {_levels(main, comparison)}"
     if not against_random:
         return (
-            f"There is no random selection to compare {label} with, so nothing here says whether "
-            f"it is better than chance; add `random` to the methods. {_levels(main, comparison)}"
+            f"There is no random selection to compare {label} with, so it is unknown whether "
+            "it is better than chance; add `random` to the methods. "
+            f"{_levels(main, comparison)}"
         )
     pairs = by_pair(against_random)
     if len(pairs) == 1:
@@ -131,12 +132,12 @@ def majority(found: Sequence[Finding], comparison: Comparison) -> str:
     silent = [one for one in scores if not one.tells]
     if not silent:
         floor = percent(comparison.floor)
-        return f"Always giving each task's most frequent answer would have {floor}."
+        return f"Always giving each task's most frequent answer would score {floor}."
     means = "; ".join(f"{percent(one.own)} and {percent(one.others)}" for one in silent)
     where = "" if len(silent) == len(scores) else f" with {_rows(silent)} rows"
     return (
-        f"Accuracy cannot tell here{where}: the macro averages of {label} and {other} ({means}) "
-        "are not above what always giving each task's most frequent answer would have "
+        f"Accuracy cannot tell here{where}: the macro averages of {label} and {other} "
+        f"({means}) are not above the score of always giving each task's most frequent answer "
         f"({percent(comparison.floor)})."
     )
 
@@ -181,7 +182,7 @@ def base(main: str, found: Sequence[Finding]) -> str:
         "unclear": "made no difference to the base model beyond chance",
     }[relation(pair)]
     harder = (
-        ", and a test of selection needs training that does"
+        "; testing a selection needs training that helps"
         if relation(pair) in ("no better", "unclear")
         else ""
     )
@@ -215,7 +216,7 @@ def _worst(method: str, n_rows: int, measure: Measure, comparison: Comparison) -
 
 
 def advice(found: Sequence[Finding], command: str) -> str:
-    """Say what would tell where this does not, and what seeds would add where it does."""
+    """Say what would decide an unclear result, and what more seeds would add to a clear one."""
     if not found:
         return ""
     open_pairs = [pair for pair in by_pair(found).values() if relation(pair) == "unclear"]
@@ -229,8 +230,8 @@ def advice(found: Sequence[Finding], command: str) -> str:
         if seeds:
             least = min(seeds, key=lambda one: one.needed_seeds or 0)
             return (
-                f"More test rows alone would not tell; about {least.needed_seeds:,} seeds "
-                f"instead of {least.seeds} would just tell a difference in "
+                f"More test rows alone would not be enough; about {least.needed_seeds:,} "
+                f"seeds instead of {least.seeds} would just detect a difference in "
                 f"{MEASURES[least.measure]} as large as this (an estimate): `{command}`."
             )
         return f"More test rows, and seeds, may tell: `{command}`."
@@ -245,9 +246,9 @@ def advice(found: Sequence[Finding], command: str) -> str:
         else ""
     )
     return (
-        f"If the difference in {MEASURES[least.measure]} is as large as it looks, {count} test "
-        f"rows instead of {least.tested:,}{seeds_too} would just tell (an estimate; twice as many "
-        f"are safe): add rows to `test`, then `{command}`."
+        f"If the difference in {MEASURES[least.measure]} is as large as it looks, {count} "
+        f"test rows instead of {least.tested:,}{seeds_too} would just detect it (an estimate; "
+        f"twice as many are safe): add rows to `test`, then `{command}`."
     )
 
 
@@ -258,7 +259,7 @@ def basis(comparison: Comparison) -> str:
     tasks = comparison.tasks.drop_duplicates("task")
     seeds = int(trained["n_seeds"].min()) if len(trained) else 0
     runs = (
-        "Each method was trained once, so nothing is known of the variation between seeds, which "
+        "Each method was trained only once, so the variation between seeds is unknown; it "
         "can be as large as these differences"
         if seeds == 1
         else f"Each was trained with at least {seeds} seeds"
@@ -269,9 +270,9 @@ def basis(comparison: Comparison) -> str:
         return f"This rests on {rows}. {runs}."
     family = frame[frame["of"] != "capability"].groupby("family").size().max()
     return (
-        f"This rests on {rows}. {runs}. Intervals are a paired bootstrap over test rows and seeds; "
-        f"they speak of these tasks only, and p-values are adjusted (Holm) for up to {int(family)} "
-        "comparisons at a time."
+        f"This rests on {rows}. {runs}. Intervals come from a paired bootstrap over test rows "
+        "and seeds and hold for these tasks only; p-values are adjusted (Holm) for up to "
+        f"{int(family)} comparisons at a time."
     )
 
 
@@ -317,7 +318,7 @@ def _levels(main: str, comparison: Comparison) -> str:
 
 def _nothing_right(scores: Sequence[Finding]) -> str:
     label, other = method_label(scores[0].method), _other(scores[0].other)
-    return f"Accuracy cannot tell here: neither {label} nor {other} answers anything right."
+    return f"Accuracy cannot tell here: neither {label} nor {other} gives any right answer."
 
 
 def _verb(kind: Relation, other: str) -> str:

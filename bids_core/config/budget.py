@@ -1,7 +1,7 @@
 """Budgets as people write them: `500` rows, `0.15` or `15%` of the pool.
 
-The one place that reads them, for configurations, `--set`, command line and forms alike. How many
-rows a fraction comes to is `bids_core.selection.resolve_budget`'s.
+The only place that parses them, for configurations, `--set`, the command line and forms.
+`bids_core.selection.resolve_budget` turns a fraction into a number of rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fields whose value is a name from a table (`bids_core.registry`).
 
-The tables lie in the rooms above this one, beside the code that they name. A field holds its
-table's address, as an entry point does, and looks there when a value is checked or a schema is
-made: so a new entry needs no change here, and importing the configuration imports no table.
+The tables are in the rooms above this one, beside the code they name. A field holds its table's
+address, as an entry point does, and looks it up when a value is checked or a schema is made. So a
+new entry needs no change here, and importing the configuration imports no table.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class OneOf:
             raise ValueError(str(error)) from error
         name = function_name(value)
         if name in table or name in reserved:
-            msg = f"{value}: the name {name!r} is taken; rename the function"
+            msg = f"{value}: the name {name!r} is already used; rename the function"
             raise ValueError(msg)
 
     def __get_pydantic_core_schema__(

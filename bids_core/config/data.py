@@ -18,9 +18,9 @@ class ReadLimits(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("prepare"),)
 
     row_bytes: PositiveInt = 1 << 24
-    """Longest line or row, in bytes (of CSV in characters); a longer one is a reject."""
+    """Longest line or row, in bytes (for CSV in characters); longer ones are rejected."""
     document_bytes: PositiveInt = 1 << 31
-    """Longest JSON document (.json), in bytes unpacked; it is read as a whole."""
+    """Longest JSON document (.json), in bytes unpacked; it is read whole."""
     ratio: PositiveInt = 200
     """How many times its own size a compressed or Parquet file may unpack to, beyond the first
     256 MiB."""
@@ -32,23 +32,23 @@ class SourceConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("prepare"),)
 
     path: Annotated[str, Resolved("prepare", by="the digest of its files")]
-    """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is taken from
-    the environment. A relative path starts at the config file, or, in a run from a server's form,
-    at the worker's folder."""
+    """File, glob, folder or hub name (`hf:org/name`, `hf:org/name:config`); `${VAR}` is read from
+    the environment. A relative path starts at the config file's folder or, in a run started from a
+    server's form, at the worker's folder."""
     name: Annotated[Name | None, Resolved("prepare", by="the name that the source gets")] = None
     """Name of the source, unique within pool, validation or test; default: the task's name, else
-    the file's stem. Pool rows of a glob or folder without a name count as one source a file."""
+    the file's stem. In the pool, each file of an unnamed glob or folder is its own source."""
     dataset: Annotated[str | None, Resolved("prepare", by="what the entry says")] = None
-    """Where `path` is LLaMA-Factory's `dataset_info.json`: the name of the entry. Where it is an
-    axolotl configuration: the number of the entry of its `datasets:` (all, without it). Several
-    with commas between them."""
+    """If `path` is LLaMA-Factory's `dataset_info.json`: the name of an entry. If it is an axolotl
+    configuration: the number of an entry of its `datasets:` (default: all). Separate several with
+    commas."""
     format: Annotated[str, OneOf("bids_core.data.formats:FORMATS", more=("auto",))] = "auto"
-    """Shape of a row; `auto` tells by the names of the row's fields."""
+    """Format of the rows; `auto` detects it from the names of a row's fields."""
     mapping: dict[str, str] = Field(default_factory=dict)
     """Where to find `prompt` and `completion` (or `messages`), `system`, `tools`, `id`, `subtask`,
-    `choices`: a field name, a dotted path (`instances.0.output`), or a Jinja template
-    (`{{ question }}`). `_file` (stem of the file) and `_line` can be used like fields. `weight`
-    names the field of a *turn* that says how much it is learned (true, false or a number)."""
+    `choices`: a field name, a dotted path (`instances.0.output`), or a Jinja template (`{{
+    question }}`). `_file` (stem of the file) and `_line` can be used like fields. `weight` names
+    the field of a *turn* with its weight in learning (true, false or a number)."""
     records: str | None = None
     """Dotted path of the list of rows, in a JSON file that wraps them (`examples`)."""
     split: str | None = None
@@ -71,7 +71,7 @@ class ValidationTask(SourceConfig):
     task: Name
     """Name of the task."""
     capability: Name
-    """Capability that the task belongs to (`math`, `coding`, ...)."""
+    """Capability of the task (`math`, `coding`, ...)."""
 
 
 class TestTask(SourceConfig):
@@ -82,13 +82,13 @@ class TestTask(SourceConfig):
     task: Annotated[Name, Changes("prepare", "evaluation")]
     """Name of the task."""
     capability: Annotated[Name, Changes("prepare", "evaluation")]
-    """Capability that the task belongs to."""
+    """Capability of the task."""
     metric: Annotated[
         TestMetric,
         Changes("evaluation"),
         Resolved("prepare", by="whether rows need choices"),
     ] = "exact_match"
-    """What counts as right."""
+    """What counts as a correct answer."""
     answer_pattern: Annotated[str | None, Changes("evaluation")] = None
     """Regular expression whose last match (group 1, if there is one) is the answer, in the
     reference and in the generation."""
@@ -97,9 +97,10 @@ class TestTask(SourceConfig):
     a path relative to the config file. It gets the generation and the row's fields (a dict) and
     returns a number from 0 to 1."""
     stop: Annotated[tuple[str, ...], Changes("evaluation")] = ()
-    """Texts that end a generation (and are cut off), besides the model's end-of-turn token."""
+    """Texts that end a generation (and are cut off), in addition to the model's end-of-turn
+    token."""
     max_new_tokens: Annotated[PositiveInt, Changes("evaluation")] = 32
-    """Longest generation, in tokens; a model that thinks first needs thousands."""
+    """Longest generation, in tokens; a thinking model needs thousands."""
     generation: Annotated[GenerationConfig | None, Changes("evaluation")] = None
     """How answers are generated; null: as `evaluation.generation` says."""
 
@@ -107,8 +108,8 @@ class TestTask(SourceConfig):
     def _scorer_fits_the_metric(self) -> TestTask:
         if METRICS.entries[self.metric].scorer != (self.scorer is not None):
             msg = (
-                f"test task {self.task!r}: metric `generation` and `scorer` belong together (metric"
-                f" {self.metric}, scorer {self.scorer}); set both or neither"
+                f"test task {self.task!r}: metric `generation` and `scorer` go together "
+                f"(metric {self.metric}, scorer {self.scorer}); set both or neither"
             )
             raise ValueError(msg)
         if any(not text for text in self.stop):
@@ -125,30 +126,30 @@ class DataConfig(Section):
     max_length: PositiveInt = 2048
     """Longest example, in tokens; longer ones are truncated on the right."""
     learn: Literal["all", "last"] = "all"
-    """Learn all of a conversation's answers, or the last one alone. Marks on the turns themselves
+    """Learn all of a conversation's answers, or only the last one. Marks on the turns themselves
     (`weight`, `train`, `loss_weight`) still apply."""
     system: Literal["keep", "merge"] = "keep"
     """`merge` puts a system turn in front of the user turn that follows, for chat templates that
     refuse system turns (Gemma 2)."""
     join_turns: bool = False
-    """Join turns that the user (or the assistant) has in a row, with a blank line between them, for
-    chat templates that want turns to alternate."""
+    """Join consecutive turns of one speaker, separated by a blank line, for chat templates that
+    require turns to alternate."""
     altered: Literal["warn", "reject"] = "warn"
-    """A row that the chat template alters (it leaves out or rewrites reasoning, tools, part of a
-    turn), so that less is learned than is exported: count it, or reject it."""
+    """What to do with a row that the chat template alters (leaves out or rewrites reasoning, tools
+    or part of a turn), so that less is learned than exported: count it, or reject it."""
     template_args: Annotated[dict[str, Any], Changes("prepare", "evaluation", "suite")] = Field(
         default_factory=dict
     )
     """Variables for the chat template (`enable_thinking: false`), in every rendering: training,
     validation, test prompts, benchmark suites."""
     template_steps: PositiveInt = 1_000_000
-    """Steps that a template (`mapping`, chat template) may take on one row: passes of loops, calls,
-    and each 256 characters that it handles; a long row may take more. A row beyond is a reject;
-    ordinary rows take a few hundred."""
+    """Steps that a template (`mapping`, chat template) may take on one row: passes of loops,
+    calls, and each 256 characters handled; long rows may take more. A row over the limit is
+    rejected; ordinary rows take a few hundred."""
     duplicate_ids: Literal["reject", "error"] = "reject"
     """A row id seen before in its source: reject the later row, or stop."""
     overlap: Literal["warn", "drop"] = "warn"
     """A pool row that contains a validation or test row: list it, or drop it from the pool."""
     overlap_ngram: PositiveInt = 13
-    """Words in a row that count as overlap (13, as in GPT-3's contamination study); words that a
-    template repeats in many rows do not count."""
+    """Words in a row that count as overlap (13, as in GPT-3's contamination study); text that a
+    template repeats in many rows does not count."""

@@ -1,7 +1,7 @@
 """What a configuration field can change, declared at the field; identities are derived from it.
 
 A result is stored under a name made of all that can change it (`bids_core.artifacts.identity`).
-Which fields those are is said where the field is:
+Each field declares this itself:
 
 - `Changes("warmup")`: its value enters the identity of that stage; with `when`, only where it
   matters (the mode of Adam's update, where the feature is Adam's).
@@ -9,8 +9,8 @@ Which fields those are is said where the field is:
 - `InPlaceOf("seed")`: it takes the place of another field, whose value then enters.
 - `NoEffect("only the speed")`: it enters no identity; says why.
 
-A section says in `effects` what holds for its fields that say nothing. `bids_core.config.slices`
-takes a stage's values out of a configuration by it.
+A section declares in `effects` what holds for its fields without an annotation.
+`bids_core.config.slices` takes a stage's values out of a configuration by it.
 """
 
 from __future__ import annotations

@@ -21,16 +21,16 @@ class GenerationConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("evaluation"),)
 
     temperature: float = Field(default=0.0, ge=0.0)
-    """What logits are divided by before a token is drawn; 0: always the likeliest token. Makers of
-    thinking models advise against 0 (Qwen: 0.6)."""
+    """Divisor of the logits before sampling; 0: always the likeliest token. Makers of thinking
+    models advise against 0 (Qwen: 0.6)."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Draw from the likeliest tokens that have this share together."""
+    """Sample from the likeliest tokens that together have this probability."""
     top_k: PositiveInt | None = None
-    """Draw from this many of the likeliest tokens; null: from all."""
+    """Sample from this many of the likeliest tokens; null: from all."""
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Draw from tokens that are at least this share as likely as the likeliest."""
+    """Sample from tokens with at least this fraction of the likeliest token's probability."""
     repetition_penalty: float = Field(default=1.0, gt=0.0)
-    """What logits of tokens that are there already are divided by; 1: no penalty."""
+    """Divisor of the logits of tokens that already occur in the text; 1: no penalty."""
 
     @property
     def draws(self) -> bool:
@@ -55,21 +55,21 @@ class EvaluationConfig(Section):
     tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 4096
     """Padded tokens in one evaluation batch."""
     generation: GenerationConfig = GenerationConfig()
-    """How answers to own test rows are generated, where the task does not say (the suites' are
+    """How answers to your own test rows are generated, unless the task sets it (the suites' are
     always greedy)."""
     thought_markers: Annotated[tuple[str, str] | None, Changes("evaluation")] = None
-    """Beginning and end of a thought, as the model writes them, where they are none of the known
-    (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). What is judged is the
-    text behind a thought."""
+    """Beginning and end of a thought as the model writes them, if they are none of the known
+    markers (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). Only the text
+    after a thought is judged."""
     zero_shot: Annotated[bool, NoEffect("which models are evaluated, not how")] = True
-    """Evaluate the base model without training too."""
+    """Also evaluate the base model without training."""
     run_generated_code: Annotated[bool, NoEffect("without it, tasks that need it are refused")] = (
         False
     )
-    """Run code that the models write (metric `code`, HumanEval, MBPP), in a sandbox: no network, no
-    files, limits on time and memory. Coding tasks are refused without it."""
+    """Run model-written code (metric `code`, HumanEval, MBPP) in a sandbox: no network, no files,
+    limits on time and memory. Without this, coding tasks are refused."""
     code_seconds: Annotated[Seconds, Changes("evaluation", "suite")] = 10.0
-    """Longest time that one generated program runs."""
+    """Time limit of one generated program."""
     suites: Annotated[
         tuple[Literal["bids7", "less3"], ...], Resolved("suite", by="the digest of each task")
     ] = ()
@@ -80,8 +80,8 @@ class EvaluationConfig(Section):
     ] = None
     """Only these tasks of the suites (`bbh`, `mmlu`, ...); null: all of them."""
     suite_data: Annotated[str | None, Resolved("suite", by="the digest of each task")] = None
-    """Folder with the suites' data sets, each a clone of its hub repository in a folder of the same
-    name (`cais/mmlu`, `google/IFEval`); what it lacks comes from the hub or its cache."""
+    """Folder with the suites' data sets, each a clone of its hub repository in a folder of the
+    same name (`cais/mmlu`, `google/IFEval`); missing ones come from the hub or its cache."""
     suite_limit: Annotated[PositiveInt | None, Resolved("suite", by="the digest of each task")] = (
         None
     )
@@ -89,7 +89,7 @@ class EvaluationConfig(Section):
     chat_prompts: bool = True
     """Put the suites' prompts into the chat template, few-shot examples as turns."""
     backend: Literal["hf", "vllm"] = "hf"
-    """What runs the suites: transformers, or vLLM where it is installed."""
+    """Backend of the suites: transformers, or vLLM if it is installed."""
     model_args: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Further arguments of lm-eval's model class (`max_length: 4096`,
     `gpu_memory_utilization: 0.8`)."""

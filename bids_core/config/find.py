@@ -46,7 +46,7 @@ def find_config(path: Path) -> Path:
         names = ", ".join(file.name for file in found)
         msg = f"{path} is a folder with several YAML files ({names}); name one of them"
     else:
-        msg = f"{path} is a folder without a YAML file; `bids init {path}` writes one"
+        msg = f"{path} is a folder without a YAML file; `bids init {path}` writes a starter"
     raise ConfigError(msg)
 
 
@@ -63,7 +63,10 @@ def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     folder = path.resolve().parent
     if path.name == MANIFEST:
         if not isinstance(content.get("config"), dict):
-            msg = f"{path}: not the manifest of a run: it has no `config`"
+            msg = (
+                f"{path}: not a run's manifest, because it has no `config`; give the "
+                "manifest.json of a run folder"
+            )
             raise ConfigError(msg)
         content = travelled(content, folder)
     elif path.name == CONFIG and (folder / MANIFEST).is_file():
@@ -74,8 +77,8 @@ def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         name = TypeAdapter(Name).validate_python(folder.name)
     except ValidationError as error:
         msg = (
-            f"{path}: its folder {folder.name!r} cannot be the name of a run (letters, digits, "
-            "'.', '_' and '-'); rename the folder"
+            f"{path}: its folder {folder.name!r} is not a valid run name (use letters, "
+            "digits, '.', '_' and '-'); rename the folder"
         )
         raise ConfigError(msg) from error
     return content | {"name": name}

@@ -33,19 +33,19 @@ class GradientConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients", "steps"),)
 
     train_feature: TrainFeature = "adam"
-    """Feature of a training example; validation instances get the plain gradient beside `adam` and
-    `sign`, else the same."""
+    """Feature of a training example; validation instances get the plain gradient with `adam` and
+    `sign`, otherwise the same feature."""
     checkpoints: Annotated[
         tuple[PositiveInt, ...] | None,
         Changes("attribution", when=lambda section: section.checkpoints is not None),
     ] = None
-    """Numbers of the warmup checkpoints to take gradients at, from 1, in place of all of them; each
-    costs a pass over the pool (docs/cheaper.md). null: all."""
+    """Warmup checkpoints to compute gradients at, numbered from 1; each costs a pass over the pool
+    (docs/cheaper.md). null: all."""
     layers: Annotated[
         PositiveInt | None,
         Changes("gradients", "curvature", "steps", when=_fewer_layers),
     ] = None
-    """Take gradients in only the last N decoder layers, where the backward pass then ends:
+    """Compute gradients only in the last N decoder layers, where the backward pass then stops:
     cheaper and less exact (docs/gradients.md). null: all layers."""
     metric: Annotated[Literal["cosine", "dot", "fisher"], Changes("attribution", "steps")] = (
         "cosine"
@@ -53,7 +53,8 @@ class GradientConfig(Section):
     """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
     Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""
     keep_checkpoints: Annotated[bool, Changes("attribution")] = True
-    """Keep each checkpoint's own influence beside the weighted sum, to see whether they agree."""
+    """Keep each checkpoint's influence as well as the weighted sum, to see whether checkpoints
+    agree."""
     damping: Annotated[
         float,
         Changes("gradients", "steps", when=_feature_reads("damping")),
@@ -65,10 +66,10 @@ class GradientConfig(Section):
         Literal["less_code", "paper"],
         Changes("gradients", "steps", when=_feature_reads("adam_mode")),
     ] = "less_code"
-    """m'/sqrt(v'+eps) as LESS's code runs, or bias-corrected m'/(sqrt(v')+eps) as its paper has."""
+    """m'/sqrt(v'+eps) as in LESS's code, or bias-corrected m'/(sqrt(v')+eps) as in its paper."""
     projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"
-    """Kind of random projection; `rademacher` is the papers', equally exact and far slower (see
-    docs/projection.md)."""
+    """Kind of random projection; `rademacher` is that of the papers, equally exact and far slower
+    (see docs/projection.md)."""
     dim: Annotated[
         PositiveInt,
         Changes("gradients", "steps", when=lambda section: section.projection != "none"),
@@ -77,15 +78,15 @@ class GradientConfig(Section):
     storage: Annotated[
         Literal["float16", "float32", "int8"], Changes("gradients", "representations", "steps")
     ] = "float16"
-    """Dtype in which unit rows are stored; int8 halves the store again at a small error."""
+    """Dtype of the stored unit rows; int8 halves the store again, with a small error."""
     on_nonfinite: Literal["error", "reject"] = "error"
     """A NaN or infinite gradient: stop and name the rows, or list them as rejects."""
     tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 2048
-    """Padded tokens in one batch; halved by itself when memory runs out."""
+    """Padded tokens in one batch; halved automatically when memory runs out."""
     rows_per_shard: Annotated[
         PositiveInt, NoEffect("where shards are cut; which rows a shard has is part of its inputs")
     ] = 2048
-    """Rows of one shard, the unit of work, of retry and of resume."""
+    """Rows of one shard, the unit of work, retry and resume."""
 
     @field_validator("checkpoints")
     @classmethod
@@ -93,7 +94,7 @@ class GradientConfig(Section):
         if value is None:
             return None
         if not value:
-            msg = "an empty list takes gradients nowhere; leave it out for all checkpoints"
+            msg = "an empty list leaves no checkpoint; leave it out for all of them"
             raise ValueError(msg)
         if len(set(value)) != len(value):
             msg = f"{list(value)} names a checkpoint twice"

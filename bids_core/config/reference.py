@@ -1,4 +1,4 @@
-"""What is to be said of each field: what it takes, its default, choices, what it changes."""
+"""The reference entry of each field: accepted values, default, choices, and what it changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FieldReference:
 
     @property
     def is_section(self) -> bool:
-        """Whether it holds fields of its own."""
+        """Whether it has fields itself."""
         return self.value in ("section", "list of sections")
 
     @property
@@ -95,7 +95,7 @@ def find_field(key: str) -> list[FieldReference]:
 
 
 def _hint(wanted: str, fields: list[FieldReference]) -> str:
-    """Say what may have been meant: the nearest field or section, or what the section has."""
+    """Suggest what was meant: the nearest field or section, or the section's fields."""
     keys = [_plain(one.key) for one in fields]
     above, _, last = wanted.rpartition(".")
     inside = [
@@ -156,7 +156,7 @@ def _default(info: FieldInfo) -> Any:
 
 
 def _choices(schema: dict[str, Any], info: FieldInfo) -> dict[str, str]:
-    """Return the names that a field takes, each with what it is."""
+    """Return the names that a field accepts, each with its meaning."""
     parts = [schema, *schema.get("anyOf", ())]
     parts += [part["items"] for part in parts if "items" in part]
     names: list[str] = next((part["enum"] for part in parts if "enum" in part), [])
@@ -171,7 +171,7 @@ def _choices(schema: dict[str, Any], info: FieldInfo) -> dict[str, str]:
 
 
 def _metadata(annotation: Any) -> list[Any]:
-    """Return what is said at a type inside a field's (a list of methods)."""
+    """Return the annotation of a type inside a field's (a list of methods)."""
     found = list(getattr(annotation, "__metadata__", ()))
     for part in get_args(annotation):
         found += _metadata(part)

@@ -94,7 +94,7 @@ def _with_comments(text: str, before: Mapping[str, Any], content: Mapping[str, A
 
 
 def _take(document: Any, before: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Change in a document what differs between what it held before and what it is to hold."""
+    """Change the parts of a document that differ between its old and its new content."""
     for key in [key for key in before if key not in content]:
         del document[key]
     for key, value in content.items():

@@ -46,14 +46,14 @@ class RunConfig(Section):
         Changes("warmup", "screen", "curvature", "gradients", "selection", "finetune", "steps"),
         Changes("evaluation", when=lambda run: run.draws_answers),
     ] = 0
-    """Seed of sampling, initialisation, dropout, projection and random selection; and of answers,
-    where they are drawn."""
+    """Seed of sampling, initialisation, dropout, projection and random selection, and of sampled
+    answers."""
     data: DataConfig = DataConfig()
     """Tokenization, rejects and overlap."""
     lora: LoraConfig = LoraConfig()
-    """Adapters: the parameters whose gradients are taken."""
+    """Adapters: the parameters whose gradients are computed."""
     warmup: WarmupConfig = WarmupConfig()
-    """Warmup: the short training whose checkpoints the gradients are taken at."""
+    """Warmup: the short training whose checkpoints the gradients are computed at."""
     gradients: GradientConfig = GradientConfig()
     """Gradient features."""
     screen: ScreenConfig = ScreenConfig()
@@ -67,7 +67,7 @@ class RunConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     """Evaluation."""
     output: OutputConfig = OutputConfig()
-    """Where the selected data goes besides the run folder."""
+    """Where else the selected data goes, besides the run folder."""
     execution: ExecutionConfig = ExecutionConfig()
     """Where the work is done; inline on this machine, or spread over a pool of workers."""
 
@@ -90,8 +90,8 @@ class RunConfig(Section):
             raise ValueError(msg)
         if self.landmarks.rows is not None and self.screen.by not in (None, LANDMARKS):
             msg = (
-                f"landmarks.rows goes alone or with screen.by: landmarks, not with screen.by: "
-                f"{self.screen.by}; leave one of them out"
+                "landmarks.rows works alone or with screen.by: landmarks, not with "
+                f"screen.by: {self.screen.by}; leave one of them out"
             )
             raise ValueError(msg)
         if self.landmarks.rows is not None and self.gradients.metric == "dot":

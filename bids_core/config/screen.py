@@ -31,14 +31,14 @@ class ScreenConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("screen", when=_on),)
 
     by: Signal | None = None
-    """Method that picks the rows to take gradients of: one that needs no influence (`rds_plus`,
+    """Method that picks the rows that get gradients: one that needs no influence (`rds_plus`,
     `bm25`, ...), or `landmarks`: BIDS on the influence inferred from `landmarks.rows`. null: every
     row of the pool gets them."""
     keep: Fraction = 0.3
-    """Share of the pool that it picks."""
+    """Share of the pool to keep."""
     sample: Annotated[PositiveInt, Changes("screen", when=_draws)] = 128
-    """Random rows that get gradients whatever the method says, so that the report can tell how many
-    good rows were screened out. With `landmarks` the landmarks are that sample."""
+    """Random rows that always get gradients, so that the report can estimate how many good rows
+    were screened out. With `landmarks`, the landmarks are this sample."""
 
     @model_validator(mode="after")
     def _cheap(self) -> ScreenConfig:
@@ -67,6 +67,6 @@ class LandmarkConfig(Section):
         PositiveInt | None,
         Changes("screen", when=lambda section: section.rows is not None),
     ] = Field(default=None)
-    """Random rows of the pool that get gradients; each of the others has the influence of the one
-    among them whose hidden states are nearest, and an expected error. Alone, or with `screen.by:
+    """Random rows of the pool that get gradients; every other row takes the influence of the one
+    with the nearest hidden states, with an expected error. Use it alone, or with `screen.by:
     landmarks`. null: nothing is inferred."""

@@ -65,7 +65,7 @@ class Section(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Say of each choice out of a table what it is, after the field's description."""
+        """Describe each choice of a table, after the field's description."""
         made = handler(schema)
         properties = handler.resolve_ref_schema(made).get("properties", {})
         for name, field in cls.model_fields.items():

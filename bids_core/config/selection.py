@@ -27,14 +27,15 @@ class SelectionConfig(Section):
     compare: Annotated[
         SelectionMethods, NoEffect("which methods select, not what each selects")
     ] = ("less", "random")
-    """Further methods, selected, fine-tuned and evaluated beside it at the same budget."""
+    """Further methods to select with, fine-tune and evaluate at the same budget, for
+    comparison."""
     budget: Budget = 0.15
     """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
     """Per-column normalisation, for the methods that use one (`bids`, `bids_cautious`,
     `instance_max`)."""
     seed: Annotated[Seed | None, InPlaceOf("seed", "selection")] = None
-    """Seed of the methods that draw at random; null: the run's."""
+    """Seed of the random methods; null: the run's."""
 
     @property
     def methods(self) -> tuple[str, ...]:

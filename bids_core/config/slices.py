@@ -1,8 +1,8 @@
 """The part of a configuration that can change a stage's result.
 
-Derived from what is said at the fields (`bids_core.config.effects`). `without_effect` finds the
-fields of which nothing is said; a test holds that there are none, and another that changing a field
-changes the identities of the stages that it names and of no others.
+Derived from the fields' annotations (`bids_core.config.effects`). `without_effect` finds the
+fields without a declared effect; a test holds that there are none, and another that changing a
+field changes the identities of the stages that it names and of no others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def effects_of(section: type[Section], name: str) -> tuple[Effect, ...]:
-    """Return what a field can change: what is said at it, else what its section says."""
+    """Return what a field can change: its own annotation, or its section's."""
     said = tuple(item for item in section.model_fields[name].metadata if isinstance(item, Effect))
     return said or section.effects
 
@@ -73,7 +73,7 @@ def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, type[S
 
 
 def without_effect(section: type[Section]) -> list[str]:
-    """Return the fields of which nothing says what they can change."""
+    """Return the fields without a declared effect."""
     return [path for path, owner, name in walk(section) if not effects_of(owner, name)]
 
 

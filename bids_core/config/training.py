@@ -35,11 +35,11 @@ class OptimizerConfig(Section):
     tokens_per_batch: Annotated[
         PositiveInt, NoEffect("how a step is cut into forward passes, not which rows it has")
     ] = 4096
-    """Padded tokens in one forward pass (micro-batch); bounds memory."""
+    """Padded tokens in one forward pass (micro-batch); limits memory."""
 
 
 class WarmupConfig(OptimizerConfig):
-    """The short LoRA run whose checkpoints the gradients are taken at."""
+    """The short LoRA run whose checkpoints the gradients are computed at."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup"),)
 
@@ -51,32 +51,33 @@ class WarmupConfig(OptimizerConfig):
         PositiveInt | None,
         Changes("warmup", when=lambda section: section.stops_early),
     ] = None
-    """Stop after so many epochs of the schedule: the checkpoints are the first ones of the whole
-    training, exactly, and the rest is not paid for (docs/cheaper.md). null: all `epochs`."""
+    """Stop after this many epochs of the schedule: the checkpoints are exactly the first ones of
+    the whole training, and the rest costs nothing (docs/cheaper.md). null: all `epochs`."""
     checkpoints: Annotated[
         tuple[str, ...], Resolved("warmup", by="the digest of the checkpoints' files")
     ] = ()
-    """Checkpoints of a training that was run elsewhere, in place of one here: their folders, or the
-    folder that has them as `checkpoint-...` (Trainer, TRL, LLaMA-Factory, axolotl, or what
-    `WarmupCallback` kept). Adapters, learning rates and Adam's moments are the checkpoints' own;
+    """Checkpoints of another training, to use instead of a warmup here: their folders, or the
+    folder that contains them as `checkpoint-...` (from Trainer, TRL, LLaMA-Factory, axolotl or
+    `WarmupCallback`). Adapters, learning rates and Adam's moments are read from the checkpoints;
     see docs/warmups.md."""
     checkpoint_rates: Annotated[
         tuple[float, ...], Changes("warmup", when=lambda section: bool(section.checkpoints))
     ] = ()
-    """Mean learning rate of the epoch that each of `checkpoints` ends, in order of their steps;
-    only for a training that logged none."""
+    """Mean learning rate of the epoch before each of `checkpoints`, in order of their steps; only
+    for a training that logged none."""
     base_model: Annotated[str | None, NoEffect("a name; the model counts by its files")] = None
-    """Name that `checkpoints` give their base model, where it is that of `model.path` under another
+    """Name of the base model in `checkpoints`, if it is the model of `model.path` under another
     name."""
     when_pool_changes: Annotated[
         Literal["renew", "reuse"], Resolved("warmup", by="the warmup that is used")
     ] = "renew"
     """`renew` trains again whenever the rows to train on change, so that a result follows from
-    configuration and data alone; `reuse` keeps the warmup of an earlier pool that the store holds,
-    so that only new rows' gradients are computed. What it never saw is reported."""
+    configuration and data alone; `reuse` keeps the warmup of an earlier pool from the store, so
+    that only new rows' gradients are computed; the report gives the share of the pool it never
+    saw."""
     renew_at: Annotated[Fraction, Resolved("warmup", by="the warmup that is used")] = 0.2
-    """With `reuse`: train again once more than this share of the pool came after the warmup, or of
-    the rows it was trained on has left the pool."""
+    """With `reuse`: train again once more than this share of the pool is newer than the warmup, or
+    once more than this share of its training rows has left the pool."""
 
     @property
     def stops_early(self) -> bool:
@@ -98,19 +99,22 @@ class WarmupConfig(OptimizerConfig):
         if not self.checkpoints:
             for name in ("checkpoint_rates", "base_model"):
                 if getattr(self, name):
-                    msg = f"{name} says something of warmup.checkpoints, and there are none"
+                    msg = (
+                        f"{name} describes warmup.checkpoints, but there are none; add "
+                        f"them, or remove {name}"
+                    )
                     raise ValueError(msg)
         if self.checkpoints and self.stop_after is not None:
             msg = (
-                "stop_after says when a training here ends, and warmup.checkpoints takes one from "
-                "elsewhere; choose among its checkpoints with gradients.checkpoints"
+                "stop_after ends a warmup that runs here, but warmup.checkpoints comes from "
+                "another training; choose among its checkpoints with gradients.checkpoints"
             )
             raise ValueError(msg)
         if self.stop_after is not None and self.stop_after > self.epochs:
             msg = f"stop_after: {self.stop_after} is more than the {self.epochs} epochs"
             raise ValueError(msg)
         if any(not rate >= 0 for rate in self.checkpoint_rates):
-            msg = "checkpoint_rates: learning rates are not negative"
+            msg = "checkpoint_rates: learning rates must not be negative"
             raise ValueError(msg)
         return self
 
@@ -129,14 +133,14 @@ class FinetuneConfig(OptimizerConfig):
     model: Annotated[
         ModelConfig | None, InPlaceOf("model", "finetune", "suite", "evaluation", "losses")
     ] = None
-    """Another model to train and evaluate on the picks (LESS-T), tokenized with its own tokenizer
-    and chat template; null: the model that the gradients were taken of."""
+    """Another model to train on the picks and evaluate (LESS-T), with its own tokenizer and chat
+    template; null: the model whose gradients were computed."""
     lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None
     """Adapters of the fine-tuning; null: those of the warmup."""
     seed: Annotated[Seed | None, InPlaceOf("seed", "finetune")] = None
     """Seed of adapters, order and dropout; null: the run's."""
     packing: bool = False
-    """Put several examples into one row, none of which sees another (needs attention `sdpa` or
+    """Put several examples into one row, without attention between them (needs attention `sdpa` or
     `eager`): less padding where lengths differ much."""
     save: Literal["adapter", "merged"] = "adapter"
     """Keep the adapter, or a whole model with the adapter merged in."""
@@ -144,8 +148,9 @@ class FinetuneConfig(OptimizerConfig):
         tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
         NoEffect("where loss curves are shown"),
     ] = ()
-    """Where loss curves go as well, through transformers' integrations."""
+    """Where to send loss curves as well, through transformers' integrations."""
     checkpoint_seconds: Annotated[Seconds, NoEffect("a resumed training gives the same result")] = (
         600.0
     )
-    """A killed training continues from a checkpoint at most about this old."""
+    """A killed training continues from a checkpoint that is at most about this many seconds
+    old."""

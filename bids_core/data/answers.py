@@ -6,7 +6,7 @@ Their places come from the template, never from a search for role names:
   ends; and it ends with its content, looked up right there, or (templates that trim or rewrite
   content, reasoning) by rendering once more with a placeholder in its place; a turn of tool calls
   ends where the conversation up to it does.
-A conversation for which that fails is refused, not guessed.
+If this fails, the conversation is refused; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class AnswerFinder:
         turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
         if len(spans) != len(turns) and not all_alike:
             detail = (
-                f"the chat template marks {len(spans)} places for {len(turns)} answers, so the ones"
-                " to be learned cannot be told apart from the others"
+                f"the chat template marks {len(spans)} places for {len(turns)} answers, so it "
+                "is unclear which of them to learn"
             )
             raise RejectedRow("unsupported-weights", detail)
         if len(spans) != len(turns):
@@ -103,7 +103,7 @@ class AnswerFinder:
         return tuple(Answer(i, *span) for i, span in zip(turns, spans, strict=True))
 
     def _end_marker(self, tail: str) -> str:
-        """Return what ends a turn: the first special token behind the last answer, or the text."""
+        """Return what ends a turn: the first special token after the last answer, or the text."""
         tail = tail.strip()
         return self._template.special_at(tail, 0) or tail
 
@@ -185,7 +185,7 @@ class _Finder:
         if ended:  # a turn of tool calls that ends otherwise: its own end token is within
             end = self._whole_token(end)
         if end <= start:
-            raise _uncertain(f"nothing of turn {turn} is left")
+            raise _uncertain(f"it drops all of turn {turn}")
         return start, end, ended
 
     def _start(self, before: str, asked: str) -> int:
@@ -202,7 +202,7 @@ class _Finder:
         return place + len(header)
 
     def _whole_token(self, end: int) -> int:
-        """Move an end that lies within a special token behind it."""
+        """Move an end that lies within a special token after it."""
         for token in self.template.specials:
             for back in range(1, len(token)):
                 if self.text.startswith(token, end - back):

@@ -2,9 +2,9 @@
 
 Entries of type `chat_template`, `sharegpt`, `alpaca` (and user-defined `field_*` maps) work; their
 `field_messages`, `message_property_mappings`, `roles`, `field_system`, `field_tools`,
-`field_thinking` and `message_field_training` become ours. What decides about the rendering there
-(`chat_template`) is `model.chat_template` here. Whatever would change what is learned and cannot
-be done here is refused, by name.
+`field_thinking` and `message_field_training` become ours. Rendering is set by
+`model.chat_template` here, not by `chat_template` there. Any setting that would change what is
+learned and is not supported here is refused by name.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _described(number: int, entry: Mapping[str, Any], path: Path, *, where: str)
     try:
         return _entry(number, entry, path, where=where)
     except (TypeError, AttributeError, ValueError, LookupError) as error:
-        msg = f"{where}: entry {number} of {path.name} is not as axolotl has it ({error})"
+        msg = f"{where}: entry {number} of {path.name} is not a valid axolotl entry ({error})"
         raise ConfigError(msg) from error
 
 
@@ -99,7 +99,7 @@ def _entry(number: int, entry: Mapping[str, Any], path: Path, *, where: str) -> 
     elif kind in _LIST_TYPES:
         described = ("messages", _list_layout(entry, str(kind), here))
     else:
-        msg = f"{here} has type {kind!r}; chat_template, sharegpt, alpaca and field maps work"
+        msg = f"{here} has type {kind!r}; use chat_template, sharegpt, alpaca or a field map"
         raise ConfigError(msg)
     return Described(
         f"{name}-{number}", there, *described, split=(split or "train") if on_hub else split
@@ -113,7 +113,7 @@ def _place(entry: Mapping[str, Any], path: Path, here: str) -> tuple[str, bool]:
     if files is not None:
         files = [files] if isinstance(files, str) else files
         if len(files) != 1:
-            msg = f"{here} names several data_files; name them in entries of their own"
+            msg = f"{here} names several data_files; give each its own entry"
             raise ConfigError(msg)
         inside = local / files[0]
         return (str(inside) if inside.exists() else str(path.parent / files[0])), False
@@ -135,7 +135,10 @@ def _user_layout(kind: Mapping[str, Any], here: str) -> Layout:
 def _list_layout(entry: Mapping[str, Any], kind: str, here: str) -> Layout:
     trained = entry.get("roles_to_train")
     if trained is None and "roles_to_train" in entry:
-        msg = f"{here} has a blank roles_to_train; write data.learn: last here, and remove it there"
+        msg = (
+            f"{here} has a blank roles_to_train; remove it, and set data.learn: last in the "
+            "BIDS configuration"
+        )
         raise ConfigError(msg)
     if trained is not None and set(trained) - {"assistant", "gpt", "model"}:
         msg = f"{here} has roles_to_train {trained}; only the assistant's turns can be learned"

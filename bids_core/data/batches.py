@@ -1,4 +1,4 @@
-"""Padded batches, and a plan that puts examples of like length together.
+"""Padded batches, and a plan that groups examples of similar length.
 
 Shapes: B examples of a batch, T tokens of the longest one.
 """

@@ -86,7 +86,8 @@ def check_unpacked(file: InputFile, packed: int, unpacked: int, limits: ReadLimi
     if unpacked > max(_UNSUSPICIOUS, limits.ratio * packed):
         msg = (
             f"{file.shown}: its {packed:,} bytes unpack to more than {unpacked:,}, over "
-            f"{limits.ratio} times as many; if that is right, raise `limits.ratio` of this source"
+            f"{limits.ratio} times as many; if that is intended, raise `limits.ratio` of this "
+            "source"
         )
         raise DataError(msg)
 
@@ -122,8 +123,9 @@ def read_document(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> byte
     data = stream.read(limits.document_bytes + 1)
     if len(data) > limits.document_bytes:
         msg = (
-            f"{file.shown}: longer than {limits.document_bytes:,} bytes, and a JSON document is"
-            " read as a whole; write it as JSONL, or raise `limits.document_bytes` of this source"
+            f"{file.shown}: longer than {limits.document_bytes:,} bytes, and a JSON document "
+            "is read whole; write it as JSONL, or raise `limits.document_bytes` of this "
+            "source"
         )
         raise DataError(msg)
     return data

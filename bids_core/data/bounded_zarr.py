@@ -2,7 +2,7 @@
 
 A few hundred bytes of metadata can claim a shape, a chunk or a number of chunks that no memory
 holds, and a chunk of some kilobytes can unpack to any size. Claims are compared with the files
-before a chunk is read; and no chunk unpacks to more than its place in the array takes.
+before a chunk is read; and no chunk unpacks to more than its region of the array.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def open_zarr_group(path: Path) -> Any:
     """
     node = open_zarr(path)
     if not isinstance(node, zarr.Group):
-        msg = "an array lies where a group should be"
+        msg = "there is an array where a group is expected"
         raise OverLimit(msg)
     return node
 
@@ -87,7 +87,7 @@ def bounded_array(array: Any) -> zarr.Array[Any]:
             bounded here.
     """
     if not isinstance(array, zarr.Array):
-        msg = "a group lies where an array should be"
+        msg = "there is a group where an array is expected"
         raise OverLimit(msg)
     _require_stored(array)
     metadata: Any = array.metadata
@@ -116,14 +116,17 @@ def _require_stored(array: zarr.Array[Any]) -> None:
     whole = math.prod(n * step for n, step in zip(pieces, grid, strict=True)) * item
     if max(whole, array.nbytes) > max(_SMALL_BYTES, _MOST_TIMES * stored):
         msg = (
-            f"it claims the shape {array.shape} in chunks of {grid}, {whole:,} bytes, and holds"
-            f" {stored:,}; write it with its values"
+            f"it claims the shape {array.shape} in chunks of {grid}, {whole:,} bytes, but its "
+            f"files hold {stored:,}; write it with its values"
         )
         raise OverLimit(msg)
     inner = [step // max(c, 1) for step, c in zip(grid, array.chunks, strict=True)]
     chunks = math.prod(pieces) * math.prod(inner)
     if chunks > max(_SMALL_CHUNKS, stored // _BYTES_A_CHUNK):
-        msg = f"it claims {chunks:,} chunks and holds {stored:,} bytes; write it in larger chunks"
+        msg = (
+            f"it claims {chunks:,} chunks, but its files hold {stored:,} bytes; write it in "
+            "larger chunks"
+        )
         raise OverLimit(msg)
     if math.prod(grid) * item > _CHUNK_BYTES:
         msg = f"its chunks {grid} are larger than {_CHUNK_BYTES:,} bytes; write it in smaller ones"
@@ -160,7 +163,7 @@ def unpack(codec: str, data: bytes, limit: int) -> bytes:
 
 def _too_much(data: bytes, limit: int) -> OverLimit:
     return OverLimit(
-        f"a chunk of {len(data):,} bytes unpacks to more than the {limit:,} that its place takes"
+        f"a chunk of {len(data):,} bytes unpacks to more than the {limit:,} bytes of its region"
     )
 
 
@@ -241,7 +244,9 @@ def _bounded_v3(codec: Codec, *, within: bool = False) -> Codec:
 
 def _not_read(codec: object) -> OverLimit:
     name = getattr(codec, "codec_name", None) or getattr(codec, "codec_id", type(codec).__name__)
-    return OverLimit(f"its codec {name} is not read; write it with zstd, gzip or blosc, or plain")
+    return OverLimit(
+        f"its codec {name} is not supported; write it with zstd, gzip or blosc, or uncompressed"
+    )
 
 
 class _BoundedV2(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no types

@@ -3,13 +3,13 @@
 The completion of a turn is what the model has to say, reasoning, content and tool calls as the
 template writes them, and the token that ends the turn (`<|im_end|>`, `</s>`), nothing more: a
 newline behind that token is never generated, so it is not learned either. What the template writes
-between the generation prompt and the content (gpt-oss's channel) has to be generated, so it belongs
-to the completion; a *blank* thought there does not: nobody thought it, and on short answers it
-would make most of the gradient (docs/data.md).
+between the generation prompt and the content (gpt-oss's channel) has to be generated, so it
+belongs to the completion; a *blank* thought there does not: it is not in the data, and on short
+answers it would dominate the gradient (docs/data.md).
 
-Where the answers are is found in `answers`; what a template leaves out or rewrites is noted
-(`left_out`, `notes`). Which answers are learned, and how much, is decided here and nowhere else: by
-the turns' weights and `data.learn`.
+`answers` finds where the answers are; `left_out` and `notes` record what a template leaves out or
+rewrites. Which answers are learned, and how much, is decided here and nowhere else: by the turns'
+weights and `data.learn`.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class ChatTemplate:
         return self._marked[with_tools]
 
     def apply(self, messages: Sequence[Message], tools: str | None, *, prompt: bool = False) -> str:
-        """Return the text of some turns, with the generation prompt behind them if wanted.
+        """Return the text of some turns, with the generation prompt after them if wanted.
 
         Raises:
             RejectedRow: the template refuses them, fails on them, or takes too many steps.
@@ -148,9 +148,9 @@ class ChatTemplate:
             except NOT_COMPILED as error:
                 line = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
                 msg = (
-                    f"the chat template of {self.tokenizer.name_or_path or 'the model'!r} does not"
-                    f" parse ({brief(str(error) or type(error).__name__)}{line}); set"
-                    " model.chat_template to a file with another one"
+                    f"the chat template of {self.tokenizer.name_or_path or 'the model'!r} is "
+                    f"invalid ({brief(str(error) or type(error).__name__)}{line}); set "
+                    "model.chat_template to a file with a valid one"
                 )
                 raise ModelError(msg) from None
 

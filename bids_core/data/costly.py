@@ -1,4 +1,4 @@
-"""Templates that take too many steps: a row of which that is true, and one that always does."""
+"""Templates that take too many steps, on one row or on every row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def too_costly(what: str, reason: str | None) -> RejectedRow:
 
     Args:
         what: the template, for the message.
-        reason: what it came to.
+        reason: how it failed.
     """
     detail = f"{what}: {reason}; write it without large repetitions, or raise data.template_steps"
     return RejectedRow(TOO_COSTLY, detail)

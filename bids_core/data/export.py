@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 OWN: Final = ("messages", "tools", "row_id", "source", "rank")
-"""Names that a record has of its own; a column of the data with such a name gets `data_` before."""
+"""Names that a record uses itself; a data column of such a name gets the prefix `data_`."""
 _BREAKS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 

@@ -1,11 +1,11 @@
 """The shapes that rows come in, told apart by their field names, and made into conversations.
 
 `FORMATS` is the table: a new format is one more entry, and everything that chooses or lists
-formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what is
-done with each. A field that is null counts as absent, for merged files fill up what one of them
-does not have. Each row is looked at by itself, so a file may mix formats. All assistant turns of a
-conversation are learned, those in a TRL `prompt` list too, unless the row or `data.learn` says
-otherwise.
+formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what
+is done with each. A null field counts as absent, because merging files fills the columns that one
+of them lacks with nulls. Each row is detected by itself, so a file may mix formats. All assistant
+turns of a conversation are learned, those in a TRL `prompt` list too, unless the row or
+`data.learn` says otherwise.
 """
 
 from __future__ import annotations
@@ -150,8 +150,8 @@ def refuse_media(row: Row) -> None:
     for name in _MEDIA:
         if not _is_absent(row.get(name)):
             detail = (
-                f"the row has {name!r} ({shorten(row[name], 30)}), and only text can be used;"
-                " remove the row, or name its text columns in `mapping`"
+                f"the row has {name!r} ({shorten(row[name], 30)}), but only text is "
+                "supported; remove the row, or name its text columns in `mapping`"
             )
             raise RejectedRow("unsupported-content", detail)
 
@@ -167,7 +167,7 @@ def refuse_media_marks(messages: Sequence[Message]) -> None:
     for message in messages:
         for mark in _MEDIA_MARK.finditer(message.content) if message.role == "user" else ():
             if f"</{mark[1]}>" not in message.content:
-                detail = f"a user turn holds the mark {mark[0]}, and only text can be used"
+                detail = f"a user turn has the marker {mark[0]}, but only text is supported"
                 raise RejectedRow("unsupported-content", f"{detail}; remove the row")
 
 
@@ -176,8 +176,8 @@ def _refuse_bad_feedback(row: Row) -> None:
         value = row.get(name)
         if value is False or (isinstance(value, str) and value.strip().lower() == "false"):
             detail = (
-                f"{name} is false: the answer is an example of a bad one; remove the row, or name"
-                " its columns in `mapping` if the field means something else"
+                f"{name} is false, which marks a bad answer; remove the row, or name its "
+                "columns in `mapping` if the field means something else"
             )
             raise RejectedRow("negative-feedback", detail)
 
@@ -242,7 +242,7 @@ def _read_preference(row: Row) -> Conversation:
 
 
 def _begins_anew(before: list[Message], after: list[Message]) -> bool:
-    """Tell whether a chosen side with user turns goes on from the prompt, not over it again."""
+    """Tell whether a chosen side with user turns continues from the prompt, not over it again."""
     said = [(m.role, m.content.strip()) for m in after if m.role != "system"]
     asked = [(m.role, m.content.strip()) for m in before if m.role != "system"]
     return bool(asked) and said[: len(asked)] != asked

@@ -43,8 +43,8 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         if isinstance(path, Path):
             if (packed := packed_file(path)) is not None:
                 msg = (
-                    f"{where}: the data set {shown}: {packed.name} is compressed, which `datasets`"
-                    " never writes, and would be unpacked as a whole; save it again"
+                    f"{where}: the data set {shown}: {packed.name} is compressed, which "
+                    "`datasets` never does; save the data set again"
                 )
                 raise DataError(msg)
             loaded = datasets.load_from_disk(shown)
@@ -80,7 +80,10 @@ def _require_hub_name(name: str, where: str) -> None:
         msg = f"{where}: {HUB_PREFIX}{brief(name)} is not a hub name; write {HUB_PREFIX}org/name"
         raise DataError(msg)
     if Path(name).exists():
-        msg = f"{where}: a folder {name} lies here, which `datasets` would take; rename it"
+        msg = (
+            f"{where}: there is a folder {name} here, and `datasets` would load it instead; "
+            "rename it"
+        )
         raise DataError(msg)
 
 
@@ -125,9 +128,7 @@ def _require_own_files(dataset: Any, folder: Path, what: str) -> None:
     root = os.path.abspath(folder)
     for file in dataset.cache_files:
         if not Path(os.path.abspath(file["filename"])).is_relative_to(root):
-            msg = (
-                f"{what} names {file['filename']}, which is not in it; save it again with its data"
-            )
+            msg = f"{what} names {file['filename']}, which is missing; save it again with its data"
             raise DataError(msg)
 
 

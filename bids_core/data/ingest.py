@@ -2,9 +2,9 @@
 
 For each source, rows read = kept + rejected + skipped (`start`) + cut (`limit`).
 
-`start` counts rows as they lie in the files. `limit` counts rows that can be used, so a rejected
-row does not use it up; without `sample_seed` the first ones are kept, and rows behind the last one
-kept are only counted, not looked into. With `sample_seed` the rows kept are the first `limit` of a
+`start` counts rows as they are in the files. `limit` counts rows that can be used, so a rejected
+row does not use it up; without `sample_seed` the first ones are kept, and rows after the last one
+kept are only counted, not parsed. With `sample_seed` the rows kept are the first `limit` of a
 random order of all usable rows, so a smaller limit draws a subset of a larger one; they keep the
 order of the file.
 """

@@ -26,7 +26,7 @@ class Layout:
         columns: name that a format looks for -> name in the rows.
         turn_fields: name that a turn is read by -> name in the turns.
         roles: role as the turns spell it -> role that is read.
-        system: a system turn for rows that bring none.
+        system: a system turn for rows without one.
         hidden: columns that the description leaves out, so that no format takes them.
         drop_system: leave system turns out.
         marked_only: an answer without a mark is not learned.

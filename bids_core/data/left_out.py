@@ -28,7 +28,7 @@ def template_notes(
     text: str,
     answers: Sequence[Answer],
 ) -> set[str]:
-    """Return what the template leaves out or rewrites, and other things to be said.
+    """Return what the template leaves out or rewrites, and other notes.
 
     Raises:
         RejectedRow: a tool call, which is the answer, is left out.

@@ -1,14 +1,13 @@
 """Text that spells a special token is text.
 
-A lesson on ChatML says `<|im_end|>`, one on SSML `<s>`; a prompt may hold whole turns. Written into
-the rendered conversation as they stand, they would become the real tokens: turns that nobody wrote,
-answers that end early. So before rendering such spellings are marked with a private character that
-occurs nowhere in the row, and after it the marked places are encoded piece by piece, as the plain
-text they are. A row without such spellings is encoded in one piece, as ever.
+A lesson on ChatML says `<|im_end|>`, one on SSML `<s>`; a prompt may hold whole turns. Written
+into the rendered conversation unchanged, they would become real special tokens: turns that nobody
+wrote, answers that end early. So before rendering such spellings are marked with a private
+character that occurs nowhere in the row, and after it the marked places are encoded piece by
+piece, as the plain text they are. A row without such spellings is encoded in one piece, as ever.
 
 Which tokens count: the special ones, and those that the template itself writes around a user's
-turn. Others that a tokenizer adds (`<think>`, `<tool_call>`) mean in a text what they mean
-anywhere.
+turn. Other added tokens (`<think>`, `<tool_call>`) keep their meaning in text.
 
 Shapes: T tokens of one text.
 """
@@ -126,7 +125,7 @@ def unused_mark(texts: Iterable[str]) -> str:
     for mark in _PRIVATE:
         if mark not in joined:
             return mark
-    detail = f"a text spells a special token and holds all of {shorten(''.join(_PRIVATE))}"
+    detail = f"a text spells a special token and contains all of {shorten(''.join(_PRIVATE))}"
     raise RejectedRow("special-token-text", detail)
 
 

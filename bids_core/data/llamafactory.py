@@ -69,7 +69,7 @@ def _described(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -
     try:
         return _entry(name, entry, path, where=where)
     except (TypeError, AttributeError, ValueError, LookupError) as error:
-        msg = f"{where}: entry {name!r} of {path.name} is not as LLaMA-Factory has it ({error})"
+        msg = f"{where}: entry {name!r} of {path.name} is not a valid LLaMA-Factory entry ({error})"
         raise ConfigError(msg) from error
 
 
@@ -77,7 +77,7 @@ def _entry(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> De
     formatting = entry.get("formatting", "alpaca")
     if formatting not in ("alpaca", "sharegpt", "openai"):
         msg = (
-            f"{where}: entry {name!r} has formatting {formatting!r}; alpaca, sharegpt, openai work"
+            f"{where}: entry {name!r} has formatting {formatting!r}; use alpaca, sharegpt or openai"
         )
         raise ConfigError(msg)
     columns = entry.get("columns") or (_ALPACA if formatting == "alpaca" else _LISTS)
@@ -87,7 +87,7 @@ def _entry(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> De
         raise ConfigError(msg)
     hub = entry.get("hf_hub_url")
     if hub is None and any(key in entry for key in _ELSEWHERE):
-        msg = f"{where}: entry {name!r} lies on another hub or behind a script; download its file"
+        msg = f"{where}: entry {name!r} is on another hub or needs a script; download its file"
         raise ConfigError(msg)
     if hub is None and not entry.get("file_name"):
         msg = f"{where}: entry {name!r} has neither file_name nor hf_hub_url"

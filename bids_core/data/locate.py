@@ -24,7 +24,7 @@ class InputFile:
     """One file that rows are read from.
 
     Args:
-        path: where it lies.
+        path: where it is.
         shown: how messages name it: relative to the config's folder where it is beneath it.
         label: its path within a source of several files; None in a source of one file.
     """
@@ -90,9 +90,7 @@ def absolute(path: str, base_dir: Path, *, where: str) -> Path:
     try:
         joined.exists()
     except (OSError, ValueError) as error:  # too long, NUL characters, no access
-        msg = (
-            f"{where}: path {brief(repr(path))} cannot be looked at ({brief(error)}); give another"
-        )
+        msg = f"{where}: path {brief(repr(path))} cannot be read ({brief(error)}); give another"
         raise ConfigError(msg) from error
     return joined
 
@@ -172,5 +170,8 @@ def _nothing_found(path: Path, base_dir: Path, where: str) -> str:
     if glob.has_magic(str(path)):
         return f"{where}: no file matches {shown}; check the pattern and the folder"
     if path.is_dir():
-        return f"{where}: the folder {shown} holds no file ending in {' '.join(SUFFIXES)}"
+        return (
+            f"{where}: the folder {shown} holds no file ending in {' '.join(SUFFIXES)}; add "
+            "one, or name another folder"
+        )
     return f"{where}: {shown} does not exist; relative paths start at the config file's folder"

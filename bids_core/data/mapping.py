@@ -116,7 +116,7 @@ def _compile(spec: str, where: str, steps: int) -> Getter:
         template = environment.from_string(spec)
     except NOT_COMPILED as error:
         reason = shorten(str(error) or type(error).__name__, 200).strip("'\"")
-        msg = f"{where}: the template {shorten(spec)} does not parse ({reason})"
+        msg = f"{where}: the template {shorten(spec)} is invalid ({reason})"
         raise ConfigError(msg) from None
     return lambda row: _render(template, row, where, steps)
 
@@ -130,7 +130,7 @@ def _walk(row: Mapping[str, Any], path: str) -> Any:
             value = value[int(part)] if isinstance(value, list) else value[part]
         except (LookupError, ValueError, TypeError):
             fields = shorten(", ".join(map(str, row)), 80).strip("'")
-            detail = f"the mapping's {path!r} is not there (fields: {fields})"
+            detail = f"the row has no field {path!r}, which the mapping names (fields: {fields})"
             raise RejectedRow("missing-field", detail) from None
     return value
 
@@ -144,7 +144,7 @@ def _render(template: Template, row: Mapping[str, Any], where: str, steps: int) 
     except UndefinedError as error:
         raise RejectedRow("missing-field", f"{where}: {error.message}") from None
     except SecurityError as error:
-        msg = f"{where}: the template does what a sandbox forbids ({error.message})"
+        msg = f"{where}: the template does something the sandbox forbids ({error.message})"
         raise ConfigError(msg) from None
     except _ROW_ERRORS as error:
         detail = f"{where}: {type(error).__name__}: {brief(str(error))}"

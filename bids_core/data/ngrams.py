@@ -1,13 +1,12 @@
 """Texts that share many runs of n words, found in linear time.
 
 Each run of words is one 64-bit polynomial hash; those of the pool are looked up in the sorted
-hashes of the held-out texts, and the words of a hit are compared, so a collision reports nothing.
-
-A text's *own* runs are those that are no template: not in more than 10 pool rows (Source: GPT-3,
-arXiv 2005.14165, appendix C: 13 words, 10 documents), nor in more than 10 held-out texts, nor in
-more than half of the texts of a group that has at least 4. A pool row shares a text if it holds at
-least half of the text's own runs: one sentence that two texts have in common is chance or style,
-above all where texts are made from templates with small gaps.
+hashes of the held-out texts, and the words of a hit are compared, so a hash collision is never
+reported. A text's *own* runs are those that are not from a template: not in more than 10 pool rows
+(Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents), nor in more than 10 held-out
+texts, nor in more than half of the texts of a group that has at least 4. A pool row shares a text
+if it holds at least half of the text's own runs: a single common sentence is chance or style,
+above all if texts are made from templates with small gaps.
 
 Shapes: W words of one text, G = W - n + 1 runs of n words; R runs of all held-out texts.
 """

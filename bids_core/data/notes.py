@@ -1,6 +1,6 @@
-"""What is worth saying of a row that is kept: the stable codes, counted and shown.
+"""Notes on rows that are kept: stable codes, counted and shown.
 
-A note says that something of the row is not learned as it stands there. A row that cannot be
+A note says that something of the row is not learned as it is in the data. A row that cannot be
 learned at all is a reject (`bids_core.data.rejects`).
 """
 

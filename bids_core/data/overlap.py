@@ -1,4 +1,4 @@
-"""Rows of one split that turn up in another: the same prompt, or the same run of words.
+"""Rows of one split that also occur in another: the same prompt, or the same run of words.
 
 - `exact`: the prompts (all user turns) are equal, whatever the answers; letter case, Unicode form
   and spacing do not count.
@@ -76,7 +76,7 @@ class _Side:
             yield np.concatenate([prompt_W, answer_W])
 
     def index(self, n: int) -> RunIndex:
-        """Return an index of the prompts, and behind them the answers."""
+        """Return an index of the prompts, then of the answers."""
         tasks = [example.task for example in self.examples]
         groups = [(task, part) for part in ("prompt", "answer") for task in tasks]
         return RunIndex([*self.prompts_W, *self.answers_W], groups, n=n)

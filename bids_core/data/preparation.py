@@ -163,7 +163,7 @@ def _drop(pool: _Work, overlap: pd.DataFrame) -> None:
 
 
 def _refuse_empty(work: _Work) -> None:
-    """Stop where a run could not go on: no pool, or a task without a row.
+    """Stop where a run could not continue: no pool, or a task without a row.
 
     Raises:
         DataError: names the pool or task, its files, and the most frequent reason.
@@ -230,8 +230,8 @@ def _warn_of_held_out_folders(sources: list[Source]) -> None:
     )
     for (path, folder), count in counts.items():
         logger.warning(
-            "the pool %s takes in %d file%s of a folder named %r; give it a pattern without them "
-            "if they are held out", path, count, "" if count == 1 else "s", folder,
+            "the pool %s includes %d file%s of a folder named %r; use a pattern that leaves "
+            "them out if they are held out", path, count, "" if count == 1 else "s", folder,
         )  # fmt: skip
 
 

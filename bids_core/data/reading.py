@@ -43,7 +43,7 @@ _BROKEN_FILE: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.Ar
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as it lies in a file, not yet looked into.
+    """One row as it is in a file, not yet looked into.
 
     Args:
         file: where it was read from.
@@ -127,9 +127,9 @@ def parse_line(line: bytes) -> dict[str, Any]:
         raise RejectedRow("malformed-json", "nested too deeply; flatten the row") from None
     except ValueError as error:
         detail = f"{error} in {shorten(line[:60].decode('utf-8', 'replace'), 45)}"
-        raise RejectedRow("malformed-json", f"{detail}; write one JSON object a line") from None
+        raise RejectedRow("malformed-json", f"{detail}; write one JSON object per line") from None
     if not isinstance(row, dict):
-        detail = f"found {shorten(row, 30)}; write one JSON object {{...}} a line"
+        detail = f"found {shorten(row, 30)}; write one JSON object {{...}} per line"
         raise RejectedRow("not-an-object", detail)
     return row
 
@@ -170,7 +170,7 @@ def _read_json(
 
 
 def _is_json_lines(data: bytes) -> bool:
-    """Tell whether the first line that is not blank is a JSON object of its own."""
+    """Tell whether the first non-blank line is a complete JSON object."""
     first = next((line for line in io.BytesIO(data) if line.strip()), b"")
     try:
         parse_line(first.removeprefix(b"\xef\xbb\xbf"))
@@ -183,7 +183,10 @@ def _rows_of(document: Any, file: InputFile, records: str | None) -> list[Any]:
     for part in (records or "").split(".") if records else ():
         if not isinstance(document, dict) or part not in document:
             here = ", ".join(document) if isinstance(document, dict) else type(document).__name__
-            msg = f"{file.shown}: `records: {records}` is not there (no {part!r}; found: {here})"
+            msg = (
+                f"{file.shown}: `records: {records}` does not exist in the file (no "
+                f"{part!r}; found: {here})"
+            )
             raise DataError(msg)
         document = document[part]
     if isinstance(document, list):
@@ -225,7 +228,7 @@ def _read_csv(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator
         except StopIteration:
             return
         except RowTooLong:
-            yield RawRow(file, lines.start, too_long(limits, hint="close the quote, or cut it"))
+            yield RawRow(file, lines.start, too_long(limits, hint="close the quote, or remove it"))
             lines.back_to_second()
             reader = csv.reader(lines, **options)
             continue

@@ -11,10 +11,10 @@ REASONS: Final = {
     "not-an-object": "the row is valid JSON, but not an object with named fields",
     "not-utf8": "the row holds bytes (or lone surrogates) that are not UTF-8 text",
     "null-bytes": "the row holds NUL characters",
-    "malformed-csv": "a quote of the CSV row is not closed, or stands within text",
+    "malformed-csv": "a quote in the CSV row is not closed, or is inside unquoted text",
     "row-too-long": "the line or row is longer than limits.row_bytes of its source",
     "csv-columns": "the row has more or fewer columns than the header",
-    "missing-field": "a field that the format or the mapping needs is not there",
+    "missing-field": "a field that the format or the mapping needs is missing",
     "wrong-type": "a field holds something other than text (or than a list of messages)",
     "mapping-failed": "the Jinja template of the mapping raised an error on this row",
     "template-too-costly": "a template takes more than data.template_steps steps on this row",
@@ -22,7 +22,7 @@ REASONS: Final = {
     "unsupported-content": "the row holds something that is not text (image, audio, video, file)",
     "bad-tools": "the tools or a tool call cannot be read, so they cannot be shown",
     "negative-feedback": "the row's feedback (label, kto_tag) says that its answer is bad",
-    "unsupported-weights": "parts of one turn are to be learned and others not",
+    "unsupported-weights": "only parts of a turn are marked for learning",
     "nothing-to-learn": "every answer has weight 0 (weight, train, loss_weight)",
     "no-assistant-turn": "there is no assistant turn, so there is nothing to learn",
     "no-user-turn": "there is no user turn, so there is no prompt",
@@ -45,7 +45,7 @@ REASONS: Final = {
 
 
 class RejectedRow(DataError):
-    """One row cannot be used; the run goes on without it.
+    """One row cannot be used; the run continues without it.
 
     Args:
         reason: a key of `REASONS`.

@@ -1,7 +1,7 @@
-"""What a row is known by when a pool changes: its content as the model sees it.
+"""How a row is recognised when a pool changes: by its content as the model sees it.
 
-Ids will not do: a row without one is named after its line, and every line after an inserted row has
-another number.
+Ids are not enough: a row without one is named after its line, and an inserted row renumbers all
+lines after it.
 """
 
 from __future__ import annotations

@@ -146,9 +146,9 @@ def _refuse_held_out_files(sources: list[Source]) -> None:
             other = held_out.get(file.path.resolve())
             if other is not None and file.label is not None:
                 msg = (
-                    f"{source.where} takes in {file.shown}, a file of {other.where}: give the pool "
-                    "a folder or pattern without it, or set data.overlap: drop, which leaves such "
-                    "rows out of the pool"
+                    f"{source.where} includes {file.shown}, a file of {other.where}; give the "
+                    "pool a folder or pattern without it, or set data.overlap: drop, which "
+                    "leaves such rows out of the pool"
                 )
                 raise ConfigError(msg)
 
@@ -251,7 +251,7 @@ def _find_one(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
         return Source(split, name, where, entry, dataset=path)
     files = find_files(path, base_dir, where=where)
     if entry.split is not None:
-        msg = f"{where}: `split` is for data sets, and {entry.path} holds files; remove it"
+        msg = f"{where}: `split` is only for data sets, and {entry.path} has files; remove it"
         raise ConfigError(msg)
     return Source(split, name, where, entry, files=files)
 

@@ -63,7 +63,7 @@ class Split:
         tokens: Sequence[TokenizedExample],
         notes: Sequence[tuple[str, ...]] | None = None,
     ) -> Split:
-        """Make a split of examples, their tokens and what is said of them, in the same order."""
+        """Make a split of examples, their tokens and the notes on them, in the same order."""
         said = [e.notes for e in examples] if notes is None else notes
         rows = [_row(e, t, n) for e, t, n in zip(examples, tokens, said, strict=True)]
         return cls(_typed(pd.DataFrame(rows, columns=SCHEMA.names)))

@@ -33,7 +33,7 @@ def summarise(
     Args:
         splits: by name.
         rejects: all of them.
-        accounts: what became of each source's rows.
+        accounts: the counts of each source's rows.
         overlap: report of `find_overlap`.
         truncated: kept rows that lost tokens on the right, by split.
         merged: kept rows that were cut between prompt and completion, so that no token spans both.

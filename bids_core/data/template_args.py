@@ -1,4 +1,4 @@
-"""Variables of the chat template, set once for whoever renders with a tokenizer.
+"""Variables of the chat template, set once for all code that renders with a tokenizer.
 
 They are written into the template itself, in front. So every rendering has them: rows, test
 prompts, the benchmark suites of lm-eval, whatever calls `apply_chat_template`.
@@ -40,7 +40,7 @@ def with_template_args(
     texts = list(template.values()) if isinstance(template, dict) else [str(template)]
     for name in arguments:
         if not _NAME.fullmatch(name) or name in _GIVEN:
-            msg = f"data.template_args: {name!r} cannot be set; give a variable of the template"
+            msg = f"data.template_args: {name!r} cannot be set; name a variable of the template"
             raise ConfigError(msg)
         if not any(re.search(rf"\b{name}\b", text) for text in texts):
             msg = f"data.template_args: the chat template does not use {name!r}; remove it"

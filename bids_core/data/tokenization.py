@@ -227,8 +227,9 @@ def _cut(
         return RejectedRow("prompt-truncated", detail)
     if not prompt_only and not weights_T[:max_length].any():
         detail = (
-            f"the completion begins at token {int((weights_T > 0).argmax()) + 1} of {len(ids_T)},"
-            f" behind data.max_length {max_length}; raise it or shorten the prompt"
+            f"the completion begins at token {int((weights_T > 0).argmax()) + 1} of "
+            f"{len(ids_T)}, beyond data.max_length {max_length}; raise it or shorten the "
+            "prompt"
         )
         return RejectedRow("completion-truncated", detail)
     kept_T = slice(0, max_length)  # copied, so that a row of a million tokens does not stay

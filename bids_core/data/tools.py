@@ -56,7 +56,7 @@ def read_call_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
     thought = _THOUGHT.match(text)
     calls = read_calls(text[thought.end() :] if thought else text)
     if not calls:
-        raise RejectedRow("bad-tools", "a turn of role function_call is blank; add the call")
+        raise RejectedRow("bad-tools", "a function_call turn is blank; add the call")
     return (thought[1].strip() if thought else ""), calls
 
 

@@ -165,7 +165,7 @@ def _parts(parts: list[Any]) -> tuple[str, list[str], list[ToolCall]]:
                 texts.append(part[field])
                 continue
         shown = part if kind is None else kind
-        detail = f"a part of a turn is {shorten(shown, 30)}, only text can be used"
+        detail = f"a part of a turn is {shorten(shown, 30)}, but only text is supported"
         raise RejectedRow("unsupported-content", detail)
     return "".join(texts), thoughts, calls
 
@@ -184,7 +184,9 @@ def _thought(value: object, field: str) -> str:
 def _weight(item: Mapping[str, Any], role: str, notes: set[str]) -> float:
     """Return how much the tokens of a turn count; what the row says of other roles is noted."""
     if any(item.get(field) for field in _DETAIL_FIELDS):
-        detail = "a turn is to be learned in parts (train_detail); only whole turns can be"
+        detail = (
+            "a turn is marked for learning in parts (train_detail); only whole turns can be learned"
+        )
         raise RejectedRow("unsupported-weights", detail)
     given = [(field, item[field]) for field in WEIGHT_FIELDS if item.get(field) is not None]
     weight = math.prod(_number(value, field) for field, value in given)
@@ -204,7 +206,9 @@ def _refuse_part_weight(part: Mapping[str, Any]) -> None:
 
 def _number(value: object, field: str) -> float:
     if not isinstance(value, bool | int | float) or not 0 <= value < math.inf:
-        detail = f"{field!r} of a turn is {shorten(value)}; give true, false or a number from 0"
+        detail = (
+            f"{field!r} of a turn is {shorten(value)}; give true, false, or a number of at least 0"
+        )
         raise RejectedRow("wrong-type", detail)
     return float(value)
 

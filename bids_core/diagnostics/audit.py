@@ -90,7 +90,7 @@ def audit_pool(
     matrix = as_matrix(attribution)
     for values, what in ((sources, "sources"), (texts, "texts")):
         if values is not None and len(values) != matrix.n_rows:
-            msg = f"{len(values)} {what} were given for {matrix.n_rows} rows: one each is needed"
+            msg = f"{len(values)} {what} were given for {matrix.n_rows} rows; give one for each row"
             raise MatrixError(msg)
     scores = harmful_rows(matrix, tasks, normalization=normalization)
     reason = np.full(matrix.n_rows, "", dtype=object)

@@ -21,14 +21,15 @@ def audit_words(found: Audit) -> list[str]:
         inside = sum(count for name, count in found.picked.items() if name != NEAR_MISS)
         said.append(f"{inside:,} of them are among the picks.")
     said.append(
-        "Harm is in standard deviations of the pool: how far a row's mean influence on a task lies "
-        f"below the average row's, averaged over the tasks ({HARM_THRESHOLD:g} or more on a task "
-        "counts as harm to it). Best for and worst for show the same scale for one task."
+        "Harm is how far a row's mean influence on a task lies below the average row's, in "
+        f"standard deviations of the pool, averaged over the tasks ({HARM_THRESHOLD:g} or "
+        "more on a task counts as harm to it). `Best for` and `worst for` use the same scale "
+        "for one task."
     )
     said.append(
-        "This is relative to the pool: a pool without a bad row has its least useful ones too. A "
-        "wrong answer shows where the model can do the task, and not where it cannot, so read the "
-        "rows before dropping them."
+        "This is relative to the pool: even a pool without bad rows has least useful ones. A "
+        "wrong answer shows only on tasks that the model can partly do, so read the rows "
+        "before you drop them."
     )
     if found.n_tasks == 1:
         said.append(

@@ -1,7 +1,7 @@
-"""What became of each kind of row: a column of the data, in the pool and in each selection.
+"""Which kinds of rows were picked: a column of the data, in the pool and in each selection.
 
-Any column that a row brings along (its language, licence, origin, a `kind` of one's own) can be
-broken down, if it has few enough values. Selection never sees these columns.
+Any extra column of the rows (language, licence, origin, your own `kind`) can be broken down, if it
+has few enough values. Selection never sees these columns.
 
 Shapes: N training rows, B picks.
 """
@@ -86,7 +86,7 @@ def breakdown(
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value as it is counted; None for one that cannot be (a list, an object)."""
+    """Return a value's countable form; None if it has none (a list, an object)."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
 """The shape of each column: is a z-score a fair scale for it?
 
 A z-score compares columns fairly when they are about normal. A long tail lets a few rows dominate
-the picks of a column; two humps make its standard deviation the distance between them.
+the picks of a column; with two modes, the standard deviation is about the distance between them.
 
 Shapes: N training rows, M validation instances (columns), K bins.
 """

@@ -52,7 +52,8 @@ def coverage(
     everything = np.concatenate([chosen, asked])
     if not len(chosen) or everything.min() < 0 or everything.max() >= matrix.n_rows:
         msg = (
-            f"picks and rows must be rows of the matrix (0 to {matrix.n_rows - 1}), and some picks"
+            f"picks and rows must be row numbers of the matrix (0 to {matrix.n_rows - 1}), "
+            "with at least one pick"
         )
         raise MatrixError(msg)
     with warnings.catch_warnings():

@@ -14,8 +14,8 @@ tasks of P and of -L, the slope b of y on p, and p_B of the method's picks,
 
     gain = b (p_B - mean of p),
 
-an extrapolation whenever p_B lies far outside the subsets, which is said. Seeing a gain g in a
-comparison at the 5% level with 80% power takes s seeds and n test rows with
+an extrapolation whenever p_B lies far outside the subsets; the output says so. Seeing a gain g in
+a comparison at the 5% level with 80% power takes s seeds and n test rows with
 
     2 sigma_run^2 / s + sigma_row^2 / n <= (g / 2.8)^2.
 

@@ -26,7 +26,7 @@ def datamodel_words(found: Datamodel, *, held_out: str, method: str) -> list[str
     """
     if found.n_subsets < LEAST_SUBSETS:
         return [
-            f"{found.n_subsets} subsets are too few to say anything; train on at least "
+            f"{found.n_subsets} subsets are too few for a conclusion; train on at least "
             f"{LEAST_SUBSETS} (--subsets)."
         ]
     return [_verdict(found, held_out), _recall(found), *_gain(found, method)]
@@ -36,9 +36,12 @@ def _verdict(found: Datamodel, held_out: str) -> str:
     basis = f"{found.n_subsets} random subsets, {found.n_rows} {held_out}"
     score = f"linear datamodelling score {shown(found.lds)}; {basis}"
     if found.lds.high < 0:
-        return f"Summed influence ranks real training runs the wrong way round: {score}."
+        return f"Summed influence ranks real training runs in the wrong order: {score}."
     if not found.lds.positive:
-        return f"These training runs do not show that summed influence says which subset is better: {score}."  # noqa: E501
+        return (
+            "These training runs do not show that summed influence predicts which subset "
+            f"is better: {score}."
+        )
     share = percent(found.lds.value**2, 0)
     return (
         f"Summed influence explains about {share} of how random subsets rank on the {held_out} "
@@ -49,8 +52,8 @@ def _verdict(found: Datamodel, held_out: str) -> str:
 def _recall(found: Datamodel) -> str:
     chance = number(found.k / found.n_subsets, 2)
     return (
-        f"The share of the {found.k} best subsets for a row that are among the {found.k} predicted "
-        f"best is {shown(found.recall)}, where chance gives {chance}."
+        f"The share of the {found.k} best subsets for a row that are among the {found.k} "
+        f"predicted best is {shown(found.recall)} (chance: {chance})."
     )
 
 
@@ -59,16 +62,16 @@ def _gain(found: Datamodel, method: str) -> list[str]:
     gain = f"{shown(found.gain, digits)} nats"
     if not found.gain.positive:
         return [
-            f"Whether {method} beats random rows cannot be said from this: the expected gain in "
+            f"This does not show whether {method} beats random rows: the expected gain in "
             f"mean answer loss is {gain}."
         ]
     needed = found.needed
-    said = [f"Expect {method} to beat random rows by about {gain} of mean answer loss."]
+    said = [f"Expect {method} to beat random rows by about {gain} in mean answer loss."]
     if needed is not None:
         seeds, rows = needed
         said.append(
-            f"A comparison (`bids compare`) of {rows:,} test rows and {seeds} seeds would show it "
-            "four times out of five."
+            f"A comparison (`bids compare`) of {rows:,} test rows and {seeds} seeds would "
+            "detect it four times out of five."
         )
     if abs(found.distance) > _FAR:
         said.append(

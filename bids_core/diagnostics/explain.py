@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from bids_core.diagnostics.inferred import Inferred
 from bids_core.diagnostics.influence import task_means
 from bids_core.diagnostics.unpicked import (
     CoveringPick,
@@ -92,6 +93,7 @@ class Explanation:
         enters_at: for a row that was not picked: the smallest budget at which it is; None if it is
             at none of those tried.
         tried_up_to: the largest budget tried; 0 if none could be.
+        inferred: where the row's influence was taken from, if it was not computed.
     """
 
     row: int
@@ -109,6 +111,7 @@ class Explanation:
     covered_by: tuple[CoveringPick, ...] = ()
     enters_at: int | None = None
     tried_up_to: int = 0
+    inferred: Inferred | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-serialisable values."""

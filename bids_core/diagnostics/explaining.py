@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import numbers
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bids_core.diagnostics.explain import Explanation, explain_row
+from bids_core.diagnostics.inferred import inferred_from
 from bids_core.errors import MatrixError
 from bids_core.selection.arguments import opened
 from bids_core.selection.request import checked_names
@@ -53,14 +55,14 @@ def explain(
     """
     if not isinstance(selection, Selection):
         kind = type(selection).__name__
-        msg = f"`selection` must be what bids_core.select returned, not a {kind}"
+        msg = f"`selection` must be a Selection returned by bids_core.select, not a {kind}"
         raise MatrixError(msg)
     labelled = opened(attribution, row_ids, validation_ids)
     matrix, known = labelled.matrix, selection.labels
     if selection.n_rows != matrix.n_rows:
         msg = (
             f"the selection was made from {selection.n_rows} rows, but the matrix has "
-            f"{matrix.n_rows}: pass the matrix that it was made from"
+            f"{matrix.n_rows}: pass the matrix it was made from"
         )
         raise MatrixError(msg)
     names = labelled.labels.tasks if known is None or known.tasks is None else known.tasks
@@ -68,15 +70,17 @@ def explain(
         names = checked_names(
             tasks, matrix.n_columns, "tasks", "validation instances", matrix.validation_ids
         )
-    return explain_row(
+    place = _index(row, matrix.row_ids, matrix.n_rows)
+    found = explain_row(
         matrix,
         selection,
-        _index(row, matrix.row_ids, matrix.n_rows),
+        place,
         tasks=names,
         subtasks=labelled.labels.subtasks if known is None else known.subtasks,
         sources=labelled.labels.sources if known is None else known.sources,
         seed=selection.seed,
     )
+    return replace(found, inferred=inferred_from(labelled, place))
 
 
 def _index(row: int | str | Pick, row_ids: Sequence[str] | None, n_rows: int) -> int:

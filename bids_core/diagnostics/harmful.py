@@ -6,9 +6,9 @@ mean over i) / (standard deviation over i), so that all tasks have one scale:
     harm_i         = - mean over k of min(s_ik, 0)
     tasks_harmed_i = number of k with s_ik < -threshold
 
-All of it is relative to the pool: a pool without a bad row has a tail as well. Rows with a wrong
-answer stand in that tail where the model can do the tasks (their gradients point away from those of
-right answers); where it cannot, no influence tells them from others.
+All of this is relative to the pool: even a pool without bad rows has a tail. Rows with a wrong
+answer are in that tail if the model can do the tasks (their gradients point away from those of
+right answers); if it cannot, influence does not separate them from other rows.
 
 Source: BIDS (arXiv 2501.12147) for z; s, harm and the flags are ours.
 

@@ -1,8 +1,8 @@
 """Rank correlation of predictions with outcomes, column by column, with bootstrap intervals.
 
-The draws take the n observations (rows, or subsets) anew with replacement. Predictions that are
+The draws resample the n observations (rows, or subsets) with replacement. Predictions that are
 compared with each other share the draws, so what they have in common cancels in their difference.
-The columns are fixed: an interval speaks of these validation instances, not of others.
+The columns are fixed: an interval holds for these validation instances only.
 
 Source: percentile intervals, Efron and Tibshirani (1993), chapter 13.
 
@@ -56,7 +56,7 @@ class Estimate:
         return self.low > 0
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return it as JSON values; None where there is no number."""
+        """Return it as JSON values; None for NaN."""
         return {name: None if v != v else v for name, v in asdict(self).items()}
 
 

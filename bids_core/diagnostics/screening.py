@@ -1,4 +1,4 @@
-"""What becomes of rows without gradients: what a screen leaves out, how sure inferred influence is.
+"""Rows without gradients: what a screen leaves out, and how accurate inferred influence is.
 
 Shapes: N rows of the matrix.
 """
@@ -70,13 +70,13 @@ class Screened:
         """What to tell a person."""
         with_gradients = self.kept + self.sampled
         text = (
-            f"{with_gradients:,} of the {self.pool_rows:,} rows got gradients: {self.kept:,} that "
-            f"{self.by} picked and {self.sampled:,} random ones of the others."
+            f"{with_gradients:,} of the {self.pool_rows:,} rows got gradients: {self.kept:,} "
+            f"picked by {self.by} and {self.sampled:,} random ones among the others."
         )
         if not self.sampled:
             return text
         return text + (
-            f" {self.sampled_picked:,} of the random ones were selected, so about "
+            f" {self.sampled_picked:,} of the random rows were selected, so about "
             f"{self.missed:,.0f} of the {self.picks:,} picks (95%: {self.low:,.0f} to "
             f"{self.high:,.0f}) would be other rows, had all had gradients."
         )
@@ -140,11 +140,11 @@ class Inferred:
             return "All rows are landmarks: nothing is inferred."
         told = "" if self.agreement is None else f", with a correlation of {self.agreement:.2f}"
         return (
-            f"{self.landmarks:,} of the {self.rows:,} rows got gradients; each of the others has "
-            "the influence of the one among them whose hidden states are nearest. "
-            f"{self.picks_inferred:,} of the {self.picks:,} picks rest on such influence, which is "
-            f"off by about {self.expected_error:.1f} standard deviations (measured on the "
-            f"landmarks themselves{told})."
+            f"{self.landmarks:,} of the {self.rows:,} rows got gradients; every other row "
+            "takes the influence of the landmark with the nearest hidden states. "
+            f"{self.picks_inferred:,} of the {self.picks:,} picks rest on such influence, "
+            f"which is off by about {self.expected_error:.1f} standard deviations (measured "
+            f"on the landmarks themselves{told})."
         )
 
     def to_dict(self) -> dict[str, Any]:

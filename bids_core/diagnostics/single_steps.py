@@ -276,7 +276,7 @@ def _feature(
 
 
 def _kept(model: nn.Module, layers: int) -> torch.Tensor:
-    """Return [D] bool: which coordinates lie in the last decoder layers, or behind them."""
+    """Return [D] bool: which coordinates lie in the last decoder layers, or after them."""
     names = set(last_layer_names(cast("PeftModel", model), layers))
     slots = trainable_slots(model)
     return torch.cat([torch.full((slot.numel,), slot.name in names) for slot in slots])
@@ -320,7 +320,7 @@ class _Sides:
         return forms
 
     def _stored(self, values_nP: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Return what the store gives back of features: written and read, by its own code."""
+        """Return features as written and read back by the store's own code."""
         norms = values_nP.norm(dim=1)
         features = Features(
             values_nP, norms, torch.zeros(len(values_nP)),

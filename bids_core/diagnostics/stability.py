@@ -64,7 +64,7 @@ def leave_one_out(
     labels = np.array(request.tasks if by == "task" else range(request.n_columns))
     groups = list(dict.fromkeys(labels.tolist()))
     if len(groups) < 2:
-        msg = f"nothing is left of a matrix of one {by} when it is left out"
+        msg = f"the matrix has only one {by}; leaving it out leaves nothing"
         raise MatrixError(msg)
 
     whole, without = _selector(replace(request, progress=silent))
@@ -90,7 +90,7 @@ def _selector(request: Request) -> tuple[Ints, Callable[[Ints], Ints]]:
         def bids_without(dropped: Ints) -> Ints:
             fresh = best.without(dropped)
             if not fresh.scale.usable.any():
-                msg = "nothing that can be normalised is left of the matrix when it is left out"
+                msg = "leaving it out leaves no column that can be normalised"
                 raise MatrixError(msg)
             return pick_from(fresh, request.budget).rows
 

@@ -128,8 +128,8 @@ def assess(
     resolved = _resolved(measured, np.asarray(losses_M, dtype=np.float64))
     if not resolved.any():
         msg = (
-            "the steps are too small to be seen in any validation loss; raise the learning rate of "
-            "the steps (--learning-rate)"
+            "the steps are too small to change any validation loss measurably; raise their "
+            "learning rate (--learning-rate)"
         )
         raise MatrixError(msg)
     kept = {name: values[:, resolved] for name, values in given.items()}
@@ -207,13 +207,13 @@ def trust_words(trust: Trust) -> list[str]:
     said += [_tasks(trust), _where_lost(trust)]
     if abs(trust.slope - 1) > 0.2:
         said.append(
-            f"The measured changes are {number(trust.slope, 2)} times what the step's first order "
-            "says: the loss is not straight over a step of this size."
+            f"The measured changes are {number(trust.slope, 2)} times what the step's first "
+            "order says: the loss is not linear over a step of this size."
         )
     if trust.n_unresolved:
         said.append(
-            f"{trust.n_unresolved} validation instances are left out, because the change of their "
-            "loss is lost in rounding; a larger --learning-rate shows more of them."
+            f"{trust.n_unresolved} validation instances are left out, because the change in "
+            "their loss is lost in rounding; a larger --learning-rate includes more of them."
         )
     return [sentence for sentence in said if sentence]
 
@@ -228,16 +228,20 @@ def _verdict(trust: Trust) -> str:
     main = trust.main
     if trust.n_rows < LEAST_ROWS:
         return (
-            f"{trust.n_rows} rows are too few to say anything about influence; measure at least "
-            f"{LEAST_ROWS} (--rows)."
+            f"{trust.n_rows} rows are too few for a conclusion about influence; measure at "
+            f"least {LEAST_ROWS} (--rows)."
         )
     basis = f"{trust.n_rows} rows, {trust.n_instances} validation instances"
     if main.high < 0:
-        return f"Influence ranks rows the wrong way round on this data: rank correlation {shown(main)}; {basis}."  # noqa: E501
+        return (
+            "Influence ranks rows in the wrong order on this data: rank correlation "
+            f"{shown(main)}; {basis}."
+        )
     if not main.positive:
         return (
-            f"These steps do not show that influence says anything on this data: rank correlation "
-            f"{shown(main)}; {basis}. More rows (--rows) would narrow the interval."
+            "These steps do not show that influence predicts anything on this data: rank "
+            f"correlation {shown(main)}; {basis}. More rows (--rows) would narrow the "
+            "interval."
         )
     if main.low >= 0.5:
         word = "strongly"
@@ -246,8 +250,8 @@ def _verdict(trust: Trust) -> str:
     else:
         word = "weakly, though more than by chance,"
     return (
-        f"Influence predicts {word} what a single step on a row does to the validation losses: "
-        f"rank correlation {shown(main)}; {basis}."
+        f"Influence predicts {word} the effect of a single step on a row on the validation "
+        f"losses: rank correlation {shown(main)}; {basis}."
     )
 
 
@@ -261,7 +265,7 @@ def _tasks(trust: Trust) -> str:
     )
     none = [name for name, estimate in ordered if not estimate.positive]
     if none:
-        text += f" Not shown to say anything about: {', '.join(none)}."
+        text += f" No predictive power shown for: {', '.join(none)}."
     return text
 
 
@@ -272,10 +276,8 @@ def _where_lost(trust: Trust) -> str:
         return ""
     costly = [(n, e) for n, e in trust.costs.items() if e.positive and e.value >= 0.005]
     costly.sort(key=lambda item: -item[1].value)
-    start = f"Without any approximation but the first order it would be {shown(first)}"
+    start = f"With no approximation except the first order it would be {shown(first)}"
     if not costly:
-        return (
-            f"{start}; nothing on the way to the run's influence costs anything that can be seen."
-        )
+        return f"{start}; none of the further approximations has a measurable cost."
     listed = "; ".join(f"{STEPS[name]} costs {shown(e)}" for name, e in costly)
     return f"{start}; {listed}."

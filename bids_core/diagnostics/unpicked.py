@@ -1,4 +1,4 @@
-"""A row that was not picked: what it is worth most for, what covers that, when it would be picked.
+"""A row that was not picked: its best instance, the picks that cover it, when it would be picked.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _COVERING: Final = 3
 """Picks that are named."""
 _SEARCHED: Final = 4_000_000
-"""Picks times columns up to which a selection goes on in search of a row: a second or two."""
+"""Picks times columns up to which a selection searches for a row: a second or two."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from bids_core.diagnostics.inferred import Inferred
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -17,7 +19,7 @@ def explanation_text(found: Mapping[str, Any]) -> str:
         "  {task}: normalised influence {normalized:.2f}, above {percentile:.1f}% of the pool"
     )
     lines = [_verdict(found), *(task_line.format(**task) for task in found["tasks"])]
-    return "\n".join([*lines, *_without(found)])
+    return "\n".join([*lines, *_without(found), *_inferred(found)])
 
 
 def explanation_html(found: Mapping[str, Any]) -> str:
@@ -33,7 +35,7 @@ def explanation_html(found: Mapping[str, Any]) -> str:
         f"<p><b>{escape(_verdict(found))}</b></p>{table_html(tasks)}"
         "<p>The validation instances that it influences most:</p>"
         f"{table_html(instances.dropna(axis='columns', how='all'))}"
-        + "".join(f"<p>{escape(line)}</p>" for line in _without(found))
+        + "".join(f"<p>{escape(line)}</p>" for line in [*_without(found), *_inferred(found)])
     )
 
 
@@ -58,6 +60,11 @@ def _without(found: Mapping[str, Any]) -> list[str]:
         return []
     entering = ", ".join(found["entering"]) or "no row"
     return [f"without it, {found['instead']} takes its rank and the selection gains {entering}"]
+
+
+def _inferred(found: Mapping[str, Any]) -> list[str]:
+    inferred = found.get("inferred")
+    return [] if inferred is None else [Inferred(**inferred).words()]
 
 
 def analysis_text(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:

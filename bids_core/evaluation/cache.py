@@ -1,10 +1,10 @@
-"""What a model's cache can be trusted with, found out once per model with a small probe.
+"""Which uses of a model's cache are correct, found once per model with a small probe.
 
-Scores must be those of whole texts read without a cache. In models whose layers keep a state that
-is not so by itself: some cannot read several tokens behind a cache (Jamba: off by nats), some give
-wrong tokens behind one (Mamba). So three made-up texts of different length are read alone, padded,
-and in every way in which a cache is used; what does not agree with the text alone is not done.
-Where the texts to come are longer than the model's window, the longest of the three is, too.
+Scores must equal those of whole texts read without a cache. This is not automatic in models whose
+layers keep a state: some cannot read several tokens after a cache (Jamba: off by nats), some give
+wrong tokens after one (Mamba). So three made-up texts of different length are read alone, padded,
+and in every way in which a cache is used; a use that disagrees with the text alone is avoided. If
+the texts to come are longer than the model's window, the longest of the three is too.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -62,27 +62,27 @@ class CachePlan:
 
     @property
     def branches(self) -> bool:
-        """Whether several completions can go on from one reading of their prompt."""
+        """Whether several completions can continue from one reading of their prompt."""
         return self.completions and self.rows
 
     def remarks(self) -> list[str]:
         """Return what is not done, in words."""
         found = []
         if not self.pads:
-            found.append("padding changes this model's scores: texts are read one at a time")
+            found.append("padding changes this model's scores, so texts are read one at a time")
         if not self.answers:
             found.append(
-                "no cache is used, for this model's gives other scores than whole texts do: each "
-                "new token of an answer reads its whole text again"
+                "no cache is used, because this model's cache changes its scores: each new "
+                "token of an answer reads the whole text again"
             )
         elif not self.completions:
             found.append(
-                "reading several tokens behind this model's cache gives other scores than whole "
-                "texts do: a prompt is read again for each of its completions"
+                "reading several tokens after this model's cache changes its scores, so a "
+                "prompt is read again for each of its completions"
             )
         if self.answers and not self.rows:
             found.append(
-                "rows cannot be taken out of this model's cache: answers that have ended stay in "
+                "rows cannot be removed from this model's cache, so finished answers stay in "
                 "their batch"
             )
         return found
@@ -150,7 +150,7 @@ def _probe(model: PreTrainedModel, reach: int) -> CachePlan:
 
 
 def _alone(model: PreTrainedModel, prompt: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
-    """Return the logits that predict a tail and what comes behind it, by a whole text alone."""
+    """Return the logits that predict a tail and what comes after it, by a whole text alone."""
     ids = torch.cat([prompt, tail])[None].to(model.device)
     logits, _ = read(model, ids, torch.ones_like(ids), keep=len(tail) + 1, remember=False)
     return logits[0]

@@ -1,9 +1,8 @@
 """Answers in length-sorted batches, and the log-likelihood of the reference answers.
 
 Both start from one reading of the prompt. Transformers' own `generate` carries finished rows along
-until the last one ends; here they leave the batch, so that one rambling answer does not cost as
-much as a batch of them. Where the model's cache cannot be trusted with that (`cache`), whole texts
-are read again.
+until the last one ends; here they leave the batch, so one rambling answer does not cost as much as
+a batch of them. If the model's cache does not allow this (`cache`), whole texts are read again.
 
 Shapes: B rows of a batch that are still going on, T tokens so far.
 """
@@ -172,7 +171,10 @@ def _prompt(example: TokenizedExample) -> Prompt:
     if (example.labels != IGNORED_LABEL).any():
         return Prompt.of([example])
     if example.n_tokens < 2:
-        msg = f"row {example.row_id!r} has a prompt of {example.n_tokens} tokens; two are needed"
+        msg = (
+            f"row {example.row_id!r} has a prompt of {example.n_tokens} tokens; at least "
+            "two are needed"
+        )
         raise ValueError(msg)
     ids, labels = example.input_ids, example.labels
     return Prompt(shared=ids[:-1], tails=(ids[-1:],), labels=(labels[-1:],))
@@ -180,7 +182,7 @@ def _prompt(example: TokenizedExample) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How the answers of a batch go on, and when each ends."""
+    """How the answers of a batch continue, and when each ends."""
 
     batch: Sequence[int]
     limits: Sequence[int]
@@ -196,7 +198,7 @@ class _Rule:
     def next_tokens(
         self, logits_BV: torch.Tensor, going: Sequence[int], texts: Sequence[Sequence[int]]
     ) -> list[int]:
-        """Choose the next token of each answer that goes on, after all tokens before it."""
+        """Choose the next token of each answer that continues, after all tokens before it."""
         tokens: list[int] = logits_BV.argmax(dim=-1).tolist()
         if self.choices is None:
             return tokens
@@ -219,7 +221,7 @@ class _Answers:
         self.going = list(range(len(prompts)))
 
     def add(self, logits_BV: torch.Tensor) -> list[int]:
-        """Add a token to each answer that goes on; returns the rows of those that still do."""
+        """Add a token to each answer that continues; returns the rows of those that still do."""
         kept = []
         tokens = self._rule.next_tokens(logits_BV, self.going, self.texts)
         for row, (place, token) in enumerate(zip(self.going, tokens, strict=True)):

@@ -71,7 +71,7 @@ class Metric(Entry):
 
 
 def metric_label(name: str) -> str:
-    """Return what a metric is called on a page: one of ours, or of a suite's by lm-eval's name."""
+    """Return a metric's name on a page: ours, or a suite's by lm-eval's name."""
     if name in METRICS:
         return METRICS[name].label
     ours = {metric.main: metric.label for metric in METRICS.values() if metric.asks == "answer"}
@@ -102,8 +102,9 @@ def _run_tests(task: TestTask, rows: Sequence[JudgedRow], limits: Limits | None)
 
     if limits is None:
         msg = (
-            f"test task {task.task!r}: metric {task.metric} runs programs that the model wrote; set"
-            " evaluation.run_generated_code: true (they run in a sandbox), or remove the task"
+            f"test task {task.task!r}: metric {task.metric} runs programs written by the "
+            "model; set evaluation.run_generated_code: true (they run in a sandbox), or "
+            "remove the task"
         )
         raise ConfigError(msg)
     require_sandbox()
@@ -184,7 +185,7 @@ METRICS: Final = Registry(
         ),
         Metric(
             name="answer_loss",
-            what="nothing; the loss of the reference alone",
+            what="nothing; only the loss of the reference is reported",
             label="answer loss",
             asks="nothing",
         ),

@@ -5,8 +5,8 @@ The result is what lm-eval's evaluator makes of the same requests (a test compar
 is the mean over rows, its standard error the sample's standard deviation over the root of their
 number.
 
-Answers that were cut off inside a thought are not judged (see `thoughts`): the score is that of the
-others, and the share of those is said.
+Answers cut off inside a thought are not judged (see `thoughts`): the score covers the others, and
+the share of unjudged ones is reported.
 """
 
 from __future__ import annotations
@@ -258,9 +258,9 @@ def _judged(
 
 def _warn_of_unfinished(task: TestTask, unfinished: int, total: int) -> None:
     logger.warning(
-        "test task %r: %d of %d answers (%.0f%%) ended inside a thought, at max_new_tokens %d or a "
-        "stop text; they are not judged, and the score is that of the others. Raise "
-        "max_new_tokens, or have the model answer without thinking",
+        "test task %r: %d of %d answers (%.0f%%) ended inside a thought, at max_new_tokens "
+        "%d or a stop text; they are not judged, and the score covers only the others. Raise "
+        "max_new_tokens, or make the model answer without thinking",
         task.task, unfinished, total, 100 * unfinished / total, task.max_new_tokens,
     )  # fmt: skip
 

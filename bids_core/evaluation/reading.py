@@ -39,11 +39,11 @@ def read(
 
     Args:
         model: in evaluation mode, on its device.
-        ids_BT: token ids; with a cache, those behind it.
+        ids_BT: token ids; with a cache, those after it.
         mask_BT: 1 for tokens, 0 for padding; with a cache, of what it holds too.
         cache: what was read before; it grows.
         keep: logits at this many last positions; None: at all.
-        remember: make a cache, or go on with the one given.
+        remember: make a cache, or continue with the one given.
 
     Returns:
         Logits [B, K, V] in the model's dtype, and the cache (None without one).

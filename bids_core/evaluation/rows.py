@@ -1,10 +1,10 @@
 """A test row becomes token ids, a reference answer and (for multiple choice) scored choices.
 
-The prompt is the stored token ids of the row up to its last completion, never a second rendering:
-what the model reads in the evaluation is what it read in training. A choice is tokenized as a
-completion of that conversation is, end of turn included; so a choice that another one starts with
-(`1`, `10`) gets no head start. Everything that can be wrong with a row is found here, before the
-first forward pass.
+The prompt is the stored token ids of the row up to its last completion, never a second rendering,
+so the model reads in evaluation what it read in training. A choice is tokenized like a completion
+of that conversation, end of turn included, so a choice that is a prefix of another (`1`, `10`)
+gets no head start. Everything that can be wrong with a row is found here, before the first forward
+pass.
 """
 
 from __future__ import annotations
@@ -146,8 +146,9 @@ def _row(
             return _without_reference(example, location, fields, tokenizer)
         others = [name for name, metric in METRICS.items() if not metric.needs_reference]
         msg = (
-            f"{location}: test task {task.task!r}: there is no reference answer, which metric "
-            f"{task.metric} needs; add one, or use a metric that needs none ({', '.join(others)})"
+            f"{location}: test task {task.task!r}: metric {task.metric} needs a reference "
+            "answer, and the row has none; add one, or use a metric that needs none "
+            f"({', '.join(others)})"
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)

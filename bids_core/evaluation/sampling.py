@@ -1,10 +1,10 @@
 """The next token of each answer: the likeliest, or drawn.
 
-Draws are made one answer at a time, each from a random stream of its own that the seed and the
-row's id begin, so that they do not hang on the batches. The settings act in the order in which
+Draws are made one answer at a time, each from its own random stream, seeded by the seed and the
+row's id, so they do not depend on the batches. The settings act in the order in which
 transformers' `generate` applies them.
 
-Shapes: B answers that go on, V vocabulary.
+Shapes: B answers that continue, V vocabulary.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def try_scorer(
     found = scorer.score(reference, fields, row=row)
     if reference and found < 1.0:
         logger.warning(
-            "test task %r: scorer %s gives the reference answer of %s %g, not 1; does it read the "
-            "row's fields as you mean it to?",
+            "test task %r: scorer %s gives the reference answer of %s %g, not 1; does it "
+            "read the row's fields as intended?",
             task, scorer.name, row, found,
         )  # fmt: skip

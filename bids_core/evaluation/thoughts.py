@@ -1,8 +1,8 @@
 """Thoughts before an answer: where they end, and answers that never got past them.
 
 A thought stands at the beginning of an answer, between two markers; the chat template may have
-opened it in the prompt. What is judged is the text behind it. An answer that was cut off inside a
-thought says nothing of what the model would have answered: it is not judged, and counted.
+opened it in the prompt. What is judged is the text after it. An answer cut off inside a thought
+does not show what the model would have answered, so it is counted and not judged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Per-example gradient features: exact, batched, projected, stored.
 
 In reading order: `training_features` (the table of what there is), `parameters` (what is trainable
-and where it lies), `loss`, `capture` and `plan` (how a batched backward pass gives each example's
+and where it is), `loss`, `capture` and `plan` (how a batched backward pass gives each example's
 gradient), `engine`, `optimizer_update` (Adam), `hashing` and `projection`, `extraction` and
 `features` (a shard's work), `store` (Zarr). `ekfac` (before the projection) and `fisher` (after it)
 measure gradients in the curvature of the loss.

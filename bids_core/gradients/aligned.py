@@ -1,7 +1,7 @@
 """The rows that the stores of all checkpoints have in common.
 
-A row whose gradient is not finite at one checkpoint may be left out there alone
-(`on_nonfinite="reject"`); influence sums over checkpoints, so it has to be left out of all.
+A row whose gradient is not finite at one checkpoint may be missing only there
+(`on_nonfinite="reject"`). Influence sums over checkpoints, so the row must be left out of all.
 
 Shapes: N rows of a store, K rows in common, P projected.
 """

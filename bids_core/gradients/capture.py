@@ -204,8 +204,8 @@ class Capture:
             if name in self.flat_is_batch:
                 return x.view(size, length, -1), grad.view(size, length, -1)
         msg = (
-            f"layer {name!r} gets an input of shape {tuple(x.shape)} in a batch of {size} examples "
-            f"of {length} tokens, so its gradient cannot be separated by example"
+            f"layer {name!r} gets an input of shape {tuple(x.shape)} in a batch of {size} "
+            f"examples of {length} tokens, so its gradients cannot be separated by example"
         )
         raise UnknownLayoutError(msg, name)
 

@@ -120,7 +120,7 @@ class Ekfac:
 
     @classmethod
     def load(cls, folder: Path, *, damping: float = 0.1) -> Ekfac:
-        """Read what `save` wrote; the damping may be chosen anew."""
+        """Read what `save` wrote; the damping may be chosen again."""
         parts: dict[str, dict[str, torch.Tensor]] = {"eigenvalues": {}, "left": {}, "right": {}}
         for key, value in load_file(folder / _FILE).items():
             kind, name = key.split(".", 1)

@@ -60,7 +60,7 @@ class RepresentationExtractor:
         self._model = model
         pool = TRAINING_FEATURES[feature].pool
         if pool is None:
-            msg = f"the {feature} feature is not taken from hidden states"
+            msg = f"the {feature} feature is not computed from hidden states"
             raise ValueError(msg)
         self._pool = pool
         self._head = output_head(model)
@@ -74,7 +74,7 @@ class RepresentationExtractor:
         batch = {name: value.to(device) for name, value in batch.items()}
         states: list[torch.Tensor] = []
         if self._head is None:
-            msg = "the model has no output head, before which its hidden states could be read"
+            msg = "the model has no output head, so its last hidden states cannot be read"
             raise ModelError(msg)
         # prepended: it sees all positions, before those without a label are left out
         handle = self._head.register_forward_pre_hook(
@@ -112,7 +112,7 @@ class GradientExtractor:
             raise ValueError(msg)
         make = TRAINING_FEATURES[feature].change
         if make is None:
-            msg = f"the {feature} feature is not taken from gradients"
+            msg = f"the {feature} feature is not computed from gradients"
             raise ValueError(msg)
         self._change = make(FeatureInputs(slots, moments, curvature, options))
         self._projector = projector

@@ -105,7 +105,7 @@ def compute_features(
         options: further values that the feature reads (`Feature.options`).
         tokens_per_batch: padded tokens in one batch.
         pad_token_id: what padding is made of (never seen by the model's attention).
-        on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and go on.
+        on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and continue.
         on_progress: told how many examples are done.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Features put together from rows that are stored already and rows that were computed now.
+"""Features combined from rows that are stored already and rows computed now.
 
-A row's feature at a checkpoint depends on the row alone (never on its batch), so one that lies in
-an earlier shard is as good as a new one.
+A row's feature at a checkpoint depends only on the row (never on its batch), so one from an earlier
+shard is as good as a new one.
 
 Shapes: n rows, P projected.
 """

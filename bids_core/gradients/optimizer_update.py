@@ -72,7 +72,7 @@ class AdamTerms:
                 raise ValueError(msg)
             correction1, correction2 = 1 - beta1**step, 1 - beta2**step
         elif mode != "less_code":
-            msg = f"adam mode is less_code or paper, not {mode!r}"
+            msg = f"adam mode must be less_code or paper, not {mode!r}"
             raise ValueError(msg)
         self.mode = mode
         self._eps = eps

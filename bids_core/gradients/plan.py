@@ -138,7 +138,7 @@ def _probe(model: nn.Module) -> dict[str, torch.Tensor]:
     inner: Any = causal_lm(model)
     vocabulary = getattr(head, "out_features", None) or vocabulary_size(inner.config)
     if vocabulary is None:
-        msg = "the model's configuration does not say how large its vocabulary is"
+        msg = "the model's configuration does not give the size of its vocabulary"
         raise ModelError(msg)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(int(vocabulary), (len(_PROBE_LENGTHS), longest), generator=generator)

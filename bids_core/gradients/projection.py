@@ -97,7 +97,7 @@ def make_projector(kind: ProjectionKind, n_parameters: int, dim: int, seed: int)
         cls.kind: cls for cls in (Rademacher, Sjlt, Srht, Identity)
     }
     if kind not in kinds:
-        msg = f"projection is one of {', '.join(kinds)}, not {kind!r}"
+        msg = f"projection must be one of {', '.join(kinds)}, not {kind!r}"
         raise ValueError(msg)
     return kinds[kind](n_parameters, dim, seed)
 

@@ -215,7 +215,7 @@ class StoredShard:
         stored = self._read(GRADIENTS, start, stop)
         lost = stored[:, 0] == _LOST_INT8 if stored.dtype == np.int8 else np.isnan(stored[:, 0])
         if lost.any():
-            raise _damaged(self.folder, f"a chunk of rows {start}..{stop} is not there")
+            raise _damaged(self.folder, f"a chunk of rows {start}..{stop} is missing")
         rows = stored.astype(np.float32, copy=False)
         if stored.dtype == np.int8:
             rows *= self.column("scales")[start:stop, None]
@@ -229,7 +229,7 @@ class StoredShard:
         """
         values = self._read(name, 0, len(self.row_ids)).astype(np.float32, copy=False)
         if not np.isfinite(values).all():
-            raise _damaged(self.folder, f"a chunk of {name} is not there")
+            raise _damaged(self.folder, f"a chunk of {name} is missing")
         return values
 
     def _read(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
@@ -308,7 +308,7 @@ class GradientStore:
             yield start, self.rows(start, min(start + max_rows, self.n_rows))
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return unit rows, [stop - start, P] float32, from as many shards as they lie in.
+        """Return unit rows, [stop - start, P] float32, from as many shards as they are in.
 
         Raises:
             ArtifactError: a chunk is lost or damaged.

@@ -166,7 +166,7 @@ TRAINING_FEATURES: Final = Registry(
     (
         Feature(
             name="adam",
-            what="the direction in which Adam would move (LESS)",
+            what="the direction of Adam's next step (LESS)",
             label="Adam",
             change=_Adam,
             validation="sgd",
@@ -197,7 +197,7 @@ TRAINING_FEATURES: Final = Registry(
         ),
         Feature(
             name="rds_plus",
-            what="the mean of the hidden states, later tokens weighing more",
+            what="the mean of the hidden states, with more weight on later tokens",
             label="RDS+",
             pool=_weighted_mean,
             passes=FORWARD_SHARE,

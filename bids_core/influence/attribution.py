@@ -199,8 +199,8 @@ def _require_alike(stores: Sequence[GradientStore], what: str) -> None:
     for checkpoint, store in enumerate(stores):
         if store.row_ids != stores[0].row_ids or store.dim != stores[0].dim:
             msg = (
-                f"the {what} gradient store of checkpoint {checkpoint} holds other rows than that "
-                "of checkpoint 0; leave rejected rows out of all of them"
+                f"the {what} gradient store of checkpoint {checkpoint} has different rows "
+                "from that of checkpoint 0; leave rejected rows out of all of them"
             )
             raise MatrixError(msg)
 

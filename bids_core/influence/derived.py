@@ -8,7 +8,7 @@ import numpy as np
 
 from bids_core.gradients.store import create_array, write_array
 from bids_core.influence.attribution import BLOCK_BYTES
-from bids_core.influence.stored import ERROR, LABELS, new_group
+from bids_core.influence.stored import ERROR, LABELS, LANDMARK, new_group
 from bids_core.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def write_inferred(
 ) -> None:
     """Write the attribution matrix of a whole pool, inferred from that of its landmarks.
 
-    The landmarks keep their own influence; the array `expected_error` says how far off the others'
-    is expected to be.
+    The landmarks keep their own influence. The array `landmark` has the row of each row's landmark
+    (its own, for a landmark), `expected_error` how far off its influence is expected to be.
 
     Args:
         out: Zarr group to write.
@@ -87,16 +87,20 @@ def write_inferred(
     matrix = create_array(group, "attribution", shape=shape, dtype="float32",
                           dimensions=("train", "validation"), chunk_rows=block)  # fmt: skip
     error = np.zeros(store.n_rows, dtype=np.float32)
+    landmark = np.zeros(store.n_rows, dtype=np.int64)
+    rows_of_landmarks = np.array([place[row_id] for row_id in known.row_ids], dtype=np.int64)
     for start in range(0, store.n_rows, block):
         stop = min(start + block, store.n_rows)
-        values, error[start:stop] = fitted.predict(store.rows(start, stop))
-        values = values.astype(np.float32)
+        nearest, error[start:stop] = fitted.nearest(store.rows(start, stop))
+        landmark[start:stop] = rows_of_landmarks[nearest]
+        values = fitted.influence[nearest].astype(np.float32)
         for row in range(start, stop):
             if row in exact:
-                values[row - start], error[row] = exact[row], 0.0
+                values[row - start], error[row], landmark[row] = exact[row], 0.0, row
         matrix[start:stop] = values
         on_progress(stop, store.n_rows)
     write_array(group, ERROR, error, dimensions=("train",))
+    write_array(group, LANDMARK, landmark, dimensions=("train",))
 
 
 def _labels(matrix: Attribution) -> dict[str, list[str]]:

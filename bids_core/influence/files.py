@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bids_core.errors import MatrixError
 from bids_core.formatting import brief
@@ -32,12 +33,16 @@ class LabelledMatrix:
         labels: of its rows and columns.
         checkpoints: C matrices [N, M] of cosines before weighting, where the file keeps them.
         checkpoint_weights: C weights.
+        expected_error: [N] of an inferred matrix; see `bids_core.influence.stored.Attribution`.
+        landmark: [N], likewise.
     """
 
     matrix: Matrix
     labels: Labels
     checkpoints: tuple[MatrixLike, ...] = ()
     checkpoint_weights: tuple[float, ...] = ()
+    expected_error: npt.NDArray[np.float32] | None = None
+    landmark: npt.NDArray[np.int64] | None = None
 
 
 def open_matrix(
@@ -46,13 +51,13 @@ def open_matrix(
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
 ) -> LabelledMatrix:
-    """Take a matrix in any form that people have one, with the names that it brings.
+    """Take a matrix in any form that people have one, with the names that it comes with.
 
     Args:
         attribution: [N, M] influence: the path of a file (see `read_matrix`), a pandas frame (its
             index and columns are the names; a column `row_id` names the rows instead), or what
             `as_matrix` takes.
-        row_ids: N names of the rows, instead of those that it brings.
+        row_ids: N names of the rows, instead of those that it comes with.
         validation_ids: M names of the validation instances, likewise.
 
     Raises:
@@ -96,7 +101,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
     }
     reader = readers.get(path.suffix.lower())
     if reader is None or path.is_dir():
-        msg = f"{path} is not a matrix file: .npy, .zarr, .parquet and .csv are read"
+        msg = f"{path} is not a matrix file; give .npy, .zarr, .parquet or .csv"
         raise MatrixError(msg)
     return reader(path)
 
@@ -138,6 +143,8 @@ def _read_zarr(path: Path) -> LabelledMatrix:
         labels,
         checkpoints=opened.parts,
         checkpoint_weights=tuple(opened.checkpoint_weights),
+        expected_error=opened.expected_error,
+        landmark=opened.landmark,
     )
 
 
@@ -169,8 +176,8 @@ def _of_frame(frame: pd.DataFrame, where: str) -> LabelledMatrix:
     wrong = [str(name) for name, dtype in columns.dtypes.items() if dtype.kind not in "iuf"]
     if wrong:
         msg = (
-            f"column {wrong[0]!r} of {where} does not hold numbers; every column but `row_id` is a "
-            "validation instance"
+            f"column {wrong[0]!r} of {where} does not hold numbers, as every column but `row_id` "
+            "must: rename it to row_id if it names the rows, or remove it"
         )
         raise MatrixError(msg)
     matrix = as_matrix(

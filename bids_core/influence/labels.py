@@ -71,7 +71,10 @@ class Labels:
         else:
             known, count, key, what = self.row_ids, self.n_rows, ROW_ID, "rows"
         if count is None:
-            msg = f"{path}: there are no validation instances that tasks could be named for"
+            msg = (
+                f"{path}: the input has no validation instances, so tasks have no use; "
+                "leave the option out"
+            )
             raise UserError(msg)
         ids = [str(place) for place in range(count)] if known is None else list(known)
         found: dict[str, Any] = {}
@@ -111,7 +114,7 @@ def _mapped(mapping: dict[str, Any], ids: Sequence[str], path: Path, key: str) -
     missing = [name for name in ids if name not in mapping]
     if missing:
         first = brief(repr(missing[0]))
-        msg = f"{path} names no label for {key} {first} ({len(missing)} are missing)"
+        msg = f"{path} has no label for {key} {first} ({len(missing)} are missing)"
         raise UserError(msg)
     return [mapping[name] for name in ids]
 

@@ -1,17 +1,17 @@
-"""Influence inferred from landmarks: rows whose influence is known stand for those like them.
+"""Influence inferred from landmarks: rows with known influence represent similar rows.
 
-Rows with like hidden states have like influence. Each row takes the influence of the landmark whose
-representation is nearest, by the cosine of representations centred on the landmarks' mean:
+Rows with similar hidden states have similar influence. Each row takes the influence of the landmark
+whose representation is nearest, by the cosine of representations centred on the landmarks' mean:
 
     A_ij = A_n(i)j,    n(i) = argmax over landmarks l of cos(e_i - mean, e_l - mean)
 
-One neighbour, and no mean of several: a mean shrinks what is inferred towards the columns' means,
+One neighbour, not a mean of several: a mean shrinks inferred values towards the columns' means,
 and selection would then prefer the landmarks, whose influence is not shrunk. (Kernel ridge
 regression has the smaller error and picks half as many of the right rows: docs/cheaper.md.)
 
-How far off a row is expected to be follows from how near its landmark is. It is measured on the
-landmarks: each takes the influence of its nearest other landmark, and the squared error is fitted
-by a line in 1 - cos that does not fall.
+A row's expected error grows with the distance to its landmark. It is measured on the landmarks:
+each takes the influence of its nearest other landmark, and a non-decreasing line in 1 - cos is
+fitted to the squared error.
 
 Source: clusters and representatives as in ClusterLESS, landmarks as in Influence Distillation
 (arXiv 2505.19051), with the hidden states that `rds_plus` selects by in place of its embedding.
@@ -90,6 +90,21 @@ class Landmarks:
         Raises:
             MatrixError: a representation is not finite, or of another size.
         """
+        nearest, error = self.nearest(representations_bH)
+        return self.influence[nearest], error
+
+    def nearest(self, representations_bH: MatrixLike) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Return the landmark of some rows, and the expected error of its influence for them.
+
+        Args:
+            representations_bH: as `predict`.
+
+        Returns:
+            [b] indices of the landmarks, and [b] expected errors as `predict` returns them.
+
+        Raises:
+            MatrixError: as `predict`.
+        """
         states = finite_values(representations_bH)
         if states.shape[1] != len(self.center):
             msg = (
@@ -101,7 +116,7 @@ class Landmarks:
         closeness_bL = rows @ self.directions.T
         nearest = closeness_bL.argmax(axis=1)
         distance = _distance(closeness_bL, nearest)
-        return self.influence[nearest], np.sqrt(self.base + self.slope * distance)
+        return nearest, np.sqrt(self.base + self.slope * distance)
 
 
 def fit_landmarks(representations_LH: MatrixLike, influence_LM: MatrixLike) -> Landmarks:

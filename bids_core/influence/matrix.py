@@ -208,7 +208,10 @@ def as_matrix(
         raise MatrixError(msg)
     for names, length, kind in ((row_ids, shape[0], "row"), (validation_ids, shape[1], "column")):
         if names is not None and len(names) != length:
-            msg = f"{len(names)} {kind} names were given for a matrix with {length} {kind}s"
+            msg = (
+                f"{len(names)} {kind} names were given for a matrix with {length} {kind}s; "
+                "give one for each"
+            )
             raise MatrixError(msg)
     loadable = not isinstance(attribution, Matrix) and not isinstance(values, np.ndarray)
     if loadable and shape[0] * shape[1] * values.dtype.itemsize <= resident_bytes:
@@ -217,8 +220,9 @@ def as_matrix(
         _ROW_OF_CHUNKS
     ):
         msg = (
-            f"chunks {values.chunks} of the attribution matrix mean that {together:,} bytes are"
-            f" read for one row, more than {_ROW_OF_CHUNKS:,}; write it in chunks of fewer rows"
+            f"chunks {values.chunks} of the attribution matrix make one row cost {together:,} "
+            f"bytes of reading, more than {_ROW_OF_CHUNKS:,}; write it in chunks of fewer "
+            "rows"
         )
         raise MatrixError(msg)
     return Matrix(values, row_ids=row_ids, validation_ids=validation_ids, cache_bytes=cache_bytes)

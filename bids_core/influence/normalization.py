@@ -266,7 +266,7 @@ def _report_unusable(matrix: Matrix, usable: npt.NDArray[np.bool_], what: str) -
     named = ", ".join(matrix.column_name(int(column)) for column in columns[:_NAMED])
     more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
     if len(columns) == matrix.n_columns:
-        msg = f"no column has any {what} ({named}{more}): there is nothing to select by"
+        msg = f"no column has any {what} ({named}{more}), so there is nothing to select by"
         raise MatrixError(msg)
     msg = f"left out, because of zero {what}: {named}{more}"
     warnings.warn(msg, ColumnWarning, stacklevel=3)
@@ -309,7 +309,7 @@ NORMALIZATIONS: Final = Registry(
             center="normal score of the rank, Phi^-1((rank - 0.5) / N); ties share their mean",
             scale="",
             copies=1,
-            advice="columns are skewed, heavy-tailed or two-humped; only order counts",
+            advice="columns are skewed, heavy-tailed or bimodal; only order counts",
         ),
         Normalization(
             name="none",

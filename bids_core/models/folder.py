@@ -1,4 +1,4 @@
-"""What a model's folder may not do: lead to other folders, or bring code of its own.
+"""Limits on a model's folder: it may not lead to other folders, or contain its own code.
 
 transformers follows an adapter's base model, an index of weights and the name of an attention
 kernel wherever they lead, to the hub too, whatever `trust_remote_code` says.
@@ -49,9 +49,9 @@ def check_folder(folder: Path, config: ModelConfig) -> None:
         for name in _named(settings, ("attn_implementation", "_attn_implementation")):
             if "/" in name:
                 msg = (
-                    f"model.path: config.json of {config.path} asks for a kernel of the hub"
-                    f" ({name}), which is code; take attn_implementation out, or set"
-                    " model.trust_remote_code: true if you trust it"
+                    f"model.path: config.json of {config.path} asks for a kernel from the hub "
+                    f"({name}), which is code; remove attn_implementation, or set "
+                    "model.trust_remote_code: true if you trust it"
                 )
                 raise ModelError(msg)
 
@@ -73,14 +73,14 @@ def check_weights(folder: Path, skeleton: PreTrainedModel, config: ModelConfig) 
     asked = sum(parameter.numel() for parameter in skeleton.parameters())
     if stored and asked > 8 * stored:
         msg = (
-            f"model.path: config.json of {config.path} asks for {asked:,} parameters, and its"
-            f" weights have {stored:,} bytes; they do not belong together"
+            f"model.path: config.json of {config.path} asks for {asked:,} parameters, but its "
+            f"weights have only {stored:,} bytes; fetch the model again"
         )
         raise ModelError(msg)
 
 
 def require_all(missing: Iterable[str], config: ModelConfig) -> None:
-    """Refuse a model of which weights are missing: transformers leaves them random.
+    """Refuse a model with missing weights, which transformers would leave random.
 
     Raises:
         ModelError: some are.

@@ -55,7 +55,7 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
     """Find a model's files, fetching them if they are bundled or on the hub.
 
     Raises:
-        ModelError: there is no such folder, bundle or hub model.
+        ModelError: the folder does not exist, bundle or hub model.
     """
     if config.path.startswith(PREFIX):
         folder = bundled_model(config.path.removeprefix(PREFIX))
@@ -145,7 +145,7 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        msg = f"model.device: {name!r} is not a device; use auto, cpu, cuda, cuda:1 or mps"
+        msg = f"model.device: {name!r} is not a device; use auto, cpu, cuda, cuda:1, mps or spread"
         raise ModelError(msg) from error
     missing = (device.type == "cuda" and not torch.cuda.is_available()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
@@ -226,8 +226,8 @@ def load_tokenizer(
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             msg = (
-                f"model.path: the tokenizer of {config.path} has neither a padding token nor one "
-                "for the end of a text; name one of them in its tokenizer_config.json (pad_token)"
+                f"model.path: the tokenizer of {config.path} has neither a padding token nor "
+                "an end-of-text token; set pad_token in its tokenizer_config.json"
             )
             raise ModelError(msg)
         tokenizer.pad_token = tokenizer.eos_token
@@ -247,7 +247,7 @@ def _read_template(name: str) -> str:
 
 
 def load_skeleton(config: ModelConfig) -> PreTrainedModel:
-    """Build a model without its weights, to look at what it is made of.
+    """Build a model without its weights, to inspect its layers.
 
     Raises:
         ModelError: transformers cannot build it.

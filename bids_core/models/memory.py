@@ -12,7 +12,7 @@ _MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell a lack of memory from other errors; torch's CPU allocator has no class of its own."""
+    """Tell out of memory from other errors; torch's CPU allocator has no class for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return True
     words = str(error).lower()
@@ -34,7 +34,7 @@ def free_memory() -> None:
 def return_heap() -> None:
     """Give freed heap blocks back to the system, where the C library can (glibc).
 
-    It keeps them otherwise: after a training the process would go on holding its activations.
+    It keeps them otherwise: after a training the process would keep its activations.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

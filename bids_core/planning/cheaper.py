@@ -1,7 +1,7 @@
-"""The cheaper settings that are worth trying, made from a configuration: one table.
+"""The cheaper settings worth trying, made from a configuration: one table.
 
-Which they are follows from what experiments found (docs/results/price.md): one checkpoint says
-nearly all, a screen by BM25 costs nothing, and both together cost least.
+They follow from experiments (docs/results/price.md): one checkpoint carries nearly all the
+information, a screen by BM25 costs nothing, and both together cost least.
 
 Shapes: N rows of the pool.
 """
@@ -18,7 +18,7 @@ from bids_core.planning.settings import EXACT, LEAST_LANDMARKS, Setting
 if TYPE_CHECKING:
     from bids_core.config import RunConfig
 
-_FIRST: Final = "gradients at the first checkpoint alone"
+_FIRST: Final = "gradients only at the first checkpoint"
 _MOST_LANDMARKS: Final = 8000
 """Each is compared with each other one: of 8,000 that takes 0.5 GB, of 30,000 it would take 7."""
 
@@ -58,12 +58,12 @@ def _checkpoints(exact: RunConfig, there: int) -> list[Setting]:
         return []
     family, last = "checkpoints", {"gradients.checkpoints": [there]}
     found = [
-        Setting("last checkpoint", "gradients at the last checkpoint alone", last, family),
+        Setting("last checkpoint", "gradients only at the last checkpoint", last, family),
         Setting("first checkpoint", _FIRST, _first(exact, 1), family),
     ]
     if there > 3:
         half = there // 2
-        words = f"gradients at the first {half} checkpoints alone"
+        words = f"gradients only at the first {half} checkpoints"
         found.insert(0, Setting(f"first {half} checkpoints", words, _first(exact, half), family))
     return found
 
@@ -86,7 +86,7 @@ def _first_and(exact: RunConfig, other: Setting) -> Setting:
 
 def _layers(last: int, n_layers: int) -> Setting:
     name = f"last {last} layers" if last > 1 else "last layer"
-    words = f"gradients in the last {last} of {n_layers} layers alone"
+    words = f"gradients only in the last {last} of {n_layers} layers"
     return Setting(name, words, {"gradients.layers": last}, "layers")
 
 
@@ -116,7 +116,8 @@ def _landmarks(exact: RunConfig, pool_rows: int) -> list[Setting]:
             Setting(name, words, changes, LANDMARKS),
             Setting(
                 f"{name}, keep 30%",
-                f"gradients of {rows:,} random rows, and of the 30% that they make look best",
+                f"gradients of {rows:,} random rows, then of the 30% with the best inferred "
+                "influence",
                 changes | {"screen.by": LANDMARKS, "screen.keep": 0.3},
                 LANDMARKS,
             ),

@@ -226,7 +226,7 @@ def _training_memory(
 
 
 def n_checkpoints(config: RunConfig) -> int:
-    """Return how many checkpoints the warmup leaves, or brings."""
+    """Return how many checkpoints the warmup leaves or comes with."""
     if not config.warmup.checkpoints:
         return config.warmup.epochs_run
     from bids_core.training.external import find_checkpoints  # the Trainer's libraries
@@ -235,7 +235,7 @@ def n_checkpoints(config: RunConfig) -> int:
 
 
 def checkpoint_numbers(config: RunConfig) -> list[int]:
-    """Return the numbers of the checkpoints that gradients are taken at, from 1."""
+    """Return the numbers of the checkpoints that gradients are computed at, from 1."""
     there = n_checkpoints(config)
     wanted = config.gradients.checkpoints
     return [n for n in range(1, there + 1) if wanted is None or n in wanted]

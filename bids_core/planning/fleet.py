@@ -1,7 +1,7 @@
-"""What a run costs when many GPUs share it: wall time of each part, and which one is in the way.
+"""What a run costs when many GPUs share it: wall time of each part, and the bottleneck.
 
 The cost model (`cost`) counts the work; this says how it divides. Parts that run in one process of
-the pipeline were measured on two cores of a CPU, and grow as is said at each constant.
+the pipeline were measured on two cores of a CPU, and grow as stated at each constant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PREPARE_SECONDS: Final = 2.7e-6
 """A pool token, read, rendered and tokenized: 4,000 against 1,000 rows of 965 tokens, one core."""
 _PREPARED_BYTES: Final = 15.3
-"""Of memory a pool token takes wherever the prepared data are loaded: the same rows."""
+"""Bytes of memory per pool token wherever the prepared data are loaded; from the same rows."""
 _START_SECONDS: Final = 14.0
 """A flow run of shards until its first one begins: process, imports (docs/production.md)."""
 _FROM_DISK: Final = 5e9 / 224

@@ -1,7 +1,7 @@
 """How long a run still takes: the cost model's work, at the speed measured as the steps go.
 
-Work is counted in tokens of one training pass. What a step's work is worth in seconds is taken
-from what steps of its kind took so far, or, as long as there is none, from all steps together.
+Work is counted in tokens of one training pass. The seconds per token of a step come from earlier
+steps of its kind or, as long as there are none, from all steps together.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ class Work:
     Args:
         tokens: of each step whose time goes with its tokens, by the step's label.
         seconds: of each other step.
-        beyond: what is to be done besides and has no estimate, in words; blank for nothing.
+        beyond: what has to be done besides and has no estimate, in words; blank for nothing.
         groups: steps that are shown as one: label -> (label of the group, how much the step is of
             what its progress counts).
+        tokens_per_second: speed measured beforehand, used until steps have been measured.
     """
 
     tokens: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     beyond: str = ""
     groups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    tokens_per_second: float | None = None
 
 
 @dataclass(slots=True)
@@ -48,18 +50,18 @@ class Forecast:
     """
 
     def __init__(self, work: Work) -> None:
-        self.beyond = work.beyond
+        self.beyond, self._planned = work.beyond, work.tokens_per_second
         self._tokens, self._fixed = dict(work.tokens), dict(work.seconds)
         self._measured: dict[str, _Measured] = {}
         self._running: dict[str, tuple[float, float]] = {}
 
     def advance(self, label: str, *, share: float, seconds: float) -> None:
-        """Take note that a share of a step is done after so many seconds."""
+        """Record that a share of a step is done after this many seconds."""
         if label in self._tokens:
             self._running[label] = (share, seconds)
 
     def finish(self, label: str, *, seconds: float, cached: bool) -> None:
-        """Take note that a step is over; one that was cached says nothing of the speed."""
+        """Record that a step is over; one that was cached says nothing of the speed."""
         self._running.pop(label, None)
         tokens = self._tokens.pop(label, None)
         self._fixed.pop(label, None)
@@ -69,7 +71,7 @@ class Forecast:
             measured.seconds += seconds
 
     def seconds_left(self) -> float | None:
-        """Return the seconds left, None as long as no step was measured."""
+        """Return the seconds left; None as long as no speed is known."""
         measured = {kind: _Measured(m.tokens, m.seconds) for kind, m in self._measured.items()}
         for label, (share, seconds) in self._running.items():
             kind = measured.setdefault(_kind(label), _Measured())
@@ -80,10 +82,13 @@ class Forecast:
             for kind, m in measured.items()
             if m.tokens and m.seconds >= _LEAST_SECONDS
         }
-        if not known:
+        if known:
+            total = [measured[kind] for kind in known]
+            overall = sum(m.seconds for m in total) / sum(m.tokens for m in total)
+        elif self._planned is not None:
+            overall = 1 / self._planned
+        else:
             return None
-        total = [measured[kind] for kind in known]
-        overall = sum(m.seconds for m in total) / sum(m.tokens for m in total)
         left = sum(self._fixed.values())
         for label, tokens in self._tokens.items():
             share = self._running.get(label, (0.0, 0.0))[0]
@@ -92,7 +97,7 @@ class Forecast:
 
 
 def about(seconds: float) -> str:
-    """Return a time as an estimate is said: about 40 s, about 12 min, about 2 h 20 min."""
+    """Return a time as an estimate: about 40 s, about 12 min, about 2 h 20 min."""
     if seconds < 90:
         return f"about {max(10, 10 * round(seconds / 10))} s"
     minutes = round(seconds / 60)

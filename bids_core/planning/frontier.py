@@ -118,7 +118,7 @@ class Yardstick:
 
     @property
     def judges(self) -> bool:
-        """Whether the exact picks have more summed influence than random rows, beyond doubt."""
+        """Whether the exact picks clearly have more summed influence than random rows."""
         value, draws_R = self._advantage
         return value > 0 and bool((draws_R > 0).mean() >= 1 - _TAIL)
 
@@ -238,9 +238,9 @@ def choose(
 def _places(places: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
     found = np.asarray(places, dtype=np.int64)
     if not len(found) or len(np.unique(found)) != len(found):
-        msg = "rows are named twice, or there are none"
+        msg = "give at least one row, and each row once"
         raise MatrixError(msg)
     if found.min() < 0 or found.max() >= n:
-        msg = f"a row beyond the {n} of the sample is named"
+        msg = f"a row number is beyond the {n} rows of the sample"
         raise MatrixError(msg)
     return found

@@ -1,7 +1,7 @@
 """Hardware by name, and what selecting costs on it.
 
-A planned time is an estimate: products by the model's sizes, at an assumed share of the peak that
-the data sheet names. `bids check` measures; this is for hardware that is not at hand.
+A planned time is an estimate: the operations that the model's sizes imply, at an assumed share of
+the data sheet's peak. `bids check` measures; this is for hardware that is not available.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Machine:
 
     @classmethod
     def planned(cls, name: str, size: ModelSize, *, gpus: int = 1) -> Machine:
-        """Return so many GPUs of a name.
+        """Return this many GPUs of a name.
 
         Args:
             name: one of `GPUS`.
@@ -122,7 +122,7 @@ class Price:
 def price(config: RunConfig, counts: Counts, machine: Machine) -> Price:
     """Return what a configuration's picks cost on a machine, by the cost model.
 
-    The warmup runs in `execution.processes` processes, a GPU each, as far as there are so many.
+    The warmup runs in `execution.processes` processes, one GPU each, as far as there are enough.
 
     Args:
         config: the run; only its own method counts, not those that it is compared with.

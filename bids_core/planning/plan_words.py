@@ -21,15 +21,15 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
     said = [_advice(plan)]
     if not plan["sample"]["judges"]:
         said.append(
-            "The exact picks have no more summed influence than random rows beyond doubt, so no "
-            "expected loss is given."
+            "The exact picks do not clearly have more summed influence than random rows, so "
+            "no expected loss is given."
         )
     large = [row["name"] for row in plan["settings"] if row["cost"]["fits_memory"] is False]
     if large and len(large) < len(plan["settings"]):
-        said.append(f"Too large for the memory there: {', '.join(large)}.")
+        said.append(f"Too large for its memory: {', '.join(large)}.")
     if plan["left_out"]:
         said.append(
-            f"Not tried, because they keep no more rows than the budget takes: "
+            "Not tried, because they keep no more rows than the budget: "
             f"{', '.join(plan['left_out'])}."
         )
     return said
@@ -43,17 +43,18 @@ def _advice(plan: Mapping[str, Any]) -> str:
         fitting = [row for row in rows.values() if row["cost"]["fits_memory"] is not False]
         if not fitting:
             return (
-                f"Nothing fits into the memory of {plan['machine']['label']}: see docs/hardware.md."
+                f"No setting fits into the memory of {plan['machine']['label']}: see "
+                "docs/hardware.md."
             )
         if hours is None:
             best = max(fitting, key=lambda row: row["overlap"]["value"])
             return (
-                f"Of those that fit into the memory there none keeps {number(least, 2)} of the "
-                f"exact picks. The nearest is {best['name']}: {_worth(best, plan)}."
+                f"No setting that fits into its memory keeps {number(least, 2)} of the exact "
+                f"picks. The closest is {best['name']}: {_worth(best, plan)}."
             )
         fastest = min(fitting, key=lambda row: row["cost"]["seconds"])
         return (
-            f"Nothing fits into {hours:g} h: the fastest, {fastest['name']}, takes "
+            f"No setting fits into {hours:g} h: the fastest, {fastest['name']}, takes "
             f"{duration(fastest['cost']['seconds'])}."
         )
     if chosen["name"] != EXACT:
@@ -83,7 +84,7 @@ def _none_cheaper(
     if not cheaper:
         return f"{start}."
     best = max(cheaper, key=lambda row: row["overlap"]["value"])
-    return f"{start}, or lower --overlap. The nearest is {best['name']}: {_worth(best, plan)}."
+    return f"{start}, or lower --overlap. The closest is {best['name']}: {_worth(best, plan)}."
 
 
 def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
@@ -91,8 +92,7 @@ def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     cost, overlap, kept = row["cost"], row["overlap"], row["kept"]
     text = (
         f"{percent(cost['share'], 0)} of the cost ({duration(cost['seconds'])}), keeps "
-        f"{interval(overlap)} of the picks, where chance keeps "
-        f"{number(plan['sample']['chance'], 2)}"
+        f"{interval(overlap)} of the picks (chance: {number(plan['sample']['chance'], 2)})"
     )
     if kept["value"] is not None:
         text += f"; and {interval(kept)} of their influence over random rows"

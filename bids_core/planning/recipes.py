@@ -283,8 +283,9 @@ COSTS: Final = {
                     model_bytes=int(_FOUR_BITS * _LLAMA3_8B.n_parameters)),
             flops=_RTX4090, utilisation=0.2,
         ),
-        "600 tokens a pool row (cut at 1,024), 350 a validation instance, 700 a test prompt; a "
-        "fifth of the peak, for weights are unpacked from 4 bits and activations computed twice",
+        "600 tokens a pool row (cut at 1,024), 350 a validation instance, 700 a test prompt; "
+        "a fifth of the peak, because weights are dequantised from 4 bits and activations "
+        "computed twice",
     ),
 }  # fmt: skip
 """Plans of the recipes that need a GPU; what the CPU recipe takes was measured."""

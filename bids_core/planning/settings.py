@@ -68,7 +68,7 @@ def changed(config: RunConfig, changes: Mapping[str, Any], *, origin: str) -> Ru
 
     Args:
         config: a configuration.
-        changes: by dotted key; None where there is to be none.
+        changes: by dotted key; None to remove the value.
         origin: what changes it, for the message.
 
     Raises:
@@ -124,8 +124,8 @@ def on_sample(
         wanted = config.gradients.checkpoints or tuple(range(1, epochs + 1))
         if max(wanted) > epochs:
             msg = (
-                f"gradients.checkpoints: the warmup stops after {epochs}, so there is no number "
-                f"{max(wanted)}"
+                f"gradients.checkpoints: the warmup stops after {epochs}, so checkpoint "
+                f"{max(wanted)} does not exist"
             )
             raise ConfigError(msg)
         changes |= {"warmup.stop_after": None, "gradients.checkpoints": list(wanted)}
@@ -140,7 +140,7 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
         origin: where they are from, for the message.
 
     Raises:
-        ConfigError: one is no mapping, changes nothing, or what it must not change.
+        ConfigError: one is not a mapping, changes nothing, or what it must not change.
     """
     found: list[Setting] = []
     for number, one in enumerate(given, start=1):
@@ -157,7 +157,7 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
         for key in changes:
             if key.partition(".")[0] not in MAY_CHANGE:
                 msg = (
-                    f"{where} changes {key}: then its picks cannot be compared with the exact "
+                    f"{where} changes {key}, so its picks cannot be compared with the exact "
                     f"ones; a setting may change {', '.join(MAY_CHANGE)}"
                 )
                 raise ConfigError(msg)
@@ -166,7 +166,7 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
     names = [setting.name for setting in found]
     for name in names:
         if names.count(name) > 1 or name == EXACT:
-            msg = f"{origin}: the name {name!r} is taken; give each setting a name of its own"
+            msg = f"{origin}: the name {name!r} is used twice; give each setting its own name"
             raise ConfigError(msg)
     return found
 

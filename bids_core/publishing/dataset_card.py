@@ -1,7 +1,7 @@
 """The card of a selected subset (`README.md`): what it is, where from, how chosen, how to load it.
 
 Its YAML header is the Hugging Face hub's, and `datasets.load_dataset(FOLDER)` reads it too: every
-method is a configuration of its own, the main one the default.
+method is a separate configuration, and the main method is the default.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def dataset_card(
     n_rows, n_pool = sum(sources[main].values()), sum(pool.values())
     parts = [
         f"# {config.name}: {n_rows:,} of {n_pool:,} instruction examples, selected by {main}",
-        "Selected for balanced learning of these tasks, whose validation instances the influence "
-        "of every example was measured on: "
+        "Selected for balanced learning of these tasks. The influence of every example was "
+        "measured on their validation instances: "
         + ", ".join(f"{v.task} ({v.capability})" for v in _validation(config))
-        + ". Rows are in the order in which they were picked, the best first.",
+        + ". Rows are in pick order, best first.",
         "## Rows",
-        "`messages`: the conversation (role, content); `tools`: what the assistant may call, where "
-        "there are any; `row_id`, `source`: where it comes from; `rank`: its place, from 1; and "
-        "the rows' further columns, as they came.",
+        "`messages`: the conversation (role, content); `tools`: the assistant's tools, if "
+        "any; `row_id`, `source`: origin of the row; `rank`: pick order, from 1; and any "
+        "further columns of the rows, unchanged.",
         table(
             ["source", "pool", *sources],
             [[s, f"{n:,}", *(f"{by.get(s, 0):,}" for by in sources.values())]
@@ -66,8 +66,8 @@ def dataset_card(
         '```python\nfrom datasets import load_dataset\n\nrows = load_dataset("PATH OR HUB NAME", '
         f'"{main}", split="train")\n```',
         "## Licence",
-        "That of the sources above; the selection adds no rights and no restrictions. Look at the "
-        "sources' terms before you share it.",
+        "The licences of the sources above apply; the selection adds neither rights nor "
+        "restrictions. Check the sources' terms before you share it.",
         "## Citation",
         f"```bibtex\n{CITATIONS.strip()}\n```",
     ]  # fmt: skip
@@ -101,7 +101,7 @@ def _method(config: RunConfig, versions: Mapping[str, str]) -> str:
         ["budget", config.selection.budget],
         ["normalization", config.selection.normalization],
         ["model", model.path + (f"@{model.revision}" if model.revision else "")],
-        ["warmup", "checkpoints of a training elsewhere" if warmup.checkpoints else
+        ["warmup", "checkpoints of an earlier training" if warmup.checkpoints else
                    f"{warmup.epochs} epochs on {warmup.fraction:g} of the pool, learning rate "
                    f"{warmup.learning_rate:g}"],
         ["gradient features", f"{gradients.train_feature}, {gradients.projection} projection to "

@@ -41,11 +41,11 @@ def model_card(
         f"Base model: `{base}`"
         + (f" (revision `{config.model.revision}`)" if config.model.revision else "")
         + f". {'An adapter (LoRA)' if adapter else 'A whole model'}, in safetensors.",
-        "The licence is that of the base model and of the data; neither is changed by training.",
+        "The licences of the base model and the data apply; training changes neither.",
         "## Data",
         table(["source", "rows"], [[name, f"{n:,}"] for name, n in sources.items()]),
-        "The rows were tokenized with the base model's chat template; the loss was taken over the "
-        "assistants' turns alone.",
+        "The rows were tokenized with the base model's chat template; the loss covers only "
+        "the assistant's turns.",
         "## Training",
         _settings(config, summary),
         "## Scores",

@@ -40,7 +40,7 @@ def push_to_hub(
 
     Args:
         folder: with `README.md` and the methods' files.
-        repository: `org/name`; made if it is not there.
+        repository: `org/name`; created if missing.
         private: whether a new one is private.
         message: of the commit.
         endpoint: another hub than huggingface.co.
@@ -81,7 +81,7 @@ def log_to_mlflow(folder: Path, experiment: str, *, name: str, digest: str) -> s
 
     Args:
         folder: with the methods' files.
-        experiment: made if it is not there.
+        experiment: created if missing.
         name: of the run.
         digest: of the selection; a run that has it already is taken for this one.
 
@@ -106,7 +106,7 @@ def log_to_wandb(folder: Path, project: str, *, name: str, digest: str) -> str:
 
     Args:
         folder: with the methods' files.
-        project: made if it is not there.
+        project: created if missing.
         name: of the run and the artifact.
         digest: of the selection, for its metadata.
 

@@ -24,7 +24,7 @@ _ZERO: Final = 0.02
 _FEW: Final = 0.05
 """Share of the answers that may hold the reference by chance."""
 _LONGER: Final = 3.0
-"""Answers with so many times the words of the references are in another form."""
+"""Answers with this many times the words of the references are in another form."""
 
 
 def answers_block(inputs: ReportInputs, tasks: Sequence[str]) -> dict[str, Any] | None:
@@ -68,19 +68,19 @@ def format_note(part: pd.DataFrame) -> str:
     holding = sum(_holds(answer, reference) for answer, reference in pairs)
     said = []
     if holding >= _FEW * len(base):
-        said.append(f"{holding} of its {len(base)} answers have the right one among other words")
+        said.append(f"{holding} of its {len(base)} answers contain the right one among other words")
     lengths = [(len(answer), len(reference)) for answer, reference in pairs]
     own, asked = (_median([pair[place] for pair in lengths]) for place in (0, 1))
     if own >= _LONGER * max(asked, 1):
         said.append(
-            f"its answers have {own:g} words in the median, the reference answers {asked:g}"
+            f"the median length of its answers is {own:g} words, of the reference answers {asked:g}"
         )
     if not said:
         return ""
     score = f"{100 * float(base['score'].mean()):.0f}%"
     return (
-        f"the base model scores {score}, but {' and '.join(said)}. "
-        "Part of any gain here may be the form of the answer, not the skill."
+        f"the base model scores {score}, but {' and '.join(said)}. Part of any gain here may "
+        "be the form of the answers, not skill."
     )
 
 

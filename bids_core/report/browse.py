@@ -97,7 +97,7 @@ def _cut_words(cap: int | None, others: int | None) -> str:
         return f"texts longer than {cap:,} characters are cut here"
     parts = [] if cap is None else [f"texts longer than {cap:,} characters are cut here"]
     if others is not None:
-        how = f"cut after {others:,} characters" if others else "left out"
+        how = f"cut to {others:,} characters" if others else "left out"
         parts.append(f"texts that only other methods picked are {how}")
     return ", and ".join(parts)
 

@@ -193,7 +193,7 @@ def _tasks(comparison: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
     across = len(arms) <= MOST_ACROSS
     grid = Grid(
         caption="Mean score over seeds, the answer loss below it; the best of each task is "
-        "highlighted, whether or not it is more than chance.",
+        "highlighted, even where the lead may be chance.",
         corner="Task" if across else "Method",
         columns=heads if across else list(titles.values()),
         lines=[GridLine(titles[task], cells[task]) for task in names]

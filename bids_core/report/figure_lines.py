@@ -85,7 +85,7 @@ def line_chart(
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Return the lowest and the highest point of each of so many pieces, and both ends."""
+    """Return the lowest and the highest point of each of this many pieces, and both ends."""
     if len(points) <= 2 * most:
         return list(points)
     step = -(-len(points) // most)

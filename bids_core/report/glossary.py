@@ -18,11 +18,12 @@ GLOSSARY: Final = {
         "capability."
     ),
     "warmup checkpoint": (
-        "The model's adapter and optimizer state at the end of an epoch of a short training run. "
-        "Gradients are taken there."
+        "The model's adapter and optimizer state at the end of an epoch of a short training "
+        "run. Gradients are computed at these checkpoints."
     ),
     "checkpoint weight": (
-        "How much a checkpoint counts: the mean learning rate of its epoch, normalised to sum 1."
+        "The weight of a checkpoint in the influence: the mean learning rate of its epoch, "
+        "normalised to sum 1."
     ),
     "projected gradient": (
         "A random projection of one example's gradient, short enough to store, that keeps inner "
@@ -32,10 +33,11 @@ GLOSSARY: Final = {
         "Influence of each training example (row) on each validation instance (column): the "
         "weighted sum over checkpoints of the cosine of their projected gradients."
     ),
-    "budget": "How many examples to select, a count or a share of the pool.",
+    "budget": "How many examples to select: a count, or a fraction of the pool.",
     "utility": (
-        "What a pick was worth when it was made. For BIDS: its highest normalised influence on a "
-        "validation instance, less what the picks before it already give that instance on average."
+        "The worth of a pick when it was made. For BIDS: its highest normalised influence on "
+        "a validation instance, minus the mean influence of the earlier picks on that "
+        "instance."
     ),
     "winning instance": "The validation instance that decided a pick.",
     "AID": (
@@ -43,22 +45,23 @@ GLOSSARY: Final = {
         "validation instance. Uneven means that some tasks are served better than others."
     ),
     "THI": (
-        "Task frequency with highest influence: how many examples of a set have their highest "
-        "influence on each task."
+        "Task frequency with highest influence: for each task, how many examples of a set "
+        "have their highest influence on it."
     ),
     "z-score": (
         "Influence in standard deviations from the column's mean over the pool, so that every "
         "validation instance is on the same scale."
     ),
     "answer loss": (
-        "Mean cross-entropy (in nats) of the reference answer's tokens. It moves before accuracy "
-        "does; lower is better."
+        "Mean cross-entropy (in nats) of the reference answer's tokens. It changes before "
+        "accuracy does; lower is better."
     ),
     "majority": "The score of always giving a task's most frequent answer.",
     "zero-shot": "The base model without any training.",
-    "macro average": "The mean over tasks, each counting the same however many rows it has.",
+    "macro average": "The mean over tasks; every task counts the same, however many rows it has.",
     "standard error": (
-        "How far a score on this many test rows typically lies from the score on endless rows."
+        "The typical distance between the score on this many test rows and the score on "
+        "infinitely many."
     ),
 }
 

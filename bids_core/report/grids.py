@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 MOST_ACROSS: Final = 4
-"""Methods that stand side by side; with more, each has a line of its own."""
+"""Methods shown side by side; with more, each has a line of its own."""
 _ROOM: Final = 800.0
 """Width for the columns beside the first one, in pixels; titles that need more are turned."""
 

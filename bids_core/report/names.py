@@ -38,7 +38,7 @@ class Look:
 
 
 PLAIN: Final = Look("var(--ink)")
-"""Of what has no look of its own."""
+"""Look of anything without its own."""
 BASE: Final = Look("var(--ink)", hollow=True)
 """Of the base model."""
 

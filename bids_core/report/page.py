@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 TEXTS: Final = "report_texts"
-"""Folder beside a page for what it has no room for."""
+"""Folder beside a page, for texts that do not fit into it."""
 
 
 def write_report(inputs: ReportInputs, path: Path) -> None:

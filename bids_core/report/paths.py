@@ -15,7 +15,7 @@ class PathShown:
     """Shows paths as seen from a folder.
 
     Args:
-        folder: where the page lies; None: only the last part of a path is shown.
+        folder: where the page is; None: only the last part of a path is shown.
     """
 
     def __init__(self, folder: Path | None) -> None:

@@ -67,7 +67,7 @@ def _by_task(inputs: ReportInputs, picks: pd.DataFrame) -> dict[str, Any] | None
     return _shares_figure(
         [name for name in names if name],
         series_looks(order),
-        label="Share of the first picks that each task's instances won",
+        label="Share of the first picks won by each task's instances",
     )
 
 
@@ -81,7 +81,7 @@ def _by_source(inputs: ReportInputs, picks: pd.DataFrame) -> dict[str, Any] | No
     return _shares_figure(
         names,
         series_looks(order),
-        label="Share of the first picks that come from each source",
+        label="Share of the first picks from each source",
     )
 
 
@@ -152,8 +152,9 @@ def _source_grids(inputs: ReportInputs) -> dict[str, Any]:
     ]
     columns = [Title("pool"), Title("lift"), *(Title(method_label(m)) for m in methods)]
     caption = (
-        "Sources: share and number of examples, in the pool and in each selection. Lift is the "
-        f"share among {method_label(inputs.main_method)}'s picks over the share of the pool."
+        "Sources: share and number of examples, in the pool and in each selection. Lift is "
+        f"the share of {method_label(inputs.main_method)}'s picks divided by the share of the "
+        "pool."
     )
     shown, folded = lines[:_LISTED], lines[_LISTED:]
     return {
@@ -217,8 +218,8 @@ def _agreement(inputs: ReportInputs) -> Grid | None:
     main = sets[inputs.main_method]
     chance = percent(len(main) / len(inputs.row_ids))
     caption = (
-        "Picks in common: the share of a line's picks that the column's method picks too. By "
-        f"chance it would be {chance}."
+        "Picks in common: the share of a line's picks that the column's method picks too "
+        f"(chance: {chance})."
     )
     return Grid(
         caption=caption,

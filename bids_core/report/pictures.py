@@ -1,4 +1,4 @@
-"""The report's main figures as pictures of their own, for places that show images alone."""
+"""The report's main figures as separate pictures, for places that only show images."""
 
 from __future__ import annotations
 

@@ -219,9 +219,9 @@ def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> 
         return ""
     first, second = (" and ".join(map(method_label, sorted(found))) for found in leaders)
     return (
-        f"The averages do not agree: {first} is highest by task and {second} by capability, "
-        "because a capability with few tasks weighs as much as one with many. The verdict goes "
-        "by task."
+        f"The averages disagree: {first} is highest by task and {second} by capability, "
+        "because a capability with few tasks counts as much as one with many. The verdict "
+        "goes by task."
     )
 
 

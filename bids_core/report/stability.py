@@ -85,7 +85,7 @@ def _shapes(columns: pd.DataFrame | None, counts: pd.DataFrame | None) -> Markup
         )
         for line in chosen
     ]
-    label = "Histograms of z-scored columns against the normal curve"
+    label = "Histograms of z-scored columns with the normal curve"
     return responsive(lambda width: histograms(drawn, label=label, width=width))
 
 

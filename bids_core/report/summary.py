@@ -34,7 +34,7 @@ _PACKAGED: Final = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M
 
 
 def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
-    """Return what was selected, from what, for what, and the next steps."""
+    """Return how many rows were selected, from which pool, for which tasks, and the next steps."""
     picks = inputs.selections.get(inputs.main_method, ())
     others = [method_label(m) for m in inputs.selections if m != inputs.main_method]
     pool = int((inputs.screen or {}).get("pool_rows", len(inputs.row_ids)))

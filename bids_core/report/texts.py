@@ -10,7 +10,7 @@ from bids_core.data.conversation import said
 
 _PLAIN: Final = frozenset(("role", "content"))
 LONGEST: Final = 1600
-"""Characters of a text that are shown where the page lists it as it is."""
+"""Characters shown of a text that the page lists in full."""
 _GLANCE: Final = 150
 """Characters that are shown before a text is opened."""
 

@@ -26,7 +26,7 @@ def verdict_block(verdict: Verdict) -> dict[str, Any]:
 
 
 def _coded(sentence: str) -> Markup:
-    """Return a sentence with what stands in backticks as code; the rest stays text."""
+    """Return a sentence with its backticked parts as code and the rest as text."""
     parts = sentence.split("`")
     return Markup("").join(
         command_markup(part) if place % 2 else escape(part) for place, part in enumerate(parts)

@@ -1,9 +1,9 @@
 """Runs code that a model wrote: in a subprocess without access to anything, and with a time limit.
 
-Read in this order: `limits` (what a program may use, and what became of it), `bubblewrap` (the
+Read in this order: `limits` (what a program may use, and how it ended), `bubblewrap` (the
 walls: namespaces made by the `bwrap` program), `runner` (the first thing that runs inside),
 `execution` (start, wait, kill), `solutions` (from an answer and a row's tests to a program); and
-`expressions` (regular expressions that may take for ever, outside of those walls).
+`expressions` (regular expressions that may take forever, outside those walls).
 
 What is kept out: the network (an empty network namespace), other processes (a process namespace
 that dies with its first process), the file system (a few read-only system folders, Python itself

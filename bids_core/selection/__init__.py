@@ -208,7 +208,7 @@ def make_request(
         validation_representations=None if validation is None else validation.n_rows,
     )
     if n_rows is None:
-        msg = f"method {method!r} was given nothing to select from: pass an attribution matrix"
+        msg = f"method {method!r} has nothing to select from: pass an attribution matrix"
         raise MatrixError(msg)
     columns, rows = "validation instances", "training rows"
     return Request(

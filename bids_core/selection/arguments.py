@@ -59,7 +59,7 @@ def names_in_order(
         raise MatrixError(msg)
     missing = [name for name in _ids(ids, length) if name not in given]
     if missing:
-        msg = f"`{what}` names nothing for {missing[0]!r} ({len(missing)} of the {of} are missing)"
+        msg = f"`{what}` has no entry for {missing[0]!r} ({len(missing)} of the {of} are missing)"
         raise MatrixError(msg)
     return [given[name] for name in _ids(ids, length)]
 

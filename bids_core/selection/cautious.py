@@ -1,4 +1,4 @@
-"""BIDS that subtracts what a row harms, and balances harder.
+"""BIDS that subtracts a row's harm, and balances harder.
 
 BIDS looks at the one instance that a row helps most. A row with a wrong answer often looks good to
 one noisy instance and bad to many: here its mean harm to all instances counts against it. And the
@@ -38,7 +38,7 @@ docs/results/controlled.md shows how they do on seeds and pools that were not lo
 
 
 @selection_method(
-    what="BIDS, with what a row harms taken off its worth",
+    what="BIDS, minus the harm a row does to other instances",
     label="cautious BIDS",
     normalized=True,
 )

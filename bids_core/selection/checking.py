@@ -1,4 +1,4 @@
-"""Methods that are not ours: what they return is checked, and they are tried before a run.
+"""Other people's methods: their results are checked, and they are tried before a run.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -73,7 +73,7 @@ def _place(method: Method, error: BaseException) -> str:
 
 
 def _checked(method: Method, request: Request, found: Any) -> Picks:
-    """Return picks with the types that ours have."""
+    """Return picks with the types of our own methods' picks."""
     picks = found if isinstance(found, Picks) else Picks(found, None, None)  # type: ignore[arg-type]
     rows = _rows(method, picks.rows)
     if len(rows) != request.budget:
@@ -117,10 +117,10 @@ def _utilities(method: Method, found: Any, count: int) -> npt.NDArray[np.float64
     try:
         utilities = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise _complaint(method, f"returned utilities that are no numbers ({error})") from error
+        raise _complaint(method, f"returned utilities that are not numbers ({error})") from error
     if utilities.shape != (count,) or not np.isfinite(utilities).all():
         raise _complaint(
-            method, f"returned utilities that are not {count} finite numbers, one a pick"
+            method, f"returned utilities that are not {count} finite numbers, one per pick"
         )
     return utilities
 

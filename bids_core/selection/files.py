@@ -1,4 +1,4 @@
-"""Selections in files: written with what each pick was worth, and read back.
+"""Selections in files: written with the utility of each pick, and read back.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -163,7 +163,7 @@ def _of_frame(frame: pd.DataFrame, path: Path, labels: Labels) -> Selection | In
         msg = f"{path}: `utility` and `winning_column` must hold numbers: {brief(error)}"
         raise UserError(msg) from error
     if columns.max(initial=-1) >= (labels.n_columns or 0):
-        msg = f"{path} names winning column {columns.max()}, which the matrix does not have"
+        msg = f"{path} names winning column {columns.max()}, which is not in the matrix"
         raise UserError(msg)
     return Selection(
         indices=rows,
@@ -187,7 +187,7 @@ def _read_indices(path: Path) -> Ints:
 def _in_range(rows: Ints, path: Path, labels: Labels) -> Ints:
     outside = rows[(rows < 0) | (rows >= labels.n_rows)]
     if len(outside) or not len(rows):
-        what = f"row {outside[0]}, which the matrix does not have" if len(outside) else "no row"
+        what = f"row {outside[0]}, which is not in the matrix" if len(outside) else "no row"
         msg = f"{path} names {what}"
         raise UserError(msg)
     return rows
@@ -198,11 +198,7 @@ def _rows_of(names: list[str], path: Path, labels: Labels) -> Ints:
     place = {str(name): row for row, name in enumerate(ids)}
     unknown = [name for name in names if name not in place]
     if unknown or not names:
-        what = (
-            f"row {brief(repr(unknown[0]))}, which the matrix does not have"
-            if unknown
-            else "no row"
-        )
+        what = f"row {brief(repr(unknown[0]))}, which is not in the matrix" if unknown else "no row"
         msg = f"{path} names {what}"
         raise UserError(msg)
     return np.array([place[name] for name in names], dtype=np.int64)

@@ -50,7 +50,7 @@ def bm25_scores(texts: Sequence[str], validation_texts: Sequence[str]) -> npt.ND
     logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
     corpus = bm25s.tokenize(list(texts), show_progress=False)
     if not corpus.vocab:
-        msg = "no training text holds a word: BM25 has nothing to compare"
+        msg = "no training text contains a word, so BM25 has nothing to compare"
         raise MatrixError(msg)
     index = bm25s.BM25()
     index.index(corpus, show_progress=False)
@@ -100,7 +100,7 @@ def _distribution(bags: Sequence[npt.NDArray[np.int64]]) -> Floats:
     for bag in bags:
         counts += np.bincount(bag, minlength=BUCKETS)
     if not counts.any():
-        msg = "the texts hold no words: DSIR has nothing to compare"
+        msg = "the texts contain no words, so DSIR has nothing to compare"
         raise MatrixError(msg)
     shares: Floats = counts / counts.sum()
     return shares

@@ -158,7 +158,7 @@ class Methods(Registry[Method]):
     def unknown(self, name: object) -> str:
         """Return the message for a name that is not in the table."""
         if str(name).endswith(".py"):
-            return f"{name} is a file: say which function of it selects, {name}:function"
+            return f"{name} is a file: name the function that selects, as in {name}:function"
         return super().unknown(name)
 
     def installed(self) -> dict[str, str]:
@@ -186,7 +186,8 @@ class Methods(Registry[Method]):
                     self.add(method)
         for name in self._entries.keys() & _entry_points().keys():
             logger.warning(
-                "the package %s adds a selection method %r, which is one of ours: ours is used",
+                "the package %s adds a selection method %r, but BIDS has one of that name: "
+                "BIDS's own is used",
                 _package(_entry_points()[name]),
                 name,
             )

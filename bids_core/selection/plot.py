@@ -1,4 +1,4 @@
-"""Figures of a selection, with matplotlib: what each pick was worth, what the picks are made of.
+"""Figures of a selection, with matplotlib: the utility of each pick, and the picks by group.
 
 Shapes: B picks.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bids_core.picture import Picture
 
 _GROUPS: Final = 8
-"""Groups with a colour of their own; the others are shown together."""
+"""Groups with their own colour; the others are shown together."""
 _BY: Final = {
     "winning_task": "task",
     "winning_validation": "validation instance",
@@ -52,10 +52,10 @@ def plot_picks(frame: pd.DataFrame, title: str, *, by: str | None = None) -> Pic
             part["rank"], part["utility"], MARKERS[place % len(MARKERS)], markersize=3.5,
             color=colour(place, group), label=group,
         )  # fmt: skip
-    _labelled(worth, "What each pick was worth", "pick", "utility")
+    _labelled(worth, "Utility of each pick", "pick", "utility")
     _stacked(shares, groups)
     what = _BY.get(column or "", "group")
-    _labelled(shares, f"The picks so far, by {what}", "picks", "share")
+    _labelled(shares, f"Picks so far, by {what}", "picks", "share")
     if column is not None:
         figure.legend(
             *worth.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False
@@ -73,9 +73,7 @@ def _grouping(frame: pd.DataFrame, by: str | None) -> str | None:
     if by is None:
         return known[0] if known else None
     if by not in known:
-        msg = (
-            f"the selection does not know the {_BY[by]} of its picks: it has {known or 'no names'}"
-        )
+        msg = f"the selection has no {_BY[by]} for its picks; it has {known or 'no names'}"
         raise MatrixError(msg)
     return by
 

@@ -1,4 +1,4 @@
-"""What a selection method is given, and the checks on it.
+"""The input of a selection method, and the checks on it.
 
 Shapes: N training rows, M validation instances (columns), B budget.
 """
@@ -264,7 +264,7 @@ def checked_names(
     found = names_in_order(names, ids, length, what=what.replace(" ", "_"), of=of)
     checked = tuple(str(name) for name in found)
     if length is not None and len(checked) != length:
-        msg = f"{len(checked)} {what} were given for {length} {of}: one each is needed"
+        msg = f"{len(checked)} {what} were given for {length} {of}; give one for each"
         raise MatrixError(msg)
     return checked
 

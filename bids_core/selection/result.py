@@ -1,4 +1,4 @@
-"""What a selection is: ordered picks, and what each pick was worth.
+"""A selection: ordered picks, each with its utility.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -144,7 +144,7 @@ class Selection:
     def first(self, count: int) -> Selection:
         """Return the selection at a smaller budget: the first `count` picks (picks are nested)."""
         if not 0 < count <= len(self):
-            msg = f"the first {count} of {len(self)} picks were asked for"
+            msg = f"there are no first {count} picks: ask for at most {len(self)}"
             raise MatrixError(msg)
         return replace(
             self,
@@ -226,7 +226,7 @@ class Selection:
         frame = self.first(min(_SHOWN, len(self))).to_frame()
         shown = frame.drop(columns=["row", "winning_column"]).dropna(axis="columns", how="all")
         more = len(self) - len(frame)
-        rest = f"<p>and {more:,} more; <code>.to_frame()</code> has all</p>" if more else ""
+        rest = f"<p>and {more:,} more; <code>.to_frame()</code> lists all</p>" if more else ""
         table = shown.to_html(index=False, border=0, float_format="{:.3f}".format)
         return f"<p><b>Selection</b>: {escape(self.words())}</p>{table}{rest}"
 

@@ -1,4 +1,4 @@
-"""Rows of a matrix that lies on disk, fetched many at a time before they are picked.
+"""Rows of a matrix on disk, fetched many at a time before they are picked.
 
 A picked row is always one of its column's next best, so the rows at the heads of the lists are
 fetched together in one pass over the chunks; a pass is repeated when a pick was not among them.

@@ -32,8 +32,8 @@ def cosine_similarity(
     validation = as_matrix(validation_representations)
     if train.n_columns != validation.n_columns:
         msg = (
-            f"training representations are {train.n_columns} wide, those of the validation "
-            f"instances {validation.n_columns}: use the same model and pooling for both"
+            f"training representations have width {train.n_columns}, those of the validation "
+            f"instances {validation.n_columns}; use the same model and pooling for both"
         )
         raise MatrixError(msg)
     for matrix in (train, validation):

@@ -1,13 +1,13 @@
-"""A Trainer callback that keeps what influence needs of anybody's training.
+"""A Trainer callback that saves what influence needs from any training.
 
     from bids_core.training import WarmupCallback
 
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
-parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. By name,
-how the training groups its parameters does not matter, so it is the way out where the Trainer's own
-checkpoints cannot be read. Tensors that FSDP2 shards are put together.
+parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. With
+moments by name, the training's parameter groups do not matter, so use it if the Trainer's own
+checkpoints cannot be read. Tensors sharded by FSDP2 are gathered.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class WarmupCallback(TrainerCallback):
 
     Args:
         folder: gets `checkpoint-<step>`; relative ones lie in the training's output folder.
-        every_steps: keep one every so many steps instead of at the end of each epoch.
+        every_steps: keep one every this many steps instead of at the end of each epoch.
 
     Raises:
         ConfigError: at the start of a training whose optimizer has no Adam moments, or whose model
@@ -161,8 +161,8 @@ def _gathered(
         steps = max(steps, int(held.get("step", 0)))
     if steps == 0:  # DeepSpeed keeps flat pieces of all parameters instead
         msg = (
-            "WarmupCallback: the optimizer shows no state of any trainable parameter (DeepSpeed "
-            "partitions it); train without DeepSpeed, or with FSDP2"
+            "WarmupCallback: the optimizer has no visible state for any trainable parameter "
+            "(DeepSpeed partitions it); train without DeepSpeed, or with FSDP2"
         )
         raise ConfigError(msg)
     group = optimizer.param_groups[0]

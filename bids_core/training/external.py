@@ -1,8 +1,8 @@
-"""A warmup that was run elsewhere: checkpoints of the Trainer, TRL, LLaMA-Factory, axolotl.
+"""A warmup from another training: checkpoints of the Trainer, TRL, LLaMA-Factory, axolotl.
 
-`examine` says all that is wrong with them before anything is computed; `import_warmup` writes them
-as the warmup's own checkpoints, so that all that follows reads them alike. What `WarmupCallback`
-kept is read the same way, and so are checkpoints of this project.
+`examine` reports everything wrong with them before anything is computed; `import_warmup` writes
+them as the warmup's own checkpoints, so later stages read them alike. What `WarmupCallback` kept is
+read the same way, and so are checkpoints of this project.
 """
 
 from __future__ import annotations
@@ -80,14 +80,17 @@ def find_checkpoints(paths: Sequence[str]) -> list[Path]:
     """Return the folders that `warmup.checkpoints` names; a training's folder stands for its own.
 
     Raises:
-        ConfigError: there is no such folder.
+        ConfigError: the folder does not exist.
     """
     found: list[Path] = []
     for path in paths:
         folder = absolute(path, Path.cwd(), where="warmup.checkpoints")
         inside = [p for p in folder.glob("checkpoint-*") if _NUMBERED.fullmatch(p.name)]
         if not folder.is_dir():
-            msg = f"warmup.checkpoints: {path} is not a folder; give a checkpoint or its training's"
+            msg = (
+                f"warmup.checkpoints: {path} is not a folder; give the folder of a "
+                "checkpoint or of its training"
+            )
             raise ConfigError(msg)
         found += sorted(inside, key=lambda p: int(p.name.rpartition("-")[2])) or [folder]
     twice = next((one for number, one in enumerate(found) if one in found[:number]), None)
@@ -129,11 +132,11 @@ def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -
         for folder in folders:
             read_moments_of(folder, shapes)
     elif why is not None:
-        remarks.append(f"warmup.checkpoints: {why}; the training feature does without")
+        remarks.append(f"warmup.checkpoints: {why}; the training feature does not need it")
     if extras := adapter_extras(adapters[0]):
         remarks.append(
-            f"warmup.checkpoints: their adapters have {', '.join(extras)}; gradients are taken "
-            "with it, the fine-tuning's fresh adapters are plain LoRA"
+            f"warmup.checkpoints: their adapters have {', '.join(extras)}; gradients are "
+            "computed with it, but the fine-tuning's fresh adapters are plain LoRA"
         )
     return External(tuple(folders), tuple(steps), shapes, found, why is None, tuple(remarks))
 
@@ -203,7 +206,7 @@ def read_moments_of(folder: Path, shapes: Shapes) -> tuple[AdamMoments, float | 
             name for name, shape in shapes.items() if tuple(moments.exp_avg[name].shape) != shape
         ]
         if differing:
-            why = f"its moments are of other parameters, the first being {differing[0]}"
+            why = f"its moments belong to other parameters, the first being {differing[0]}"
             raise ConfigError(refusal(folder, why))
         return moments, None
     state = read_optimizer(folder)
@@ -212,7 +215,10 @@ def read_moments_of(folder: Path, shapes: Shapes) -> tuple[AdamMoments, float | 
         raise ConfigError(refusal(folder, "its optimizer has not taken a step"))
     used = [group for group in state.groups if group.keys]
     if len({(group.betas, group.eps) for group in used}) > 1:
-        why = "its parameter groups have different betas or eps, which the Adam feature cannot have"
+        why = (
+            "its parameter groups have different betas or eps, which the Adam feature does "
+            "not support"
+        )
         raise ConfigError(refusal(folder, why))
     return _by_name(state, names, shapes), max(group.weight_decay for group in used)
 
@@ -301,4 +307,4 @@ def describe(summary: Mapping[str, Any]) -> str | None:
     if not elsewhere:
         return None
     steps = ", ".join(str(one["step"]) for one in elsewhere)
-    return f"{len(elsewhere)} checkpoints of a training elsewhere (steps {steps})"
+    return f"{len(elsewhere)} checkpoints of an earlier training (steps {steps})"

@@ -71,7 +71,7 @@ def finetune(
     run_name: str | None = None,
     on_progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train on the selected examples and save what came out.
+    """Train on the selected examples and save the result.
 
     Args:
         model: from `trainable_model`; trained in place.
@@ -80,7 +80,7 @@ def finetune(
         pad_token_id: token that fills short rows.
         seed: of the order and dropout.
         folder: gets `adapter/` or `model/` (safetensors).
-        scratch: for checkpoints; a killed training goes on from what it left there.
+        scratch: for checkpoints; a killed training continues from what it left there.
         sharded: shard the model over the processes that train together (FSDP); such a training
             leaves no checkpoints, and starts over.
         autocast: dtype to compute and to save in, where the weights are float32.

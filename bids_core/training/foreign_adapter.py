@@ -1,4 +1,4 @@
-"""The adapter of a checkpoint of another tool: is it of our model, and with which settings?
+"""The adapter in another tool's checkpoint: does it fit our model, and what are its settings?
 
 Everything here reads configuration files and headers; no weights.
 """
@@ -37,7 +37,9 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     where = f"warmup.checkpoints: {folder}"
     if not folder.is_dir():
-        raise ConfigError(f"{where} is not a folder; give checkpoint-... as the training wrote it")
+        raise ConfigError(
+            f"{where} is not a folder; give a checkpoint-... folder written by the training"
+        )
     if not (folder / WEIGHTS).is_file():
         if (folder / "adapter_model.bin").is_file():
             msg = f"{where} has its adapter as a pickle; save it again with save_safetensors: true"
@@ -48,11 +50,12 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             )
         elif any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*")):
             msg = (
-                f"{where} has all weights, no adapter; gradients are taken of adapters, so train "
-                "with LoRA (use_peft, finetuning_type: lora, adapter: lora)"
+                f"{where} has full weights and no adapter; gradients are computed for "
+                "adapters, so train with LoRA (use_peft, finetuning_type: lora, adapter: "
+                "lora)"
             )
         else:
-            msg = f"{where} has no {WEIGHTS}; give checkpoint-... as the training wrote it"
+            msg = f"{where} has no {WEIGHTS}; give a checkpoint-... folder written by the training"
         raise ConfigError(msg)
     try:
         content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -62,7 +65,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         )
         raise ConfigError(msg) from error
     if str(content.get("peft_type")).upper() != "LORA":
-        msg = f"{where} has a {content.get('peft_type')} adapter; only LoRA's gradients are taken"
+        msg = f"{where} has a {content.get('peft_type')} adapter; only LoRA adapters are supported"
         raise ConfigError(msg)
     return content
 
@@ -133,7 +136,8 @@ def require_same_tokens(model: ModelConfig, folder: Path) -> list[str]:
     if theirs.chat_template and theirs.chat_template != ours.chat_template:
         return [
             f"warmup.checkpoints: {folder} was trained with another chat template than "
-            f"{model.path} has; rows are rendered with the latter (model.chat_template sets one)"
+            f"{model.path} has; rows are rendered with the model's (model.chat_template sets "
+            "another)"
         ]
     return []
 
@@ -156,7 +160,7 @@ def adapter_shapes(model: ModelConfig, folder: Path) -> dict[str, tuple[int, ...
         adapted = peft.get_peft_model(skeleton, settings)
     except ValueError as error:
         first = str(error).strip().splitlines()[0]
-        msg = f"warmup.checkpoints: the adapter of {folder} does not go onto {model.path}: {first}"
+        msg = f"warmup.checkpoints: the adapter of {folder} does not fit {model.path}: {first}"
         raise ConfigError(msg) from error
     expected = {
         name: tuple(value.shape)
@@ -170,8 +174,9 @@ def adapter_shapes(model: ModelConfig, folder: Path) -> dict[str, tuple[int, ...
         if expected.get(name) != found.get(name):
             msg = (
                 f"warmup.checkpoints: {name} is {_size(found.get(name))} in {folder} and "
-                f"{_size(expected.get(name))} in {model.path} with its adapter; the base model is "
-                "another one, or got tokens in the training: set model.path to what was trained"
+                f"{_size(expected.get(name))} in {model.path} with its adapter; the base "
+                "model differs, or the training added tokens; set model.path to the model "
+                "that was trained"
             )
             raise ConfigError(msg)
     return {
@@ -232,8 +237,8 @@ def _same_targets(lora: LoraConfig, theirs: str | tuple[str, ...], model: ModelC
 
 def _contradiction(name: str, ours: object, theirs: object, folder: Path) -> str:
     return (
-        f"lora.{name}: {ours}, but {folder} was trained with {theirs} ({CONFIG}); leave it out to "
-        "take the checkpoint's (finetune.lora sets the fine-tuning's adapters)"
+        f"lora.{name}: {ours}, but {folder} was trained with {theirs} ({CONFIG}); leave it "
+        "out to use the checkpoint's (finetune.lora sets the fine-tuning's adapters)"
     )
 
 

@@ -50,5 +50,5 @@ def read_kept(folder: Path) -> Kept | None:
     try:
         return Kept(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        msg = f"warmup.checkpoints: {path} is not what WarmupCallback writes ({error})"
+        msg = f"warmup.checkpoints: {path} was not written by WarmupCallback ({error})"
         raise ConfigError(msg) from error

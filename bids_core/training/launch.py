@@ -106,7 +106,7 @@ def finetune_in_processes(
         row_ids: rows to train on.
         seed: as `finetune`, and of the adapters.
         folder: gets `adapter/` or `model/`.
-        scratch: as `finetune`: a killed training goes on from there, in as many processes.
+        scratch: as `finetune`: a killed training continues from there, in as many processes.
         curves: folder for TensorBoard's files.
         run_name: what loss curves are called.
         processes: how many, on this machine.
@@ -141,7 +141,7 @@ def _run(
     processes: int,
     on_progress: Progress,
 ) -> dict[str, Any]:
-    """Write a job down, have it done, and read what came out."""
+    """Write a job down, have it done, and read the result."""
     scratch.mkdir(parents=True, exist_ok=True)
     job = scratch / "job.json"
     dumped = {name: section.model_dump(mode="json") for name, section in sections.items()}
@@ -161,7 +161,7 @@ def _command(job: Path, processes: int) -> list[str]:
 
 
 def _launch(command: list[str], scratch: Path, on_progress: Progress) -> None:
-    """Run the launcher, pass on what it reports, and raise what a process failed with."""
+    """Run the launcher, pass on its progress, and raise the error of a failed process."""
     last: deque[str] = deque(maxlen=_LAST_LINES)
     for old in scratch.glob(_FAILURES.format("*")):
         old.unlink()
@@ -186,7 +186,7 @@ def _launch(command: list[str], scratch: Path, on_progress: Progress) -> None:
 def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
     """Return the error that a process ended with: ours if one is, else the first.
 
-    When one process fails, the others fail too: they wait for it for ever.
+    When one process fails, the others fail too: they wait for it forever.
     """
     files = sorted(scratch.glob(_FAILURES.format("*")), key=lambda file: file.stat().st_mtime_ns)
     found = [failure for file in files if (failure := Failure.from_json(file.read_bytes()))]
@@ -194,12 +194,12 @@ def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
         if failure.is_ours:
             return failure.error()
     logger.warning("the training's last output:\n%s", "\n".join(last))
-    said = found[0] if found else "it said nothing; a killed process may lack memory"
+    said = found[0] if found else "it printed nothing; a killed process may have run out of memory"
     return WorkerError(f"a process of the training ended with status {status}: {said}")
 
 
 def main(job: Path) -> None:
-    """Run in each process: train, and let the first one write what came out.
+    """Run in each process: train, and let the first one write the result.
 
     What a process fails with it leaves as a file, for the parent to raise.
     """

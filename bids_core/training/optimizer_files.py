@@ -1,7 +1,7 @@
 """The optimizer's state beside a checkpoint of another tool: which files, and what is in them.
 
-Read with `weights_only`: a file of tensors and numbers is read, code in it is not run. What cannot
-be read rightly is refused in one line that says what to do instead.
+Files are read with `weights_only`: tensors and numbers are read, code is not run. What cannot be
+read correctly is refused in one line that says what to do instead.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ def why_unreadable(folder: Path) -> str | None:
         return None
     if any(folder.glob("global_step*")) or (folder / "latest").is_file():
         return (
-            "its optimizer is in DeepSpeed's shards, which hold flat pieces of all parameters: "
-            "train with FSDP (full state) or without sharding"
+            "its optimizer is in DeepSpeed's shards, which hold flattened pieces of all "
+            "parameters: train with FSDP (full state) or without sharding"
         )
     if any(folder.glob("optimizer_[0-9]*")) or any(folder.glob("rank*-of-*-optimizer.pt")):
         return (
             "its optimizer is sharded: set fsdp_state_dict_type: FULL_STATE_DICT for the training"
         )
-    return f"it has no {PLAIN[0]}: have it saved (save_only_model: false, and save_strategy: epoch)"
+    return f"it has no {PLAIN[0]}: save it with save_only_model: false and save_strategy: epoch"
 
 
 def read_optimizer(folder: Path) -> OptimizerState:
@@ -112,8 +112,8 @@ def read_optimizer(folder: Path) -> OptimizerState:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         why = (
-            f"{path.name} cannot be read as tensors ({first[:120]}): it is damaged, or of an "
-            "optimizer with tensors of its own kind (torchao's 8-bit)"
+            f"{path.name} cannot be read as tensors ({first[:120]}): it is damaged, or its "
+            "optimizer has its own tensor type (torchao's 8-bit)"
         )
         raise ConfigError(refusal(folder, why)) from error
     if not isinstance(content, dict) or not {"state", "param_groups"} <= set(content):
@@ -179,7 +179,9 @@ def _moments(folder: Path, key: int | str, state: Mapping[str, Any], step: int |
         why = f"its optimizer {error}: train with AdamW"
         raise ConfigError(refusal(folder, why, is_adam=False)) from error
     if step is None:
-        raise ConfigError(refusal(folder, f"its optimizer does not say how often {key!r} moved"))
+        raise ConfigError(
+            refusal(folder, f"its optimizer does not say how many steps {key!r} took")
+        )
     for name, moment in (("m", first), ("v", second)):
         if not torch.isfinite(moment.float()).all():
             why = f"Adam's {name} of parameter {key!r} is NaN or infinite: take earlier checkpoints"
@@ -212,7 +214,7 @@ def _dequantised(state: Mapping[str, Any], number: int) -> torch.Tensor:
         return stored
     code, scales = state.get(f"qmap{number}"), state.get(f"absmax{number}")
     if code is None or scales is None:
-        msg = "keeps 8 bits without the scales of blocks, as old versions of bitsandbytes"
+        msg = "keeps 8-bit moments without block scales, as old versions of bitsandbytes do"
         raise ValueError(msg)
     size = stored.numel()
     block = next(

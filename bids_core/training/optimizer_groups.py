@@ -76,8 +76,8 @@ def _by_layout(state: OptimizerState, shapes: Shapes, folder: Path) -> dict[int 
     count = sum(map(len, keys))
     if count != len(shapes):
         why = (
-            f"its optimizer has {count} parameters, its adapter {len(shapes)} trainable ones: the "
-            "training froze some, or trained others besides the adapter"
+            f"its optimizer has {count} parameters, its adapter {len(shapes)} trainable ones: "
+            "the training froze some of them, or also trained others"
         )
         raise ConfigError(refusal(folder, why))
     ways = [way for layout in _layouts(shapes) if (way := _fitting(state, keys, layout, shapes))]
@@ -94,8 +94,8 @@ def _by_layout(state: OptimizerState, shapes: Shapes, folder: Path) -> dict[int 
 
 def _ambiguous(one: str, other: str) -> str:
     return (
-        f"the moments of {one} and of {other} could be swapped: they have one shape, and how the "
-        "training grouped its parameters is not known"
+        f"the moments of {one} and of {other} could be swapped: they have the same shape, and "
+        "the training's parameter groups are unknown"
     )
 
 
@@ -191,7 +191,7 @@ def _ways(
     taken: list[int | str] = []
 
     def walk(places: tuple[int, ...]) -> bool:
-        """Go on from so many parameters taken of each group; tells whether any way led on."""
+        """Go on from this many parameters taken of each group; tells whether any way led on."""
         if places in dead or len(found) == 2:
             return False
         if len(taken) == len(names):

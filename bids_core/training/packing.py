@@ -1,17 +1,17 @@
 """Several examples in one row, none of which sees another.
 
-A micro-batch is laid end to end instead of being padded: positions start at zero with each example,
-and attention is causal within an example and nothing else. The order of the examples and which of
-them make up an optimizer step stay as they are without packing, so that losses and gradients are
-the same up to rounding; padding is saved where lengths differ much, and attention costs more, for
-its mask is written out.
+A micro-batch is laid end to end instead of being padded: positions start at zero with each
+example, and attention is causal within an example and nothing else. The order of the examples and
+which of them make up an optimizer step stay as they are without packing, so that losses and
+gradients are the same up to rounding; padding is saved if lengths differ much, but attention costs
+more, because its mask is written out.
 
 The masks are transformers' own for packed rows, one for each kind of layer, so that a sliding
 window reaches as far within an example as it does without packing. It works for models that take
 `position_ids` and a prepared mask (`sdpa` or `eager` attention). A model whose layers keep a state
-(Mamba and its like) would carry it across examples, so it is refused. Before any training two
-examples, one longer than the model's window if there is such a one, are run packed and apart, and a
-model that tells the difference is refused, too.
+(Mamba and its like) would carry it across examples, so it is refused. Before any training, two
+examples (one longer than the model's window, if there is one) are run packed and separately, and a
+model whose outputs differ is refused too.
 
 Shapes: T tokens of all examples together.
 """
@@ -135,7 +135,7 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
     if not leak <= _LEAK_SHARE * tolerance:
         what = f"lets packed examples see each other (its logits change by {leak:.1%})"
     elif not apart <= tolerance:
-        what = f"reads an example otherwise when it is packed (its logits change by {apart:.1%})"
+        what = f"reads an example differently when it is packed (its logits change by {apart:.1%})"
     if what is not None:
         msg = f"finetune.packing: a {kind} model {what}; set finetune.packing to false"
         raise ModelError(msg)
@@ -210,7 +210,7 @@ def _logits(
 
 
 def _masks(model: nn.Module, position_ids: torch.Tensor) -> Any:
-    """Return a mask for each kind of layer; where positions begin anew, another example does.
+    """Return a mask for each kind of layer; where positions begin again, another example does.
 
     Some models (GPT-OSS) would not make them of the positions by themselves.
     """

@@ -1,4 +1,4 @@
-"""Several processes that train together: who writes, what is shared, what is put together."""
+"""Several processes that train together: which one writes, what is shared, what is gathered."""
 
 from __future__ import annotations
 

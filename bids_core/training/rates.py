@@ -1,8 +1,8 @@
-"""Learning rates of a training that was run elsewhere, from the log that its checkpoints hold.
+"""Learning rates of another training, from the log in its checkpoints.
 
-A checkpoint's weight is the mean learning rate of the steps that led to it: those since the
-checkpoint before, of an epoch at most. The Trainer logs the rate every few steps, and its scheduler
-knows the one after a checkpoint; between two that are known it is taken to be on their line.
+A checkpoint's weight is the mean learning rate of the steps since the checkpoint before it, or of
+one epoch at most. The Trainer logs the rate every few steps, and its scheduler knows the one after
+a checkpoint; between two that are known it is taken to be on their line.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def read_log(folder: Path) -> TrainerLog:
         history = list(state["log_history"])
     except FileNotFoundError as error:
         msg = (
-            f"warmup.checkpoints: {folder} has no {STATE}, so neither its steps nor its learning "
-            "rates are known; give a checkpoint-... folder as the Trainer writes it"
+            f"warmup.checkpoints: {folder} has no {STATE}, so neither its steps nor its "
+            "learning rates are known; give a checkpoint-... folder written by the Trainer"
         )
         raise ConfigError(msg) from error
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"warmup.checkpoints: {path} is not the Trainer's state ({error!r})"
+        msg = f"warmup.checkpoints: {path} is not a Trainer state ({error!r})"
         raise ConfigError(msg) from error
     if step < 1 or not epoch > 0:
         msg = f"warmup.checkpoints: {folder} is from before the first step; give a later one"
@@ -109,9 +109,10 @@ def schedule(logs: Sequence[TrainerLog], folders: Sequence[Path]) -> Schedule:
     for number, (log, folder) in enumerate(zip(logs, folders, strict=True)):
         if not log.rates:
             msg = (
-                f"warmup.checkpoints: {folder / STATE} logs no learning rate up to step {log.step} "
-                "(logging_steps was larger), so there is no weight; give warmup.checkpoint_rates, "
-                "the mean learning rate of the epoch that each checkpoint ends"
+                f"warmup.checkpoints: {folder / STATE} logs no learning rate up to step "
+                f"{log.step} (logging_steps was larger), so its weight is unknown; set "
+                "warmup.checkpoint_rates to the mean learning rate of the epoch before each "
+                "checkpoint"
             )
             raise ConfigError(msg)
         first = max(before, round(log.step - log.steps_per_epoch)) + 1

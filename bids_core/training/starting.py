@@ -1,4 +1,4 @@
-"""The model with the adapters that a run takes gradients of, before any training of its own."""
+"""The model and adapters whose gradients a run computes, before the run trains them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def starting_model(config: RunConfig) -> PeftModel:
-    """Return the base model with fresh adapters, or with those of the first checkpoint it brings.
+    """Return the base model with fresh adapters, or with those of the first given checkpoint.
 
     Raises:
         ModelError: it cannot be loaded.

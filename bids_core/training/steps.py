@@ -40,7 +40,7 @@ class StepSizes:
 
     @property
     def shape(self) -> list[int]:
-        """What a checkpoint has to have in common with the training that goes on from it."""
+        """What a checkpoint has to have in common with the training that continues from it."""
         return [self.micro, self.accumulation, self.steps, world_size()]
 
 

@@ -1,7 +1,7 @@
 """Training through transformers' Trainer: the same tokens and masks as the gradients see.
 
-AdamW with a linear schedule. The learning rate of every step is written down as it ran, not as it
-was planned: checkpoint weights are measured from it.
+AdamW with a linear schedule. The learning rate of every step is recorded as it was used, not as
+planned: checkpoint weights are computed from it.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def train(
         on_progress: called with (examples seen, examples in all epochs).
         packing: lay the examples of a micro-batch end to end instead of padding them.
         autocast: dtype to compute in, where the weights are float32.
-        checkpoint_seconds: write a checkpoint into `scratch` about this often, and go on from one
-            that a killed training left there; None: neither.
+        checkpoint_seconds: write a checkpoint into `scratch` about this often, and continue from
+            one that a killed training left there; None: neither.
         callbacks: further callbacks of the Trainer (loss curves).
         run_name: what loss curves are called.
         stop_after: end after so many epochs of the schedule; None: after all.
@@ -244,7 +244,7 @@ class _LabelTrainer(Trainer):
         return scaled
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the micro-batches, none of which reaches beyond its step."""
+        """Return the micro-batches; none crosses the end of its step."""
         if world_size() > 1:
             return super().get_train_dataloader()  # accelerate shares out the batches
         loader: DataLoader[Any] = DataLoader(

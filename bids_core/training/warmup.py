@@ -172,8 +172,9 @@ def weights_of(weights: Sequence[float], numbers: Sequence[int]) -> list[float]:
     chosen = [float(weights[number - 1]) for number in numbers]
     if not sum(chosen) > 0:
         msg = (
-            "gradients.checkpoints: the learning rate was zero all through the epochs of "
-            f"{', '.join(map(str, numbers))}, so they have no weight; take others"
+            "gradients.checkpoints: the learning rate was zero throughout the epochs of "
+            f"{', '.join(map(str, numbers))}, so they have no weight; choose other "
+            "checkpoints"
         )
         raise ConfigError(msg)
     return [weight / sum(chosen) for weight in chosen]

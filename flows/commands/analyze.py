@@ -41,17 +41,17 @@ def analyze(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="A selection to compare with the pool, as `bids select --out` writes it; may be "
-            "given several times.",
+            help="A selection to compare with the pool, as written by `bids select --out`; "
+            "may be given several times.",
         ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Select so many rows (a count or a fraction) with each --method."),
+        typer.Option(help="Select this many rows (a count or a fraction) with each --method."),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Method to select with; may be given several times. (default: bids)"),
+        typer.Option(help="Selection method; may be given several times. (default: bids)"),
     ] = None,
     normalization: NormalizationOption = "zscore",
     seed: Annotated[
@@ -61,20 +61,22 @@ def analyze(
         list[str] | None,
         typer.Option(
             metavar="task|instance|checkpoint",
-            help="Also select with each of these left out in turn, with --budget and the first "
-            "--method; may be given several times.",
+            help="Also select with each task, instance or checkpoint left out in turn (needs "
+            "--budget; uses the first --method); may be given several times.",
         ),
     ] = None,
     texts: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Training texts, as for `bids select`: looks for near-duplicates among the picks.",
+            help="Training texts, as for `bids select`, to find near-duplicates among the picks.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write analysis.json, the tables as Parquet and plots."),
+        typer.Option(
+            metavar="DIR", help="Folder for analysis.json, the tables as Parquet, and plots.html."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -84,12 +86,20 @@ def analyze(
     from bids_core.selection import run_request
     from bids_core.selection.names import method_name
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import naming_options, open_labelled, showing_warnings
+    from flows.commands.matrix_input import (
+        naming_options,
+        open_labelled,
+        require_files,
+        showing_warnings,
+    )
     from flows.commands.out_path import require_folder
     from flows.commands.show_analysis import show_analysis
 
     if out is not None:
         require_folder(out)
+    require_files(tasks=tasks, sources=sources, texts=texts)
+    for path in selection or []:
+        require_files(selection=path)
     labelled = open_labelled(matrix, tasks, sources)
     methods = method or ["bids"]
     _check_leave_out(leave_out or [], budget, labelled)
@@ -183,12 +193,12 @@ def _check_leave_out(kinds: list[str], budget: str | None, labelled: LabelledMat
             msg = f"--leave-out {kind}: choose one of {', '.join(_LEFT_OUT)}"
             raise UserError(msg)
         if budget is None:
-            msg = "--leave-out needs --budget: how many rows to select each time"
+            msg = "--leave-out needs --budget, the number of rows to select each time"
             raise UserError(msg)
         if kind == "checkpoint" and len(labelled.checkpoints) < 2:
             msg = (
-                "--leave-out checkpoint: the matrix does not keep its checkpoints; only a Zarr "
-                "group with checkpoint_0, checkpoint_1, ... does"
+                "--leave-out checkpoint: the matrix has no influence of single checkpoints; "
+                "give a Zarr group with checkpoint_0, checkpoint_1, ..."
             )
             raise UserError(msg)
 

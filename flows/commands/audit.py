@@ -64,15 +64,17 @@ def audit(
     budget: Annotated[
         str | None,
         typer.Option(
-            help="Where the near misses begin: a count or a fraction. (default: the run's; none "
-            "for a MATRIX)"
+            help="Near misses are rows just below this budget, a count or a fraction. "
+            "(default: the run's; none for a MATRIX)"
         ),
     ] = None,
     near: Annotated[int, typer.Option(min=0, help="Near misses, at most.")] = 20,
     normalization: NormalizationOption = "zscore",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the whole list: .parquet, .csv or .jsonl."),
+        typer.Option(
+            metavar="FILE", help="Write the whole list to this file: .parquet, .csv or .jsonl."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -63,7 +63,7 @@ def _folder_of(config: Path) -> Path:
     settings = load_config(config, [])
     folder = settings.output_dir / settings.name
     if not (folder / "manifest.json").is_file():
-        msg = f"{config} was not run yet; run `bids run {config} --until selection` first"
+        msg = f"{config} has not been run yet; run `bids run {config} --until selection` first"
         raise UserError(msg)
     ran, now = _manifest(folder).settings, settings.model_dump(mode="json")
     changed = [name for name in _SECTIONS if ran.get(name) != now[name]]

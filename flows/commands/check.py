@@ -66,7 +66,7 @@ def check(
             model = starting_model(settings)
         with reporter.during("measuring the model's speed"):
             costs, speed = _measure(settings, model, data, tokenizer.pad_token_id)
-        with reporter.during("trying out what the run will do"):
+        with reporter.during("testing what the run relies on"):
             if target is None:
                 remarks += _try_out(settings, model, data)
             else:
@@ -220,8 +220,8 @@ def _print_data(console: Console, data: PreparedData) -> None:
     _print_repeated(console, data.summary["repeated"])
     if len(data.overlap):
         console.print(
-            f"Overlap: {len(data.overlap)} pairs of rows share text "
-            "(data.overlap: drop removes the pool rows among them). The first:"
+            f"Overlap: {len(data.overlap)} pairs of rows share text (data.overlap: drop "
+            "removes their pool rows). The first ones:"
         )
         for pair in data.overlap.head(3).to_dict(orient="records"):
             console.print(
@@ -240,8 +240,8 @@ def _print_repeated(console: Console, repeated: dict[str, Any]) -> None:
     if found["rows"]:
         console.print(
             f"Repeated: {found['rows']} pool rows repeat another one word for word, the first "
-            f"being {found['first']} ({found['as']} again). Each can be picked; remove them from "
-            "the files if once is enough.",
+            f"being {found['first']} ({found['as']} again). Each copy can be picked; remove "
+            "copies from the files if you do not want that.",
             markup=False,
         )
     else:
@@ -249,7 +249,7 @@ def _print_repeated(console: Console, repeated: dict[str, Any]) -> None:
 
 
 def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -> None:
-    """Print what is to be said of rows that are kept, and a row of each format."""
+    """Print the notes on kept rows, and one row of each format."""
     from bids_core.data import NOTES
     from flows.commands.show import print_row
     from flows.console import table
@@ -279,7 +279,7 @@ def _print_rows(console: Console, data: PreparedData, examples: list[RowView]) -
     names = list(dict.fromkeys(name for split in splits for name in formats[split]))
     rows = [[name, *(formats[split].get(name, 0) for split in splits)] for name in names]
     console.print(table("Formats", ["format", *splits], rows))
-    console.print("One row of each (`bids show` shows any, whole):")
+    console.print("One row of each (`bids show` shows any row in full):")
     for example in examples:
         console.print()
         print_row(console, example, longest=_LONGEST)

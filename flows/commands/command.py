@@ -24,7 +24,7 @@ ANY_ROW: Final = {"ignore_unknown_options": True}
 
 ConfigArgument = Annotated[
     Path,
-    typer.Argument(metavar="CONFIG", help="Configuration file (YAML), or the folder it is in."),
+    typer.Argument(metavar="CONFIG", help="Configuration file (YAML), or its folder."),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -38,8 +38,8 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods, comma-separated; yours too (methods.py:function). Default: those of the "
-            "config, and random."
+            help="Methods, comma-separated; also your own (methods.py:function). Default: "
+            "those of the config, and random."
         ),
     ] = None,
     budgets: Annotated[
@@ -50,14 +50,14 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        str, typer.Option(help="Seeds of fine-tuning and random draws, comma-separated.")
+        str, typer.Option(help="Seeds of fine-tuning and of random methods, comma-separated.")
     ] = "0,1,2",
     overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare selection methods: fine-tune and evaluate each at each budget with each seed.
 
-    Warmup and gradients are computed once. What is done is kept: after an interruption, or when
+    Warmup and gradients are computed once. Finished work is kept: after an interruption, or when
     some cells failed (exit status 1), run the same command again.
     """
     settings = load_config(config, overrides or [])

@@ -22,15 +22,15 @@ def config(
         str | None,
         typer.Argument(
             metavar="[KEY]",
-            help="A field or a section, such as selection.budget or warmup. Without it: all.",
+            help="A field or section, such as selection.budget or warmup. Without it: all fields.",
         ),
     ] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON schema, for editors that use one.")
+        bool, typer.Option("--schema", help="Print the JSON schema, for editors.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show the fields of a configuration: what they take, their defaults, what they change."""
+    """Show a configuration's fields: accepted values, defaults, what a change recomputes."""
     if schema:
         from bids_core.config.schema import schema_text
 
@@ -72,7 +72,7 @@ def _show_field(console: Console, field: FieldReference) -> None:
     say(f"takes:    {field.value}")
     if field.is_section:
         return
-    default = "none: it has to be given" if field.required else _yaml(field.default)
+    default = "none: it is required" if field.required else _yaml(field.default)
     say(f"default:  {default}")
     say(f"a change recomputes:  {field.changes}")
     key = field.key.replace("[]", ".0")

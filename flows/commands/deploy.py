@@ -28,7 +28,7 @@ def deploy(
         Path | None,
         typer.Option(
             metavar="CONFIG",
-            help="Configuration (YAML) that the nightly schedule runs. It stays off until you "
+            help="Configuration (YAML) for the nightly schedule, which stays off until you "
             "switch it on.",
         ),
     ] = None,
@@ -37,18 +37,18 @@ def deploy(
         typer.Option(
             metavar="URL",
             envvar="BIDS_NOTIFY_URL",
-            help="Webhook (Slack, or any that takes JSON) that is told of runs that fail or crash.",
+            help="Webhook (Slack, or any that accepts JSON) to notify of failed and crashed runs.",
         ),
     ] = None,
     kubernetes: Annotated[
-        bool, typer.Option("--kubernetes", help="Make the pool gpu-kubernetes too.")
+        bool, typer.Option("--kubernetes", help="Also create the pool gpu-kubernetes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Put work pools, deployments and automations onto the server of PREFECT_API_URL.
 
-    Run it again after an update: what is there is brought up to date. Limits, pauses, and what you
-    made of the schedule stay.
+    Run it again after an update to bring everything up to date. Limits, pauses and your changes to
+    the schedule stay.
     """
     from bids_core.config.load import load_config
     from flows.console import error_console
@@ -114,9 +114,10 @@ def _show(changes: list[Change], stale: list[str]) -> None:
     console.print()
     for name in stale:
         console.print(
-            f"{name} is on the server and not among ours: prefect deployment delete '{name}'"
+            f"{name} is on the server, but not one of ours; to remove it: prefect deployment "
+            f"delete '{name}'"
         )
-    console.print("Start workers where the work shall be done, in the folder that holds the data:")
+    console.print("Start workers on the machines that do the work, in the folder with the data:")
     console.print("  prefect worker start --pool cpu")
     console.print(
         "  CUDA_VISIBLE_DEVICES=0 prefect worker start --pool gpu --limit 1   # one per GPU"

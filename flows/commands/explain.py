@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ def explain(
         Path,
         typer.Argument(
             metavar="RUN|PICKS",
-            help="A run's folder (runs/NAME), or picks that `bids select --out` wrote.",
+            help="A run's folder (runs/NAME), or picks written by `bids select --out`.",
         ),
     ],
     row: Annotated[
@@ -39,14 +40,15 @@ def explain(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Method whose selection is meant. (default: the run's main; that of the picks)"
+            help="Selection to explain, by its method. (default: the run's main method; that "
+            "of the picks)"
         ),
     ] = None,
     matrix: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Matrix that PICKS were made from, where the file does not say.",
+            help="Matrix that PICKS were made from, if the file does not say.",
         ),
     ] = None,
     tasks: TasksOption = None,
@@ -63,10 +65,14 @@ def explain(
 ) -> None:
     """Show why a training row was picked, or why not, and what would be picked instead."""
     from bids_core.diagnostics.explain import explain_row
+    from bids_core.diagnostics.inferred import inferred_from
     from flows.commands.explain_input import open_picks, open_run
     from flows.commands.matrix_input import refuse_matrix
     from flows.console import error_console
 
+    if not run.exists():
+        msg = f"{run} does not exist; give a run's folder, or picks written by `bids select --out`"
+        raise UserError(msg)
     if run.is_file() and run.name != MANIFEST:
         given = open_picks(
             run, method=method, matrix=matrix, tasks=tasks, sources=sources, texts=texts,
@@ -77,15 +83,17 @@ def explain(
             refuse_matrix(run)
         given = open_run(run.parent if run.is_file() else run, method)
     labels = given.labelled.labels
+    place = _find(row, given)
     found = explain_row(
         given.labelled.matrix,
         given.selection,
-        _find(row, given),
+        place,
         tasks=labels.tasks,
         subtasks=labels.subtasks,
         sources=labels.sources,
         seed=given.seed,
     )
+    found = replace(found, inferred=inferred_from(given.labelled, place))
     if given.lacking is not None:
         error_console().print(f"note: {given.lacking}", markup=False)
     shown = _texts(found, given.text_of)
@@ -108,6 +116,11 @@ def _texts(found: Explanation, text_of: Callable[[str], str | None]) -> dict[str
         *(one.validation_id for one in instances if one is not None),
         *([] if found.instead is None else [found.instead]),
         *(pick.row_id for pick in found.covered_by[:1]),
+        *(
+            ()
+            if found.inferred is None or not found.inferred.landmark
+            else [found.inferred.landmark]
+        ),
     ]
     texts = {name: text_of(name) for name in names}
     return {name: text for name, text in texts.items() if text is not None}
@@ -121,7 +134,7 @@ def _find(row: str, given: ExplainInput) -> int:
     if row.startswith("rank:"):
         rank = row.removeprefix("rank:")
         if not rank.isdigit() or not 1 <= int(rank) <= len(selection):
-            msg = f"{row}: a rank is a number from 1 to {len(selection)}"
+            msg = f"{row}: a rank must be a number from 1 to {len(selection)}"
             raise UserError(msg)
         return int(selection.indices[int(rank) - 1])
     ends = [place for place, name in enumerate(ids) if _ends(given.locations.get(name, name), row)]
@@ -139,8 +152,8 @@ def _find(row: str, given: ExplainInput) -> int:
     ]
     if len(screened) == 1:
         msg = (
-            f"{row} has no influence to explain: the screen left it without gradients; raise "
-            "screen.keep to compute more rows, or leave screen out (docs/cheaper.md)"
+            f"{row} has no influence to explain, because the screen left it out; raise "
+            "screen.keep to compute more rows, or remove screen (docs/cheaper.md)"
         )
         raise UserError(msg)
     import difflib

@@ -112,20 +112,21 @@ def open_picks(
     """
     from bids_core.selection.files import read_origin
     from bids_core.selection.signal_files import read_texts
-    from flows.commands.matrix_input import open_labelled, refuse_matrix
+    from flows.commands.matrix_input import open_labelled, refuse_matrix, require_files
 
-    with damaged_in_one_line(picks):
-        origin = read_origin(picks)
     given = {
         "matrix": matrix, "tasks": tasks, "sources": sources, "texts": texts,
         "validation_texts": validation_texts,
     }  # fmt: skip
+    require_files(**given)
+    with damaged_in_one_line(picks):
+        origin = read_origin(picks)
     files = {name: path or _written(picks, origin, name) for name, path in given.items()}
     if files["matrix"] is None:
         refuse_matrix(picks)
         msg = (
-            f"{picks} does not say which matrix it was made from: add --matrix FILE (and --method, "
-            "unless it was bids); picks in a .parquet file of `bids select --out` say it"
+            f"{picks} does not name its matrix: add --matrix FILE (and --method, unless it "
+            "was bids); .parquet files of `bids select --out` do name it"
         )
         raise UserError(msg)
     labelled = open_labelled(files["matrix"], files["tasks"], files["sources"])
@@ -157,7 +158,7 @@ def damaged_in_one_line(place: Path) -> Iterator[None]:
         raise
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {brief(error)}"
-        msg = f"{place}: what it says of the run cannot be read ({reason}); run again"
+        msg = f"{place}: its facts about the run cannot be read ({reason}); run again"
         raise UserError(msg) from error
 
 
@@ -173,8 +174,8 @@ def _trusted(written: str, given: str | None, place: Path) -> str:
         return given
     if is_own(written) and given in (None, function_name(written)):
         msg = (
-            f"{place} says that its picks were made by code, {brief(repr(written))}, which would be"
-            f" run to explain them: if you trust that, add --method {brief(written)}"
+            f"{place} names code that made its picks, {brief(repr(written))}, and explaining "
+            f"them would run it; if you trust it, add --method {brief(written)}"
         )
         raise UserError(msg)
     return written if given is None or given == function_name(written) else given
@@ -195,14 +196,14 @@ def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
     near = (picks.resolve().parent, Path.cwd().resolve())
     if place is None or not any(place.is_relative_to(folder) for folder in near):
         msg = (
-            f"{picks} says that it was made from {brief(repr(str(path)))}, which lies neither in"
-            f" its folder nor in the current one: if you trust that, add"
-            f" --{name.replace('_', '-')} FILE"
+            f"{picks} names {brief(repr(str(path)))}, which is neither in its folder nor in "
+            f"the current one; if you trust it, add --{name.replace('_', '-')} FILE"
         )
         raise UserError(msg)
     if not path.exists():
         msg = (
-            f"{picks} was made from {path}, which is not there: add --{name.replace('_', '-')} FILE"
+            f"{picks} was made from {path}, which does not exist: add "
+            f"--{name.replace('_', '-')} FILE"
         )
         raise UserError(msg)
     return path
@@ -240,9 +241,9 @@ class _Places:
     def lacking(self, handle: Mapping[str, str], what: str) -> str:
         """Say that a part is missing, and what helps."""
         return (
-            f"{self.folder}: {what} neither in the folder nor in the store ({handle['store']} has "
-            f"no {handle['stage']}/{handle['fingerprint']}); bring the store to that place, or run "
-            "again"
+            f"{self.folder}: {what} neither in the folder nor in the store ({handle['store']} "
+            f"has no {handle['stage']}/{handle['fingerprint']}); copy the store to that "
+            "place, or run again"
         )
 
 
@@ -323,8 +324,7 @@ def _with_method(
     selection = read_selection(picks, labelled.labels)
     if not isinstance(selection, Selection):
         msg = (
-            f"{picks} does not say what its picks were worth; `bids select --out` writes that to "
-            ".parquet, .csv and .json"
+            f"{picks} has no utilities; `bids select --out` writes them to .parquet, .csv and .json"
         )
         raise UserError(msg)
     used = method not in METHODS or METHODS[method].normalized

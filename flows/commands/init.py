@@ -1,11 +1,11 @@
-"""`bids init`: a configuration that runs, from what it is told; or a commented starter."""
+"""`bids init`: a configuration that runs, from options and answers; or a commented starter."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -15,6 +15,7 @@ from flows.commands.command import Command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flows.commands.init_data import Looked
     from flows.commands.init_yaml import Answers
 
 T = TypeVar("T")
@@ -31,8 +32,8 @@ def init(
         list[str] | None,
         typer.Option(
             metavar="PATH",
-            help="Training rows to select from: a file, a folder, a pattern or a data set of the "
-            "hub (hf:org/name); may be repeated.",
+            help="Training rows to select from: a file, a folder, a pattern or a hub data "
+            "set (hf:org/name); may be repeated.",
         ),
     ] = None,
     validation: Annotated[
@@ -61,14 +62,17 @@ def init(
 ) -> None:
     """Write a configuration, bids.yaml: from the options, or from answers to a few questions.
 
-    On a terminal it asks for what the options do not say. Elsewhere, without any option, it writes
-    a commented starter to edit.
+    On a terminal it asks for whatever the options leave open. Elsewhere, without options, it
+    writes a commented starter to edit.
     """
     from flows.commands.out_path import on_terminal
 
+    if directory.exists() and not directory.is_dir():
+        msg = f"{directory} is a file; name the folder to write bids.yaml into"
+        raise UserError(msg)
     target = directory / "bids.yaml"
     if target.exists() and not force:
-        msg = f"{target} is already there; use --force to overwrite it"
+        msg = f"{target} exists already; use --force to overwrite it"
         raise ConfigError(msg)
     asks = on_terminal()
     if not asks and not any((pool, validation, test, model, budget)):
@@ -116,9 +120,9 @@ def _say_next(target: Path) -> None:
     for command, what in (
         (
             f"bids show {target}",
-            "a row of each format as the model sees it; FILE:LINE shows any row",
+            "one row of each format as the model sees it; add FILE:LINE for any other row",
         ),
-        (f"bids check {target}", "counts, rejected rows, overlap, what it will take"),
+        (f"bids check {target}", "counts, rejected rows, overlap, estimated cost"),
         (f"bids run {target}", "the whole pipeline"),
     ):
         typer.echo(f"  {command}\n      {what}")
@@ -136,29 +140,42 @@ def _answers(
 ) -> Answers:
     """Check what was given, and ask for the rest where somebody can answer."""
     from bids_core.config.load import check_config
-    from flows.commands.init_data import look_at_pool, look_at_tasks
+    from flows.commands.init_data import look_at_pool, look_at_tasks, require_path
     from flows.commands.init_yaml import Answers
 
     if not asks:
-        for option, given in (("--pool", pool), ("--validation", validation)):
-            if not given:
-                msg = f"{option} PATH is needed too (`bids init --help`), or a terminal to ask on"
+        for option, paths in (("--pool", pool), ("--validation", validation)):
+            if not paths:
+                msg = (
+                    f"{option} PATH is also required (`bids init --help`); on a terminal, "
+                    "`bids init` asks for it"
+                )
                 raise UserError(msg)
+    given = {"--pool": pool, "--validation": validation, "--test": test}
+    for option, paths in given.items():  # before anything is read
+        for text in paths or ():
+            require_path(text, option=option)
     if model is not None:
-        _model(model)  # before anything is read
+        _model(model)
+
+    def look_at_skills(text: str, option: str) -> list[Looked]:
+        return look_at_tasks(text, directory, option=option)
+
     sources = _ask_all(
         pool,
         "Training rows to select from (a file, a folder or a pattern)",
-        lambda text: [look_at_pool(text, directory)],
+        lambda text, option: [look_at_pool(text, directory, option=option)],
+        option="--pool",
     )
     tasks = _ask_all(
         validation,
         "Examples of what the model should be good at (one file per task, or a folder of them)",
-        lambda text: look_at_tasks(text, directory),
+        look_at_skills,
+        option="--validation",
     )
     asked_test = "Held-out rows to score on, in the same forms (Enter: none)"
     held_out = (
-        _ask_all(test, asked_test, lambda text: look_at_tasks(text, directory), default="")
+        _ask_all(test, asked_test, look_at_skills, option="--test", default="")
         if asks or test
         else []
     )
@@ -190,20 +207,22 @@ def _answers(
 def _ask_all(
     given: list[str] | None,
     question: str,
-    look: Callable[[str], list[Any]],
+    look: Callable[[str, str], list[Looked]],
+    *,
+    option: str,
     default: str | None = None,
-) -> list[Any]:
+) -> list[Looked]:
     """Return what the given paths hold; without any, ask."""
     if given:
-        found = [one for text in given for one in look(text)]
+        found = [one for text in given for one in look(text, option)]
         _show(found)
         return found
-    found = _ask(None, question, lambda text: look(text) if text else [], default, asks=True)
+    found = _ask(None, question, lambda text: look(text, "") if text else [], default, asks=True)
     _show(found)
     return found
 
 
-def _show(found: list[Any]) -> None:
+def _show(found: list[Looked]) -> None:
     for one in found:
         typer.echo(f"  {one.task or one.path}: {one.words}", err=True)
 
@@ -235,20 +254,27 @@ def _model(text: str) -> str:
 
     if text.startswith(PREFIX):
         if text.removeprefix(PREFIX) not in MODELS:
-            msg = f"--model {text}: there is {', '.join(PREFIX + name for name in MODELS)}"
+            msg = (
+                f"--model {text}: no such bundled model; there is "
+                f"{', '.join(PREFIX + name for name in MODELS)}"
+            )
             raise UserError(msg)
         return text
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             msg = (
-                f"--model {text}: the folder has no config.json, so it is not a transformers model"
+                f"--model {text}: the folder has no config.json, so it is not a transformers "
+                "model; give the folder that has one"
             )
             raise UserError(msg)
         return str(folder.absolute())
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
         return text
-    msg = f"--model {text}: neither a folder nor a hub name (org/name)"
+    msg = (
+        f"--model {text}: no such folder, and not a hub name (org/name); give a model's folder, a "
+        f"hub name, or {_MODEL}"
+    )
     raise UserError(msg)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import statistics
@@ -27,8 +28,8 @@ class Looked:
     Args:
         path: as it goes into the configuration.
         task: its task; blank for the pool.
-        rows: that can be used; None where it was not looked into (a data set of the hub).
-        words: rows, formats, and how many rows cannot be used.
+        rows: usable ones; None where it was not read (a hub data set).
+        words: rows, formats, and how many rows are unusable.
         short: whether its answers are short enough to be compared exactly.
     """
 
@@ -39,42 +40,76 @@ class Looked:
     short: bool = True
 
 
-def look_at_pool(path: str, directory: Path) -> Looked:
+def look_at_pool(path: str, directory: Path, *, option: str = "") -> Looked:
     """Read a pool.
 
     Args:
         path: a file, folder, pattern or hub name, relative to the current folder.
         directory: of the configuration.
+        option: that named the path, for messages; blank where it was typed as an answer.
 
     Raises:
-        UserError: there is nothing there, or no row can be used.
+        UserError: the path does not exist, or none of its rows is usable.
     """
-    return _look(path, "", directory)
+    require_path(path, option=option)
+    return _look(path, "", directory, where=_where(option, path))
 
 
-def look_at_tasks(text: str, directory: Path) -> list[Looked]:
+def look_at_tasks(text: str, directory: Path, *, option: str = "") -> list[Looked]:
     """Read examples of tasks: a file each, all files of a folder or pattern, or NAME=FILE.
 
     Raises:
         UserError: as `look_at_pool`.
     """
-    name, equals, path = text.partition("=")
-    if equals and re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
-        return [_look(path, name, directory)]
+    where = _where(option, text)
+    name, path = _named(text)
+    if name:
+        require_path(text, option=option)
+        return [_look(path, name, directory, where=where)]
     if text.startswith(_HUB):
-        return [_look(text, _task_name(text.removeprefix(_HUB)), directory)]
+        return [_look(text, _task_name(text.removeprefix(_HUB)), directory, where=where)]
     from bids_core.data.locate import find_files
 
-    where = "validation or test rows"
-    try:
-        files = find_files(Path(text).expanduser().absolute(), Path.cwd(), where=where)
-    except DataError as error:
-        raise UserError(str(error).partition("; relative paths")[0]) from error
+    require_path(text, option=option)
     base = Path.cwd()
-    return [
-        _look(os.path.relpath(file.path, base), _task_name(file.path.name), directory)
-        for file in files
-    ]
+    try:
+        files = find_files(Path(text).expanduser().absolute(), base, where=where)
+    except DataError as error:
+        raise UserError(str(error)) from error
+    found = [(os.path.relpath(file.path, base), _task_name(file.path.name)) for file in files]
+    return [_look(path, task, directory, where=_where(option, path)) for path, task in found]
+
+
+def _where(option: str, text: str) -> str:
+    return f"{option} {text}".strip()
+
+
+def require_path(text: str, *, option: str = "") -> None:
+    """Refuse a path that does not exist; patterns and hub names are looked up later.
+
+    Args:
+        text: as `look_at_pool` and `look_at_tasks` take it.
+        option: as there.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    if text.startswith(_HUB) or glob.has_magic(text):
+        return
+    if any(os.path.lexists(Path(path).expanduser()) for path in (text, _named(text)[1])):
+        return
+    msg = (
+        f"{_where(option, text)} does not exist; give a file, a folder or a pattern (relative "
+        f"paths start at the current folder, {Path.cwd()})"
+    )
+    raise UserError(msg)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Return task and path of NAME=FILE; without a name, a blank task."""
+    name, equals, path = text.partition("=")
+    is_named = equals and re.fullmatch(r"[A-Za-z0-9][\w.-]*", name)
+    return (name, path) if is_named else ("", text)
 
 
 def _task_name(file: str) -> str:
@@ -83,27 +118,27 @@ def _task_name(file: str) -> str:
     return re.sub(r"[^\w.-]+", "-", stem).strip("-._") or "task"
 
 
-def _look(path: str, task: str, directory: Path) -> Looked:
+def _look(path: str, task: str, directory: Path, *, where: str) -> Looked:
     if path.startswith(_HUB):
-        return Looked(path, task, None, "a data set of the hub, not looked into")
+        return Looked(path, task, None, "a hub data set, not read yet")
     written = Path(os.path.relpath(Path(path).expanduser().absolute(), directory.absolute()))
-    read = _read(path, task)
+    read = _read(path, where)
     rows, rejected = len(read.examples), len(read.rejects)
     if not rows:
         why = "".join(f" ({one.location}: {one.detail})" for one in read.rejects[:1])
-        what = f"none of its {rejected} rows can be used{why}" if rejected else "it has no rows"
-        msg = f"{path}: {what}"
+        what = f"none of its {rejected} rows is usable{why}" if rejected else "it has no rows"
+        msg = f"{where}: {what}; give a file with usable rows"
         raise DataError(msg)
     forms = Counter(str(example.form) for example in read.examples)
     words = f"{rows:,} rows ({', '.join(forms)})"
     if rejected:
-        words += f", {rejected:,} more that cannot be used"
+        words += f", {rejected:,} more are unusable (bids check says why)"
     lengths = [len(example.messages[-1].content) for example in read.examples]
     short = statistics.median(lengths) <= _SHORT_ANSWER
     return Looked(written.as_posix(), task, rows, words, short)
 
 
-def _read(path: str, task: str) -> Ingested:
+def _read(path: str, where: str) -> Ingested:
     """Read all rows of a source, without a tokenizer."""
     from bids_core.config import RunConfig, SourceConfig
     from bids_core.data.ingest import ingest
@@ -114,6 +149,5 @@ def _read(path: str, task: str) -> Ingested:
     try:
         return ingest(find_sources(config, Path.cwd()))
     except (ConfigError, DataError) as error:
-        text = (str(error).partition(": ")[2] or str(error)).partition("; relative paths")[0]
-        msg = f"{task or 'pool'}: {text}"
+        msg = f"{where}: {str(error).partition(': ')[2] or error}"  # without "pool source ..."
         raise UserError(msg) from error

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from flows.commands.init_data import Looked
 
 SCHEMA: Final = "bids.schema.json"
-_LONG: Final = "# `answer_loss`: long answers cannot be compared exactly; their loss is measured."
+_LONG: Final = (
+    "# `answer_loss`: long answers are not compared word for word; their loss is measured."
+)
 _ALL_UP_TO: Final = 2_000
 _QUARTER_UP_TO: Final = 20_000
 _SMALL_BATCH_UP_TO: Final = 500
@@ -70,7 +72,7 @@ selection:
   budget: {_budget(answers, n_rows)}
   compare: [less, random]    # {beside} beside it; [] for none
 
-# What is not here has its default, that of the LESS and BIDS papers; these suit a small machine.
+# Fields not listed have the defaults of the LESS and BIDS papers; these suit a small machine.
 data: {{max_length: 1024}}
 lora: {{r: 16, alpha: 32, dropout: 0.0}}
 {why}
@@ -86,8 +88,7 @@ def warmup_share(n_rows: int | None) -> tuple[str, str]:
     """
     if n_rows is not None and n_rows <= _ALL_UP_TO:
         return "1.0", (
-            f"# Warmup on all {n_rows:,} rows: the pool is small, a part of it would be too few "
-            "steps."
+            f"# Warmup on all {n_rows:,} rows: in a small pool, a part would give too few steps."
         )
     if n_rows is not None and n_rows <= _QUARTER_UP_TO:
         return "0.25", (
@@ -141,7 +142,7 @@ def _finetune(answers: Answers, training: str) -> str:
     if answers.test:
         return f"finetune: {{{training}}}\n"
     return f"""\
-# Without test rows there is nothing to measure, so the run ends with the selected rows. Add some
-# under `test:` and switch this on, to train on the picks of each method and compare them.
+# Without test rows nothing can be measured, so the run ends with the selected rows. To train on
+# each method's picks and compare them, add test rows under `test:` and switch this on.
 finetune: {{enabled: false, {training}}}
 """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
-    """Read a matrix with the labels that the user gave, on top of those that it brings."""
+    """Read a matrix with the labels that the user gave, on top of those that it comes with."""
     from dataclasses import replace
 
     from bids_core.influence.files import read_matrix
@@ -24,8 +24,29 @@ def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> Lab
     return replace(labelled, labels=with_files(labelled.labels, tasks, sources))
 
 
+def require_files(**paths: Path | None) -> None:
+    """Check that the files that options name are there, before any is read.
+
+    Args:
+        paths: by the option's name, with underscores; None where it was not given.
+
+    Raises:
+        UserError: one does not exist.
+    """
+    from bids_core.errors import UserError
+
+    for name, path in paths.items():
+        if path is not None and not path.exists():
+            msg = (
+                f"--{name.replace('_', '-')} {path} does not exist; name a file that does "
+                f"(relative paths start at the current folder, {path.cwd()})"
+            )
+            raise UserError(msg)
+
+
 def with_files(labels: Labels, tasks: Path | None, sources: Path | None) -> Labels:
     """Add the labels that the user gave."""
+    require_files(tasks=tasks, sources=sources)
     if tasks is not None:
         labels = labels.with_file(tasks, of="tasks")
     if sources is not None:
@@ -43,7 +64,7 @@ def refuse_matrix(path: Path) -> None:
 
     if _is_matrix(path):
         msg = (
-            f"{path} is an attribution matrix, and picks from it are what can be explained: run "
+            f"{path} is an attribution matrix, and only picks from it can be explained: run "
             f"`bids select {path} --budget N --out picks.parquet`, then `bids explain "
             "picks.parquet ROW`"
         )
@@ -90,6 +111,15 @@ def open_inputs(
     from bids_core.influence.labels import Labels
     from bids_core.selection.signal_files import read_perplexities, read_texts
 
+    require_files(
+        tasks=tasks,
+        sources=sources,
+        texts=texts,
+        validation_texts=validation_texts,
+        representations=representations,
+        validation_representations=validation_representations,
+        perplexities=perplexities,
+    )
     inputs: dict[str, Any] = {"attribution": None}
     rows: list[tuple[int, Any]] = []  # (how many, their names)
     columns: list[tuple[int, Any]] = []
@@ -158,5 +188,5 @@ def naming_options() -> Iterator[None]:
         yield
     except MissingInputError as error:
         option = f"--{error.name.replace('_', '-')} FILE"
-        msg = f"{error.who} needs {option}: {error.what} (`--help` says in which forms)"
+        msg = f"{error.who} needs {option}: {error.what} (`--help` lists the forms)"
         raise UserError(msg) from error

@@ -24,18 +24,18 @@ def plan(
     config: ConfigArgument,
     rows: Annotated[
         int,
-        typer.Option(min=2, help="Rows of the pool, drawn at random, that settings are tried on."),
+        typer.Option(min=2, help="Random rows of the pool to try the settings on."),
     ] = 400,
     hours: Annotated[
         float | None,
-        typer.Option(help="Time there is: the setting that keeps most within it is chosen."),
+        typer.Option(help="Time available: choose the setting that keeps most picks within it."),
     ] = None,
     overlap: Annotated[
         float,
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Without --hours: the cheapest setting is chosen that keeps this share of the "
+            help="Without --hours: choose the cheapest setting that keeps this share of the "
             "exact picks.",
         ),
     ] = 0.7,
@@ -43,8 +43,8 @@ def plan(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Plan for such a GPU: rtx4090, a100-80g, h100, ... (docs/plan.md). (default: this "
-            "machine, measured)",
+            help="GPU to plan for: rtx4090, a100-80g, h100, ... (docs/plan.md). (default: "
+            "this machine, measured)",
         ),
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="How many of them. (default: 1)")] = None,
@@ -52,21 +52,23 @@ def plan(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Further settings to try: a YAML list, each with the keys that it changes.",
+            help="Further settings to try: a YAML list, each item with the keys it changes.",
         ),
     ] = None,
     write: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write the configuration with the chosen setting."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --write.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite an existing --write file.")
+    ] = False,
     overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Measure on a sample of your pool what cheaper settings cost and keep; choose one.
 
     Runs the exact pipeline on the sample up to the picks, then every setting: fewer checkpoints,
-    fewer layers, screens, landmarks. What is done is kept: after an interruption, run the same
+    fewer layers, screens, landmarks. Finished work is kept: after an interruption, run the same
     command again.
     """
     from bids_core.errors import ConfigError
@@ -76,7 +78,7 @@ def plan(
         msg = f"--hours {hours:g}: a plan needs a positive time"
         raise ConfigError(msg)
     if gpus is not None and gpu is None:
-        msg = "--gpus says how many, but not of which: add --gpu NAME"
+        msg = "--gpus needs the kind of GPU: add --gpu NAME"
         raise ConfigError(msg)
     own = [] if settings is None else _read_settings(settings)
     _check_names(loaded, own, gpu)
@@ -129,7 +131,7 @@ def _read_settings(path: Path) -> list[Setting]:
         raise ConfigError(msg) from error
     if not isinstance(content, list) or not content:
         msg = (
-            f"--settings {path}: a list of settings is needed, each with the keys that it changes, "
+            f"--settings {path}: must be a list of settings, each with the keys it changes, "
             "as in `- {warmup.stop_after: 1, screen.by: bm25}`"
         )
         raise ConfigError(msg)
@@ -154,10 +156,10 @@ def _check_target(target: Path, *, force: bool) -> None:
     from flows.commands.out_path import require_folder
 
     if target.is_dir():
-        msg = f"--write {target}: a folder; name a file in it"
+        msg = f"--write {target}: is a folder; name a file in it"
         raise ConfigError(msg)
     if target.exists() and not force:
-        msg = f"{target} is already there; use --force to overwrite it"
+        msg = f"{target} exists already; use --force to overwrite it"
         raise ConfigError(msg)
     require_folder(target, option="--write")
 
@@ -174,7 +176,7 @@ def _write(target: Path, config: Path, result: Mapping[str, Any], overrides: Seq
 
     chosen = {row["name"]: row for row in result["settings"]}.get(result["chosen"])
     if chosen is None:
-        msg = f"{target} is not written, for no setting was chosen: {result['words'][0]}"
+        msg = f"{target} was not written, because no setting was chosen: {result['words'][0]}"
         raise UserError(msg)
     text = rewritten(config, target, changes=SHORTCUTS | chosen["changes"], overrides=overrides)
     head = f"# Chosen by `bids plan`: {chosen['name']} ({chosen['words']}).\n"
@@ -214,8 +216,9 @@ def print_plan(console: Console, result: Mapping[str, Any]) -> None:
     )  # fmt: skip
     late = "" if all(row["fits"] for row in rows) else "; x does not fit"
     console.print(
-        f"* no other is cheaper and keeps as many of the {sample['picks']} exact picks{late}. "
-        f"Random picks keep {sample['chance']:.2f}. In brackets: 95% intervals.\n",
+        f"* no other setting is cheaper and keeps as many of the {sample['picks']} exact "
+        f"picks{late}. Random picks keep {sample['chance']:.2f}. 95% intervals are in "
+        "brackets.\n",
         markup=False,
     )
     _print_costs(console, rows)

@@ -1,4 +1,4 @@
-"""`bids report`: build the report of a finished run anew and show its result."""
+"""`bids report`: build the report of a finished run again and show its result."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ def run(
 ) -> None:
     """Run the pipeline: prepare, warmup, gradients, attribution, selection, fine-tune, evaluate.
 
-    What is done already (same data, same settings) is not done again: after an interruption, run
-    the same command to go on.
+    Finished work (same data, same settings) is reused: after an interruption, run the same command
+    to continue.
     """
     if until not in STAGES:
         msg = f"--until {until}: no such stage; choose one of {', '.join(STAGES)}"
@@ -133,7 +133,7 @@ def print_result(result: RunResult) -> None:
         ("selected", "picks of each method as JSONL, and a `datasets` folder"),
         ("ranking.parquet", "rank, utility and winning validation instance of each pick"),
         ("scores.parquet", "scores per task and method"),
-        ("rejects.jsonl", "rows that were left out, and why"),
+        ("rejects.jsonl", "rejected rows, and why"),
         ("overlap.parquet", "rows of pool, validation and test that share text"),
         ("manifest.json", "configuration, artifacts, versions"),
     ):

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 MATRIX_HELP = (
-    "Influence of training rows (rows) on validation instances (columns): .npy, .zarr (an array, "
-    "or what the attribution stage wrote), .parquet or .csv (columns are validation instances; a "
-    "column `row_id` names the rows)."
+    "Influence of training rows (rows) on validation instances (columns): .npy, .zarr (an "
+    "array, or the attribution stage's group), .parquet or .csv (columns are validation "
+    "instances; a column `row_id` names the rows)."
 )
 MatrixArgument = Annotated[Path, typer.Argument(metavar="MATRIX", help=MATRIX_HELP)]
 TasksOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Task of each validation instance. .txt: one a line, in the order of the columns; "
-        ".json: a list, or an object from validation id to task; .csv or .parquet: columns "
-        "validation_id and task (and subtask, capability). Without column names the ids are "
-        "0, 1, ... A matrix of the attribution stage brings its own.",
+        help="Task of each validation instance. .txt: one per line, in column order; .json: "
+        "a list, or an object from validation id to task; .csv or .parquet: columns "
+        "validation_id and task (and subtask, capability). Without column names the ids "
+        "are 0, 1, ... A matrix of the attribution stage has its own.",
     ),
 ]
 SourcesOption = Annotated[
@@ -61,7 +61,7 @@ def select(
     method: Annotated[
         str,
         typer.Option(
-            help="{methods}; or a function of your own, package.module:function or "
+            help="{methods}; or your own function, package.module:function or "
             "methods.py:function (docs/extend.md)."
         ),
     ] = "bids",
@@ -72,8 +72,8 @@ def select(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Training texts: .txt (one a line), .json, .jsonl, .csv or .parquet with `text`, "
-            "`messages` or `prompt` and `completion`, and perhaps `row_id`.",
+            help="Training texts: .txt (one per line), .json, .jsonl, .csv or .parquet with "
+            "`text`, `messages` or `prompt` and `completion`, and optionally `row_id`.",
         ),
     ] = None,
     validation_texts: Annotated[
@@ -82,11 +82,16 @@ def select(
     ] = None,
     representations: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Hidden states, a training row each, like MATRIX."),
+        typer.Option(
+            metavar="FILE",
+            help="Hidden states of the training rows, one row each, in the forms of MATRIX.",
+        ),
     ] = None,
     validation_representations: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Hidden states, a validation instance each."),
+        typer.Option(
+            metavar="FILE", help="Hidden states of the validation instances, one row each."
+        ),
     ] = None,
     perplexities: Annotated[
         Path | None,
@@ -102,7 +107,7 @@ def select(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where the picks go, best first: .parquet, .csv or .json (with utility and "
+            help="File for the picks, best first: .parquet, .csv or .json (with utility and "
             "winning validation instance), .npy (row indices) or .txt (row ids).",
         ),
     ] = None,
@@ -220,7 +225,7 @@ def _show(selection: Selection, labels: Labels, facts: dict[str, Any]) -> None:
     console.print(
         f"\n{facts['selected']:,} of {facts['rows']:,} rows selected with {facts['method']} "
         f"({facts['normalization']}) in {facts['seconds']:.2f} s"
-        + (f", written to {facts['out']}" if facts["out"] else "; --out FILE keeps them"),
+        + (f", written to {facts['out']}" if facts["out"] else "; add --out FILE to save them"),
         highlight=False,
         markup=False,
     )

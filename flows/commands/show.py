@@ -32,9 +32,9 @@ def show(
     tokens: Annotated[
         bool, typer.Option("--tokens", help=f"List all tokens, not the first {_TOKENS}.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a row.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> None:
-    """Show a row's rendered text and tokens, what is learned of it, and what is left out."""
+    """Show a row's rendered text and tokens, and which parts are learned or left out."""
     settings = load_config(config, overrides or [])
 
     from bids_core.data.view import Rows
@@ -78,7 +78,7 @@ def print_row(console: Console, row: RowView, *, longest: int | None = None) -> 
     for note in row.notes:
         console.print(Text(f"  {note}: {NOTES[note]}", style="yellow"))
     if row.columns:
-        console.print(Text(f"  further columns, exported with it: {', '.join(row.columns)}"))
+        console.print(Text(f"  further columns, exported with the row: {', '.join(row.columns)}"))
     if not row.pieces:
         return
     learned = sum(piece.n_tokens for piece in row.pieces if piece.weight)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _DOUBTFUL_SHOWN = 20
 _LEFT_OUT_SHOWN = 20
 _LEGEND = (
-    "AID: mean influence of the rows on a task. THI: number of rows that influence it most, by the "
-    "mean over\nits instances or by the single highest instance."
+    "AID: mean influence of the rows on a task. THI: number of rows with their highest "
+    "influence on it, by the mean over\nits instances or by the single highest instance."
 )
 _RETURNS = (0.5, 0.8, 0.95)
 
@@ -50,7 +50,7 @@ def _show_sets(console: Console, found: Analysis) -> None:
         rows = merged[merged["set"] == name].drop(columns="set").itertuples(index=False)
         _print(console, f"{name} ({size:,} rows)", heads, [list(row) for row in rows])
     if merged["task"].nunique() < 2:
-        console.print("All columns count as one task; --tasks FILE says which task each is of.\n")
+        console.print("All columns count as one task; --tasks FILE gives the task of each.\n")
         return
     imbalance = [[name, value] for name, value in found.facts["imbalance"].items()]
     _print(console, f"Mean difference of AID ({scale}) between tasks", ["set", "difference"],
@@ -80,13 +80,13 @@ def _show_returns(console: Console, utility: pd.DataFrame) -> None:
         reached = [int((share < level).sum()) + 1 for level in _RETURNS]
         lines.append([name, *(f"{count:,} of {len(part):,}" for count in reached)])
     heads = ["set", *(f"{level:.0%} of the utility" for level in _RETURNS)]
-    _print(console, "Picks until so much of the utility is reached", heads, lines)
+    _print(console, "Picks needed for a share of the total utility", heads, lines)
 
 
 def _show_others(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     titles = {
         "overlap": "Overlap of selections",
-        "checkpoint_agreement": "Agreement of checkpoints on the influence",
+        "checkpoint_agreement": "Agreement between checkpoints on influence",
         "without_task": "Selection with one task left out",
         "without_instance": "Selection with one validation instance left out, most changed first",
         "without_checkpoint": "Selection with one checkpoint left out",

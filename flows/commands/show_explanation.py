@@ -41,6 +41,9 @@ def show_explanation(
             _say_of(
                 say, f"It was picked for {_named(found.winner)}", texts, found.winner.validation_id
             )
+    if found.inferred is not None:
+        say()
+        _say_of(say, found.inferred.words().removesuffix("."), texts, found.inferred.landmark or "")
     say()
     rows = [[t.task, t.influence, t.normalized, f"{t.percentile:.1f}%"] for t in found.tasks]
     heads = ["task", "influence", "normalised", "above this much of the pool"]
@@ -51,7 +54,7 @@ def show_explanation(
     console.print(table("Instances it influences most", heads, rows))
     if found.instead is not None:
         _say_of(say, f"\nWithout it, {found.instead} takes its rank", texts, found.instead)
-        say(f"Rows that join the selection then: {', '.join(found.entering) or 'none'}.")
+        say(f"Rows that then enter the selection: {', '.join(found.entering) or 'none'}.")
 
 
 def _say_unpicked(say: Say, found: Explanation, texts: Mapping[str, str], method: str) -> None:
@@ -76,7 +79,7 @@ def _say_unpicked(say: Say, found: Explanation, texts: Mapping[str, str], method
     if found.enters_at is not None:
         say(f"It enters at a budget of {found.enters_at:,} rows.")
     elif found.tried_up_to:
-        say(f"It does not enter up to a budget of {found.tried_up_to:,} rows.")
+        say(f"It does not enter at any budget up to {found.tried_up_to:,} rows.")
 
 
 def _named(instance: InstanceInfluence) -> str:

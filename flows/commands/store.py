@@ -14,7 +14,7 @@ from flows.commands.command import Command
 if TYPE_CHECKING:
     from bids_core.artifacts import ArtifactStore, Survey
 
-store = typer.Typer(help="Look at, verify and clean the artifact store.", no_args_is_help=True)
+store = typer.Typer(help="List, verify and clean the artifact store.", no_args_is_help=True)
 COMMAND = Command(store, place=110, name="store")
 
 Location = Annotated[str, typer.Option("--store", help="Folder or URL of the store.")]
@@ -25,7 +25,7 @@ _MIB = 2**20
 
 @store.command()
 def ls(store_url: Location = ".bids", as_json: AsJson = False) -> None:
-    """List the artifacts: what they are, of which method, for which runs, size and age."""
+    """List the artifacts: kind, method, runs, size and age."""
     artifacts = _existing(store_url)
     from flows.commands.store_listing import list_artifacts, shown_rows, size_words
 
@@ -52,7 +52,7 @@ def verify(store_url: Location = ".bids", as_json: AsJson = False) -> None:
             typer.echo(f"{key}: {'; '.join(found)}")
         typer.echo(f"{len(problems)} artifacts checked, {len(damaged)} damaged")
     if damaged:
-        msg = f"{len(damaged)} artifacts are damaged; run again to compute them anew"
+        msg = f"{len(damaged)} artifacts are damaged; run again to compute them again"
         raise ArtifactError(msg)
 
 
@@ -62,8 +62,8 @@ def gc(
     runs: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of runs whose manifests are read as well as the store's own ledger: runs "
-            "from before the ledger, or moved here from another machine."
+            help="Also read the manifests of the runs in this folder, for runs older than "
+            "the store's ledger or moved here from another machine."
         ),
     ] = None,
     forget: Annotated[
@@ -75,10 +75,10 @@ def gc(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List (or delete) the artifacts that no run refers to, and what killed processes left.
+    """List (or delete) artifacts that no run needs, and leftovers of killed processes.
 
-    Kept is what any run or comparison of this store refers to (as long as its folder exists), what
-    that was made from, and what is being computed; so it may run beside a pipeline.
+    Keeps everything that a run or comparison of this store refers to (as long as its folder
+    exists), the inputs of that, and whatever is being computed; so it can run beside a pipeline.
     """
     from bids_core.artifacts import collect, survey
 
@@ -99,8 +99,8 @@ def _existing(store_url: str) -> ArtifactStore:
     artifacts = ArtifactStore(store_url)
     if not artifacts.is_store():
         msg = (
-            f"--store {store_url}: there is no store; give the `store` of your configuration, or "
-            "run from the folder that its path starts from"
+            f"--store {store_url}: no store there; give the `store` of your configuration, or "
+            "run from the configuration's folder"
         )
         raise ConfigError(msg)
     return artifacts
@@ -119,7 +119,9 @@ def _as_json(found: Survey, *, deleted: bool) -> dict[str, Any]:
 
 
 def _as_text(found: Survey, *, deleted: bool) -> list[str]:
-    lines = [f"{entry.label}: keeps nothing any more ({entry.folder})" for entry in found.gone]
+    lines = [
+        f"{entry.label}: keeps nothing; its folder is gone ({entry.folder})" for entry in found.gone
+    ]
     lines += [
         f"{entry.label} ({entry.state}): keeps {len(entry.artifacts)} artifacts"
         for entry in found.runs

@@ -20,9 +20,7 @@ SUBSETS: Final = 20
 
 def validate(
     config: ConfigArgument,
-    rows: Annotated[
-        int, typer.Option(min=2, help="Pool rows, drawn at random, that a step is taken on.")
-    ] = 64,
+    rows: Annotated[int, typer.Option(min=2, help="Random pool rows to take a step on.")] = 64,
     full: Annotated[
         bool,
         typer.Option(
@@ -39,7 +37,9 @@ def validate(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Of the steps. (default: the mean of the checkpoint's epoch)"),
+        typer.Option(
+            help="Learning rate of the steps. (default: the mean of the checkpoint's epoch)"
+        ),
     ] = None,
     overrides: SetOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -47,14 +47,14 @@ def validate(
     """Measure whether influence predicts what training on a row does, on your model and data.
 
     Takes a single optimizer step on each of some rows and compares the change of the validation
-    losses with the influence (minutes on a small model); with --full, whole training runs on random
-    subsets too. What is done is kept: after an interruption, run the same command again.
+    losses with the influence (minutes on a small model); with --full, whole training runs on
+    random subsets too. Finished work is kept: after an interruption, run the same command again.
     """
     from bids_core.errors import ConfigError
 
     settings = load_config(config, overrides or [])
     if subsets is not None and not full:
-        msg = "--subsets belongs to --full: add --full to train on random subsets"
+        msg = "--subsets needs --full: add --full to train on random subsets"
         raise ConfigError(msg)
     if learning_rate is not None and not learning_rate > 0:
         msg = f"--learning-rate {learning_rate:g}: a step needs a positive learning rate"
@@ -89,7 +89,7 @@ COMMAND = Command(validate, place=55)
 
 
 def print_validation(console: Console, result: Mapping[str, Any]) -> None:
-    """Print what was measured and what it says."""
+    """Print the measurements and what they mean."""
     from bids_core.diagnostics.trust import STEPS
     from flows.console import table
 

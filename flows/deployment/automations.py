@@ -64,7 +64,7 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
 
     Args:
         client: of the server.
-        notify: webhook that is told of failures; None leaves what is there as it is.
+        notify: webhook that learns of failures; None leaves what is there as it is.
 
     Raises:
         UserError: the webhook's URL is none.
@@ -72,7 +72,8 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
     changes = [await _apply(client, wanted) for wanted in (_lost(), _never_began(), _retry())]
     if notify is None:
         found = await client.read_automations_by_name(NOTIFY)
-        note = "" if found else "give --notify URL (or BIDS_NOTIFY_URL) to be told of failures"
+        note = "" if found else "give --notify URL (or BIDS_NOTIFY_URL) for notifications of "
+        "failures"
         changes.append(Change("automation", NOTIFY, "unchanged" if found else "skipped", note))
         return changes
     block_id = await _notification_block(client, notify)
@@ -107,7 +108,7 @@ def _watched(
 def _lost() -> AutomationCore:
     return AutomationCore(
         name=LOST,
-        description="A run whose worker or machine is gone would stay Running for ever.",
+        description="A run whose worker or machine is gone would stay Running forever.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={HEARTBEAT, "prefect.flow-run.Running"},  # the first heartbeat may be lost too
@@ -176,7 +177,7 @@ def _retry() -> AutomationCore:
 def _notify(block_id: UUID) -> AutomationCore:
     return AutomationCore(
         name=NOTIFY,
-        description="Tells the webhook about runs that failed or crashed, not about parts of runs.",
+        description="Notifies the webhook of failed and crashed runs, not of their parts.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},

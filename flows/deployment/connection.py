@@ -52,7 +52,7 @@ def check_server() -> str:
     settings = get_current_settings()
     if not settings.api.url:
         msg = (
-            "PREFECT_API_URL is not set: name the server to deploy to, for example "
+            "PREFECT_API_URL is not set: set it to the server to deploy to, for example "
             "PREFECT_API_URL=http://127.0.0.1:4200/api (prefect server start runs one)"
         )
         raise UserError(msg)

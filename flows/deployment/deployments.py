@@ -50,7 +50,7 @@ def read_entries(only: Sequence[str] = ()) -> list[dict[str, Any]]:
     entries = {flow_name(entry): entry for entry in yaml.safe_load(text)["deployments"]}
     for name in only:
         if name not in entries:
-            msg = f"--only {name}: no such deployment; there are {', '.join(entries)}"
+            msg = f"--only {name}: no such deployment; choose from {', '.join(entries)}"
             raise UserError(msg)
     return [entry for name, entry in entries.items() if not only or name in only]
 
@@ -107,7 +107,7 @@ async def _read(client: PrefectClient, name: str) -> DeploymentResponse | None:
 
 
 def _keep(schedule: dict[str, Any], found: DeploymentResponse | None) -> None:
-    """Let a schedule stay what it has become on the server."""
+    """Keep a schedule as it is on the server."""
     for known in found.schedules if found else ():
         if known.slug == schedule["slug"]:
             schedule["active"] = known.active

@@ -3,8 +3,8 @@
 The store is the truth: work is done when its artifacts are there and whole, whatever a flow run
 says of itself. A flow run that crashed, was cancelled or failed in passing, or whose worker gives
 no sign of life (no new artifact, no change of its artifact's lock, no change of state) is handed
-out again, a bounded number of times. What a worker failed with, and cannot pass, is raised by who
-handed it out. Two parents that hand out the same work get the same flow run through its idempotency
+out again, a bounded number of times. A worker's permanent error is raised by the run that handed
+out the work. Two parents that hand out the same work get the same flow run through its idempotency
 key; where their groups differ, the locks of the store keep the work single.
 
 A parent that is cancelled or killed by a signal cancels the flow runs that it waits for.

@@ -192,9 +192,9 @@ class _Dispatcher:
     ) -> WorkerError:
         said = why if failure is None else str(failure)
         msg = (
-            f"{left.label}: not done after {attempts} attempts of {self._runs.deployment} ({said});"
-            f" look at the log of its flow runs, and see that the workers use the same store, "
-            f"{self._store.url}"
+            f"{left.label}: not done after {attempts} attempts of {self._runs.deployment} "
+            f"({said}); read the logs of its flow runs, and check that the workers use the "
+            f"same store, {self._store.url}"
         )
         return WorkerError(msg)
 

@@ -91,7 +91,7 @@ class Liveness:
 
         Args:
             seen: what the server says; None while it is away, which proves nothing.
-            look: returns what changes while the work goes on: artifacts and locks. It costs
+            look: returns what changes while work continues: artifacts and locks. It costs
                 requests, and is called `_LOOKS` times within `lost_after` at the most.
         """
         if seen is None:

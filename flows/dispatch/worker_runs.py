@@ -1,7 +1,7 @@
 """Flow runs of one deployment, as the Prefect server has them: started, looked at, ended.
 
 A server that is away for the moment is not an error here: what was asked returns None, the log says
-why, and the caller goes on.
+why, and the caller continues.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FAILURE_LABEL: Final = "bids.failure"
-LOST: Final = "its worker gave no sign of life and counts as lost"
+LOST: Final = "its worker showed no sign of life and counts as lost"
 _ACTIVE: Final = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 
 

@@ -102,13 +102,21 @@ class AsOne:
     def __init__(self, shown: Reporter, label: str) -> None:
         self._shown, self._label = shown, label
         self._whole: Progress | None = None
+        self._before = self._total = 0
         self._started = time.perf_counter()
 
     def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's is shown
-        """Begin one of the steps."""
+        """Begin one of the steps; what is done of it counts on top of the steps before it."""
         if self._whole is None:
             self._whole = self._shown.step(self._label, unit)
-        return self._whole
+        whole = self._whole
+        self._before, self._total = self._before + self._total, 0
+
+        def progress(done: int, total: int) -> None:
+            self._total = total
+            whole(self._before + done, self._before + total)
+
+        return progress
 
     def end(self, label: str, *, seconds: float, cached: bool) -> None:
         """End one of the steps."""

@@ -41,7 +41,7 @@ _NETWORK: Final = frozenset(
 
 
 def is_for_good(error: BaseException) -> bool:
-    """Tell whether an error would be the same another time: ours, a file that is gone, no space."""
+    """Tell whether an error would repeat: ours, a missing file, no space."""
     return isinstance(error, _FOR_GOOD) or is_full(error)
 
 

@@ -74,7 +74,7 @@ def mistakes_in_one_line() -> None:
 
 
 def _message_alone(record: logging.LogRecord) -> bool:
-    """Take the traceback from a record of an error of ours, or leave the record out."""
+    """Remove the traceback from a record of a BIDS error, or drop the record."""
     error = record.exc_info[1] if record.exc_info else None
     ours = isinstance(error, BidsError) or _is_end_of_ours(record)
     if ours and not on_server() and not os.environ.get("BIDS_VERBOSE"):
@@ -86,7 +86,7 @@ def _message_alone(record: logging.LogRecord) -> bool:
 
 
 def _is_end_of_ours(record: logging.LogRecord) -> bool:
-    """Tell whether Prefect says that a run ended with an error of ours."""
+    """Tell whether Prefect reports that a run ended with a BIDS error."""
     found = _FAILED.search(record.getMessage())
     return found is not None and isinstance(getattr(errors, found[1], None), type)
 

@@ -143,7 +143,7 @@ def test_wrong_arguments_are_one_clear_line(frame, picks):
         (lambda: select(frame.assign(x="a"), 3), "column 'x' of the frame does not hold numbers"),
         (lambda: select(frame, 3, tasks="math"), "`tasks` must be a list, .* or the path"),
         (lambda: select(frame, 3, tasks=7), "`tasks` must be a list, .* not 7"),
-        (lambda: select(frame, 3, tasks={"math-0": "m"}), "names nothing for 'math-1' \\(5 of"),
+        (lambda: select(frame, 3, tasks={"math-0": "m"}), "has no entry for 'math-1' \\(5 of"),
         (lambda: select(frame, 3, tasks=["a"]), "1 tasks were given for 6"),
         (
             lambda: select(None, 1, method="bm25", texts="abc"),
@@ -156,11 +156,14 @@ def test_wrong_arguments_are_one_clear_line(frame, picks):
         (lambda: select(frame, "many"), "budget 'many' is not a number: give a count"),
         (lambda: analyze(frame, "picks.csv"), "must be a Selection or a list of row indices"),
         (lambda: analyze(frame, [300]), "row 300 is outside the 80 rows"),
-        (lambda: explain(frame, [1], 0), "`selection` must be what bids_core.select returned"),
+        (
+            lambda: explain(frame, [1], 0),
+            "`selection` must be a Selection returned by bids_core.select",
+        ),
         (lambda: explain(frame, picks, "row-x"), "no row 'row-x'; the nearest are row-"),
         (lambda: explain(frame.iloc[:9], picks, 0), "made from 80 rows, but the matrix has 9"),
         (lambda: picks.plot(by="x"), "`by` must be one of winning_task"),
-        (lambda: select(frame, 3).plot(by="source"), "does not know the source"),
+        (lambda: select(frame, 3).plot(by="source"), "has no source"),
     ):
         with pytest.raises(MatrixError, match=message):
             call()

@@ -54,7 +54,7 @@ def test_the_flows_are_ours(crowded):
 def test_theirs_imported_before_is_refused_in_one_line(crowded, code):
     done = python("-c", f"import tasks, bids_select; {code}", folder=crowded)
     line = done.stderr.strip().splitlines()[-1]
-    assert f"the name `tasks` is taken by {crowded / 'tasks'}" in line
+    assert f"already imported `tasks` from {crowded / 'tasks'}" in line
     assert "import bids_select first, or rename" in line
     if "main" in code:
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)

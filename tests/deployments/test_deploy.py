@@ -202,7 +202,7 @@ def test_only_with_a_wrong_name_changes_nothing(server, first_deploy):
     done = server.bids("deploy", "--only", "select-matrix/picks", check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "error: --only select-matrix/picks: no such deployment; there are"
+        "error: --only select-matrix/picks: no such deployment; choose from"
     )
     assert "select-matrix/selection" in done.stderr
     assert done.stderr.count("\n") == 1

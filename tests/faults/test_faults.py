@@ -114,7 +114,7 @@ def test_a_mistake_that_only_a_worker_sees(outcome, cluster, project):
         with cluster.worker("gpu-confined", env=confined):
             message, failed = failed_at_once(cluster, cluster.start(project))
         assert "ConfigError: " in message
-        assert "is outside of what this machine allows" in message
+        assert "is outside the folders this machine allows" in message
         assert {child["state"]["message"] for child in failed} == {message}
     outcome.words = "failed with the worker's message; handed out once"
 

@@ -47,7 +47,7 @@ CASES = {
         ("scorers.py:judge", "cannot be imported"),
     ),
     "metric generation without a scorer": (
-        lambda p: write(p, ROW), ("test.0.metric=generation",), ("scorer", "belong together"),
+        lambda p: write(p, ROW), ("test.0.metric=generation",), ("scorer", "go together"),
     ),
     "code that may not be run": (
         lambda p: write(p, ROW), ("test.0.metric=code",), ("run_generated_code",),

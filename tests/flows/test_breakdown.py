@@ -1,4 +1,4 @@
-"""What became of each kind of row, from a column of the data to the report."""
+"""Which kinds of rows were picked, from a column of the data to the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_column_of_the_data_is_broken_down_in_the_report(project):
     for method in ("bids", "less", "random"):
         assert table[table["set"] == method]["count"].sum() == 6
     page = (result.folder / "report.html").read_text(encoding="utf-8")
-    assert "What became of each kind of row" in page
+    assert "Which kinds of rows were picked" in page
     assert "<odd>" not in page
     ranking = pd.read_parquet(result.folder / "ranking.parquet")
     assert "kind" in ranking

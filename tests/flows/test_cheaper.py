@@ -58,7 +58,7 @@ def test_first_checkpoints_of_a_warmup_that_stops_are_those_of_the_whole(project
     weights = opened(both).checkpoint_weights
     mixed = weights[0] * opened(whole).values() + weights[1] * opened(second).values()
     assert np.allclose(opened(both).values(), mixed, atol=1e-6)
-    with pytest.raises(ConfigError, match=r"leaves 2 checkpoints, so there is no number 3"):
+    with pytest.raises(ConfigError, match=r"has 2 checkpoints, so checkpoint 3 does not exist"):
         run(project, "gradients.checkpoints=[3]")
 
 
@@ -88,7 +88,7 @@ def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, bids, by):
     left_out = next(r for r in opened(exact).row_ids if r not in part.row_ids)
     status, _, error = bids("explain", "runs/tiny", left_out)
     assert status == 2
-    assert "the screen left it without gradients" in error
+    assert "because the screen left it out" in error
     chance = read_selection(found.selections["random"])["row_id"]
     assert list(chance) == list(read_selection(exact.selections["random"])["row_id"])
 
@@ -105,10 +105,12 @@ def test_influence_is_inferred_from_landmarks(project):
         same = np.array_equal(part.values()[row], everything[row])
         assert same == (row_id in landmarks)
         assert (part.expected_error[row] == 0) == (row_id in landmarks)
+        assert (part.landmark[row] == row) == (row_id in landmarks)
+        assert np.array_equal(part.values()[row], part.values()[part.landmark[row]])
     inferred = part.values()
     assert np.isfinite(inferred).all()
     assert len(read_selection(found.selections["bids"])) == 6
-    assert "12 of the 32 rows got gradients; each of the others has" in page_text(project)
+    assert "12 of the 32 rows got gradients; every other row takes" in page_text(project)
     screened, recorder = run(project, "landmarks.rows=12", "screen.by=landmarks", "screen.keep=0.4")
     assert recorder.computed["representations"] == 0
     rows = screened_rows(screened.screen)

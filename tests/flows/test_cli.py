@@ -74,7 +74,7 @@ def test_check_prints_counts_and_json(bids, project):
         (("check", "bids.yaml", "--set", "bugdet=1"), "unknown key"),
         (("run", "bids.yaml", "--until", "dinner"), "choose one of"),
         (("report", "runs/none"), "manifest.json"),
-        (("store", "gc"), "there is no store"),
+        (("store", "gc"), "no store there"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_two(bids, project, arguments, words):
@@ -157,5 +157,6 @@ def test_ctrl_c_leaves_at_once_where_the_temporary_server_is_gone():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert (
-        done.stderr.strip() == "interrupted; run the same command again to go on where it stopped"
+        done.stderr.strip()
+        == "interrupted; run the same command again to continue where it stopped"
     )

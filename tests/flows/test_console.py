@@ -123,6 +123,16 @@ def test_shards_of_a_checkpoint_are_shown_as_one_step(clock):
     assert file.getvalue() == "  = gradients checkpoint 1  cached\n"
 
 
+def test_with_a_speed_measured_beforehand_it_says_at_once_how_long_it_takes(clock):
+    shown, file = reporter(terminal=False)
+    shown.expect(Work(tokens={"warmup": 6000.0}, tokens_per_second=10.0))
+    assert file.getvalue() == "  This takes about 10 min, less what the store has already.\n"
+    progress = shown.step("warmup", "examples")
+    clock.now += 10
+    progress(1, 100)
+    assert file.getvalue().splitlines()[-1].endswith("; about 16 min left of the whole run")
+
+
 def test_what_has_no_estimate_is_said(clock):
     shown, file = reporter(terminal=False)
     shown.expect(Work(tokens={"warmup": 1.0}, beyond="the benchmark suites"))

@@ -50,7 +50,7 @@ def test_a_run_and_its_report_and_its_validation(config, project, trained):
     assert first.computed["gradients"] == 12
     folder = project / "runs" / "tiny"
     assert (folder / "selected" / "bids.jsonl").exists()
-    assert "a training that was run elsewhere" in (folder / "report.html").read_text()
+    assert "a training run elsewhere" in (folder / "report.html").read_text()
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["config"]["lora"]["r"] == 4  # the fine-tuning's adapters follow
     tuned = json.loads(
@@ -94,7 +94,7 @@ def test_plain_gradients_do_without_an_optimizer(config, trained, tmp_path):
         run(config(only), until="warmup")
     result, _ = run(config(only, "gradients.train_feature=sgd"), until="attribution")
     assert result.warm.summary()["has_moments"] is False
-    with pytest.raises(ConfigError, match="without an optimizer"):
+    with pytest.raises(ConfigError, match="have no optimizer state"):
         validate_influence(config(only, "gradients.train_feature=sgd"), rows=2)
 
 

@@ -106,7 +106,7 @@ def test_a_wrong_name_in_set_gets_the_nearest(bids, project, override, words):
         (("analyze", "m.npy", "--out", "no/analysis"), "mkdir -p no"),
         (("audit", "m.npy", "--out", "no/list.csv"), "mkdir -p no"),
         (("explain", "picks.csv", "3"), "add --matrix FILE"),
-        (("explain", "picks.npy", "3", "--matrix", "m.npy"), "does not say what its picks"),
+        (("explain", "picks.npy", "3", "--matrix", "m.npy"), "has no utilities"),
     ],
 )
 def test_what_is_lacking_is_named_as_it_is_typed(bids, matrix, arguments, words):
@@ -214,7 +214,7 @@ def test_a_mistake_is_told_before_prefect_is_imported(project, command):
         ("model.chat_template=no.jinja", "no.jinja is not a file"),
         ("finetune.report_to=[wandb]", "pip install wandb"),
         ("selection.method=no.py:mine", "no.py"),
-        ("store=bids.yaml", "bids.yaml cannot be written to (Not a directory)"),
+        ("store=bids.yaml", "bids.yaml is not writable (Not a directory)"),
         ("output_dir=bids.yaml", "output_dir: "),
     ],
 )

@@ -54,11 +54,11 @@ def test_new_rows_cost_their_own_gradients_wherever_they_are_put(project, caplog
     assert grown.warm == first.warm
     assert recorder.computed["warmup"] == 0
     assert computed_rows(grown, first) == {"train": 4, "validation": 0}  # two, at two checkpoints
-    assert "5.9% of the pool (2 of 34 rows) came after the warmup" in caplog.text
+    assert "5.9% of the pool (2 of 34 rows) is newer than the warmup" in caplog.text
     manifest = json.loads((project / "runs" / "tiny" / "manifest.json").read_text())
     assert manifest["warmup"]["artifact"] == first.warm.key
     assert manifest["warmup"]["coverage"]["new_rows"] == 2
-    assert "came after the warmup" in (project / "runs" / "tiny" / "report.html").read_text()
+    assert "is newer than the warmup" in (project / "runs" / "tiny" / "report.html").read_text()
 
     # what was taken over is what computing all of it gives
     (project / ".bids" / ".rows").rename(project / "rows-aside")

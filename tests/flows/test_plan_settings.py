@@ -84,7 +84,7 @@ def test_a_plan_is_measured_shown_and_written(pool, bids):
         assert content[section][name] == value
     status, _, err = bids("plan", "bids.yaml", "--rows", "60", "--write", "cheap.yaml")
     assert status == 2
-    assert "cheap.yaml is already there; use --force" in " ".join(err.split())
+    assert "cheap.yaml exists already; use --force" in " ".join(err.split())
 
 
 def _as_by_hand(store, result):
@@ -151,6 +151,31 @@ def test_on_the_whole_pool_a_plan_finds_what_runs_pick(pool):
     assert result["words"][0].startswith("The exact setting fits into 9 h: it takes ")
 
 
+class Expecting(Recorder):
+    """Keeps what it is to expect."""
+
+    def expect(self, work):
+        """Keep the work."""
+        self.work = work
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_it_knows_beforehand_what_it_has_to_do(pool):
+    recorder = Expecting()
+    with reporting(recorder):
+        result = plan_settings(load_config(pool / "bids.yaml"), rows=60)
+    work = recorder.work
+    assert work.tokens_per_second == result["machine"]["tokens_per_second"]
+    others = {f"setting {row['name']}" for row in result["settings"]} - {"setting exact"}
+    assert {label for label in (*work.tokens, *work.seconds) if label.startswith("set")} == others
+    exact = sum(n for label, n in work.tokens.items() if not label.startswith("setting"))
+    assert work.tokens["warmup"] > 0
+    assert 0 < work.tokens["setting last layer"] < exact
+    assert work.tokens["setting rds_plus 50%"] > 0  # hidden states; shared with the landmarks
+    shared = ("first checkpoint", "last checkpoint", "bm25 50%", "landmarks 8")
+    assert all(f"setting {name}" in work.seconds for name in shared)
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_what_no_time_allows_is_said_and_nothing_written(pool, bids):
     status, out, err = bids(
@@ -161,7 +186,7 @@ def test_what_no_time_allows_is_said_and_nothing_written(pool, bids):
     shown = " ".join(out.split())
     assert "2 x H100, 80 GB, planned" in shown
     assert "Nothing fits into 1e-09 h: the fastest, " in shown
-    assert "cheap.yaml is not written, for no setting was chosen" in " ".join(err.split())
+    assert "cheap.yaml was not written, because no setting was chosen" in " ".join(err.split())
     assert not (pool / "cheap.yaml").exists()
 
 
@@ -175,9 +200,9 @@ def test_what_no_time_allows_is_said_and_nothing_written(pool, bids):
         (["--gpu", "h1000"], "--gpu h1000: unknown GPU 'h1000': did you mean h100"),
         (["--settings", "wrong.yaml"], "setting 'x': gradients.dims: unknown key; did you mean"),
         (["--settings", "none.yaml"], "--settings none.yaml: "),
-        (["--settings", "bids.yaml"], "a list of settings is needed"),
+        (["--settings", "bids.yaml"], "must be a list of settings"),
         (["--write", "there/cheap.yaml"], "--write there/cheap.yaml: the folder there does not"),
-        (["--write", "."], "--write .: a folder; name a file in it"),
+        (["--write", "."], "--write .: is a folder; name a file in it"),
     ],
 )
 def test_mistakes_are_named_before_anything_starts(project, bids, options, words):
@@ -198,7 +223,7 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
         (["selection.budget=1.0"], {}, "all rows are picked, whatever the setting"),
         (["selection.method=bm25"], {}, "bm25 picks without influence"),
         ([], {"own": [Setting("bm25 50%", "", {"gradients.dim": 9})], "rows": 60},
-         "setting 'bm25 50%': there is one of that name"),
+         "setting 'bm25 50%': this name is already used"),
         (["screen.by=bm25", "screen.keep=0.2", "screen.sample=1"], {"rows": 60},
          r"setting 'yours': screen.keep: 0.2 of 75 rows are 15, fewer than the 30 to select"),
     ],

@@ -87,7 +87,7 @@ def test_sources_by_name_as_frames_and_data_sets(prefect_server, quick):
         ({"validation": {"add": 3}}, r"`validation\['add'\]` must be a list of dictionaries"),
         ({"capabilities": {"ad": "math"}}, "`capabilities` names task 'ad', which is not in"),
         ({"settings": {"warmup.epoch": 2}}, "warmup.epoch: unknown key; did you mean 'epochs'"),
-        ({"settings": {"pool": []}}, "'pool' is not a field that can be set here"),
+        ({"settings": {"pool": []}}, "'pool' cannot be set here"),
         ({"budget": "many"}, "selection.budget"),
     ],
 )

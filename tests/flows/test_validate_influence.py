@@ -77,10 +77,10 @@ def test_full_form_trains_on_random_subsets_and_finds_the_comparisons_work(proje
     found = result["subsets"]
     assert (found["n_subsets"], found["n_rows"], found["failed"]) == (3, 6, [])
     assert found["test"]["words"] == [
-        "3 subsets are too few to say anything; train on at least 20 (--subsets)."
+        "3 subsets are too few for a conclusion; train on at least 20 (--subsets)."
     ]
     assert result["steps"]["words"] == [
-        "2 rows are too few to say anything about influence; measure at least 20 (--rows)."
+        "2 rows are too few for a conclusion about influence; measure at least 20 (--rows)."
     ]
     _against_the_artifacts(project, found)
     _, more = run(project, rows=2, subsets=4)
@@ -136,7 +136,7 @@ def test_the_command_says_it_writes_it_and_puts_it_into_the_report(project, bids
     ("options", "words"),
     [
         (["--rows", "1"], "--rows"),
-        (["--subsets", "20"], "--subsets belongs to --full"),
+        (["--subsets", "20"], "--subsets needs --full"),
         (["--learning-rate", "0"], "needs a positive learning rate"),
     ],
 )
@@ -149,7 +149,7 @@ def test_mistakes_are_named_before_anything_starts(project, bids, options, words
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_checkpoint_that_is_not_there_and_a_budget_of_everything_are_refused(project):
-    with pytest.raises(ConfigError, match="the warmup's checkpoints 1, 2"):
+    with pytest.raises(ConfigError, match="checkpoints with gradients, 1, 2"):
         run(project, rows=2, checkpoint=3)
     with pytest.raises(ConfigError, match="the whole pool has no random subsets"):
         run(project, "selection.budget=1.0", rows=2, subsets=3)

@@ -18,7 +18,7 @@ def test_parts_of_a_task_count_alike_where_the_task_says_so():
     scores = row_scores(samples, reported)
     assert scores[:4].mean() == pytest.approx(reported["tydiqa"])
     assert scores[4:].tolist() == [1.0, 0.0, 0.0]
-    with pytest.raises(ArtifactError, match="do not add up"):
+    with pytest.raises(ArtifactError, match="does not equal its score"):
         row_scores(samples, pd.Series({"tydiqa": 0.1, "mmlu": 1 / 3}))
 
 

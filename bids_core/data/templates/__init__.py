@@ -1,9 +1,9 @@
-"""Jinja templates from strangers: no reach beyond the row, and an end to what one rendering costs.
+"""Jinja templates from strangers: no access beyond the row, and a limit on a rendering's cost.
 
-Jinja's sandbox keeps a template from Python's inside. It does not keep `'x' * 10**9`, a width of a
-thousand million or loops in loops from taking all memory or all day. Here every rendering has a
-number of *steps*, and what it does is paid for before it is done, so the same row ends the same way
-on every machine: no clock is read.
+Jinja's sandbox keeps a template from Python's inside. It does not stop `'x' * 10**9`, a width of a
+billion or nested loops from taking all memory or all day. Here every rendering has a budget of
+*steps*, charged before the work is done, so the same row ends the same way on every machine: no
+clock is read.
 
 Reading order: `steps` (what is counted), `costs` (what operators, methods and filters cost),
 `rewriting` (what Jinja does not let a sandbox see),

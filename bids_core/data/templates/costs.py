@@ -1,7 +1,7 @@
-"""What operators, methods and filters of a template cost, in steps, told before they run.
+"""The cost of a template's operators, methods and filters in steps, known before they run.
 
-Only the steps of what can be much more than what is written down are here: widths, repetitions,
-replacements, indents, products. All else costs what goes in and what comes out
+Only operations whose result can be much larger than their source are listed: widths, repetitions,
+replacements, indents, products. Everything else costs its input and output
 (`bids_core.data.templates.environment`).
 """
 

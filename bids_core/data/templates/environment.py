@@ -195,8 +195,8 @@ def bound_chat_templates() -> None:
         return
     if not hasattr(theirs, _SANDBOX) or not hasattr(theirs, _COMPILED):
         msg = (
-            "this version of transformers compiles chat templates otherwise, so they cannot be "
-            "bounded; install the version of constraints.txt"
+            "this version of transformers compiles chat templates in another way, so their "
+            "cost cannot be limited; install the version in constraints.txt"
         )
         raise RuntimeError(msg)
     setattr(theirs, _SANDBOX, BoundedEnvironment)

@@ -1,4 +1,4 @@
-"""The steps of a rendering: one a pass of a loop, a call, or 256 characters that are handled.
+"""The steps of a rendering: one per pass of a loop, a call, or 256 characters that are handled.
 
 A text of a gigabyte costs four million steps, so `STEPS` bounds memory as well as time: what one
 rendering makes is at most 256 characters a step, held or not. A long row may cost more: when the

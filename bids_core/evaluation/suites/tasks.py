@@ -121,7 +121,7 @@ def chosen_tasks(settings: EvaluationConfig, own: tuple[TestTask, ...] = ()) -> 
     for name in asked:
         if name not in known:
             msg = (
-                f"evaluation.suite_tasks: {name!r} is in none of the suites "
+                f"evaluation.suite_tasks: {name!r} is not a task of the suites "
                 f"({', '.join(settings.suites) or 'none is chosen'}); their tasks are "
                 f"{', '.join(known) or 'none'}"
             )
@@ -130,16 +130,16 @@ def chosen_tasks(settings: EvaluationConfig, own: tuple[TestTask, ...] = ()) -> 
     for entry in own:
         if entry.task in {task.name for task in tasks}:
             msg = (
-                f"test task {entry.task!r} has the name of a task of evaluation.suites; rename it, "
-                "or leave the suite's out with evaluation.suite_tasks"
+                f"test task {entry.task!r} has the same name as a task of evaluation.suites; "
+                "rename it, or leave out the suite's task with evaluation.suite_tasks"
             )
             raise ConfigError(msg)
     coding = [task.name for task in tasks if task.runs_code]
     if coding and not settings.run_generated_code:
         msg = (
-            f"the suites' {', '.join(coding)} run programs that the model wrote; set "
-            "evaluation.run_generated_code: true (they run in a sandbox), or choose others with "
-            "evaluation.suite_tasks"
+            f"the suites' {', '.join(coding)} run programs written by the model; set "
+            "evaluation.run_generated_code: true (they run in a sandbox), or choose others "
+            "with evaluation.suite_tasks"
         )
         raise ConfigError(msg)
     return tasks

@@ -21,7 +21,7 @@ def test_nothing_is_left_where_something_can_be_written(tmp_path):
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_file_is_no_folder(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"store: .* cannot be written to \(Not a directory\)"):
+    with pytest.raises(ConfigError, match=r"store: .* is not writable \(Not a directory\)"):
         require_writable(tmp_path / name, key="store")
 
 
@@ -37,4 +37,4 @@ def test_a_folder_of_an_earlier_run_of_somebody_else(tmp_path):
     done = subprocess.run(
         [*as_user, sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
-    assert f"({tmp_path}/warmup) cannot be written to (Permission denied)" in done.stderr
+    assert f"({tmp_path}/warmup) is not writable (Permission denied)" in done.stderr

@@ -77,7 +77,7 @@ def test_a_ledger_entry_without_a_machine_is_one_line(store, tmp_path, holder):
         pass
     (entry,) = (tmp_path / "store" / ".runs").glob("*.json")
     entry.write_text(json.dumps(json.loads(entry.read_text()) | {"holder": holder}))
-    with pytest.raises(ArtifactError, match="so it is unknown what its run refers to"):
+    with pytest.raises(ArtifactError, match="so it is unknown which artifacts its run needs"):
         store.ledger().entries()
 
 

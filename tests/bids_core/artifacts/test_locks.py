@@ -127,5 +127,5 @@ def test_a_file_system_without_exclusive_create_goes_unlocked():
 
 def test_a_store_that_can_not_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"store: .*file.* cannot be written to"):
+    with pytest.raises(ConfigError, match=r"store: .*file.* is not writable"):
         ArtifactStore(str(tmp_path / "file")).require_access()

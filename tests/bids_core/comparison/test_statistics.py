@@ -147,7 +147,7 @@ def test_nothing_is_concluded_from_nothing():
     found = compare(Results.of(results(skills, n=20, seeds=1), CAPABILITIES), "bids")
     text = judge(found).sentences
     assert text[0].startswith("This cannot tell whether BIDS is better or worse")
-    assert "trained once, so nothing is known of the variation between seeds" in " ".join(text)
+    assert "trained only once, so the variation between seeds is unknown" in " ".join(text)
     same = {("bids", 5, 0): {"a": [0, 0]}, ("random", 5, 0): {"a": [0, 0]}}
     found = compare(Results.of(frame(same), {"a": "x"}), "bids")
     assert "not one of 2 test rows was answered better or worse" in judge(found).sentences[0]

@@ -56,7 +56,7 @@ def test_a_clear_difference_in_loss_is_heard_where_accuracy_says_nothing(verdict
     )
     assert verdict.sentences[1] == (
         "Accuracy cannot tell here: the macro averages of BIDS and random selection (10.5% and "
-        "6.0%) are not above what always giving each task's most frequent answer would have "
+        "6.0%) are not above the score of always giving each task's most frequent answer "
         "(15.0%)."
     )
     assert "BIDS is better than LESS by held-out answer loss: answer loss 2.260" in text(verdict)
@@ -87,7 +87,7 @@ def test_a_clear_winner_is_called_one(verdict_of):
         "90.0% against 20.0%, 70.0 points higher (95% interval "
     )
     assert verdict.sentences[1] == (
-        "Always giving each task's most frequent answer would have 30.0%."
+        "Always giving each task's most frequent answer would score 30.0%."
     )
 
 
@@ -102,7 +102,7 @@ def test_a_small_lead_is_no_lead(verdict_of):
         "; answer loss 1.499 against 1.501 nats, 0.002 lower (95% interval" in verdict.sentences[0]
     )
     assert " lower to " in verdict.sentences[0]
-    assert "would just tell (an estimate; twice as many are safe): add rows to `test`" in text(
+    assert "would just detect it (an estimate; twice as many are safe): add rows to `test`" in text(
         verdict
     )
 
@@ -186,7 +186,7 @@ def test_few_rows_are_no_certainty(verdict_of):
 def test_nothing_answered_at_all_is_not_accuracy(verdict_of):
     verdict = verdict_of({"bids": [(0.0, 1.0)], "random": [(0.0, 2.0)]}, majority=math.nan)
     assert verdict.by == ("loss",)
-    assert "neither BIDS nor random selection answers anything right" in text(verdict)
+    assert "neither BIDS nor random selection gives any right answer" in text(verdict)
 
 
 def test_scores_alone_and_losses_alone(verdict_of, samples_of):
@@ -234,7 +234,7 @@ def test_several_seeds_tell_how_many_more_would(verdict_of, samples_of):
         parts.append(samples_of(arms, seeds=(seed,)))
     verdict = verdict_of(samples=pd.concat(parts))
     assert verdict.badge is Badge.UNCLEAR
-    assert "seeds instead of 3 would just tell" in text(verdict)
+    assert "seeds instead of 3 would just detect" in text(verdict)
     assert verdict.command.endswith("--seeds 0,1,2,3,4,5,6,7,8,9")
 
 

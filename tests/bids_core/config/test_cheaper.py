@@ -22,7 +22,7 @@ def test_checkpoints_are_put_in_order():
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"gradients": {"checkpoints": []}}, "takes gradients nowhere"),
+        ({"gradients": {"checkpoints": []}}, "leaves no checkpoint"),
         ({"gradients": {"checkpoints": [1, 1]}}, "names a checkpoint twice"),
         ({"gradients": {"checkpoints": [0]}}, "greater than or equal to 1"),
         ({"warmup": {"epochs": 2, "stop_after": 3}}, "3 is more than the 2 epochs"),
@@ -35,7 +35,7 @@ def test_checkpoints_are_put_in_order():
         ({"screen": {"by": "bm52"}}, "bm25"),
         ({"screen": {"by": "bm25", "keep": 0}}, "greater than 0"),
         ({"screen": {"by": "landmarks"}}, "needs landmarks.rows"),
-        ({"screen": {"by": "bm25"}, "landmarks": {"rows": 9}}, "goes alone or with"),
+        ({"screen": {"by": "bm25"}, "landmarks": {"rows": 9}}, "works alone or with"),
         ({"landmarks": {"rows": 9}, "gradients": {"metric": "dot"}}, "use cosine"),
     ],
 )

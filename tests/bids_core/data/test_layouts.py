@@ -115,7 +115,7 @@ def test_entries_of_llama_factory(project, name, expected):
     [
         ({}, "describes several data sets; set `dataset` to one of: sums, chats"),
         ({"dataset": "sum"}, "has no entry 'sum'; it has: sums"),
-        ({"dataset": "script"}, "behind a script; download"),
+        ({"dataset": "script"}, "needs a script; download"),
         ({"dataset": "odd"}, "formatting 'parquet'"),
         ({"dataset": "typo"}, "the column 'promt'"),
     ],

@@ -81,7 +81,7 @@ def test_templates_are_sandboxed(spec):
         ({"messages": "m", "prompt": "q"}, "both `messages` and `prompt`"),
         ({"prompt": " "}, "mapping.prompt is blank"),
         ({"prompt": "{{ q | nofilter }}"}, "No filter named 'nofilter'"),
-        ({"prompt": "{{ q"}, "mapping.prompt: the template '{{ q' does not parse"),
+        ({"prompt": "{{ q"}, "mapping.prompt: the template '{{ q' is invalid"),
     ],
 )
 def test_wrong_mappings_are_config_errors(mapping, message):

@@ -107,7 +107,7 @@ def test_one_bad_line_in_a_thousand(run, tmp_path):
         ([], None, r"^the pool has no usable row: 0 rows read from pool.jsonl; give it a file"),
         (["x", '{"a": 1}', "y"], None,
          r"^the pool has no usable row: 3 rows read from pool.jsonl; 3 rows were rejected, 2 of"
-         r" them as malformed-json, the first at pool.jsonl:1: .*one JSON object a line"),
+         r" them as malformed-json, the first at pool.jsonl:1: .*one JSON object per line"),
         ([good(0)], [good(1, completion="")],
          r"^validation task 'val0' has no usable row: 1 rows read from val.jsonl; 1 rows were"
          r" rejected, 1 of them as empty-completion, the first at val.jsonl:1: .*add the answer"),

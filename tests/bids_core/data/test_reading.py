@@ -88,7 +88,7 @@ def test_bad_lines_cost_one_row_each(tmp_path):
 def test_details_say_what_and_how_to_mend():
     with pytest.raises(RejectedRow, match=r"byte 0xff at column 8 is not UTF-8; convert"):
         parse_line(b'{"a": "\xff"}')
-    with pytest.raises(RejectedRow, match=r"Expecting value.*one JSON object a line"):
+    with pytest.raises(RejectedRow, match=r"Expecting value.*one JSON object per line"):
         parse_line(b'{"a": }')
 
 
@@ -106,7 +106,9 @@ def test_wrapped_json(tmp_path):
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"canary": "c", "data": {"examples": ROWS}}))
     assert [row for _, row in read(path, records="data.examples")] == ROWS
-    with pytest.raises(DataError, match=r"`records: data.rows` is not there .*found: examples"):
+    with pytest.raises(
+        DataError, match=r"`records: data.rows` does not exist in the file .*found: examples"
+    ):
         read(path, records="data.rows")
     path.write_text(json.dumps({"canary": "c", "examples": ROWS}))
     with pytest.raises(DataError, match=r"wrapped in an object; set `records`.*one of: examples"):

@@ -105,7 +105,7 @@ def test_rows_with_media_are_rejected(column):
 )  # fmt: skip
 def test_parts_that_are_not_text(part):
     row = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}, part]}, GOOD]}
-    with pytest.raises(RejectedRow, match=f"{part['type']}'?, only text") as caught:
+    with pytest.raises(RejectedRow, match=f"{part['type']}'?, but only text") as caught:
         read_row(row)
     assert caught.value.reason == "unsupported-content"
 

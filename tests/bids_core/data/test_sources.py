@@ -50,7 +50,7 @@ def test_one_task_of_two_files_needs_names(files, tmp_path, make_config):
 
 
 def test_split_is_for_data_sets(files, tmp_path, make_config):
-    with pytest.raises(ConfigError, match="`split` is for data sets"):
+    with pytest.raises(ConfigError, match="`split` is only for data sets"):
         find_sources(make_config([{"path": "train.jsonl", "split": "train"}]), tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_datasets_folder_is_digested_by_content(files, tmp_path, make_config):
 
 def test_a_pool_folder_that_takes_in_held_out_files_is_refused(files, tmp_path, make_config):
     tasks = [{"path": "sub/more.jsonl", "task": "t"}]
-    said = r"pool source 'sub' takes in sub/more.jsonl, a file of validation source t: give the"
+    said = r"pool source 'sub' includes sub/more.jsonl, a file of validation source t; give the"
     with pytest.raises(ConfigError, match=said):
         find_sources(make_config(["sub"], tasks), tmp_path)
     find_sources(make_config(["sub"], tasks, overlap="drop"), tmp_path)

@@ -42,6 +42,6 @@ def test_a_column_without_spread_covers_nothing(matrix):
 
 def test_no_picks_or_foreign_rows_are_one_line(matrix):
     for picks, rows in (([], [1]), ([0], [60]), ([-1], [3])):
-        with pytest.raises(MatrixError, match="must be rows of the matrix"):
+        with pytest.raises(MatrixError, match="must be row numbers of the matrix"):
             coverage(matrix, picks, rows)
     assert coverage(matrix, [0], []).empty

@@ -81,7 +81,7 @@ def test_words_say_how_much_and_what_would_show_it():
     assert "explains about" in words
     assert "24 random subsets, 5 test rows" in words
     assert "Expect BIDS to beat random rows by about" in words
-    assert "seeds would show it" in words
+    assert "seeds would detect it" in words
     assert "an extrapolation" in words
 
 
@@ -90,10 +90,10 @@ def test_noise_is_not_called_a_finding_and_few_subsets_say_only_that():
     noise = Outcomes(*rng.standard_normal((2, 24, 5)), TASKS, np.full(5, 9.0))
     words = datamodel_words(fit_datamodel(noise, draws=200), held_out="test rows", method="BIDS")
     assert words[0].startswith("These training runs do not show")
-    assert "cannot be said" in words[2]
+    assert "does not show whether" in words[2]
     few = fit_datamodel(additive(19), draws=50)
     assert datamodel_words(few, held_out="test rows", method="BIDS") == [
-        "19 subsets are too few to say anything; train on at least 20 (--subsets)."
+        "19 subsets are too few for a conclusion; train on at least 20 (--subsets)."
     ]
 
 

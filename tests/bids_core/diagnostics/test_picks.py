@@ -111,7 +111,7 @@ def test_checkpoint_agreement_is_correlation():
 def test_what_can_not_be_left_out_is_said():
     with pytest.raises(MatrixError, match="needs `tasks`"):
         leave_one_out(make_request(matrix(), 5))
-    with pytest.raises(MatrixError, match="nothing is left"):
+    with pytest.raises(MatrixError, match="leaves nothing"):
         leave_one_out(make_request(matrix(), 5, tasks=["a"] * 6))
     with pytest.raises(MatrixError, match="at least two"):
         leave_out_checkpoints(make_request(matrix(), 5), per_checkpoint=[matrix()], weights=[1.0])

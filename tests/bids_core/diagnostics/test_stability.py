@@ -142,7 +142,7 @@ def test_lines_are_named_and_counted(method):
 def test_a_matrix_of_which_nothing_usable_is_left_is_refused():
     values = np.ones((10, 2))
     values[:, 1] = np.arange(10)
-    with pytest.raises(MatrixError, match="nothing that can be normalised"):
+    with pytest.raises(MatrixError, match="no column that can be normalised"):
         leave_one_out(make_request(values, 3), by="instance")
 
 

@@ -41,7 +41,7 @@ def test_means_costs_and_tasks_are_those_of_the_definition():
     assert not found.tasks["quiz"].positive
     assert found.slope == pytest.approx(1, abs=0.01)
     words = " ".join(found.to_dict()["words"])
-    assert "Not shown to say anything about: quiz" in words
+    assert "No predictive power shown for: quiz" in words
     assert "the model's dtype in the run costs" in words
     assert "60 rows, 8 validation instances" in words
 
@@ -50,7 +50,7 @@ def test_too_few_rows_say_only_that():
     truth, predictions = made_up(LEAST_ROWS - 1)
     words = judge(truth, predictions).to_dict()["words"]
     assert words == [
-        "19 rows are too few to say anything about influence; measure at least 20 (--rows)."
+        "19 rows are too few for a conclusion about influence; measure at least 20 (--rows)."
     ]
 
 
@@ -66,7 +66,7 @@ def test_chance_is_not_called_a_finding():
 
 def test_the_wrong_way_round_is_said():
     truth, _ = made_up()
-    assert "wrong way round" in judge(truth, {"run": -truth}).to_dict()["words"][0]
+    assert "wrong order" in judge(truth, {"run": -truth}).to_dict()["words"][0]
 
 
 def test_changes_lost_in_rounding_are_left_out_and_counted():
@@ -75,7 +75,7 @@ def test_changes_lost_in_rounding_are_left_out_and_counted():
     found = judge(truth, predictions)
     assert (found.n_instances, found.n_unresolved) == (7, 1)
     assert "lost in rounding" in " ".join(found.to_dict()["words"])
-    with pytest.raises(MatrixError, match="too small to be seen"):
+    with pytest.raises(MatrixError, match="too small to change"):
         judge(1e-9 * truth, predictions)
 
 

@@ -137,7 +137,7 @@ def test_stores_that_do_not_fit(tmp_path, written):
     out = tmp_path / "out"
     with pytest.raises(MatrixError, match="3 train stores but 2"):
         stream_influence(train, validation[:2], WEIGHTS, out, **LABELS)
-    with pytest.raises(MatrixError, match="holds other rows"):
+    with pytest.raises(MatrixError, match="has different rows"):
         stream_influence([train[0], validation[0], train[2]], validation, WEIGHTS, out, **LABELS)
     with pytest.raises(MatrixError, match="differ in number"):
         stream_influence(train, validation, WEIGHTS, out, tasks=["a"], capabilities=["x"])

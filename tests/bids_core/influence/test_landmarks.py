@@ -31,6 +31,15 @@ def test_each_row_takes_the_influence_of_the_landmark_at_the_smallest_angle():
         assert np.array_equal(values[row], influence[int(np.argmax(cosines))])
 
 
+def test_a_row_says_which_landmark_its_influence_is_from():
+    states, influence = problem(60)
+    fitted = fit_landmarks(states[:40], influence[:40])
+    nearest, error = fitted.nearest(states[40:])
+    values, expected = fitted.predict(states[40:])
+    np.testing.assert_array_equal(fitted.influence[nearest], values)
+    np.testing.assert_array_equal(error, expected)
+
+
 def test_landmarks_keep_their_own_influence_exactly():
     states, influence = problem(n=30)
     values, _ = fit_landmarks(states, influence).predict(states)

@@ -86,7 +86,7 @@ def test_neither_padding_nor_end_of_text(tmp_path, tokenizer, tiny_model_folder)
     kept = {k: v for k, v in settings.items() if k not in ("pad_token", "eos_token")}
     path.write_text(json.dumps(kept))
     (folder / "special_tokens_map.json").unlink(missing_ok=True)
-    with pytest.raises(ModelError, match="neither a padding token nor one for the end"):
+    with pytest.raises(ModelError, match="neither a padding token nor an end-of-text token"):
         load_tokenizer(ModelConfig(path=str(folder)))
 
 
@@ -125,7 +125,7 @@ def test_what_the_probes_find_is_said(project, capsys):
     assert len(remarks) == 2
     assert "reach 1 of the model's 2 layers (numbers 1)" in remarks[0]
     assert "in_proj" in remarks[0]
-    assert "reading several tokens behind this model's cache" in remarks[1]
+    assert "reading several tokens after this model's cache" in remarks[1]
 
 
 def test_targets_that_no_layer_has_name_those_that_are_there(project, tmp_path):

@@ -20,6 +20,13 @@ def test_nothing_is_said_before_anything_was_measured():
     assert forecast.seconds_left() is None
 
 
+def test_a_speed_measured_beforehand_counts_until_steps_were_measured():
+    forecast = Forecast(Work(WORK.tokens, WORK.seconds, tokens_per_second=20.0))
+    assert forecast.seconds_left() == pytest.approx(152)
+    forecast.finish("warmup", seconds=100.0, cached=False)  # half as fast
+    assert forecast.seconds_left() == pytest.approx(202)
+
+
 def test_at_an_even_speed_it_is_exact_from_the_first_step_on():
     forecast = Forecast(WORK)  # 10 tokens a second: 302 s in all
     for seconds in (10.0, 50.0, 99.0):

@@ -116,13 +116,13 @@ def test_columns_without_spread_and_picks_without_worth_give_no_number():
     [
         ({"exact": lambda a: np.where(a == a.max(), np.nan, a)}, "holds nan in row"),
         ({"exact": lambda a: a[:, 0]}, r"\[training rows, validation instances\]"),
-        ({"picks": lambda p: np.append(p, p[0])}, "named twice"),
-        ({"picks": lambda p: p[:0]}, "or there are none"),
+        ({"picks": lambda p: np.append(p, p[0])}, "each row once"),
+        ({"picks": lambda p: p[:0]}, "give at least one row"),
         ({"picks": lambda p: p + 60}, "beyond the 60"),
         ({"tasks": lambda t: t[1:]}, "6 tasks were given for 7"),
         ({"influence": lambda a: a[:, 1:]}, "does not fit"),
         ({"influence": lambda a: a * np.inf}, "every entry must be finite"),
-        ({"others": lambda p: [0, 0]}, "named twice"),
+        ({"others": lambda p: [0, 0]}, "each row once"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, words):

@@ -29,10 +29,10 @@ def test_the_chosen_setting_with_what_it_costs_and_keeps():
     nats = {"value": 0.002, "low": 0.0002, "high": 0.0036}
     cheap = row("bm25 30%", 0.17, 0.82, kept=kept, nats=nats)
     assert plan_words(plan([EXACT, cheap], chosen="bm25 30%", left_out=["bm25 20%"])) == [
-        "Take bm25 30%: 17% of the cost (1 h 42 min), keeps 0.82 (0.72 to 0.92) of the picks, "
-        "where chance keeps 0.15; and 0.90 (0.82 to 0.99) of their influence over random rows, "
+        "Take bm25 30%: 17% of the cost (1 h 42 min), keeps 0.82 (0.72 to 0.92) of the picks "
+        "(chance: 0.15); and 0.90 (0.82 to 0.99) of their influence over random rows, "
         "which is 0.0020 (0.0002 to 0.0036) nats of held-out loss lost.",
-        "Not tried, because they keep no more rows than the budget takes: bm25 20%.",
+        "Not tried, because they keep no more rows than the budget: bm25 20%.",
     ]
     doubtful = plan_words(plan([EXACT, row("bm25 20%", 0.1, 0.72)], chosen="bm25 20%"))
     assert "Its interval reaches below 0.70; a larger sample (--rows) narrows it." in doubtful[0]
@@ -43,9 +43,9 @@ def test_when_nothing_cheaper_will_do():
     found = plan_words(plan([EXACT, poor], chosen="exact", judges=False))
     assert found[0].startswith(
         "No cheaper setting keeps 0.70 of the exact picks: stay exact, or lower --overlap. The "
-        "nearest is bm25 20%: 10% of the cost (1 h 00 min), keeps 0.40"
+        "closest is bm25 20%: 10% of the cost (1 h 00 min), keeps 0.40"
     )
-    assert found[1].startswith("The exact picks have no more summed influence than random rows")
+    assert found[1].startswith("The exact picks do not clearly have more summed influence")
     assert plan_words(plan([EXACT], chosen="exact")) == [
         "No cheaper setting keeps 0.70 of the exact picks: stay exact."
     ]
@@ -56,22 +56,20 @@ def test_what_time_and_memory_allow():
     in_time = plan_words(plan([EXACT, cheap], chosen="bm25 20%", hours=2))
     assert in_time[0].startswith("In 2 h take bm25 20%: 10% of the cost")
     assert plan_words(plan([EXACT, cheap], chosen=None, hours=0.5)) == [
-        "Nothing fits into 0.5 h: the fastest, bm25 20%, takes 1 h 00 min."
+        "No setting fits into 0.5 h: the fastest, bm25 20%, takes 1 h 00 min."
     ]
     large = [row("exact", 1.0, 1.0, fits_memory=False), row("bm25 20%", 0.1, 0.4, fits_memory=True)]
-    assert plan_words(plan(large, chosen="bm25 20%"))[1] == (
-        "Too large for the memory there: exact."
-    )
+    assert plan_words(plan(large, chosen="bm25 20%"))[1] == ("Too large for its memory: exact.")
     assert plan_words(plan(large, chosen=None))[0].startswith(
-        "Of those that fit into the memory there none keeps 0.70 of the exact picks. The nearest "
+        "No setting that fits into its memory keeps 0.70 of the exact picks. The closest "
         "is bm25 20%: 10% of the cost"
     )
     none = [row("exact", 1.0, 1.0, fits_memory=False)]
     assert plan_words(plan(none, chosen=None)) == [
-        "Nothing fits into the memory of one A100: see docs/hardware.md."
+        "No setting fits into the memory of one A100: see docs/hardware.md."
     ]
     assert plan_words(plan(none, chosen=None, hours=3))[0].startswith(
-        "Nothing fits into the memory"
+        "No setting fits into the memory"
     )
 
 

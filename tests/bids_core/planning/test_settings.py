@@ -112,7 +112,9 @@ def test_a_sample_has_as_large_shares_as_the_pool():
     same = config(landmarks={"rows": 9}, warmup={"fraction": 0.5})
     assert on_sample(same, **whole).landmarks.rows == 9
     assert on_sample(same, **whole).warmup.fraction == 0.5
-    with pytest.raises(ConfigError, match="the warmup stops after 1, so there is no number 2"):
+    with pytest.raises(
+        ConfigError, match="the warmup stops after 1, so checkpoint 2 does not exist"
+    ):
         on_sample(
             config(warmup={"stop_after": 1}, gradients={"checkpoints": [2]}),
             **pool, own_warmup=True,
@@ -136,9 +138,9 @@ def test_own_settings_are_dotted_or_nested():
     [
         (["warmup.stop_after=1"], r"own.yaml: setting 1 is 'warmup.stop_after=1'"),
         ([{"gradients.dim": 9}, {"name": "x"}], "setting 2 changes nothing"),
-        ([{"selection.budget": 9}], "changes selection.budget: then its picks cannot"),
-        ([{"name": "exact", "gradients.dim": 9}], "'exact' is taken"),
-        ([{"gradients.dim": 9}, {"gradients.dim": 9}], "'gradients.dim=9' is taken"),
+        ([{"selection.budget": 9}], "changes selection.budget, so its picks cannot"),
+        ([{"name": "exact", "gradients.dim": 9}], "'exact' is used twice"),
+        ([{"gradients.dim": 9}, {"gradients.dim": 9}], "'gradients.dim=9' is used twice"),
     ],
 )
 def test_settings_that_cannot_be_compared_are_refused(given, words):

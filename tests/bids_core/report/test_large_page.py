@@ -161,7 +161,7 @@ def test_searching_reads_the_texts_and_says_when_nothing_fits(visit, large):
     row = large.selections["bids"]["row_id"].iloc[0]
     assert page.get_attribute("#picks-table tbody tr", "data-row") == row
     page.fill("#pick-word", "no text has this")
-    page.get_by_text("No pick fits.").wait_for()
+    page.get_by_text("No pick matches.").wait_for()
     assert count(page) == "0 of 9,000 picks fit"
     page.get_by_role("button", name="Show all").click()
     page.locator("#pick-count").get_by_text("9,000 picks", exact=True).wait_for()
@@ -196,7 +196,7 @@ def test_a_link_leads_to_its_row(visit, large):
     missing = next(r for r in large.row_ids if all(r not in set(f["row_id"]) for f in
                                                    large.selections.values()))  # fmt: skip
     page.evaluate(f"location.hash = '#row={missing}'")
-    page.get_by_text(f"No method picked the row {missing}").wait_for()
+    page.get_by_text(f"No method picked row {missing}").wait_for()
 
 
 def test_texts_that_were_cut_are_read_whole_from_beside_the_page(browser, tmp_path):

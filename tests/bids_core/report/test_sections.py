@@ -96,7 +96,7 @@ def test_agreement_counts_shared_picks(inputs):
     assert grid.lines[0].cells[place]["count"] == len(
         main & set(inputs.selections["less"]["row_id"])
     )
-    assert "By chance it would be 20.0%" in grid.caption  # 8 of 40
+    assert "(chance: 20.0%)" in grid.caption  # 8 of 40
 
 
 def test_conversation_is_cut_not_dropped():

@@ -324,9 +324,9 @@ def test_what_is_missing_or_does_not_fit_is_said():
         select(None, 1, method="perplexity", perplexities=["a"])
     with pytest.raises(MatrixError, match="training row 1 is zero"):
         cosine_similarity(np.array([[1.0, 0], [0, 0]]), np.eye(2))
-    with pytest.raises(MatrixError, match="3 wide"):
+    with pytest.raises(MatrixError, match="width 3"):
         cosine_similarity(np.eye(3), np.eye(2))
-    with pytest.raises(MatrixError, match="holds a word"):
+    with pytest.raises(MatrixError, match="contains a word"):
         lexical.bm25_scores(["", "..."], ["two"])
-    with pytest.raises(MatrixError, match="hold no words"):
+    with pytest.raises(MatrixError, match="contain no words"):
         lexical.dsir_log_weights(["", ""], ["two"])

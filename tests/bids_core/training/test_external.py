@@ -289,7 +289,7 @@ def other_vocabulary(folder):
         (edited("adapter_config.json", base_model_name_or_path="a/other"), "base_model: a/other"),
         (edited("adapter_config.json", r=8), "8x32 in|4x32 in"),
         (edited("adapter_config.json", peft_type="IA3"), "only LoRA"),
-        (edited("adapter_config.json", target_modules=["c_attn"]), "does not go onto"),
+        (edited("adapter_config.json", target_modules=["c_attn"]), "does not fit"),
         (replaced_optimizer(drop_a_parameter), "12 parameters, its adapter 13"),
         (replaced_optimizer(transpose_one), "do not fit"),
         (replaced_optimizer(not_a_number), "NaN or infinite"),

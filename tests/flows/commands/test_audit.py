@@ -37,7 +37,7 @@ def test_the_harmful_rows_of_a_matrix_file(matrix, bids):
     status, out, _ = bids("audit", "a.npy", *options)
     assert status == 0
     assert "[bold]" in out  # texts are shown as they are
-    assert "read the rows before dropping them" in " ".join(out.split())
+    assert "read the rows before you drop them" in " ".join(out.split())
 
 
 def test_rows_of_one_reason_of_which_some_are_picked_are_shown(matrix, bids):
@@ -72,7 +72,7 @@ def test_the_list_is_written(matrix, bids, suffix):
     [
         (["a.npy", "--out", "list.xlsx"], "the suffix must be one of .parquet, .csv, .jsonl"),
         (["nowhere.npy"], "nowhere.npy does not exist"),
-        (["."], "no manifest.json there"),
+        (["."], "has no manifest.json"),
         (["a.npy", "--budget", "100"], "more than the 60 rows"),
         (["a.npy", "--budget", "some"], "not a number"),
     ],
@@ -89,7 +89,7 @@ def test_a_run_by_its_folder_and_by_its_configuration(project, bids):
     config = project / "bids.yaml"
     status, _, err = bids("audit", config)
     assert status == 2
-    assert "was not run yet; run `bids run" in " ".join(err.split())
+    assert "has not been run yet; run `bids run" in " ".join(err.split())
     assert bids("run", config, "--until", "prepare")[0] == 0
     status, _, err = bids("audit", project / "runs" / "tiny")
     assert status == 2

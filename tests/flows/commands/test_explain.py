@@ -52,6 +52,32 @@ def test_a_pick_and_a_row_that_was_not_picked_for_people(run_folder):
     assert "It enters at a budget of" in shown
 
 
+LANDMARKS = [row if row < 10 else row % 10 for row in range(40)]
+ERRORS = np.array([0.0 if row < 10 else 0.25 + row for row in range(40)], dtype=np.float32)
+
+
+@pytest.mark.parametrize("knows_landmarks", [True, False])
+def test_a_row_whose_influence_was_inferred_says_from_which_landmark(tmp_path, knows_landmarks):
+    inferred = {"expected_error": ERRORS} | ({"landmark": LANDMARKS} if knows_landmarks else {})
+    folder, _ = make_run(tmp_path, [f"r{i}" for i in range(40)], inferred=inferred)
+    found = json.loads(run(folder, "r23", "--json").stdout)
+    name = "r3" if knows_landmarks else None
+    assert found["inferred"] == {"landmark": name, "expected_error": 23.25}
+    shown = " ".join(run(folder, "r23").stdout.split())
+    assert f"it was taken from {'landmark r3' if knows_landmarks else 'a landmark'}, the" in shown
+    assert "Expected error: 23.2 standard deviations" in shown
+    assert ("Pool r3?" in shown) == knows_landmarks
+    exact = run(folder, "r3", "--json")
+    assert json.loads(exact.stdout)["inferred"] is None
+    assert "not computed" not in run(folder, "r3").stdout
+
+
+def test_landmarks_beyond_the_matrix_are_damage(tmp_path):
+    inferred = {"expected_error": ERRORS, "landmark": [*LANDMARKS[:-1], 40]}
+    folder, _ = make_run(tmp_path, [f"r{i}" for i in range(40)], inferred=inferred)
+    assert "landmark names a row beyond the matrix" in str(run(folder, "r23").exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -64,6 +90,11 @@ def test_a_mistake_is_one_clear_line(run_folder, arguments, message):
     result = run(run_folder[0], *arguments)
     assert isinstance(result.exception, UserError)
     assert message in str(result.exception)
+
+
+def test_what_does_not_exist_is_not_taken_for_a_folder(tmp_path):
+    missing = str(run(tmp_path / "p.csv", "r1").exception)
+    assert "p.csv does not exist; give a run's folder, or picks" in missing
 
 
 def test_a_folder_without_a_run_is_one_clear_line(tmp_path):

@@ -63,7 +63,7 @@ def test_code_that_a_manifest_names_is_not_run(foreign, tmp_path):
                      result__selections={"pick": handle["bids"]})  # fmt: skip
     for arguments in ((), ("--method", "pick")):
         message = refused(folder, *arguments)
-        assert "if you trust that, add --method" in message
+        assert "if you trust it, add --method" in message
         assert "\n" not in message
         assert not (folder / "RAN").exists()
     refused(folder, "--method", "evil.py:pick")  # who names it runs it
@@ -88,7 +88,7 @@ def test_no_address_that_a_manifest_names_is_called(foreign, store):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = store.format(f"127.0.0.1:{server.server_port}")
         folder = foreign(result__matrix__store=address)
-        assert "is not asked because of a file" in refused(folder)
+        assert "a file may not send us to an address" in refused(folder)
         with one_line("audit"):
             open_target(folder, tasks=None, sources=None, texts=None)
         server.shutdown()
@@ -135,7 +135,7 @@ def test_picks_make_nobody_read_elsewhere(picks, tmp_path, key, place):
     (tmp_path / "theirs" / "link.txt").symlink_to(secret)
     place = str(secret) if place == "absolute" else place
     message = refused(picks(**{key: place}))
-    assert "lies neither in its folder nor in the current one" in message
+    assert "is neither in its folder nor in the current one" in message
     assert f"--{key.replace('_', '-')} FILE" in message
     assert "secret 1" not in message
 
@@ -151,7 +151,7 @@ def test_who_names_the_file_or_stands_there_reads_it(picks, tmp_path, monkeypatc
 def test_code_that_picks_name_is_not_run(picks):
     file = picks(method="evil.py:pick")
     file.with_name("evil.py").write_text(CODE)
-    assert "if you trust that, add --method evil.py:pick" in refused(file)
+    assert "if you trust it, add --method evil.py:pick" in refused(file)
     assert not file.with_name("RAN").exists()
     refused(picks(method="os:system"))
 

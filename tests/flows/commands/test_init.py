@@ -41,7 +41,7 @@ def options(model, *more):
 def test_options_become_a_configuration_that_passes_the_check(bids, files, tiny_model_folder):
     status, out, err = bids("init", "mine", *options(tiny_model_folder, "--test", "test"))
     assert status == 0, err
-    assert "39 rows (alpaca, messages, prompt_completion), 1 more that cannot be used" in err
+    assert "39 rows (alpaca, messages, prompt_completion), 1 more are unusable" in err
     assert "bids show mine/bids.yaml\n" in out
     config = load_config(files / "mine" / "bids.yaml")
     assert [task.task for task in config.validation] == ["addition", "the-largest"]
@@ -50,7 +50,7 @@ def test_options_become_a_configuration_that_passes_the_check(bids, files, tiny_
     assert config.warmup.fraction == 1.0
     text = (files / "mine" / "bids.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=bids.schema.json\n")
-    assert "the pool is small" in text
+    assert "in a small pool" in text
     schema = json.loads((files / "mine" / "bids.schema.json").read_text(encoding="utf-8"))
     assert "selection" in schema["properties"]
     status, out, err = bids("check", "mine", "--no-cost", "--json")
@@ -75,21 +75,33 @@ def test_what_it_writes_runs(bids, files, tiny_model_folder):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--pool", "data"), "--validation PATH is needed too"),
-        (("--pool", "nothing.jsonl", "--skills", "skills"), "nothing.jsonl does not exist"),
-        (("--pool", "data", "--skills", "nowhere"), "nowhere does not exist"),
+        (("--pool", "data"), "--validation PATH is also required"),
+        (("--pool", "nothing.jsonl", "--skills", "skills"), "--pool nothing.jsonl does not exist"),
+        (("--pool", "data", "--skills", "nowhere"), "--validation nowhere does not exist; give a"),
+        (("--pool", "data", "--skills", "sums=no.jsonl"), "--validation sums=no.jsonl does not"),
+        (("--pool", "data", "--skills", "skills", "--test", "none"), "--test none does not exist"),
+        (("--pool", "data", "--skills", "skills", "--test", "bare"), "--test bare: the folder"),
+        (
+            ("--pool", "data", "--skills", "skills", "--test", "no/*"),
+            "--test no/*: no file matches",
+        ),
+        (
+            ("--pool", "empty.jsonl", "--skills", "skills"),
+            "--pool empty.jsonl: it has no rows; give",
+        ),
         (("--pool", "data", "--skills", "skills", "--budget", "300"), "has 39 usable rows"),
         (("--pool", "data", "--skills", "skills", "--budget", "few"), "--budget"),
         (("--pool", "data", "--skills", "skills", "--model", "foo"), "--model foo"),
         (("--pool", "data", "--skills", "skills", "--model", "data"), "no config.json"),
-        (("--pool", "empty.jsonl", "--skills", "skills"), "empty.jsonl"),
+        (("empty.jsonl", "--pool", "data", "--skills", "skills"), "empty.jsonl is a file; name"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(bids, files, arguments, words):
     (files / "empty.jsonl").write_text("")
+    (files / "bare").mkdir()
     status, out, err = bids("init", *arguments)
     assert status == 2
-    assert words in err
+    assert words in err.splitlines()[-1]
     assert "Traceback" not in out + err
     assert not (files / "bids.yaml").exists()
 

@@ -198,6 +198,9 @@ def test_a_column_that_is_left_out_is_named(files):
     ("arguments", "message"),
     [
         (["missing.npy", "--budget", "3"], "does not exist"),
+        (["a.npy", "--budget", "3", "--tasks", "no.txt"], "--tasks no.txt does not exist; name a"),
+        (["a.npy", "--budget", "3", "--sources", "no.csv"], "--sources no.csv does not exist"),
+        (["--budget", "1", "--perplexities", "no.npy"], "--perplexities no.npy does not exist"),
         (["tasks.txt", "--budget", "3"], "not a matrix file"),
         (["a.npy", "--budget", "51"], "more than the 50 rows"),
         (["a.npy", "--budget", "1.5"], "not a fraction"),
@@ -206,7 +209,7 @@ def test_a_column_that_is_left_out_is_named(files):
         (["a.npy", "--budget", "3", "--out", "picks.xyz"], "suffix"),
         (["a.npy", "--budget", "3", "--method", "less"], "needs --tasks FILE"),
         (["a.npy", "--budget", "3", "--tasks", "short.txt"], "has 2 tasks but the matrix has 4"),
-        (["a.npy", "--budget", "3", "--tasks", "none.txt"], "cannot be read"),
+        (["a.npy", "--budget", "3", "--tasks", "none.txt"], "--tasks none.txt does not exist"),
         (["a.npy", "--budget", "3", "--tasks", "tasks.json"], "no label for validation_id '0'"),
         (["broken.npy", "--budget", "3"], "cannot be read as a numpy array"),
         (["pickle.npy", "--budget", "3"], "cannot be read as a numpy array"),
@@ -252,10 +255,10 @@ def test_importing_the_commands_is_light():
     [
         (["--leave-out", "task"], "needs --budget"),
         (["--leave-out", "row", "--budget", "3"], "choose one of task, instance, checkpoint"),
-        (["--leave-out", "checkpoint", "--budget", "3"], "does not keep its checkpoints"),
+        (["--leave-out", "checkpoint", "--budget", "3"], "no influence of single checkpoints"),
         (["--selection", "bids.txt", "--budget", "3"], "both called 'bids'"),
-        (["--selection", "gone.txt"], "cannot be read"),
-        (["--selection", "other.txt"], "row '99', which the matrix does not have"),
+        (["--selection", "gone.txt"], "--selection gone.txt does not exist"),
+        (["--selection", "other.txt"], "row '99', which is not in the matrix"),
     ],
 )
 def test_a_mistake_in_an_analysis_is_one_clear_line(files, monkeypatch, arguments, message):

@@ -80,7 +80,7 @@ def test_the_learned_tokens_are_the_labels(project):
 
 
 def test_rows_by_id_and_rejected_ones(project):
-    assert "further columns, exported with it: language" in show("-x")
+    assert "further columns, exported with the row: language" in show("-x")
     assert "rejected, negative-feedback: label is false" in show("pool/add.jsonl:4")
     assert "rejected, template-without-tools" in show("add.jsonl:5")
     assert "1 learned" not in show("--tokens", "-x")

@@ -55,5 +55,5 @@ def test_what_is_no_store_is_an_error(bids, tmp_path, monkeypatch, command, plac
     (tmp_path / "data" / "pool").mkdir(parents=True)
     status, out, err = bids("store", command, "--store", place)
     assert status == 2
-    assert f"--store {place}: there is no store" in err
+    assert f"--store {place}: no store there" in err
     assert out == ""

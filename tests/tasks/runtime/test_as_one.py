@@ -29,7 +29,7 @@ def test_steps_within_are_one_step_that_is_begun_once():
     whole.end("selection", seconds=0.1, cached=False)
     whole.finish()
     assert shown.told == [
-        ("step", "setting bm25 50%", "rows"), (3, 4), (1, 1), ("end", "setting bm25 50%", False),
+        ("step", "setting bm25 50%", "rows"), (3, 4), (5, 5), ("end", "setting bm25 50%", False),
     ]  # fmt: skip
 
 

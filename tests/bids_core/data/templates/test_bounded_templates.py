@@ -145,10 +145,10 @@ def test_a_template_that_cannot_be_compiled_is_the_users_mistake(tokenizer_with,
     with pytest.raises(NOT_COMPILED):
         BoundedEnvironment().from_string(template)
     if "{{" in template or "{%" in template:
-        with pytest.raises(ConfigError, match="does not parse") as caught:
+        with pytest.raises(ConfigError, match="is invalid") as caught:
             compile_mapping({"prompt": template}, where="pool source 'p'")
         assert len(str(caught.value)) < 500
-    with pytest.raises(ModelError, match="does not parse"):
+    with pytest.raises(ModelError, match="is invalid"):
         ChatTemplate(tokenizer_with(template))
 
 

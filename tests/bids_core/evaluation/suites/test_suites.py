@@ -301,7 +301,7 @@ def test_the_choice_of_tasks_is_checked(make_task):
         chosen_tasks(EvaluationConfig(suites=("bids7",)))
     some = EvaluationConfig(suites=("bids7",), suite_tasks=("mmlu", "bbh"))
     assert [task.name for task in chosen_tasks(some)] == ["bbh", "mmlu"]
-    with pytest.raises(ConfigError, match="'mmulu' is in none"):
+    with pytest.raises(ConfigError, match="'mmulu' is not a task"):
         chosen_tasks(EvaluationConfig(suites=("less3",), suite_tasks=("mmulu",)))
     with pytest.raises(ConfigError, match="rename it"):
         chosen_tasks(some, (make_task("mmlu"),))
