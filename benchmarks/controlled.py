@@ -9,7 +9,7 @@ that methods are compared in pairs.
     python benchmarks/controlled.py --seeds 3 --json out.json
     python benchmarks/controlled.py --json out.json --pools half_off_target --methods random bids
     python benchmarks/controlled.py --seeds 10 --methods all --json out.json
-    python benchmarks/controlled.py --json out.json --seeds 0 --plots docs/images
+    python benchmarks/controlled.py --json out.json --seeds 0 --plots docs/images --page PAGE.md
 
 Results are written after every seed; the same command continues with the missing ones.
 """
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from controlled_lab.arms import ARMS, CORE
+from controlled_lab.page import filled
 from controlled_lab.pools import POOLS
 from controlled_lab.summary import tables
 from controlled_lab.trial import Settings, run
@@ -51,6 +52,7 @@ def arguments() -> argparse.Namespace:
                         help="fractions of the pool")  # fmt: skip
     parser.add_argument("--json", type=Path, help="where results are kept; read first if there")
     parser.add_argument("--plots", type=Path, help="folder for figures of all results")
+    parser.add_argument("--page", type=Path, nargs="+", help="pages whose tables are written anew")
     return parser.parse_args()
 
 
@@ -105,6 +107,8 @@ def main() -> None:
         from controlled_lab.plots import draw_all
 
         draw_all(results, args.plots)
+    for page in args.page or ():
+        page.write_text(filled(page.read_text(), results))
 
 
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
