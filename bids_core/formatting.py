@@ -61,7 +61,7 @@ def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_formulas(text: str) -> str:
-    """Return a text that `without_formulas` may have marked as it was."""
+    """Return the original of a text that `without_formulas` may have marked."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 

@@ -63,7 +63,7 @@ class Registry(Mapping[str, E], Generic[E]):
         """Add an entry.
 
         Raises:
-            ValueError: there is one of that name.
+            ValueError: an entry of that name exists.
         """
         if entry.name in self._entries or entry.name in self.reserved:
             msg = f"a {self.kind} {entry.name!r} exists already; choose another name"

@@ -1,4 +1,4 @@
-"""Budgets of the command line; what is asked of a selection, against the pool."""
+"""Budgets of the command line, checked against the pool."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def planned_picks(budget: int | float, n_pool: int) -> int:
 
 
 def require_room(config: RunConfig, picks: int, n_pool: int) -> None:
-    """Refuse a screen that keeps fewer rows than are to be selected.
+    """Refuse a screen that keeps fewer rows than the budget selects.
 
     Raises:
         ConfigError: it does; says what to raise.

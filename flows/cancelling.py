@@ -2,7 +2,7 @@
 
 Prefect (3.8.8) leaves both to the worker. That is not enough:
 
-- after the server has been away for half a minute, a worker looks no more for runs to cancel;
+- after the server has been away for half a minute, a worker stops looking for runs to cancel;
 - the run's process gone, a worker imports the flow again to look for hooks, which is seconds of
   CPU for each run, before the run becomes Cancelled.
 

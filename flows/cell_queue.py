@@ -55,7 +55,7 @@ def with_result(cell: Cell, call: Call, handle: Handle) -> Cell:
 
 
 def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
-    """Return a cell that knows where it failed, and why in a line; the log has it whole."""
+    """Return a cell with the stage and reason of its failure; the log has the details."""
     reason = str(error).strip() or type(error).__name__
     logger.warning("%s failed in %s: %s", cell.label, stage, reason)
     return cell.known(failed=f"{stage}: {reason.splitlines()[0]}")

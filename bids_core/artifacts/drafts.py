@@ -75,7 +75,7 @@ class Drafts:
     def left(
         self, *, in_the_making: Callable[[str], bool], wanted: Callable[[str], bool]
     ) -> list[Path]:
-        """Return what nobody fills any more and nobody will continue from.
+        """Return drafts that no process fills any more and no run will continue from.
 
         Args:
             in_the_making: whether some process computes the artifact with this key.

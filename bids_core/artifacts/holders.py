@@ -19,10 +19,7 @@ def holder_content(count: int = 0) -> bytes:
 
 
 def lives_here(content: bytes) -> bool | None:
-    """Tell whether a holder is a living process of this machine; None: it is of another machine.
-
-    Bytes caught in the middle of a write name nobody: None, and time will tell.
-    """
+    """Tell whether a holder is alive; None if it is on another machine or was read mid-write."""
     try:
         holder = json.loads(content)
         place, pid, started = holder["node"], int(holder["pid"]), float(holder["started"])

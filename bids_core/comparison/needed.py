@@ -46,7 +46,7 @@ class Variance:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What it would take to tell a difference, if it is as large as it looks.
+    """What it would take to detect a difference, if it is as large as it looks.
 
     Args:
         rows: test rows of all tasks together, with the seeds there are; None: no number would do.
@@ -61,7 +61,7 @@ class Needed:
 def needed(
     differences: Mapping[str, npt.NDArray[np.float64]], *, level: float = LEVEL
 ) -> Needed | None:
-    """Return how many test rows, or seeds, would tell a difference as large as the one seen.
+    """Return how many test rows, or seeds, would detect a difference as large as the one seen.
 
     Args:
         differences: of each task, [S, n]: first method minus second, by seed and test row.

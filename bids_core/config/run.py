@@ -22,7 +22,7 @@ from bids_core.config.training import FinetuneConfig, WarmupConfig
 class RunConfig(Section):
     """A whole run: data, model, method and where the results go.
 
-    Fields are in the order of the Prefect UI's form: what has to be filled in comes first.
+    Fields are in the order of the Prefect UI's form: required ones come first.
     """
 
     name: Annotated[Name, NoEffect("a label")] = "run"

@@ -22,7 +22,7 @@ class YamlError(Exception):
 def parse_yaml(text: str) -> Any:
     """Return what a YAML text holds: mappings, lists, texts, numbers, dates.
 
-    Aliases are written out: whoever changes one section changes no other.
+    Aliases are expanded, so changing one section changes no other.
 
     Args:
         text: the document.

@@ -77,7 +77,7 @@ def open_zarr_group(path: Path) -> Any:
 
 
 def bounded_array(array: Any) -> zarr.Array[Any]:
-    """Return an array whose chunks unpack to what their places take, and no more.
+    """Return an array whose chunks unpack to no more than their regions of it.
 
     Args:
         array: an array on this machine, as a group has it.

@@ -214,7 +214,7 @@ class Converter:
         return str(value).strip() or None
 
     def _optional(self, key: str, fields: Mapping[str, Any]) -> str | None:
-        """Return a mapped text, None where the row does not have it."""
+        """Return a mapped text; None if the row lacks it."""
         if key not in self.getters:
             return None
         try:
@@ -257,6 +257,6 @@ def _as_json(row: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """Spell a mapped number as text: whoever maps a field by name wants its value."""
+    """Write a mapped number as text: a field mapped by name stands for its value."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value

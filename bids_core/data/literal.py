@@ -194,7 +194,7 @@ def encode_pieces(
 
 
 def _encode_as_continued(pieces: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
-    """Encode pieces of a text; all but the first without what some tokenizers put in front of one.
+    """Encode pieces of a text; all but the first without the prefix that some tokenizers add.
 
     SentencePiece begins each text with a blank that is not there. Behind a line break it does not,
     so pieces are encoded behind one, which is taken off again.

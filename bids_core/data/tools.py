@@ -110,7 +110,7 @@ def _call(item: object) -> ToolCall:
 
 
 def _arguments(value: object) -> str:
-    """Return arguments as JSON text of an object; what is text already stays as it is spelled."""
+    """Return arguments as JSON text of an object; text stays as it is."""
     if value is None or value == "":
         return "{}"
     if isinstance(value, dict):

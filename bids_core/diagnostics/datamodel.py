@@ -100,7 +100,7 @@ class Datamodel:
 
     @property
     def needed(self) -> tuple[int, int] | None:
-        """Seeds and test rows that would show the gain; None if there is none, or nobody knows."""
+        """Seeds and test rows that would show the gain; None if there is none or it is unknown."""
         return needed_to_show(
             self.gain.value, run_deviation=self.run_deviation, row_deviation=self.row_deviation
         )

@@ -94,7 +94,7 @@ def follows(row: Mapping[str, Any], answer: str) -> dict[str, Any]:
 
 
 def _offer_sentence_model() -> None:
-    """Put NLTK's English sentence model where NLTK looks, unless it has it already."""
+    """Put NLTK's English sentence model where NLTK looks for it, unless it is there."""
     import nltk
 
     try:

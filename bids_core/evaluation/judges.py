@@ -1,4 +1,4 @@
-"""The judge of a task's answers, as the table of metrics has it (`metrics`)."""
+"""The judge of a task's answers, from the table of metrics (`metrics`)."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def compute_features(
 ) -> Features:
     """Return the projected gradient feature of each example.
 
-    Batches hold examples of like length and at most `tokens_per_batch` padded tokens; a batch that
-    does not fit in memory is halved. Memory does not depend on the number of examples but for the
-    [n, P] result.
+    Batches hold examples of similar length and at most `tokens_per_batch` padded tokens; a batch
+    that does not fit in memory is halved. Memory does not depend on the number of examples but for
+    the [n, P] result.
 
     Args:
         model: causal language model with trainable (LoRA) parameters.

@@ -80,7 +80,7 @@ class Projector(ABC):
         """
 
     def add_(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
-        """As `add`, for a piece that nobody needs afterwards and may be changed."""
+        """As `add`, for a piece that is not needed afterwards and may be changed."""
         self.add(out_BP, piece_Bd, offset=offset)
 
 

@@ -147,7 +147,7 @@ def write_array(
     dimensions: tuple[str, ...],
     chunk_rows: int | None = None,
 ) -> None:
-    """Write an array with a checksum on every chunk and NaN (or "") for a chunk that is lost."""
+    """Write an array with a checksum on every chunk; a lost chunk reads as `_lost` says."""
     is_text = not isinstance(values, np.ndarray)
     array = np.asarray(values, dtype=np.dtypes.StringDType() if is_text else None)
     target = create_array(
@@ -177,10 +177,18 @@ def create_array(
         dtype=dtype,
         filters=None,
         compressors=[Crc32cCodec()],
-        fill_value="" if dtype is str else _LOST_INT8 if dtype == np.int8 else np.nan,
+        fill_value=_lost(dtype),
         dimension_names=dimensions,
         config={"write_empty_chunks": True},
     )
+
+
+def _lost(dtype: npt.DTypeLike) -> object:
+    """Return what a lost chunk reads as, a value that no array of ours stores."""
+    if dtype is str:
+        return ""
+    kind = np.dtype(dtype)
+    return int(np.iinfo(kind).min) if kind.kind == "i" else np.nan
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _LEAST: Final = 8
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Landmarks, and what is known of the error of what is inferred from them.
+    """Landmarks, and the expected error of influence inferred from them.
 
     Args:
         center: [H] mean representation.

@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float32]
 ERROR: Final = "expected_error"
 LANDMARK: Final = "landmark"
 LABELS: Final = ("validation_ids", "tasks", "capabilities", "subtasks")
-"""What is known of each column."""
+"""Labels of each column."""
 
 
 def new_group(

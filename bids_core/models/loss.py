@@ -166,7 +166,7 @@ def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[st
 
 
 def _wants_token_types(model: nn.Module, accepted: Mapping[str, Any]) -> bool:
-    """Tell whether a model has to be told in training that all of its input is text.
+    """Tell whether a model needs an argument in training that says all its input is text.
 
     Gemma 3 that sees refuses to be trained without, in some releases of transformers. To a model of
     text alone (GPT-2) the argument means something else.

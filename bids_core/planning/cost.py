@@ -242,9 +242,9 @@ def checkpoint_numbers(config: RunConfig) -> list[int]:
 
 
 def rows_with_gradients(config: RunConfig, counts: Counts) -> int:
-    """Return how many rows of the pool get gradients, as far as it is known beforehand.
+    """Return how many rows of the pool get gradients, as far as known beforehand.
 
-    What a method keeps and what is drawn at random overlap as two independent draws do.
+    A method's rows and random rows are assumed to overlap like two independent draws.
     """
     screen, pool = config.screen, counts.pool_rows
     drawn = config.landmarks.rows

@@ -48,7 +48,7 @@ class BestRows:
     def __init__(self, matrix: Matrix, scale: ColumnScale, expected: int) -> None:
         n_rows, n_columns = matrix.n_rows, matrix.n_columns
         self.selected = np.zeros(n_rows + 1, dtype=np.bool_)
-        """[N + 1]; whoever picks a row marks it here. The last one stands for the sentinel."""
+        """[N + 1]; True for picked rows; the last entry is for the sentinel."""
         self.head_rows = np.full(n_columns, n_rows, dtype=np.int64)
         """[M] best unselected row of each column; N where there is none."""
         self.head_values = np.full(n_columns, -np.inf)

@@ -95,7 +95,7 @@ def selection_method(
     colour: str | None = None,
     trial: bool = True,
 ) -> Callable[[F], F]:
-    """Say of a function that it is a selection method, and what about it is to be known.
+    """Register a function as a selection method, with its facts.
 
     Args: as `Method`; by default the name is the function's, `what` its docstring's first line.
 

@@ -35,8 +35,8 @@ T = TypeVar("T")
 class Request:
     """All that one selection is made from; each method takes what it needs.
 
-    Whoever selects again with something changed (without a task, without a checkpoint) changes the
-    request, so that all else stays what it was.
+    To select again with one thing changed (without a task, without a checkpoint), change the
+    request, so that everything else stays the same.
 
     Args:
         method: as `bids_core.selection.METHODS` finds it, or a function at hand.

@@ -79,7 +79,7 @@ class WarmupCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep a checkpoint where that is asked for by steps."""
+        """Keep a checkpoint every `every_steps` steps, if set."""
         if self._every is not None and state.global_step % self._every == 0:
             self._keep(args, state, kwargs)
 
@@ -135,7 +135,7 @@ def _unwrapped(model: Any) -> Any:
 def _gathered(
     model: Any, optimizer: Any, adapter: str
 ) -> tuple[dict[str, torch.Tensor], AdamMoments]:
-    """Return the trainable weights and their moments, put together, by name."""
+    """Return the trainable weights and their moments, gathered, by name."""
     weights: dict[str, torch.Tensor] = {}
     first: dict[str, torch.Tensor] = {}
     second: dict[str, torch.Tensor] = {}

@@ -141,7 +141,7 @@ def _run(
     processes: int,
     on_progress: Progress,
 ) -> dict[str, Any]:
-    """Write a job down, have it done, and read the result."""
+    """Write the job to a file, run it, and read the result."""
     scratch.mkdir(parents=True, exist_ok=True)
     job = scratch / "job.json"
     dumped = {name: section.model_dump(mode="json") for name, section in sections.items()}

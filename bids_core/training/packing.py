@@ -93,10 +93,10 @@ def packed_loss(
 
 
 def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> None:
-    """Check that the model keeps packed examples apart, and sees as much of each as without.
+    """Check that the model keeps packed examples apart, and sees all of each.
 
     Raises:
-        ModelError: it cannot be told to, or does not.
+        ModelError: it does not, or accepts no mask to do so.
     """
     inner: Any = causal_lm(model)
     kernel = getattr(inner.config, "_attn_implementation", None)

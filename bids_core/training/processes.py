@@ -31,7 +31,7 @@ def from_first(value: T) -> T:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor on the CPU, put together if it is sharded over processes."""
+    """Return a tensor on the CPU, gathered if it is sharded over processes."""
     gather = getattr(tensor, "full_tensor", None)
     found: torch.Tensor = tensor if gather is None else gather()
     return found.detach().cpu()

@@ -183,8 +183,8 @@ def weights_of(weights: Sequence[float], numbers: Sequence[int]) -> list[float]:
 def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:
     """Write the adapter (safetensors) and the optimizer's moments, named by parameter.
 
-    Where several processes train, all of them must call it: sharded tensors are put together, and
-    the first process writes.
+    Where several processes train, all of them must call it: sharded tensors are gathered, and the
+    first process writes.
     """
     moments = read_moments(model, optimizer)
     weights = {name: whole(p) for name, p in model.named_parameters() if p.requires_grad}

@@ -249,7 +249,7 @@ def _ask(
 
 
 def _model(text: str) -> str:
-    """Return the model that was named, if there can be one of that name."""
+    """Return the named model, if the name is possible."""
     from bids_core.models.bundled import MODELS, PREFIX
 
     if text.startswith(PREFIX):

@@ -1,6 +1,7 @@
 """Help that names what the tables of the library hold, read when help is asked for.
 
-So that `bids --help` and the commands' start import no table: an option's help says `{methods}`.
+An option's help contains `{methods}`, so that `bids --help` and starting a command import no
+table.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def _read_settings(path: Path) -> list[Setting]:
 
 
 def _check_names(config: RunConfig, own: Sequence[Setting], gpu: str | None) -> None:
-    """Refuse settings that are no configuration, and GPUs that nobody knows."""
+    """Refuse settings that are not valid configurations, and unknown GPUs."""
     from bids_core.planning.settings import without_shortcuts
 
     exact = without_shortcuts(config)

@@ -33,7 +33,7 @@ CASES = {
     ),
     "no reference answer to compare with": (
         lambda p: write(p, {"question": "Why?"}), ("test.0.mapping={prompt: question}",),
-        ("add.jsonl:1", "no reference answer"),
+        ("add.jsonl:1", "needs a reference answer"),
     ),
     "an answer pattern that finds nothing": (
         lambda p: write(p, ROW), ("test.0.answer_pattern='[a-z]+'",), ("add.jsonl:1", "finds no"),

@@ -83,7 +83,7 @@ def test_a_screen_computes_gradients_of_the_rows_it_keeps(project, bids, by):
     assert set(picks["row_id"]) <= set(part.row_ids)
     manifest = json.loads((project / "runs" / "tiny" / "manifest.json").read_text())
     told = manifest["screen"]["words"]
-    assert f"{len(rows)} of the 32 rows got gradients: 16 that" in told
+    assert f"{len(rows)} of the 32 rows got gradients: 16 picked by" in told
     assert told in page_text(project)
     left_out = next(r for r in opened(exact).row_ids if r not in part.row_ids)
     status, _, error = bids("explain", "runs/tiny", left_out)

@@ -162,7 +162,7 @@ _TEXT_METHODS: Final[dict[str, Cost]] = {
 
 
 def nothing(*_: Any, **__: Any) -> float:
-    """Return no steps: the filter takes one item, or goes over its value as it is asked to."""
+    """Return no steps: the filter takes one item, or is charged as it iterates."""
     return 0
 
 

@@ -170,7 +170,7 @@ def _paid(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settled(value: Any) -> Any:
-    """Return a list in place of an iterator, whose length nobody knows."""
+    """Return a list instead of an iterator, whose length is unknown."""
     return list(costs.passes(value)) if isinstance(value, Iterator) else value
 
 
@@ -181,7 +181,7 @@ def _printed(_: Any, value: Any) -> Any:
 
 
 def bound_chat_templates() -> None:
-    """Have transformers render chat templates in this environment, whoever asks for it.
+    """Make transformers render all chat templates in this environment.
 
     It has no setting for that, so its sandbox is replaced where it looks for it; lm-eval's prompts
     and the evaluation's go the same way.

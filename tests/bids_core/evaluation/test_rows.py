@@ -79,7 +79,7 @@ def test_stop_tokens_are_read_off_the_data(make_split, make_task, tokenizer):
             {"answer_pattern": r"\d+"},
             r"quiz\.jsonl:1: .* answer_pattern .* finds no answer in the reference 'none'",
         ),
-        (("quiz", "Which?", None, None), {}, r"quiz\.jsonl:1: .* no reference answer"),
+        (("quiz", "Which?", None, None), {}, r"quiz\.jsonl:1: .* needs a reference answer"),
     ],
 )
 def test_what_can_not_be_scored_is_named(make_split, make_task, tokenizer, row, settings, message):

@@ -149,5 +149,5 @@ def test_int8_cosines_are_within_its_step(tmp_path):
     assert np.abs(rows @ true.T - true @ true.T).max() < half_step.max() * 512**0.5
     (chunk,) = [p for p in chunk_files(tmp_path / "a") if "projected_gradients" in p.parts]
     chunk.unlink()
-    with pytest.raises(ArtifactError, match="not there"):
+    with pytest.raises(ArtifactError, match="is missing"):
         open_store([tmp_path / "a"]).rows(0, 60)

@@ -254,7 +254,7 @@ def test_without_javascript_the_first_picks_are_there_and_it_says_so(visit, larg
     page = visit(ready=False, java_script_enabled=False)
     assert page.locator("#picks-table tbody tr").count() == 50
     words = page.inner_text("#browse-static")
-    assert "The first 50 of 9,000: without JavaScript the page lists no more" in words
+    assert "The first 50 of 9,000: without JavaScript the page cannot list more" in words
     assert page.get_attribute("#browse-static a", "href") == "selected/bids.jsonl"
     assert not page.is_visible("#browse-live")
 
