@@ -16,6 +16,8 @@ bootstrap) on SmolLM2.
     python benchmarks/price.py --quick --json out.json      the controlled world, three seeds
     python benchmarks/price.py --json out.json              both; an hour and a half with bfloat16
                                                             units, longer without
+    python benchmarks/price.py --tried --json out.json      the controlled world: ways that were
+                                                            tried and rejected
 
 Results are kept as they come; the same command continues with the missing ones.
 """
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from controlled_lab import price as controlled
+from controlled_lab import tries
 
 if TYPE_CHECKING:
     from typing import Any
@@ -65,33 +68,37 @@ def _line(line: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="controlled world, three seeds")
+    parser.add_argument("--tried", action="store_true",
+                        help="controlled world, ways that were tried and rejected")  # fmt: skip
     parser.add_argument("--seeds", type=int, help="of the controlled world")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where results are kept; read first if there")
     parser.add_argument("--work", type=Path, default=Path("price-work"),
                         help="folder for SmolLM2's data and stores")  # fmt: skip
     args = parser.parse_args()
-    kept: dict[str, Any] = {"controlled": [], "smollm2": []}
+    part, run = ("tried", tries.run) if args.tried else ("controlled", controlled.run)
+    kept: dict[str, Any] = {"controlled": [], "tried": [], "smollm2": []}
     if args.json and args.json.exists():
         kept |= json.loads(args.json.read_text())
 
     def keep() -> None:
-        kept["rows"] = controlled.summarised(kept["controlled"]) + kept["smollm2"]
+        made = [controlled.summarised(kept[name]) for name in ("controlled", "tried")]
+        kept["rows"] = [*made[0], *made[1], *kept["smollm2"]]
         if args.json:
             aside = args.json.with_suffix(".part")
             aside.write_text(json.dumps(kept, indent=1))
             aside.replace(args.json)
 
     n_seeds = args.seeds or (QUICK_SEEDS if args.quick else SEEDS)
-    done = {row["seed"] for row in kept["controlled"]}
+    done = {row["seed"] for row in kept[part]}
     for seed in range(args.first_seed, args.first_seed + n_seeds):
         if seed in done:
             continue
         started = time.perf_counter()
-        kept["controlled"] += controlled.run(seed)
+        kept[part] += run(seed)
         keep()
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-    if not args.quick:
+    if not (args.quick or args.tried):
         from price_smollm2 import measure
 
         kept["smollm2"] = measure(args.work)

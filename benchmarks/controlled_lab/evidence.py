@@ -159,7 +159,7 @@ def _features(
     estimators: Sequence[str],
 ) -> Iterator[tuple[str, tuple[Floats, Floats]]]:
     """Yield each estimator's features of pool rows and instances at one checkpoint."""
-    grads_ND, plain = _gradients(model, train), _gradients(model, wanted).numpy()
+    grads_ND, plain = gradients(model, train), gradients(model, wanted).numpy()
     for name in estimators:
         if name in ("adam", "adam_paper"):
             mode = "less_code" if name == "adam" else "paper"
@@ -195,7 +195,8 @@ def _whitened(train_ND: torch.Tensor, wanted_MD: torch.Tensor) -> tuple[Floats, 
     return metric.whiten(train, row_ids=names), metric.whiten(wanted, row_ids=names)
 
 
-def _gradients(model: nn.Module, examples: list[TokenizedExample]) -> torch.Tensor:
+def gradients(model: nn.Module, examples: list[TokenizedExample]) -> torch.Tensor:
+    """Return each row's gradient of the adapter's weights, [rows, D]."""
     batches = [examples[first : first + _BATCH] for first in range(0, len(examples), _BATCH)]
     return torch.cat(
         [per_example_gradients(model, collate(batch, pad_token_id=0)) for batch in batches]

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-RANK, ALPHA = 8, 16
+RANK = 8
+SCALE = 2
+"""Of an adapter's output: alpha over rank."""
 BATCH = 16
 PRETRAINING_BATCH = 32
 
@@ -63,10 +65,10 @@ def answer_losses(model: nn.Module, tokens_BT: torch.Tensor) -> torch.Tensor:
     return losses.view(targets.shape).mean(1)
 
 
-def adapted(base: LlamaForCausalLM, seed: int) -> nn.Module:
-    """Return a copy of the model with one fresh adapter, as PEFT makes it."""
+def adapted(base: LlamaForCausalLM, seed: int, *, rank: int = RANK) -> nn.Module:
+    """Return a copy of the model with one fresh adapter, as PEFT makes it; of one scale."""
     torch.manual_seed(seed)
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear")
+    config = LoraConfig(r=rank, lora_alpha=rank * SCALE, target_modules="all-linear")
     return get_peft_model(copy.deepcopy(base), config)
 
 
@@ -83,7 +85,7 @@ class StackedLora(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count = len(self.a_KRI)
         shared = self.base.weight.expand(count, -1, -1)
-        merged = torch.baddbmm(shared, self.b_KOR, self.a_KRI, alpha=ALPHA / RANK)
+        merged = torch.baddbmm(shared, self.b_KOR, self.a_KRI, alpha=SCALE)
         split = x.reshape(count, -1, x.shape[-1])
         return torch.bmm(split, merged.transpose(1, 2)).view(*x.shape[:-1], -1)
 
@@ -95,10 +97,11 @@ class Stack:
         base: the pretrained model; not changed.
         count: K.
         seed: of the adapter's initial values, the same for all.
+        rank: R.
     """
 
-    def __init__(self, base: LlamaForCausalLM, count: int, *, seed: int) -> None:
-        self.model = adapted(base, seed).get_base_model()
+    def __init__(self, base: LlamaForCausalLM, count: int, *, seed: int, rank: int = RANK) -> None:
+        self.model = adapted(base, seed, rank=rank).get_base_model()
         self.count = count
         self.layers: dict[str, StackedLora] = {}
         for name, module in list(self.model.named_modules()):

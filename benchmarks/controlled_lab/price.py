@@ -19,14 +19,11 @@ import numpy as np
 import torch
 
 from bids_core.attribution import influence
-from bids_core.data import collate
-from bids_core.gradients import adam_update, compute_features, per_example_gradients
+from bids_core.gradients import adam_update, compute_features
 from bids_core.influence import fit_landmarks
 from bids_core.selection import bm25_scores, select
-from controlled_lab.evidence import BETAS, EPS, warm_up
-from controlled_lab.evidence import load_checkpoint as load
-from controlled_lab.model import adapted
-from controlled_lab.world import World
+from controlled_lab.evidence import BETAS, EPS, gradients, load_checkpoint
+from controlled_lab.start import BUDGET, EPOCHS, SAMPLE, Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,18 +32,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from controlled_lab.evidence import Checkpoint
+    from controlled_lab.start import Chooser
 
     Floats = npt.NDArray[np.float64]
     Ints = npt.NDArray[np.int64]
-
-POOL = "half_off_target"
-SHARE, EPOCHS, LR = 0.25, 4, 3e-3
-BUDGET = 80
-"""10% of the pool."""
-SAMPLE = 40
-"""Random rows beside a screen's; the landmarks are as many rows as asked for."""
-_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -84,85 +73,69 @@ SETTINGS = (
 
 def run(seed: int, settings: Sequence[Setting] = SETTINGS) -> list[dict[str, Any]]:
     """Return a row for each setting, the exact one among them, and for the picks to beat."""
-    world = World.of(POOL, seed)
-    base = world.model()
-    model = adapted(base, 0)
-    train = [row.example(f"row:{place}") for place, row in enumerate(world.pool.rows)]
-    wanted = [row.example(f"instance:{place}") for place, row in enumerate(world.validation)]
-    texts = [row.text() for row in (*world.pool.rows, *world.validation)]
-    tasks = [row.task for row in world.validation]
-    started = time.process_time()
-    (checkpoints,) = warm_up(
-        base, [world.pool], share=SHARE, epochs=EPOCHS, lr=LR, seed=seed
-    )  # fmt: skip
-    epoch_seconds = (time.process_time() - started) / EPOCHS
+    start = Start.of(seed)
     picks: dict[str, Ints] = {}
     seconds: dict[str, float] = {}
-    rng = np.random.default_rng([seed, 5000])
-    drawn = rng.permutation(len(train))
     for setting in settings:
-        used = checkpoints[: setting.checkpoints]
-        started = time.process_time()
-        rows = _rows(setting, texts, tasks, drawn)
-        matrix = _matrix(model, [train[row] for row in rows], wanted, used, half=setting.half)
-        if setting.landmarks is not None:
-            states = _states(model, train)
-            inferred, _ = fit_landmarks(states[rows], matrix).predict(states)
-            inferred[rows] = matrix
-            rows, matrix = np.arange(len(train)), inferred
-        seconds[setting.name] = time.process_time() - started + setting.checkpoints * epoch_seconds
-        picks[setting.name] = rows[select(matrix, BUDGET, method="bids").indices]
-    states = _states(model, train + wanted)
+        picks[setting.name], seconds[setting.name] = chosen_by(setting, start)
+    states = _states(start.chooser.model, start.train + start.wanted)
     seconds |= {"random": 0.0, "less by rds": float("nan")}
-    picks["random"] = rng.permutation(len(train))[:BUDGET]
+    picks["random"] = start.random
     units = states / np.linalg.norm(states, axis=1, keepdims=True)
-    close = units[: len(train)] @ units[len(train) :].T
-    picks["less by rds"] = select(close, BUDGET, method="less", tasks=tasks).indices
-    losses = world.losses(base, list(picks.values())).mean(axis=1)
-    exact = set(picks["exact"].tolist())
-    return [
-        {
-            "seed": seed,
-            "setting": name,
-            "cost_share": seconds[name] / seconds["exact"],
-            "overlap": len(exact & set(chosen.tolist())) / BUDGET,
-            "loss": float(loss),
-        }
-        for (name, chosen), loss in zip(picks.items(), losses, strict=True)
-    ]
+    close = units[: len(start.train)] @ units[len(start.train) :].T
+    picks["less by rds"] = select(close, BUDGET, method="less", tasks=start.tasks).indices
+    return start.outcomes(picks, seconds)
 
 
-def _rows(setting: Setting, texts: list[str], tasks: list[str], drawn: Ints) -> Ints:
-    """Return the rows that get gradients."""
-    n_rows = len(drawn)
-    if setting.landmarks is not None:
-        return np.sort(drawn[: round(setting.landmarks * n_rows)])
+def chosen_by(setting: Setting, start: Start) -> tuple[Ints, float]:
+    """Return the picks of a setting, and the processor time of everything before selection."""
+    began = time.process_time()
     if setting.screen is None:
-        return np.arange(n_rows)
-    scores = bm25_scores(texts[:n_rows], texts[n_rows:])
-    kept = select(scores, setting.screen, method="less", tasks=tasks).indices
-    return np.union1d(kept, drawn[:SAMPLE])
+        rows = np.arange(len(start.train))
+        if setting.landmarks is not None:
+            rows = np.sort(start.drawn[: round(setting.landmarks * len(rows))])
+    else:
+        kept = select(lexical(start), setting.screen, method="less", tasks=start.tasks).indices
+        rows = with_sample(kept, start)
+    matrix = influence_of(
+        rows, start, start.chooser, checkpoints=setting.checkpoints, half=setting.half
+    )
+    if setting.landmarks is not None:
+        states = _states(start.chooser.model, start.train)
+        inferred, _ = fit_landmarks(states[rows], matrix).predict(states)
+        inferred[rows] = matrix
+        rows, matrix = np.arange(len(start.train)), inferred
+    seconds = time.process_time() - began + setting.checkpoints * start.chooser.epoch_seconds
+    return rows[select(matrix, BUDGET, method="bids").indices], seconds
 
 
-def _matrix(
-    model: nn.Module,
-    train: list[Any],
-    wanted: list[Any],
-    checkpoints: list[Checkpoint],
-    *,
-    half: bool,
+def lexical(start: Start) -> Floats:
+    """Return the BM25 scores of the pool's rows for the instances, [N, M]."""
+    n_rows = len(start.train)
+    return bm25_scores(start.texts[:n_rows], start.texts[n_rows:])
+
+
+def with_sample(kept: Ints, start: Start) -> Ints:
+    """Return the rows that a screen keeps, and a random sample beside them."""
+    return np.union1d(kept, start.drawn[:SAMPLE])
+
+
+def influence_of(
+    rows: Ints, start: Start, chooser: Chooser, *, checkpoints: int = EPOCHS, half: bool = False
 ) -> Floats:
-    """Return the influence of some rows at some checkpoints."""
-    rates = np.array([checkpoint.rate for checkpoint in checkpoints])
+    """Return the influence of some rows of the pool at the first checkpoints, [rows, M]."""
+    train = [start.train[row] for row in rows]
+    used = chooser.checkpoints[:checkpoints]
+    rates = np.array([checkpoint.rate for checkpoint in used])
     features = []
-    for checkpoint in checkpoints:
-        load(model, checkpoint)
-        with _gradients_of(model, half=half) as columns:
+    for checkpoint in used:
+        load_checkpoint(chooser.model, checkpoint)
+        with _gradients_of(chooser.model, half=half) as columns:
             updates = adam_update(
-                _gradients(model, train), checkpoint.m_D[columns], checkpoint.v_D[columns],
+                gradients(chooser.model, train), checkpoint.m_D[columns], checkpoint.v_D[columns],
                 betas=BETAS, eps=EPS, step=checkpoint.step, mode="less_code",
             )  # fmt: skip
-            features.append((updates.numpy(), _gradients(model, wanted).numpy()))
+            features.append((updates.numpy(), gradients(chooser.model, start.wanted).numpy()))
     first, second = (np.stack(part) for part in zip(*features, strict=True))
     return influence(first, second, rates / rates.sum()).astype(np.float64)
 
@@ -182,15 +155,8 @@ def _gradients_of(model: nn.Module, *, half: bool) -> Iterator[torch.Tensor]:
             parameter.requires_grad_(True)
 
 
-def _gradients(model: nn.Module, examples: list[Any]) -> torch.Tensor:
-    batches = [examples[first : first + _BATCH] for first in range(0, len(examples), _BATCH)]
-    return torch.cat(
-        [per_example_gradients(model, collate(batch, pad_token_id=0)) for batch in batches]
-    )
-
-
 def _states(model: nn.Module, examples: list[Any]) -> Floats:
-    load(model, None)
+    load_checkpoint(model, None)
     return compute_features(
         model, examples, feature="rds_plus", tokens_per_batch=4096
     ).values.numpy().astype(np.float64)  # fmt: skip

@@ -37,6 +37,7 @@ NOT_HERE = {
     r"docker ": "no container engine; tests/deployments/test_docker.py lints files and image",
     r"hf download": "the hub cannot be reached",
     r"make (fuzz|faults)": "the long forms of tests/fuzz and tests/faults",
+    r"pip install (--no-deps|lazy-loader)": "goes into LLaMA-Factory's or axolotl's environment",
     r"make demo": "fetches a model of 90 MB and trains for minutes",
     r"python benchmarks/": "takes hours; tests/benchmarks runs the functions of controlled.py",
     r"python examples/real_comparison/make_data\.py": "reads data sets that are not shipped",
