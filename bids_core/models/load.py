@@ -17,6 +17,7 @@ from bids_core.errors import ModelError
 from bids_core.formatting import brief
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
+from bids_core.models.panics import wrap_tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -216,8 +217,9 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     bound_chat_templates()  # for whoever renders with it: lm-eval, vLLM, generation
+    wrap_tokenizers()
     folder = resolve_model(config).folder
-    with in_one_line(f"model.path: the tokenizer of {config.path} cannot be read"):
+    with in_one_line(f"model.path: the tokenizer.json of {config.path} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=config.trust_remote_code
         )
