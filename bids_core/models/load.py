@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
+from bids_core.data.hub_probe import unanswered
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
@@ -93,6 +94,8 @@ def require_model(config: ModelConfig) -> None:
 def _from_hub(config: ModelConfig) -> ResolvedModel:
     from huggingface_hub import snapshot_download
 
+    if (silence := unanswered("models", config.path)) is not None:
+        raise ModelError(f"model.path: {config.path} cannot be fetched: {silence}")
     try:
         folder = Path(
             snapshot_download(
