@@ -28,9 +28,8 @@ def unanswered(kind: Literal["models", "datasets"], name: str) -> str | None:
         answers, whatever it says, and where it cannot be reached or is not to be asked
         (`HF_HUB_OFFLINE`): its library says so itself, or finds what was fetched before.
     """
-    import huggingface_hub
+    from huggingface_hub import constants as hub
 
-    hub = huggingface_hub.constants
     if hub.HF_HUB_OFFLINE:
         return None
     address = f"{hub.ENDPOINT}/api/{kind}/{quote(name)}"

@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import suppress
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from bids_core.config import ModelConfig
 from bids_core.data import hub_probe
@@ -45,8 +45,8 @@ def hub(request, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=listen, args=(server,), daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         yield url
         over.set()
 
@@ -67,6 +67,6 @@ def test_it_is_given_up_in_one_line_that_says_how_long(hub, what):
 
 
 def test_nobody_is_asked_offline(monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(threading.Thread, "start", lambda _: pytest.fail("a question"))
     assert hub_probe.unanswered("models", "org/name") is None
