@@ -5,6 +5,9 @@ that these were made from (the `uses` of their records, recursively), and that a
 computing. A run may begin meanwhile. So the collector first writes down what it is about to delete
 and then reads the ledger again, while a run first writes into the ledger and then reads what is
 about to be deleted: at least one of the two sees the other.
+
+Only artifacts are deleted. What lies in a store's folder without an artifact's record, or behind a
+link, stays and is listed (`foreign`).
 """
 
 from __future__ import annotations
