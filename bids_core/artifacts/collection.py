@@ -5,6 +5,9 @@ that these were made from (the `uses` of their records, recursively), and that a
 computing. A run may begin meanwhile. So the collector first writes down what it is about to delete
 and then reads the ledger again, while a run first writes into the ledger and then reads what is
 about to be deleted: at least one of the two sees the other.
+
+Only artifacts are deleted. What lies in a store's folder without an artifact's record, or behind a
+link, stays and is listed (`foreign`).
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from bids_core.errors import ArtifactError
 from bids_core.formatting import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from bids_core.artifacts.ledger import RunEntry
     from bids_core.artifacts.store import ArtifactStore, Handle
@@ -36,6 +39,7 @@ class Survey:
         kept: why each artifact that stays does, by key.
         unused: the artifacts that nothing needs.
         sizes: their sizes in bytes, by key.
+        foreign: keys of what lies there and is no artifact of ours; it stays.
         drafts: folders that killed processes left half-written.
         gone: runs whose folder was deleted on this machine, or that are to be forgotten; they keep
             nothing any more.
@@ -45,6 +49,7 @@ class Survey:
     kept: dict[str, str]
     unused: tuple[Handle, ...]
     sizes: dict[str, int]
+    foreign: tuple[str, ...]
     drafts: tuple[Path, ...]
     gone: tuple[RunEntry, ...]
     runs: tuple[RunEntry, ...]
@@ -85,11 +90,13 @@ def survey(
     making = store.in_the_making()
     for key in making:
         kept.setdefault(key, "is being computed")
-    unused = tuple(handle for handle in handles if handle.key not in kept)
+    free = [handle for handle in handles if handle.key not in kept]
+    unused = tuple(handle for handle in free if store.is_ours(handle))
     return Survey(
         kept=kept,
         unused=unused,
         sizes={handle.key: store.size(handle) for handle in unused},
+        foreign=tuple(handle.key for handle in free if handle not in unused),
         drafts=tuple(
             store.drafts().left(in_the_making=making.__contains__, wanted=kept.__contains__)
         ),
@@ -114,12 +121,23 @@ def collect(
         named = {handle.key for handle in first.unused}
         doomed = tuple(handle for handle in found.unused if handle.key in named)
         for handle in doomed:
-            store.remove(handle)
+            _delete(handle.key, lambda: store.remove(handle))  # noqa: B023 - called at once
         for path in found.drafts:
-            store.drafts().remove(path)
+            _delete(path.name, lambda: store.drafts().remove(path))  # noqa: B023 - called at once
         for entry in found.gone:
             store.ledger().remove(entry)
     return replace(found, unused=doomed, sizes={one.key: found.sizes[one.key] for one in doomed})
+
+
+def _delete(name: str, remove: Callable[[], None]) -> None:
+    try:
+        remove()
+    except PermissionError as error:
+        msg = (
+            f"{name} cannot be deleted ({brief(error)}); it is another user's: have them clean the"
+            " store"
+        )
+        raise ArtifactError(msg) from error
 
 
 def _manifests(folders: Iterable[Path]) -> list[Path]:

@@ -81,10 +81,14 @@ class Drafts:
             in_the_making: whether some process computes the artifact with this key.
             wanted: whether some run refers to the artifact with this key.
         """
-        if not self.folder.exists():
+        if not self.folder.exists() or self.folder.is_symlink():
             return []
-        paths = [path for path in self.folder.iterdir() if not path.name.endswith(_HOLDER)]
-        return [path for path in sorted(paths) if not self._kept(path, in_the_making, wanted)]
+        paths = [
+            path
+            for path in sorted(self.folder.iterdir())
+            if path.is_dir() and not path.is_symlink()
+        ]
+        return [path for path in paths if not self._kept(path, in_the_making, wanted)]
 
     def remove(self, path: Path) -> None:
         """Remove what was left."""
@@ -97,8 +101,8 @@ class Drafts:
         note = path.with_name(f"{path.name}{_HOLDER}")
         alive = lives_here(note.read_bytes()) if note.exists() else False
         named = _NAME.fullmatch(path.name)
-        if named is None:
-            return alive is not False
+        if named is None:  # without a note it is not ours
+            return alive is not False or not note.exists()
         key = f"{named['stage']}/{named['fingerprint']}"
         if path.name.endswith(_RESUME):
             return in_the_making(key) or wanted(key)

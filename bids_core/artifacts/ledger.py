@@ -16,7 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from bids_core.artifacts.holders import holder_content, lives_here, node
 from bids_core.errors import ArtifactError
@@ -47,11 +54,11 @@ class RunEntry(BaseModel):
     """The process that ran it."""
     state: State
     """Whether it ended, and how."""
-    started: datetime.datetime
+    started: AwareDatetime
     """When it started (UTC)."""
     artifacts: tuple[str, ...]
     """Keys of the artifacts that it refers to, sorted."""
-    serial: str = ""
+    serial: str = Field(default="", pattern="^[0-9a-f]*$")
     """Tells one start of the run from another, so that no file is ever written by two."""
 
     @field_validator("holder")
@@ -92,7 +99,18 @@ class RunEntry(BaseModel):
     def is_gone(self) -> bool:
         """Tell whether it ran on this machine and its folder was deleted since."""
         here = str(json.loads(self.holder)["node"]).split("/")[0] == node().split("/")[0]
-        return here and self.state != "running" and not Path(self.folder).is_dir()
+        return here and self.state != "running" and _is_absent(Path(self.folder))
+
+
+def _is_absent(folder: Path) -> bool:
+    """Tell whether a folder is certainly not there: one that may not be looked at may be."""
+    try:
+        folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class Ledger:

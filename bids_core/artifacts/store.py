@@ -17,13 +17,14 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import fsspec
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts.locks import LockFiles
 
 logger = logging.getLogger(__name__)
+_FINGERPRINT: Final = re.compile("[0-9a-f]{32}")
 
 __all__ = ["ArtifactStore", "Handle", "Obtained", "cache_root"]
 
@@ -342,6 +344,18 @@ class ArtifactStore:
                 for folder in self._fs.ls(stage, detail=False):
                     found.append(self.handle(name, folder.rstrip("/").rsplit("/", 1)[-1]))
         return sorted(found, key=lambda handle: handle.key)
+
+    def is_ours(self, handle: Handle) -> bool:
+        """Tell whether an artifact lies there, by its record, and not at the end of a link."""
+        if not _FINGERPRINT.fullmatch(handle.fingerprint):
+            return False
+        place = Path(self.root, handle.stage, handle.fingerprint)
+        if self._local and (place.is_symlink() or place.parent.is_symlink()):
+            return False
+        record = self.read_record(handle)
+        return (record.get("stage"), record.get("fingerprint")) == (
+            handle.stage, handle.fingerprint,
+        )  # fmt: skip
 
     def size(self, handle: Handle) -> int:
         """Return the bytes that an artifact takes in the store."""

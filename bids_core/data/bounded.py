@@ -13,9 +13,11 @@ import io
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
 
+from bids_core.data.parquet_pages import claimed_sizes
 from bids_core.data.rejects import RejectedRow
 from bids_core.errors import DataError
 
@@ -137,6 +139,7 @@ def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any]
         groups = [_size_of(parquet.metadata.row_group(i)) for i in range(parquet.num_row_groups)]
         packed, unpacked = file.path.stat().st_size, 0
         check_unpacked(file, packed, sum(groups), limits)
+        check_unpacked(file, packed, _claimed_by_pages(file.path, parquet, file.shown), limits)
         for index, size in enumerate(groups):
             # any value may be the whole group, and every row may hold it
             rows = min(max(_BATCH_BYTES // max(size, 1), 1), _BATCH_ROWS)
@@ -159,6 +162,8 @@ def require_bounded(path: Path) -> None:
     packed = path.stat().st_size
     most = max(_TABLE_BYTES, _TABLE_TIMES * packed)
     with pq.ParquetFile(path) as parquet:
+        if _claimed_by_pages(path, parquet, str(path)) > most:
+            raise _too_large(path, packed, most)
         schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
         plain = [pa.types.is_primitive(field.type) for field in schema]
         counted = rows * _VALUE_BYTES * sum(plain)
@@ -169,8 +174,81 @@ def require_bounded(path: Path) -> None:
                 if counted > most:
                     break
     if counted > most:
-        msg = f"{path}: its {packed:,} bytes unpack to more than {most:,}, no table of real values"
-        raise DataError(msg)
+        raise _too_large(path, packed, most)
+
+
+def read_bounded(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet table of known columns as a whole, within the limits of `require_bounded`.
+
+    Texts that a dictionary repeats stay shared until it is known how long they are together.
+
+    Args:
+        path: of the file.
+        schema: texts, numbers, and lists of numbers; columns that the file lacks are null.
+
+    Raises:
+        DataError: more than a thousand times its size, beyond the first gibibyte; or damaged.
+        OSError, ValueError: it cannot be read, or a column is of another type.
+    """
+    packed = path.stat().st_size
+    most = max(_TABLE_BYTES, _TABLE_TIMES * packed)
+    there = set(pq.read_schema(path).names)
+    texts = [f.name for f in schema if pa.types.is_string(f.type) and f.name in there]
+    with pq.ParquetFile(path, read_dictionary=texts) as parquet:
+        if _claimed_by_pages(path, parquet, str(path)) > most:
+            raise _too_large(path, packed, most)
+        found = parquet.schema_arrow
+        columns = [name for name in schema.names if name in found.names]
+        for name in columns:
+            _require_type(found.field(name).type, schema.field(name))
+        table = parquet.read(columns=columns)
+    if table.nbytes + sum(map(_decoded_bytes, table.columns)) > most:
+        raise _too_large(path, packed, most)
+    return pa.Table.from_arrays(
+        [
+            table[field.name].cast(field.type)
+            if field.name in columns
+            else pa.nulls(table.num_rows, field.type)
+            for field in schema
+        ],
+        schema=schema,
+    )
+
+
+def _require_type(found: pa.DataType, wanted: pa.Field) -> None:
+    value = found.value_type if pa.types.is_dictionary(found) else found
+    if value != wanted.type:
+        raise ValueError(f"column {wanted.name} is {found} and not {wanted.type}")
+
+
+def _decoded_bytes(column: pa.ChunkedArray) -> int:
+    """Return how long the texts of a column are that a dictionary repeats."""
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    lengths = (
+        pc.take(pc.binary_length(chunk.dictionary).cast(pa.int64()), chunk.indices)
+        for chunk in column.chunks
+    )
+    return sum(int(pc.sum(part).as_py() or 0) for part in lengths)
+
+
+def _too_large(path: Path, packed: int, most: int) -> DataError:
+    msg = f"{path}: its {packed:,} bytes unpack to more than {most:,}, no table of real values"
+    return DataError(msg)
+
+
+def _claimed_by_pages(path: Path, parquet: pq.ParquetFile, shown: str) -> int:
+    """Return what the pages of a file claim to unpack to, or their values to take, if more.
+
+    Raises:
+        DataError: a page does not say so.
+    """
+    try:
+        with path.open("rb") as file:
+            pages = list(claimed_sizes(file, parquet.metadata))
+    except ValueError as error:
+        raise DataError(f"{shown}: not a Parquet file that can be read ({error})") from error
+    return max(sum(page.unpacked for page in pages), _VALUE_BYTES * sum(p.values for p in pages))
 
 
 def _size_of(group: pq.RowGroupMetaData) -> int:

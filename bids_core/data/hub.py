@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.data.hub_probe import unanswered
 from bids_core.data.locate import HUB_PREFIX, InputFile
 from bids_core.data.packed_arrow import packed_file
 from bids_core.data.reading import RawRow, without_filled_nulls
@@ -51,6 +52,8 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         else:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
             _require_hub_name(name, where)
+            if (silence := unanswered("datasets", name)) is not None:
+                raise DataError(f"{where}: the data set {shown} cannot be loaded: {silence}")
             loaded = datasets.load_dataset(name, subset or None)
     except DataError:
         raise

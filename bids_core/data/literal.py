@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from bids_core.data.rejects import RejectedRow, shorten
+from bids_core.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -153,17 +154,28 @@ def unmark(text: str, mark: str) -> tuple[str, Ranges, npt.NDArray[np.int64]]:
 
 
 def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
-    """Return ids [T] and offsets [T, 2] of each text. The template has written special tokens."""
+    """Return ids [T] and offsets [T, 2] of each text. The template has written special tokens.
+
+    Raises:
+        ModelError: the tokenizer numbers its tokens beyond 2^31.
+    """
     if not texts:
         return []
     encoded = tokenizer(
         texts, add_special_tokens=False, truncation=False, padding=False,
         return_offsets_mapping=True, return_attention_mask=False, verbose=False,
     )  # fmt: skip
-    return [
-        (np.asarray(ids, dtype=np.int32), np.asarray(offsets, dtype=np.int64).reshape(-1, 2))
-        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
+    try:
+        return [
+            (np.asarray(ids, dtype=np.int32), np.asarray(offsets, dtype=np.int64).reshape(-1, 2))
+            for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        ]
+    except OverflowError as error:
+        msg = (
+            f"model.path: the tokenizer.json of {tokenizer.name_or_path} numbers tokens beyond"
+            " 2^31; it is damaged: fetch it again"
+        )
+        raise ModelError(msg) from error
 
 
 def encode_pieces(

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bids_core.data.bounded import read_bounded
 from bids_core.data.conversation import from_json, to_json
 from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
 from bids_core.data.overlap import as_report
-from bids_core.errors import ArtifactError
+from bids_core.errors import ArtifactError, DataError
 from bids_core.formatting import brief
 from bids_core.records import IGNORED_LABEL, Example, Message, Reject, TokenizedExample
 
@@ -106,8 +107,7 @@ class Split:
     @classmethod
     def load(cls, path: Path) -> Split:
         """Read what `save` wrote."""
-        table = pq.read_table(path, schema=SCHEMA)
-        return cls(_typed(table.to_pandas()))
+        return cls(_typed(read_bounded(path, SCHEMA).to_pandas()))
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,15 @@ class PreparedData:
                 validation,
                 test,
                 rejects=[Reject(**json.loads(line)) for line in lines],
-                overlap=as_report(pd.read_parquet(folder / "overlap.parquet").values.tolist()),
+                overlap=as_report(
+                    read_bounded(folder / "overlap.parquet", OVERLAP_SCHEMA)
+                    .to_pandas()
+                    .to_numpy()
+                    .tolist()
+                ),
                 summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
             )
-        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        except (OSError, ValueError, TypeError, pa.ArrowException, DataError) as error:
             msg = f"{folder} does not hold prepared data ({brief(error)}); prepare it again"
             raise ArtifactError(msg) from error
 

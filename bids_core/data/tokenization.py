@@ -225,6 +225,9 @@ def _cut(
     if prompt_only and len(ids_T) > max_length:
         detail = f"the prompt has {len(ids_T)} tokens, data.max_length is {max_length}; raise it"
         return RejectedRow("prompt-truncated", detail)
+    if not len(ids_T):
+        detail = "the tokenizer makes no token of this row; look at its tokenizer.json"
+        return RejectedRow("completion-truncated", detail)
     if not prompt_only and not weights_T[:max_length].any():
         detail = (
             f"the completion begins at token {int((weights_T > 0).argmax()) + 1} of "

@@ -18,12 +18,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from bids_core.data.batches import collate, token_budget_batches
 from bids_core.errors import ArtifactError
+from bids_core.formatting import brief
 from bids_core.gradients.capture import owners
 from bids_core.gradients.engine import stream_gradients
 from bids_core.gradients.parameters import Slot, trainable_slots
@@ -120,12 +122,20 @@ class Ekfac:
 
     @classmethod
     def load(cls, folder: Path, *, damping: float = 0.1) -> Ekfac:
-        """Read what `save` wrote; the damping may be chosen again."""
+        """Read what `save` wrote; the damping may be chosen again.
+
+        Raises:
+            ArtifactError: it is not there or damaged.
+        """
         parts: dict[str, dict[str, torch.Tensor]] = {"eigenvalues": {}, "left": {}, "right": {}}
-        for key, value in load_file(folder / _FILE).items():
-            kind, name = key.split(".", 1)
-            parts[kind][name] = value
-        bases = {name: (left, parts["right"][name]) for name, left in parts["left"].items()}
+        try:
+            for key, value in load_file(folder / _FILE).items():
+                kind, name = key.split(".", 1)
+                parts[kind][name] = value
+            bases = {name: (left, parts["right"][name]) for name, left in parts["left"].items()}
+        except (OSError, ValueError, LookupError, SafetensorError) as error:
+            msg = f"the curvature in {folder} cannot be read ({brief(error)}); fit it again"
+            raise ArtifactError(msg) from error
         return cls(bases, parts["eigenvalues"], damping)
 
 

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from bids_core.errors import BidsError, ModelError
+from bids_core.models.panics import is_panic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -98,7 +99,7 @@ def require_all(missing: Iterable[str], config: ModelConfig) -> None:
 def in_one_line(what: str) -> Iterator[None]:
     """Turn whatever transformers raises on a folder's files into one line.
 
-    A damaged file ends in errors of many libraries; tokenizers raises plain `Exception`.
+    A damaged file ends in errors of many libraries; tokenizers raises plain `Exception`, or panics.
 
     Args:
         what: the key and what cannot be done, for the message.
@@ -110,7 +111,9 @@ def in_one_line(what: str) -> Iterator[None]:
         yield
     except (BidsError, MemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise  # Ctrl-C
         if "OutOfMemory" in type(error).__name__:  # torch's: tried again with less
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest
+from bids_core.data.hub_probe import unanswered
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
 from bids_core.formatting import brief
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
+from bids_core.models.panics import wrap_tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +94,8 @@ def require_model(config: ModelConfig) -> None:
 def _from_hub(config: ModelConfig) -> ResolvedModel:
     from huggingface_hub import snapshot_download
 
+    if (silence := unanswered("models", config.path)) is not None:
+        raise ModelError(f"model.path: {config.path} cannot be fetched: {silence}")
     try:
         folder = Path(
             snapshot_download(
@@ -216,8 +220,9 @@ def load_tokenizer(
     from transformers import AutoTokenizer
 
     bound_chat_templates()  # for whoever renders with it: lm-eval, vLLM, generation
+    wrap_tokenizers()
     folder = resolve_model(config).folder
-    with in_one_line(f"model.path: the tokenizer of {config.path} cannot be read"):
+    with in_one_line(f"model.path: the tokenizer.json of {config.path} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=config.trust_remote_code
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.config import LoraConfig
-from bids_core.errors import ConfigError
+from bids_core.errors import ConfigError, ModelError
 from bids_core.models.adapters import add_lora, check_patterns
+from bids_core.models.folder import in_one_line
 from bids_core.models.load import load_skeleton, load_tokenizer, model_digest, resolve_model
 
 if TYPE_CHECKING:
@@ -117,10 +118,10 @@ def require_same_tokens(model: ModelConfig, folder: Path) -> list[str]:
     from transformers import AutoTokenizer
 
     try:
-        theirs = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return [f"warmup.checkpoints: the tokenizer in {folder} cannot be read ({first})"]
+        with in_one_line(f"warmup.checkpoints: the tokenizer in {folder} cannot be read"):
+            theirs = AutoTokenizer.from_pretrained(folder)
+    except ModelError as error:
+        return [str(error)]
     ours = load_tokenizer(model)
     here, there = ours.get_vocab(), theirs.get_vocab()
     differing = [token for token, number in here.items() if there.get(token, number) != number]

@@ -21,6 +21,7 @@ Location = Annotated[str, typer.Option("--store", help="Folder or URL of the sto
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 _MIB = 2**20
+_SHOWN = 10
 
 
 @store.command()
@@ -111,6 +112,7 @@ def _as_json(found: Survey, *, deleted: bool) -> dict[str, Any]:
         "unused": [handle.key for handle in found.unused],
         "bytes": sum(found.sizes.values()),
         "kept": found.kept,
+        "foreign": list(found.foreign),
         "drafts": [str(path) for path in found.drafts],
         "runs": [entry.label for entry in found.runs],
         "gone": [entry.label for entry in found.gone],
@@ -130,6 +132,10 @@ def _as_text(found: Survey, *, deleted: bool) -> list[str]:
         size = f"{found.sizes[handle.key] / _MIB:.1f} MiB"
         lines.append(f"{handle.key}: no run refers to it, {size}")
     lines += [f"{path.name}: left half-written by a killed process" for path in found.drafts]
+    if found.foreign:
+        more = f" and {len(found.foreign) - _SHOWN} more" if len(found.foreign) > _SHOWN else ""
+        names = ", ".join(found.foreign[:_SHOWN])
+        lines.append(f"not artifacts of ours, left alone: {names}{more}")
     verb = "deleted" if deleted else "would be deleted with --delete"
     size = f"{sum(found.sizes.values()) / _MIB:.1f} MiB"
     drafts = f" and {len(found.drafts)} half-written folders" if found.drafts else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import random
 import shutil
 import socket
 import warnings
@@ -15,12 +18,13 @@ from mutations import damaged, one_line, seeds
 from bids_core.config.model import LoraConfig, ModelConfig
 from bids_core.data.chat import ChatRenderer
 from bids_core.data.rejects import RejectedRow
+from bids_core.data.tokenization import Tokenized, tokenize_examples
 from bids_core.errors import ModelError
 from bids_core.gradients import open_store, write_shard
 from bids_core.gradients.features import Features
 from bids_core.models.adapters import add_lora
 from bids_core.models.load import load_adapter, load_base, load_tokenizer, read_config
-from bids_core.records import Message
+from bids_core.records import Example, Message
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +62,58 @@ def test_model_folders(tiny_model_folder, tmp_path):
                 ChatRenderer(tokenizer).render(turns)
             if name.startswith(("config", "model", "generation")):
                 load_base(config)
+        shutil.rmtree(folder)
+
+
+PARTS = {
+    "normalizer": [
+        {"type": "Prepend", "prepend": "x"}, {"type": "Strip", "strip_left": True,
+        "strip_right": True}, {"type": "Replace", "pattern": {"Regex": "a+"}, "content": "b"},
+    ],
+    "pre_tokenizer": [
+        {"type": "Split", "pattern": {"Regex": "(a|b)+"}, "behavior": "Isolated", "invert": False},
+        {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first", "split": True},
+        {"type": "FixedLength", "length": 3}, {"type": "Digits", "individual_digits": True},
+    ],
+    "decoder": [{"type": "Strip", "content": "x", "start": 1, "stop": 1}, {"type": "ByteFallback"}],
+    "truncation": [{"direction": "Right", "max_length": 5, "strategy": "LongestFirst",
+                    "stride": 2}],
+    "padding": [{"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": 4,
+                 "pad_id": 0, "pad_type_id": 0, "pad_token": "x"}],
+}  # fmt: skip
+ODD = [None, 0, -1, 1, 2**31, 2**40, 0.5, "", "x", "\u00e9", "(x+x+)+y", [], {}, True]
+
+
+def odd_tokenizer(found, rng):
+    """Return a tokenizer.json with some parts exchanged and one to three values of them odd."""
+    for name, choices in PARTS.items():
+        if rng.random() < 0.4:
+            found[name] = copy.deepcopy(rng.choice(choices))
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        at = found
+        while isinstance(at, dict | list) and at:
+            key = rng.choice(list(at) if isinstance(at, dict) else range(len(at)))
+            if key == "vocab" or not isinstance(at[key], dict | list) or rng.random() < 0.2:
+                at[key] = rng.choice(ODD)
+                break
+            at = at[key]
+    return found
+
+
+def test_tokenizers(tiny_model_folder, tmp_path):
+    turns = (Message("user", "x" * 40 + " ab 12"), Message("assistant", "\u00e9ab hello"))
+    rows = [Example(row_id="1", source="s", location="s:1", messages=turns)]
+    good = json.loads((tiny_model_folder / "tokenizer.json").read_text())
+    for seed in seeds(80):
+        folder = tmp_path / f"bad{seed}"
+        shutil.copytree(tiny_model_folder, folder)
+        found = odd_tokenizer(copy.deepcopy(good), random.Random(seed))
+        (folder / "tokenizer.json").write_text(json.dumps(found))
+        with one_line(f"seed {seed}"):
+            tokenizer = load_tokenizer(ModelConfig(path=str(folder), device="cpu"))
+            (result,) = tokenize_examples(rows, tokenizer, 64)
+            assert isinstance(result, Tokenized | RejectedRow)
+            tokenizer.decode([0, 1, 2])
         shutil.rmtree(folder)
 
 

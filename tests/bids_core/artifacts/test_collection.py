@@ -239,3 +239,91 @@ def test_two_collectors_do_not_get_into_each_others_way(tmp_path):
     intent.write_bytes(holder_content().replace(b'"pid": ', b'"pid": 99'))
     assert len(collect(store).unused) == 1  # that one was killed
     assert not intent.exists()
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_not_ours_stays_and_is_named(tmp_path):
+    store = ArtifactStore(str(tmp_path / "home"))  # a folder that holds other things too
+    unused = made(store, "unused")
+    home, hexadecimal = Path(store.url), "0123456789abcdef" * 2
+    theirs = ["photos/cat.jpg", "pool/x/rows.jsonl", f"stage/{hexadecimal}/notes.txt",
+              f"other/{hexadecimal}/record.json", ".tmp/thesis/chapter.tex", ".tmp/notes",
+              "stage/.hidden/record.json"]  # fmt: skip
+    for name in theirs:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text('{"files": {}, "stage": "stage"}')
+    found = collect(store)
+    assert [handle.key for handle in found.unused] == [unused]
+    assert set(found.foreign) == {
+        "photos/cat.jpg", "pool/x", f"stage/{hexadecimal}", f"other/{hexadecimal}", "stage/.hidden",
+    }  # fmt: skip
+    assert found.drafts == ()
+    assert files_below(home) == sorted(theirs)
+
+
+def test_links_are_not_followed(tmp_path):
+    store, other = ArtifactStore(str(tmp_path / "store")), ArtifactStore(str(tmp_path / "other"))
+    key, elsewhere = made(store, "mine"), made(other, "theirs")
+    home, away = Path(store.url), Path(other.url)
+    (away / "kept.txt").write_text("x")
+    (home / "linked").symlink_to(away / "stage")
+    (home / "stage" / elsewhere.split("/")[1]).symlink_to(away / elsewhere)
+    (home / key / "inside").symlink_to(away)
+    (away / "draft").mkdir()
+    (home / ".tmp").rmdir()
+    (home / ".tmp").symlink_to(away)
+    before = files_below(away)
+    found = collect(store)
+    assert [handle.key for handle in found.unused] == [key]
+    assert set(found.foreign) == {elsewhere, f"linked/{elsewhere.split('/')[1]}"}
+    assert not (home / key).exists()
+    assert files_below(away) == before
+    assert (away / "draft").is_dir()
+
+
+def test_an_entry_of_the_ledger_names_no_other_file(tmp_path):
+    store = ArtifactStore(str(tmp_path / "store"))
+    with store.recording("one", kind="run", folder=tmp_path / "one"):
+        made(store, "mine")
+    (tmp_path / "one").rmdir()
+    (file,) = Path(store.url, ".runs").glob("*.json")
+    (tmp_path / "x.json").write_text("{}")
+    entry = json.loads(file.read_text()) | {"serial": "/../../../x"}
+    file.write_text(json.dumps(entry))
+    with pytest.raises(ArtifactError, match="cannot be read") as caught:
+        collect(store)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "x.json").exists()
+
+
+def test_a_run_folder_that_may_not_be_looked_at_keeps_its_artifacts(tmp_path, monkeypatch):
+    store = ArtifactStore(str(tmp_path / "store"))
+    with store.recording("one", kind="run", folder=tmp_path / "one"):
+        key = made(store, "mine")
+    real = Path.lstat
+
+    def refuse(path):
+        if path.name == "one":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "lstat", refuse)
+    assert collect(store).unused == ()
+    assert key in keys(store)
+
+
+def test_what_another_user_owns_is_one_line(tmp_path, monkeypatch):
+    store = ArtifactStore(str(tmp_path / "store"))
+    key = made(store, "mine")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", "mine")
+
+    monkeypatch.setattr(ArtifactStore, "remove", refuse)
+    with pytest.raises(ArtifactError, match="another user's") as caught:
+        collect(store)
+    assert key in str(caught.value)
+    assert "\n" not in str(caught.value)

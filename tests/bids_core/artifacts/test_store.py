@@ -147,11 +147,12 @@ def test_a_remote_upload_without_its_record_does_not_count(remote):
 
 
 def test_leftovers_of_killed_runs_can_be_removed(store, tmp_path):
-    left = tmp_path / "store" / ".tmp" / "stage-abc"
+    name = f"stage-{'0123456789abcdef' * 2}-{'f' * 32}"
+    left = tmp_path / "store" / ".tmp" / name
     left.mkdir(parents=True)
     (left / "file").write_text("half")
     assert store.ls() == []
-    assert [path.name for path in collect(store).drafts] == ["stage-abc"]
+    assert [path.name for path in collect(store).drafts] == [name]
     assert not left.exists()
 
 

@@ -1,0 +1,196 @@
+"""What the pages of a Parquet file claim to unpack to, before anything is unpacked.
+
+A page's header says how long the page is when unpacked, and Arrow takes that much memory before it
+unpacks a byte: a header that lies costs 2 GiB for each processor. pyarrow does not show headers, so
+they are read here: Thrift's compact protocol, of which a header needs whole numbers and how to pass
+over the rest. Of the file nothing else is read.
+
+Source: apache/parquet-format, parquet.thrift (PageHeader); thrift-compact-protocol.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import SEEK_END
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow.parquet as pq
+
+_UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
+_DATA_PAGES: Final = (5, 8)  # its parts for data, of versions 1 and 2; their field 1 counts values
+_STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
+    0, 1, 2, 3, 7, 8, 9, 10, 11, 12,
+)  # fmt: skip
+_WHOLE: Final = (4, 5, 6)  # 16, 32 and 64 bits, all as varints
+_READ: Final = (1 << 12, 1 << 20)  # of a header; more of one with long statistics
+_DEEPEST: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page's header claims.
+
+    Args:
+        unpacked: bytes, when unpacked.
+        values: how many it holds, nulls and those of lists too; 0 for a dictionary.
+        stored: bytes in the file, header and all.
+    """
+
+    unpacked: int
+    values: int
+    stored: int
+
+
+def claimed_sizes(file: BinaryIO, metadata: pq.FileMetaData) -> Iterator[Page]:
+    """Yield what each page of a file claims to be when unpacked.
+
+    Args:
+        file: the Parquet file.
+        metadata: what its footer says.
+
+    Raises:
+        ValueError: a header cannot be read, or the columns claim more bytes than the file has.
+    """
+    left = file.seek(0, SEEK_END)
+    for group in range(metadata.num_row_groups):
+        if not metadata.row_group(group).num_rows:
+            continue  # its columns have no pages, whatever is said of their places
+        for index in range(metadata.num_columns):
+            column = metadata.row_group(group).column(index)
+            place = int(column.data_page_offset)
+            first = column.dictionary_page_offset
+            if first is not None and 0 < first < place:
+                place = int(first)
+            left -= int(column.total_compressed_size)
+            if left < 0:
+                raise ValueError("its columns claim more bytes than it has")
+            end = place + int(column.total_compressed_size)
+            while place < end:
+                page = _page(file, place)
+                yield page
+                place += page.stored
+
+
+def _page(file: BinaryIO, place: int) -> Page:
+    for bytes_read in _READ[:-1]:
+        file.seek(place)
+        try:
+            return _Header(file.read(bytes_read)).page()
+        except _CutOff:
+            continue
+    file.seek(place)
+    return _Header(file.read(_READ[-1])).page()
+
+
+class _CutOff(ValueError):
+    """The bytes end before the header does."""
+
+
+class _Header:
+    """A PageHeader at the beginning of some bytes; `length` is how far it has been read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.length = 0
+
+    def page(self) -> Page:
+        """Return what the header says.
+
+        Raises:
+            ValueError: this is no header.
+        """
+        found: dict[int, int] = {}
+        values, field = 0, 0
+        while True:
+            kind, field = self._field(field)
+            if kind == _STOP:
+                break
+            if field in (_UNCOMPRESSED, _COMPRESSED) and kind in _WHOLE:
+                found[field] = self._signed()
+            elif field in _DATA_PAGES and kind == _STRUCT:
+                values = self._values()
+            else:
+                self._pass(kind, 0)
+        if len(found) != 2 or min(values, *found.values()) < 0:
+            raise ValueError("the header of a page does not say how long it is")
+        return Page(found[_UNCOMPRESSED], values, self.length + found[_COMPRESSED])
+
+    def _values(self) -> int:
+        values, field = 0, 0
+        while True:
+            kind, field = self._field(field)
+            if kind == _STOP:
+                return values
+            if field == 1 and kind in _WHOLE:
+                values = self._signed()
+            else:
+                self._pass(kind, 1)
+
+    def _field(self, before: int) -> tuple[int, int]:
+        head = self._byte()
+        if head == _STOP:
+            return _STOP, before
+        step = head >> 4
+        return head & 15, before + step if step else self._signed()
+
+    def _byte(self) -> int:
+        if self.length >= len(self._data):
+            raise _CutOff("the header of a page is cut off")
+        self.length += 1
+        return self._data[self.length - 1]
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise ValueError("the header of a page holds a number without an end")
+
+    def _signed(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def _skip(self, count: int) -> None:
+        if count > len(self._data) - self.length:
+            raise _CutOff("the header of a page is cut off")
+        self.length += count
+
+    def _pass(self, kind: int, depth: int, *, element: bool = False) -> None:
+        """Pass over a value; a truth value takes a byte in a list and none as a field."""
+        if depth > _DEEPEST:
+            raise ValueError("the header of a page has no end")
+        if kind in (_TRUE, _FALSE):
+            self._skip(int(element))
+        elif kind == _BYTE:
+            self._skip(1)
+        elif kind in _WHOLE:
+            self._varint()
+        elif kind == _DOUBLE:
+            self._skip(8)
+        elif kind == _BINARY:
+            self._skip(self._varint())
+        elif kind in (_LIST, _SET):
+            head = self._byte()
+            count = head >> 4 if head >> 4 != 15 else self._varint()
+            for _ in range(count):
+                self._pass(head & 15, depth + 1, element=True)
+        elif kind == _MAP:
+            if count := self._varint():
+                kinds = self._byte()
+                for _ in range(count):
+                    self._pass(kinds >> 4, depth + 1, element=True)
+                    self._pass(kinds & 15, depth + 1, element=True)
+        elif kind == _STRUCT:
+            field = 0
+            while True:
+                inner, field = self._field(field)
+                if inner == _STOP:
+                    break
+                self._pass(inner, depth + 1)
+        else:
+            raise ValueError(f"the header of a page holds a value of kind {kind}")

@@ -1,0 +1,68 @@
+"""Tokenizers that panic: an error of their Rust library that is no Exception, in one line.
+
+A tokenizer.json can be read and still be wrong: an index beyond a table, an expression that gives
+up, a length of zero. The library then panics, at the first text that comes that far, and what it
+raises (`PanicException`, a BaseException) passes every handler. So transformers' two ways into that
+library are wrapped, for whoever goes them: rows, prompts, benchmark suites, answers. safetensors,
+another library in Rust, raised plain errors on all of 30,000 damaged files.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.errors import ModelError
+from bids_core.formatting import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WAYS_IN: Final = ("_encode_plus", "_decode")
+_WRAPPED: Final = "_bids_wrapped"
+
+
+def is_panic(error: BaseException) -> bool:
+    """Tell whether a Rust library gave up; each has a class of its own, which nobody can import."""
+    return type(error).__name__ == "PanicException"
+
+
+def wrap_tokenizers() -> None:
+    """Have panics of tokenizers arrive as errors, whoever uses one.
+
+    Raises:
+        RuntimeError: this version of transformers calls the library elsewhere.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    for name in _WAYS_IN:
+        # typed as Any: it is a method of theirs, which their stubs do not know
+        method: Any = getattr(PreTrainedTokenizerFast, name, None)
+        if method is None:
+            msg = (
+                f"this version of transformers has no {name}, so panics of tokenizers cannot be "
+                "caught; install the version of constraints.txt"
+            )
+            raise RuntimeError(msg)
+        if not hasattr(method, _WRAPPED):
+            setattr(PreTrainedTokenizerFast, name, _wrapped(method))
+
+
+def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def call(tokenizer: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(tokenizer, *arguments, **options)
+        except BaseException as error:
+            # errors of the library that are no panics are plain `Exception`s
+            if not is_panic(error) and type(error) is not Exception:
+                raise
+            folder = getattr(tokenizer, "name_or_path", "") or "the model"
+            msg = (
+                f"model.path: the tokenizer of {folder} fails on a text ({brief(error)}); its "
+                "tokenizer.json is damaged, or was not made for such texts: fetch it again"
+            )
+            raise ModelError(msg) from error
+
+    setattr(call, _WRAPPED, True)
+    return call
