@@ -17,6 +17,7 @@ from bids_core.config import YamlError, parse_yaml
 from bids_core.data.layout import Layout
 from bids_core.data.recipe import Described
 from bids_core.errors import ConfigError, DataError
+from bids_core.formatting import brief
 
 SUFFIXES: Final = (".yaml", ".yml")
 _LIST_TYPES: Final = ("chat_template", "sharegpt")
@@ -66,8 +67,10 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
 def _described(number: int, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:
     try:
         return _entry(number, entry, path, where=where)
-    except (TypeError, AttributeError, ValueError, LookupError) as error:
-        msg = f"{where}: entry {number} of {path.name} is not a valid axolotl entry ({error})"
+    except (OSError, TypeError, AttributeError, ValueError, LookupError) as error:
+        msg = (
+            f"{where}: entry {number} of {path.name} is not a valid axolotl entry ({brief(error)})"
+        )
         raise ConfigError(msg) from error
 
 

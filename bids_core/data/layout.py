@@ -40,6 +40,18 @@ class Layout:
     drop_system: bool = False
     marked_only: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse names that are no texts, as a damaged description has them.
+
+        Raises:
+            TypeError: one is not.
+        """
+        for names in (self.columns, self.turn_fields, self.roles):
+            for here, there in names.items():
+                if not (isinstance(here, str) and isinstance(there, str)):
+                    msg = f"{here!r}: {there!r} should be two names"
+                    raise TypeError(msg)
+
     def apply(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the row with the usual names."""
         taken = {there: name for name, there in self.columns.items()}

@@ -16,6 +16,7 @@ from typing import Any, Final
 from bids_core.data.layout import Layout
 from bids_core.data.recipe import Described
 from bids_core.errors import ConfigError, DataError
+from bids_core.formatting import brief
 
 FILE: Final = "dataset_info.json"
 _COLUMNS: Final = {
@@ -68,8 +69,9 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
 def _described(name: str, entry: Mapping[str, Any], path: Path, *, where: str) -> Described:
     try:
         return _entry(name, entry, path, where=where)
-    except (TypeError, AttributeError, ValueError, LookupError) as error:
-        msg = f"{where}: entry {name!r} of {path.name} is not a valid LLaMA-Factory entry ({error})"
+    except (OSError, TypeError, AttributeError, ValueError, LookupError) as error:
+        what = f"entry {name!r} of {path.name} is not a valid LLaMA-Factory entry"
+        msg = f"{where}: {what} ({brief(error)})"
         raise ConfigError(msg) from error
 
 

@@ -243,7 +243,7 @@ class StoredShard:
     def _read(self, name: str, start: int, stop: int) -> npt.NDArray[Any]:
         try:
             return np.asarray(bounded_array(self.group[name])[start:stop])
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise _damaged(self.folder, error) from error
 
 

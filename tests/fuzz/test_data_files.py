@@ -172,6 +172,7 @@ def test_damaged_descriptions_of_other_tools(tmp_path, tokenizer, kind):
 BOMBS = {
     "dataset_info.json": ["[" * 100_000, '{"x": {"file_name": 3}}', '{"x": {"file_name": "y", "columns": 3}}'],
     "axolotl.yaml": ["a: &a [*a]", "datasets: [{path: 3}]", "datasets: [{path: x, type: alpaca, data_files: 3}]",
+                     "datasets: [{path: x.jsonl, type: chat_template, message_property_mappings: {role: {a: b}}}]",
                      "datasets: [{path: x.jsonl, type: sharegpt, roles: [a]}]"],
 }  # fmt: skip
 
