@@ -83,17 +83,32 @@ def kept(file: Path | None, settings: Settings) -> dict[str, Any]:
     return found
 
 
+def check_pools(
+    rows: list[dict[str, Any]], seed: int, pools: tuple[str, ...], file: Path | None
+) -> None:
+    """Refuse to add results of a seed to those of other pools: a seed draws for all at once."""
+    known = {row["pool"] for row in rows if row["seed"] == seed}
+    if known and known != set(pools):
+        msg = (
+            f"{file} holds seed {seed} with other pools ({', '.join(sorted(known))}). The pools of "
+            "a seed share the draw of the warmup's rows: name the same pools, or another file"
+        )
+        raise SystemExit(msg)
+
+
 def main() -> None:
     args = arguments()
     warnings.filterwarnings("ignore", category=FutureWarning)
     methods = ARMS if "all" in args.methods else tuple(args.methods)
-    settings = Settings(tuple(args.pools), methods, tuple(args.budgets))
+    pools = tuple(pool for pool in POOLS if pool in args.pools)
+    settings = Settings(pools, methods, tuple(args.budgets))
     results = kept(args.json, settings)
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         done = {(row["pool"], row["method"]) for row in results["rows"] if row["seed"] == seed}
         left = missing(settings, done)
         if left is None:
             continue
+        check_pools(results["rows"], seed, left.pools, args.json)
         started = time.perf_counter()
         for part, rows in run(seed, left).items():
             results[part] = merged(results[part], rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import os
@@ -185,3 +186,24 @@ def test_the_audit_by_hand(lab):
     assert np.argmax(scores["most tasks harmed"]) == 3
     assert np.argsort(-scores["most tasks harmed"]).tolist() == [3, 2, 1, 0]
     assert np.argmax(scores["highest loss before training"]) == 2
+
+
+@pytest.mark.parametrize("page", ["controlled", "estimators"])
+def test_the_pages_tables_are_those_of_the_results(page, lab):
+    """If not: `controlled.py --seeds 0 --json out.json --page PAGE`, of the results unpacked."""
+    folder = BENCHMARKS.parent / "docs" / "results"
+    results = json.loads(gzip.decompress((folder / "controlled.json.gz").read_bytes()))
+    text = (folder / f"{page}.md").read_text(encoding="utf-8")
+    assert lab("page").filled(text, results) == text
+
+
+def test_a_seed_is_not_continued_with_other_pools(tmp_path):
+    """They would have another warmup than the results that they are compared with."""
+    out = tmp_path / "out.json"
+    out.write_bytes(
+        gzip.decompress((BENCHMARKS.parent / "docs/results/controlled.json.gz").read_bytes())
+    )
+    done = command("--first-seed", 10, "--seeds", 1, "--pools", "half_off_target",
+                   "--methods", "try_shrunk", "--json", out)  # fmt: skip
+    assert done.returncode == 1
+    assert "holds seed 10 with other pools" in done.stderr
