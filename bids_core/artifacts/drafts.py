@@ -99,10 +99,15 @@ class Drafts:
         self, path: Path, in_the_making: Callable[[str], bool], wanted: Callable[[str], bool]
     ) -> bool:
         note = path.with_name(f"{path.name}{_HOLDER}")
-        alive = lives_here(note.read_bytes()) if note.exists() else False
+        try:
+            alive, noted = lives_here(note.read_bytes()), True
+        except FileNotFoundError:
+            alive, noted = False, False
+        if not path.exists():  # it was finished meanwhile: the folder goes first, then the note
+            return True
         named = _NAME.fullmatch(path.name)
         if named is None:  # without a note it is not ours
-            return alive is not False or not note.exists()
+            return alive is not False or not noted
         key = f"{named['stage']}/{named['fingerprint']}"
         if path.name.endswith(_RESUME):
             return in_the_making(key) or wanted(key)

@@ -11,8 +11,6 @@ import time
 from typing import Final, Literal
 from urllib.parse import quote
 
-import httpx
-
 HUB_SECONDS: Final = 30.0
 
 
@@ -47,6 +45,8 @@ def unanswered(kind: Literal["models", "datasets"], name: str) -> str | None:
 
 
 def _ask(address: str, late: threading.Event) -> None:
+    import httpx  # here: machines that only compute gradients may lack it
+
     end = time.monotonic() + HUB_SECONDS
     try:
         with httpx.stream("GET", address, timeout=HUB_SECONDS) as answer:
