@@ -42,7 +42,7 @@ lint: setup  ## style, types, import contracts, declared dependencies
 	$(BIN)/deptry .
 
 stack: setup  ## the stack of docker/compose.yaml without containers: PostgreSQL, Redis, auth, two workers; a comparison on workers
-	BIDS_TEST_STACK=1 $(BIN)/python -m pytest tests/deployments/test_native_stack.py tests/deployments/test_compare.py
+	BIDS_TEST_STACK=1 $(BIN)/python -m pytest tests/deployments/test_native_stack.py tests/deployments/test_compare.py tests/deployments/test_overlapping_schedules.py
 
 bench: setup  ## benchmarks, one after the other; prints ratios
 	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done

@@ -295,18 +295,23 @@ class Server(Process):
         except httpx.TransportError:
             return False
 
-    def get(self, path: str) -> Any:
-        """GET of the API; raises on an error status."""
-        return self.http.get(path).raise_for_status().json()
-
-    def post(self, path: str, **body: Any) -> Any:
-        """POST to the API; raises on an error status."""
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the API; raises on an error status."""
         for _ in range(20):
-            answer = self.http.post(path, json=body)
+            answer = self.http.request(method, path, json=body)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(1)  # SQLite is busy: ask again, as Prefect's own clients do
-        return answer.raise_for_status().json() if answer.content else None
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def get(self, path: str) -> Any:
+        """GET of the API; raises on an error status."""
+        return self.ask("GET", path)
+
+    def post(self, path: str, **body: Any) -> Any:
+        """POST to the API; raises on an error status."""
+        return self.ask("POST", path, body)
 
     def deployment(self, name: str) -> dict[str, Any]:
         """Return the deployment `flow/name`."""

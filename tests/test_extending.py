@@ -179,7 +179,7 @@ def test_the_metrics_of_suites_are_named_for_people():
 def test_a_name_is_given_once():
     for table in (METHODS, NORMALIZATIONS, TRAINING_FEATURES, METRICS):
         first = next(iter(table.values()))
-        with pytest.raises(ValueError, match=f"there is a {table.kind} '{first.name}' already"):
+        with pytest.raises(ValueError, match=f"a {table.kind} '{first.name}' exists already"):
             table.add(first)
     with pytest.raises(ValueError, match="already"):
         METHODS.add(Method(name="zero_shot", run=METHODS["less"].run))

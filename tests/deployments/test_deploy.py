@@ -93,16 +93,16 @@ def second_deploy(server, first_deploy, webhook, project):
     folder, _ = project
     deployment = server.deployment("select-data/pipeline")
     path = f"/deployments/{deployment['id']}/schedules/{deployment['schedules'][0]['id']}"
-    server.http.patch(path, json={"active": True}).raise_for_status()  # somebody switches it on
+    server.ask("PATCH", path, {"active": True})  # somebody switches it on
     automation = next(a for a in server.post("/automations/filter") if a["name"] == RETRY)
     switch = f"/automations/{automation['id']}"
-    server.http.patch(switch, json={"enabled": False}).raise_for_status()  # and another one off
+    server.ask("PATCH", switch, {"enabled": False})  # and another one off
     before = snapshot(server)
     options = ("--notify", webhook[0], "--nightly", str(folder / "bids.yaml"))
     said = server.bids("deploy", "--json", *options).stdout
     after = snapshot(server)
-    server.http.patch(path, json={"active": False}).raise_for_status()
-    server.http.patch(switch, json={"enabled": True}).raise_for_status()
+    server.ask("PATCH", path, {"active": False})
+    server.ask("PATCH", switch, {"enabled": True})
     return before, after, said
 
 
@@ -187,7 +187,7 @@ def test_an_invalid_value_is_refused_with_the_name_of_its_field(server, first_de
 @pytest.mark.server
 def test_only_one_deployment_is_touched_when_it_is_named(server, first_deploy):
     path = f"/deployments/{server.deployment('select-matrix/selection')['id']}"
-    server.http.patch(path, json={"description": "somebody's"}).raise_for_status()
+    server.ask("PATCH", path, {"description": "somebody's"})
     said = json.loads(server.bids("deploy", "--json", "--only", "select-matrix/selection").stdout)
     told = [c for c in said["changes"] if c["kind"] not in ("pool", "queue")]
     assert [(c["kind"], c["name"], c["outcome"]) for c in told] == [

@@ -43,7 +43,7 @@ def test_every_kind_of_leak_is_found(leaking, capsys, how):
     kept = 36 if how == "warn" else 32
     check(leaking / "bids.yaml", changes, cost=False)
     out = capsys.readouterr().out
-    assert "The first:" in out
+    assert "The first ones:" in out
     assert "exact, 100%" in out
     from bids_core.config.load import load_config
     from bids_core.data import prepare

@@ -120,8 +120,8 @@ def test_a_run_tries_it_before_the_warmup(project, own):
     ("overrides", "message"),
     [
         (["selection.compare=[mine/other.py:last_source]"], "both called 'last_source'"),
-        (["selection.method=mine/methods.py:random"], "the name 'random' is taken"),
-        (["selection.method=mine/methods.py:zero_shot"], "the name 'zero_shot' is taken"),
+        (["selection.method=mine/methods.py:random"], "the name 'random' is already used"),
+        (["selection.method=mine/methods.py:zero_shot"], "the name 'zero_shot' is already used"),
         (["selection.method=mine/methods.py"], "methods.py:function"),
         (["selection.method='mine/methods.py:'"], "write package.module:function or methods.py"),
     ],

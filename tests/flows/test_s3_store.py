@@ -93,7 +93,7 @@ def test_a_run_on_s3_is_cached_on_every_machine_and_mends_what_is_lost(
 
 
 def test_a_bucket_that_is_not_there_is_one_clear_line(project, s3):
-    with pytest.raises(ConfigError, match="store: s3://no-such-bucket.*cannot be written") as told:
+    with pytest.raises(ConfigError, match="store: s3://no-such-bucket.*is not writable") as told:
         select_data(load_config(project / "bids.yaml", ["store=s3://no-such-bucket/x"]))
     assert "\n" not in str(told.value)
 
