@@ -105,6 +105,10 @@ def _watched(
     }
 
 
+def _becomes(state: StateType, name: str, message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(state=state, name=name, message=message, force=False)
+
+
 def _lost() -> AutomationCore:
     return AutomationCore(
         name=LOST,
@@ -117,14 +121,7 @@ def _lost() -> AutomationCore:
             threshold=1,
             **_watched(),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                message=NO_HEARTBEAT,
-                force=False,
-            )
-        ],
+        actions=[_becomes(StateType.CRASHED, "Crashed", NO_HEARTBEAT)],
     )
 
 
@@ -141,11 +138,8 @@ def _never_began() -> AutomationCore:
             **_watched(pool=PROCESS),
         ),
         actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                name="Crashed",
-                message="it did not begin: its worker or machine is gone",
-                force=False,
+            _becomes(
+                StateType.CRASHED, "Crashed", "it did not begin: its worker or machine is gone"
             )
         ],
     )
@@ -163,14 +157,7 @@ def _retry() -> AutomationCore:
             within=BEFORE_RETRY,
             **_watched({"prefect.run-count": attempts}, flows=PARENTS),
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.SCHEDULED,
-                name="AwaitingRetry",
-                message="run again after a crash",
-                force=False,
-            )
-        ],
+        actions=[_becomes(StateType.SCHEDULED, "AwaitingRetry", "run again after a crash")],
     )
 
 
