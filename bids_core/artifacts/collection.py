@@ -121,17 +121,17 @@ def collect(
         named = {handle.key for handle in first.unused}
         doomed = tuple(handle for handle in found.unused if handle.key in named)
         for handle in doomed:
-            _delete(handle.key, lambda: store.remove(handle))  # noqa: B023 - called at once
+            _delete(handle.key, store.remove, handle)
         for path in found.drafts:
-            _delete(path.name, lambda: store.drafts().remove(path))  # noqa: B023 - called at once
+            _delete(path.name, store.drafts().remove, path)
         for entry in found.gone:
             store.ledger().remove(entry)
     return replace(found, unused=doomed, sizes={one.key: found.sizes[one.key] for one in doomed})
 
 
-def _delete(name: str, remove: Callable[[], None]) -> None:
+def _delete(name: str, remove: Callable[[Any], None], what: object) -> None:
     try:
-        remove()
+        remove(what)
     except PermissionError as error:
         msg = (
             f"{name} cannot be deleted ({brief(error)}); it is another user's: have them clean the"
