@@ -17,7 +17,7 @@ from bids_core.config import RunConfig
 from bids_core.errors import ConfigError
 from bids_core.planning.cheaper import candidates
 from bids_core.planning.cost import Counts, n_checkpoints
-from bids_core.planning.frontier import LEAST_PICKS
+from bids_core.planning.frontier import LEAST_PICKS, least_sample
 from bids_core.planning.hardware import Machine, gpu_of
 from bids_core.planning.settings import (
     YOURS,
@@ -52,7 +52,7 @@ OVERLAP: Final = 0.7
 @flow(name="plan-settings", flow_run_name="{config.name}", validate_parameters=True)
 def plan_settings(
     config: RunConfig,
-    rows: int = ROWS,
+    rows: int | None = None,
     own: Sequence[Setting] = (),
     gpu: str | None = None,
     gpus: int = 1,
@@ -63,7 +63,8 @@ def plan_settings(
 
     Args:
         config: the whole configuration; its own shortcuts are one of the settings.
-        rows: of the sample; the whole pool if it has no more.
+        rows: of the sample; the whole pool if it has no more. None: 400, or as many as the
+            budget needs for 20 picks.
         own: further settings.
         gpu: that the costs are planned for; None: this machine, measured.
         gpus: how many of them share the gradients.
@@ -87,7 +88,9 @@ def plan_settings(
     with cancellable(), run_logs(), store.recording(config.name, kind="plan", folder=folder):
         data = prepare_data(exact)
         pool_rows = len(load_prepared(data).train)
-        picks = _picks(exact, rows, pool_rows)
+        whole = planned_picks(exact.selection.budget, pool_rows)
+        rows = rows or max(ROWS, least_sample(whole, pool_rows))
+        picks = _picks(whole, rows, pool_rows)
         counts = Counts.of(exact, load_prepared(data))
         mine = _own_settings(config, exact, counts, own)
         speed = speed_here(exact, data)
@@ -134,15 +137,14 @@ def _require_influence(config: RunConfig) -> None:
         raise ConfigError(msg)
 
 
-def _picks(config: RunConfig, rows: int, pool_rows: int) -> int:
-    """Return the picks of the sample: the budget's share; refuses what tells nothing."""
-    whole = planned_picks(config.selection.budget, pool_rows)
+def _picks(whole: int, rows: int, pool_rows: int) -> int:
+    """Return the picks of the sample: the budget's share; refuses a sample too small to judge."""
     if rows >= pool_rows:
         rows, picks = pool_rows, whole
     else:
         picks = whole * rows // pool_rows  # rounded down, as the rows that a screen keeps are
     if picks < LEAST_PICKS:
-        needed = -(-LEAST_PICKS * pool_rows // whole)
+        needed = least_sample(whole, pool_rows)
         fix = (
             f"take at least {needed:,} (--rows {needed})"
             if needed <= pool_rows

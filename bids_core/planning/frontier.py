@@ -49,6 +49,16 @@ LEAST_PICKS: Final = 20
 _TAIL: Final = 0.025
 
 
+def least_sample(picks: int, pool_rows: int) -> int:
+    """Return the rows of the smallest sample whose share of the pool's picks is LEAST_PICKS.
+
+    Args:
+        picks: of the whole pool.
+        pool_rows: of the whole pool.
+    """
+    return -(-LEAST_PICKS * pool_rows // picks)
+
+
 @dataclass(frozen=True)
 class Fidelity:
     """What a setting keeps.

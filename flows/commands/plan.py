@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 def plan(
     config: ConfigArgument,
     rows: Annotated[
-        int,
-        typer.Option(min=2, help="Random rows of the pool to try the settings on."),
-    ] = 400,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Random rows of the pool to try the settings on. (default: 400, or as many as the "
+            "budget needs for 20 picks)",
+        ),
+    ] = None,
     hours: Annotated[
         float | None,
         typer.Option(help="Time available: choose the setting that keeps most picks within it."),

@@ -7,7 +7,15 @@ import pytest
 from scipy.stats import spearmanr
 
 from bids_core.errors import MatrixError
-from bids_core.planning.frontier import Yardstick, choose, efficient, lost, share_of
+from bids_core.planning.frontier import (
+    LEAST_PICKS,
+    Yardstick,
+    choose,
+    efficient,
+    least_sample,
+    lost,
+    share_of,
+)
 
 DRAWS, SEED = 200, 3
 
@@ -178,3 +186,10 @@ def test_the_cheapest_that_is_good_enough_or_the_best_that_fits():
     assert choose(costs, overlaps, least=0.9, allowed=fits, best=True) == 2  # as good, cheaper
     assert choose(costs, overlaps, least=0.9, allowed=[False] * 4, best=True) is None
     assert choose(costs, overlaps, least=0.5, allowed=[False, False, False, True]) is None
+
+
+@pytest.mark.parametrize(("picks", "pool_rows"), [(70, 1759), (3, 400), (4000, 288_000), (20, 20)])
+def test_the_least_sample_is_the_first_with_enough_picks(picks, pool_rows):
+    rows = least_sample(picks, pool_rows)
+    assert picks * rows // pool_rows >= LEAST_PICKS
+    assert picks * (rows - 1) // pool_rows < LEAST_PICKS
