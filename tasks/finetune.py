@@ -12,6 +12,7 @@ from bids_core.publishing.model_card import model_card
 from bids_core.training.finetune import file_name, finetune, loss_curves, saved_in, trainable_model
 from bids_core.training.launch import finetune_in_processes
 from tasks.identity import model_identity, training_config
+from tasks.manifest import shown_config
 from tasks.prepare import load_prepared, rows_digest
 from tasks.runtime.stage import stage_task
 from tasks.selection import read_selection
@@ -74,7 +75,8 @@ def compute(
     draft.summary["rows_missing"] = _missing(chosen, set(frame["row_id"]))
     load_tokenizer(config.model).save_pretrained(saved_in(draft.path))
     sources = {str(name): int(n) for name, n in frame["source"].value_counts().items()}
-    card = model_card(config, method=method, summary=draft.summary, sources=sources)
+    shown = shown_config(config, config.output_dir / config.name)
+    card = model_card(shown, method=method, summary=draft.summary, sources=sources)
     (saved_in(draft.path) / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -51,6 +51,16 @@ def test_no_file_of_the_folder_names_the_place_where_it_was_made(travelled):
         assert str(made.parent) not in text.replace("\\/", "/"), path
 
 
+def test_no_card_of_a_trained_model_names_it(travelled):
+    made, there = travelled
+    cards = sorted(there.glob(".bids/finetune/*/adapter/README.md"))
+    assert cards
+    for path in cards:
+        card = path.read_text(encoding="utf-8")
+        assert "`model`" in card  # the folder's name
+        assert str(made) not in card, path
+
+
 @pytest.mark.parametrize("target", ["manifest.json", "config.yaml", "."])
 def test_it_is_replayed_from_any_folder_and_everything_is_cached(
     travelled, target, tmp_path, monkeypatch
