@@ -62,7 +62,7 @@ class EvaluationConfig(Section):
     (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). Only the text after a
     thought is scored."""
     zero_shot: Annotated[bool, NoEffect("which models are evaluated, not how")] = True
-    """Also evaluate the untrained base model."""
+    """Also evaluate the base model without fine-tuning."""
     run_generated_code: Annotated[bool, NoEffect("without it, tasks that need it are refused")] = (
         False
     )

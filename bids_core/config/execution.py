@@ -51,7 +51,7 @@ class ExecutionConfig(Section):
     """Flow runs in flight at once; null: twice the work pool's concurrency limit, or twice the
     online workers."""
     attempts: PositiveInt = 4
-    """How often a group is tried at most, if its worker is lost, crashes or fails with a transient
+    """Maximum number of attempts at a group whose worker is lost, crashes or fails with a transient
     error."""
     poll_seconds: Seconds = 5.0
     """Seconds between polls of the workers' flow runs."""

@@ -13,7 +13,7 @@ from bids_core.config.section import PositiveInt, Section
 
 
 def _feature_reads(option: str) -> Callable[[Any], bool]:
-    """Return a check whether a section's training feature reads the given field."""
+    """Return a function that tells whether a section's training feature reads a field."""
 
     def reads(section: Any) -> bool:
         return option in FEATURES.entries[section.train_feature].options
@@ -53,7 +53,7 @@ class GradientConfig(Section):
     """How features are compared: plain cosines (LESS), dot products (TracIn), or cosines in the
     Fisher metric of the training features (TRAK's kernel; meant for `sgd`)."""
     keep_checkpoints: Annotated[bool, Changes("attribution")] = True
-    """Keep each checkpoint's influence besides the weighted sum, to see whether checkpoints
+    """Keep each checkpoint's influence as well as the weighted sum, to see whether checkpoints
     agree."""
     damping: Annotated[
         float,

@@ -71,7 +71,7 @@ def distinct_names(methods: Iterable[str]) -> None:
 
 
 class AnalysisConfig(Section):
-    """Analyses besides the selections."""
+    """Analyses in addition to the selections."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("analysis"),)
 
