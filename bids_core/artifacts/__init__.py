@@ -1,9 +1,9 @@
-"""The artifact store: results named by what made them, complete or absent.
+"""The artifact store: results are named by what made them, and are complete or absent.
 
 Read in this order: `identity` (the name of a result), `files` (checksums, moving into place),
-`access` (whether anything can be written), `holders` and `locks` (who computes), `drafts` (results
-in the making), `provenance` (what a record says), `store`, `ledger` (which runs refer to what) and
-`collection` (cleaning).
+`access` (whether the folder is writable), `holders` and `locks` (which process computes), `drafts`
+(unfinished results), `provenance` (where a result comes from), `store`, `ledger` (which runs refer
+to which artifacts) and `collection` (cleaning).
 """
 
 from bids_core.artifacts.access import require_writable

@@ -1,4 +1,4 @@
-"""Whether results can be written to a folder, found out before anything is computed."""
+"""Checks that results can be written to a folder, before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def require_writable(folder: Path, *, key: str) -> None:
-    """Write a file into a folder, or into the nearest folder above it that exists; nothing is left.
+    """Check that a folder, or its nearest existing parent, is writable; leaves nothing behind.
 
-    Folders within it are tried too: what an earlier run of another user made is often theirs.
+    Its subfolders are tried too: those from an earlier run may belong to another user.
 
     Args:
         folder: where results will go.
-        key: of the configuration, for the message.
+        key: configuration key to name in the message.
 
     Raises:
-        ConfigError: no file can be written there.
+        ConfigError: a file cannot be written there.
     """
     place = folder
     try:

@@ -1,13 +1,13 @@
 """Cleaning a store: deletes what no run refers to and no process is making.
 
-It keeps everything that a run in the ledger refers to, that a manifest in the given folders names,
-that these were made from (the `uses` of their records, recursively), and that a process is
-computing. A run may begin meanwhile. So the collector first writes down what it is about to delete
-and then reads the ledger again, while a run first writes into the ledger and then reads what is
-about to be deleted: at least one of the two sees the other.
+An artifact is kept if a run in the ledger refers to it, a manifest in the given folders names it,
+one of these was made from it (`uses` in their records, recursively), or a process is computing it.
+A run may start meanwhile. So the collector first announces what it is about to delete and then
+reads the ledger again, while a run first writes to the ledger and then reads the announcement: at
+least one of the two sees the other.
 
-Only artifacts are deleted. What lies in a store's folder without an artifact's record, or behind a
-link, stays and is listed (`foreign`).
+Only artifacts are deleted. Anything else in the store's folder (no artifact record, or behind a
+link) stays and is listed (`foreign`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ MANIFESTS: Final = ("manifest.json", "comparison.json")
 
 @dataclass(frozen=True)
 class Survey:
-    """What a store holds, and what of it is needed.
+    """What a store holds, and which part of it is needed.
 
     Args:
-        kept: why each artifact that stays does, by key.
+        kept: the reason why each kept artifact stays, by key.
         unused: the artifacts that nothing needs.
         sizes: their sizes in bytes, by key.
-        foreign: keys of what lies there and is no artifact of ours; it stays.
+        foreign: keys of folders that are not artifacts of ours; they stay.
         drafts: folders that killed processes left half-written.
-        gone: runs whose folder was deleted on this machine, or that are to be forgotten; they keep
-            nothing any more.
+        gone: runs whose folder was deleted on this machine, or that are to be forgotten; they no
+            longer keep anything.
         runs: the other runs that the store knows.
     """
 
@@ -58,13 +58,13 @@ class Survey:
 def survey(
     store: ArtifactStore, *, folders: Sequence[Path] = (), forget: Collection[str] = ()
 ) -> Survey:
-    """Find out what a store holds that nothing needs. Deletes nothing.
+    """Find what in a store nothing needs. Deletes nothing.
 
     Args:
         store: the store.
-        folders: folders of runs, whose manifests are read as well: runs that were made before
-            stores kept a ledger, or that were moved here from elsewhere.
-        forget: names of runs that keep nothing any more; a run that is under way is not forgotten.
+        folders: run folders whose manifests are read as well: of runs from before stores kept a
+            ledger, or moved here from elsewhere.
+        forget: names of runs that no longer keep anything; a run in progress is not forgotten.
 
     Raises:
         ArtifactError: an entry of the ledger or a manifest cannot be read.
@@ -108,7 +108,7 @@ def survey(
 def collect(
     store: ArtifactStore, *, folders: Sequence[Path] = (), forget: Collection[str] = ()
 ) -> Survey:
-    """Delete what nothing needs; returns what was found, `unused` being what was deleted.
+    """Delete what nothing needs; returns the survey, with what was deleted as `unused`.
 
     Raises:
         ArtifactError: as `survey`; or another process is cleaning the store.
@@ -117,7 +117,7 @@ def collect(
     with announced(store.files(), store.ledger().folder, [handle.key for handle in first.unused]):
         found = survey(
             store, folders=folders, forget=forget
-        )  # what began meanwhile is in the ledger by now
+        )  # runs that started meanwhile are in the ledger by now
         named = {handle.key for handle in first.unused}
         doomed = tuple(handle for handle in found.unused if handle.key in named)
         for handle in doomed:
@@ -151,7 +151,7 @@ def _manifests(folders: Iterable[Path]) -> list[Path]:
 
 
 def _named_in(path: Path) -> list[str]:
-    """Return the artifacts that a manifest names, of today's form or an earlier one."""
+    """Return the artifacts that a manifest names, in the current format or an earlier one."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if "artifacts" in content:

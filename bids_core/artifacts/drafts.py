@@ -1,4 +1,4 @@
-"""Artifacts in the making: folders in `.tmp`, each with a note of the process filling it."""
+"""Unfinished artifacts: folders in `.tmp`, each with a note of the process filling it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME: Final = re.compile(r"(?P<stage>.+)-(?P<fingerprint>[0-9a-f]{32})-(?:[0-9a
 
 
 class Draft:
-    """An artifact in the making: a local folder to fill, and a summary to leave."""
+    """An unfinished artifact: a local folder to fill, and a summary to set."""
 
     def __init__(self, path: Path, *, resume: Path) -> None:
         self.path = path
@@ -30,7 +30,7 @@ class Draft:
         self._resume = resume
 
     def scratch(self) -> Path:
-        """Return a local folder that outlives a killed computation, to continue from.
+        """Return a local folder that survives if the computation is killed, to resume from.
 
         It is removed when the artifact is published.
         """
@@ -50,7 +50,7 @@ class Drafts:
 
     @contextmanager
     def make(self, name: str) -> Iterator[Path]:
-        """Yield the path of a folder that this process fills; it is removed when the block ends."""
+        """Yield the path of a folder for this process to fill, removed when the block ends."""
         path = self.folder / name
         note = path.with_name(f"{name}{_HOLDER}")
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,19 +63,19 @@ class Drafts:
 
     @contextmanager
     def artifact(self, stage: str, fingerprint: str) -> Iterator[Draft]:
-        """Yield a draft of an artifact; its folder is made by who fills it."""
+        """Yield a draft of an artifact; the caller creates its folder."""
         resume = self.folder / f"{stage}-{fingerprint}{_RESUME}"
         with self.make(f"{stage}-{fingerprint}-{uuid.uuid4().hex}") as path:
             yield Draft(path, resume=resume)
 
     def forget(self, stage: str, fingerprint: str) -> None:
-        """Remove what a killed computation of an artifact left to continue from."""
+        """Remove what a killed computation of an artifact left to resume from."""
         shutil.rmtree(self.folder / f"{stage}-{fingerprint}{_RESUME}", ignore_errors=True)
 
     def left(
         self, *, in_the_making: Callable[[str], bool], wanted: Callable[[str], bool]
     ) -> list[Path]:
-        """Return drafts that no process fills any more and no run will continue from.
+        """Return drafts that no process is filling and no run will resume from.
 
         Args:
             in_the_making: whether some process computes the artifact with this key.
@@ -91,7 +91,7 @@ class Drafts:
         return [path for path in paths if not self._kept(path, in_the_making, wanted)]
 
     def remove(self, path: Path) -> None:
-        """Remove what was left."""
+        """Remove a draft and its note."""
         shutil.rmtree(path)
         path.with_name(f"{path.name}{_HOLDER}").unlink(missing_ok=True)
 
@@ -103,7 +103,7 @@ class Drafts:
             alive, noted = lives_here(note.read_bytes()), True
         except FileNotFoundError:
             alive, noted = False, False
-        if not path.exists():  # it was finished meanwhile: the folder goes first, then the note
+        if not path.exists():  # finished meanwhile: the folder is removed first, then the note
             return True
         named = _NAME.fullmatch(path.name)
         if named is None:  # without a note it is not ours
@@ -111,4 +111,4 @@ class Drafts:
         key = f"{named['stage']}/{named['fingerprint']}"
         if path.name.endswith(_RESUME):
             return in_the_making(key) or wanted(key)
-        return alive is True or in_the_making(key)  # of another machine, the lock tells
+        return alive is True or in_the_making(key)  # on another machine, only the lock shows it

@@ -1,8 +1,8 @@
 """The error a process failed with, as data: a small JSON file with the error's type and message.
 
-A process that works for another one leaves its error in such a file, and the other one raises it.
-Flow runs of workers leave theirs in the store, `.failures/<name>.json`; the processes of one
-training leave theirs in its scratch folder.
+A process that works for another one writes its error to such a file, and the other one raises it.
+Workers' flow runs write theirs to the store, `.failures/<name>.json`; the processes of one training
+run write theirs to its scratch folder.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _KINDS: Final[dict[str, type[BidsError]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error that travels.
+    """An error that is passed between processes.
 
     Args:
-        type: name of its class; for ours the nearest class that `bids_core.errors` holds.
-        message: the whole of it, however many lines.
-        can_pass: whether the same work may succeed another time.
+        type: name of its class; for ours, the nearest class in `bids_core.errors`.
+        message: the whole message, however many lines.
+        can_pass: whether the same work may succeed if tried again.
     """
 
     type: str
@@ -41,13 +41,13 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException, *, can_pass: bool = False) -> Failure:
-        """Return what an error says."""
+        """Return an exception's class and message as a failure."""
         names = [base.__name__ for base in type(error).__mro__ if base in _KINDS.values()]
         return cls(names[0] if names else type(error).__name__, str(error), can_pass)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Failure | None:
-        """Return what `to_json` wrote; None if it is cut short or something else."""
+        """Parse what `to_json` wrote; None if it is truncated or something else."""
         try:
             found = json.loads(text)
             return cls(str(found["type"]), str(found["message"]), bool(found["can_pass"]))
@@ -64,18 +64,18 @@ class Failure:
         return self.type in _KINDS
 
     def __str__(self) -> str:
-        """Return the message; for a class from elsewhere, after the name of that class."""
+        """Return the message; for a class that is not ours, preceded by the class name."""
         if self.is_ours:
             return self.message
         return f"{self.type}: {self.message}" if self.message else self.type
 
     def error(self) -> BidsError:
-        """Return it as a BIDS error: of its own class, or a WorkerError with the whole message."""
+        """Return it as a BIDS error: its own class, or a WorkerError with the whole message."""
         return _KINDS.get(self.type, WorkerError)(str(self))
 
 
 class Failures:
-    """The failures that a store holds, each under a name that is known on both sides.
+    """The failures in a store, each under a name that both sides know.
 
     Args:
         fs: file system of the store (fsspec).
@@ -87,7 +87,7 @@ class Failures:
         self._folder = f"{root}/{FOLDER}"
 
     def write(self, name: str, failure: Failure) -> None:
-        """Leave a failure; the file system's own errors mean that it is not there."""
+        """Write a failure; if the file system raises, it was not written."""
         self._fs.makedirs(self._folder, exist_ok=True)
         self._fs.pipe_file(self._path(name), failure.to_json().encode())
 

@@ -1,4 +1,4 @@
-"""The files of an artifact on the local disk: checksums, flushing, and moving a folder whole."""
+"""The files of an artifact on the local disk: checksums, flushing, and atomic moves."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def file_digest(path: Path) -> str:
 
 
 def files_of(folder: Path) -> list[str]:
-    """Return the names of an artifact's files, without its record."""
+    """Return the names of an artifact's files, except its record."""
     names = (str(p.relative_to(folder).as_posix()) for p in folder.rglob("*") if p.is_file())
     return sorted(name for name in names if name != RECORD)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return what the record says of a file."""
+    """Return the record's entry for a file."""
     return {"bytes": path.stat().st_size, "xxh3": file_digest(path)}
 
 
 def files_in(record: Any) -> dict[str, Mapping[str, Any]]:
-    """Return what a record says of the artifact's files, by their names.
+    """Return a record's entries for the artifact's files, by name.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no record, or names a file outside the artifact.
+        ValueError, KeyError, TypeError: it is not a record, or names a file outside the artifact.
     """
     files = dict(record["files"])
     for name, said in files.items():
@@ -74,7 +74,7 @@ def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | 
 
 
 def is_whole(folder: Path) -> bool:
-    """Tell whether a folder holds its record and every file that the record names, undamaged."""
+    """Return whether a folder holds its record and every file that the record names, undamaged."""
     try:
         files = files_in(json.loads((folder / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
@@ -83,7 +83,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def move_whole(folder: Path, target: Path) -> None:
-    """Rename a finished folder into place; an artifact that is already there and whole stays."""
+    """Rename a finished folder into place, unless an intact artifact is already there."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _sync(folder)
     try:
@@ -100,7 +100,7 @@ def move_whole(folder: Path, target: Path) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error means that no space is left, whoever raised it."""
+    """Return whether an error means that no space is left, whichever library raised it."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "No space left on device" in str(
@@ -109,7 +109,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """Flush a folder's files to the disk, so that a rename never outlives its bytes."""
+    """Flush a folder's files to disk before a rename, so that a crash cannot leave them empty."""
     for name in (*files_of(folder), RECORD):
         descriptor = os.open(folder / name, os.O_RDONLY)
         try:

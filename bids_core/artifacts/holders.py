@@ -1,4 +1,4 @@
-"""Who holds something in a store: a process of some machine, and whether it is alive."""
+"""Which process, on which machine, holds something in a store, and whether it is alive."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psutil
 
 
 def holder_content(count: int = 0) -> bytes:
-    """Return what names this process; `count` makes the bytes differ from one beat to the next."""
+    """Return bytes that identify this process; `count` makes them differ from beat to beat."""
     started = psutil.Process().create_time()
     holder = {"node": node(), "pid": os.getpid(), "started": started, "beat": count}
     return json.dumps(holder).encode()
 
 
 def lives_here(content: bytes) -> bool | None:
-    """Tell whether a holder is alive; None if it is on another machine or was read mid-write."""
+    """Return whether a holder is alive; None if it is on another machine or was read mid-write."""
     try:
         holder = json.loads(content)
         place, pid, started = holder["node"], int(holder["pid"]), float(holder["started"])
@@ -35,7 +35,7 @@ def lives_here(content: bytes) -> bool | None:
 
 
 def holder_name(content: bytes) -> str:
-    """Return a holder for people."""
+    """Return a readable name for a holder."""
     try:
         holder = json.loads(content)
         return f"process {holder['pid']} on {str(holder['node']).split('/')[0]}"
@@ -45,7 +45,7 @@ def holder_name(content: bytes) -> str:
 
 @lru_cache(maxsize=1)
 def node() -> str:
-    """Return what tells one space of process numbers from another: host and container."""
+    """Return the host and its PID namespace: process ids are unique only within one."""
     namespace = Path("/proc/self/ns/pid")
     inside = os.readlink(namespace) if namespace.exists() else ""
     return f"{socket.gethostname()}/{inside}"

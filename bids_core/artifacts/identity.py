@@ -1,4 +1,4 @@
-"""What names a result: a hash of everything that can change it, and of nothing else."""
+"""The name of a result: a hash of everything that can change it, and of nothing else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ class Identity:
     """What a stage's result is made from.
 
     Args:
-        stage: name of the stage, the result's folder in the store.
+        stage: name of the stage, which is also the result's folder in the store.
         version: algorithm version of the stage; raise it when its results change.
         config: the values that can change the result, JSON-serialisable.
         inputs: fingerprints or content digests of what the stage reads.
-        seed: for the record; where it can change the result, `config` has it too.
-        uses: keys of the artifacts that the stage reads, for the record: they are kept as long as
-            this one is.
+        seed: for the record only; where it can change the result, `config` has it too.
+        uses: keys of the artifacts that the stage reads; they are kept as long as this one is.
     """
 
     stage: str
@@ -39,7 +38,7 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """Place of the result within a store."""
+        """Path of the result within a store."""
         return f"{self.stage}/{self.fingerprint}"
 
 

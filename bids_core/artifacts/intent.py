@@ -1,4 +1,4 @@
-"""What a collector is about to delete: recorded first, so that a starting run can wait."""
+"""What a collector is about to delete, recorded first so that a starting run can wait."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _POLL_SECONDS: Final = 1.0
 
 
 def wait_until_spared(files: LockFiles, root: str, keys: Iterable[str]) -> None:
-    """Wait while a collector is about to delete one of some artifacts."""
+    """Wait as long as a collector is about to delete any of these artifacts."""
     path, told, wanted = f"{root}/{FOLDER}/{_INTENT}", False, set(keys)
     while True:
         content = files.read(path)
         if content is None or not wanted & set(_keys_of(content)):
             return
         if lives_here(content) is False:
-            return  # it was killed; what it deleted is gone, what is there stays
+            return  # it was killed and will delete nothing more
         if not told:
             logger.info("the store is being cleaned; waiting")
             told = True
@@ -40,7 +40,7 @@ def wait_until_spared(files: LockFiles, root: str, keys: Iterable[str]) -> None:
 
 @contextmanager
 def announced(files: LockFiles, folder: str, keys: list[str]) -> Iterator[None]:
-    """Announce the artifacts that are deleted within the block.
+    """Announce the artifacts that the block is going to delete.
 
     Raises:
         ArtifactError: another process is cleaning the store.
@@ -66,4 +66,4 @@ def _keys_of(content: bytes) -> list[str]:
     try:
         return list(json.loads(content)["keys"])
     except (ValueError, KeyError, TypeError):
-        return []  # caught in the middle of its write; its writer has not deleted anything yet
+        return []  # read mid-write: the collector has not deleted anything yet

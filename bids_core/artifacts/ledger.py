@@ -1,9 +1,9 @@
 """Which runs refer to which artifacts: one small file per run, in the store's `.runs`.
 
-A run records every artifact it will need before it looks for it or has it computed, here or on a
+A run records every artifact it needs before it looks for it or has it computed, here or on a
 worker. So cleaning the store meanwhile, or after the run was killed, removes nothing it needs. A
-run that succeeds keeps what it used until its folder is gone or it is run again; a failed one also
-keeps what its predecessor of the same name used, whose report is still in the folder.
+successful run keeps what it used until its folder is deleted or it is run again; a failed one also
+keeps what its predecessor used, whose report is still in the folder.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ State = Literal["running", "done", "failed", "interrupted"]
 
 
 class RunEntry(BaseModel):
-    """What a store knows of one run."""
+    """What a store knows about one run."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     name: str
     """Name of the run."""
     kind: str
-    """run, comparison or validation."""
+    """run, comparison, validation or plan."""
     folder: str
     """Its folder, on the machine that ran it."""
     holder: str
     """The process that ran it."""
     state: State
-    """Whether it ended, and how."""
+    """Whether it has ended, and how."""
     started: AwareDatetime
     """When it started (UTC)."""
     artifacts: tuple[str, ...]
     """Keys of the artifacts that it refers to, sorted."""
     serial: str = Field(default="", pattern="^[0-9a-f]*$")
-    """Tells one start of the run from another, so that no file is ever written by two."""
+    """Unique to one start of the run, so that two starts never write the same file."""
 
     @field_validator("holder")
     @classmethod
@@ -75,7 +75,7 @@ class RunEntry(BaseModel):
 
     @property
     def label(self) -> str:
-        """The run for people."""
+        """Readable name of the run."""
         return f"{self.kind} {self.name}"
 
     @property
@@ -85,25 +85,25 @@ class RunEntry(BaseModel):
 
     @property
     def run(self) -> str:
-        """What all starts of one run have in common: kind, name, folder, machine."""
+        """Hash of what all starts of one run share: kind, name, folder, machine."""
         host = json.loads(self.holder)["node"].split("/")[0]
         text = "\n".join((self.kind, self.name, self.folder, host))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def seen_from_here(self) -> RunEntry:
-        """Return the entry with the state that it really has: running, or interrupted."""
+        """Return the entry with its true state: a running one whose process died is interrupted."""
         if self.state == "running" and lives_here(self.holder.encode()) is False:
             return self.model_copy(update={"state": "interrupted"})
         return self
 
     def is_gone(self) -> bool:
-        """Tell whether it ran on this machine and its folder was deleted since."""
+        """Return whether it ran on this machine and its folder has since been deleted."""
         here = str(json.loads(self.holder)["node"]).split("/")[0] == node().split("/")[0]
         return here and self.state != "running" and _is_absent(Path(self.folder))
 
 
 def _is_absent(folder: Path) -> bool:
-    """Tell whether a folder is certainly not there: one that may not be looked at may be."""
+    """Return whether a folder certainly does not exist; one that cannot be read might."""
     try:
         folder.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -126,7 +126,7 @@ class Ledger:
         self.folder = f"{root}/{FOLDER}"
 
     def entries(self) -> list[RunEntry]:
-        """Return every run, as seen from here, in the order in which they started.
+        """Return every run, as seen from here, in order of starting.
 
         Raises:
             ArtifactError: an entry cannot be read.
@@ -144,12 +144,12 @@ class Ledger:
         self._files.replace(f"{self.folder}/{entry.file}", entry.model_dump_json(indent=1).encode())
 
     def earlier(self, entry: RunEntry) -> list[RunEntry]:
-        """Return the earlier starts of a run that are over."""
+        """Return the earlier starts of a run that have ended."""
         same = [one for one in self.entries() if one.run == entry.run]
         return [one for one in same if one.serial != entry.serial and one.state != "running"]
 
     def remove(self, entry: RunEntry) -> None:
-        """Forget a run."""
+        """Remove an entry."""
         self._files.remove(f"{self.folder}/{entry.file}")
 
     def _parsed(self, name: str, content: bytes) -> RunEntry:
@@ -164,11 +164,11 @@ class Ledger:
 
 
 class Recorder:
-    """Writes down what a run refers to.
+    """Records which artifacts a run refers to.
 
     Args:
         ledger: of the store.
-        url: of the store; artifacts of other stores are not written down.
+        url: of the store; artifacts of other stores are not recorded.
         entry: the run, as it begins.
     """
 
@@ -188,14 +188,14 @@ class Recorder:
         return sorted(self._mine)
 
     def refer(self, url: str, keys: Iterable[str]) -> None:
-        """Write down artifacts, before they are looked for."""
+        """Record artifacts, before they are looked for."""
         new = set(keys) - self._mine if url == self._url else set()
         if new:
             self._mine |= new
             self._write("running")
 
     def end(self, state: State) -> None:
-        """Write down how the run ended."""
+        """Record how the run ended."""
         self._write(state)
 
     def _write(self, state: State) -> None:
@@ -211,7 +211,7 @@ _current: Recorder | None = None
 def recording(
     ledger: Ledger, *, url: str, name: str, kind: str, folder: Path
 ) -> Iterator[Recorder]:
-    """Write down what the process refers to within the block, as one run.
+    """Record what the process refers to within the block, as one run.
 
     Args:
         ledger: of the store.
@@ -245,7 +245,7 @@ def recording(
 
 
 def refer(url: str, keys: Iterable[str]) -> None:
-    """Write down artifacts for the run that is being recorded, if there is one."""
+    """Record artifacts for the run that is being recorded, if there is one."""
     if _current is not None:
         _current.refer(url, keys)
 

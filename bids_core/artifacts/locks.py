@@ -1,14 +1,14 @@
-"""Locks: who computes an artifact when several processes need it at the same time.
+"""Locks: which process computes an artifact when several need it at the same time.
 
-A lock is a small file in the store, `.locks/<stage>-<fingerprint>/<generation>`, made by an
-exclusive create (`O_EXCL` in a folder, `If-None-Match: *` on S3). Its holder rewrites it every few
-seconds. A waiter watches whether the bytes change, by its own clock, so that clocks need not agree;
-bytes that stay the same for `EXPIRY_SECONDS` are those of a holder that is dead, hung or cut off,
-and the next generation may be created, which again only one process can do. A holder that died on
-the waiter's own machine is seen at once.
+A lock is a small file in the store, `.locks/<stage>-<fingerprint>/<generation>`, created
+exclusively (`O_EXCL` in a folder, `If-None-Match: *` on S3). Its holder rewrites it every few
+seconds. A waiter checks whether the bytes change, by its own clock, so clocks need not agree. If
+they stay the same for `EXPIRY_SECONDS`, the holder is dead, hung or cut off, and the next
+generation may be created, which again only one process can do. A holder that died on the waiter's
+own machine is noticed at once.
 
-A lock only saves work. Publishing an artifact is atomic whoever does it, so a lost lock, or a file
-system without exclusive creation, costs no more than a second computation.
+A lock only saves work. Publishing an artifact is always atomic, so a lost lock, or a file system
+without exclusive creation, costs no more than a second computation.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ logger = logging.getLogger(__name__)
 
 FOLDER: Final = ".locks"
 BEAT_SECONDS: Final = 5.0
-EXPIRY_SECONDS: Final = 30.0  # six beats: a stalled disk or a long garbage collection is no death
+EXPIRY_SECONDS: Final = 30.0  # six beats: a stalled disk or a long garbage collection is not death
 _POLL_SECONDS: Final = 1.0
 # file systems of fsspec whose `pipe_file(mode="create")` is one atomic request
 _EXCLUSIVE_CREATE: Final = frozenset({"s3", "s3a", "gs", "gcs", "memory"})
 
 
 class LockFiles(Protocol):
-    """The few file operations that locks are made of."""
+    """The few file operations that locks need."""
 
     def names(self, folder: str) -> list[str]:
-        """Return the names in a folder, sorted; none if it is not there."""
+        """Return the names in a folder, sorted; empty if it does not exist."""
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's bytes, None if it is not there."""
+        """Return a file's bytes, None if it does not exist."""
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless it exists; tell whether it was written."""
+        """Write a file unless it exists; return whether it was written."""
 
     def write(self, path: str, data: bytes) -> None:
         """Overwrite a file."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file so that a reader sees the old bytes or the new ones, never half of them."""
+        """Write a file so that readers see the old bytes or the new ones, never a mixture."""
 
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
@@ -86,7 +86,7 @@ class LocalFiles:
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                continue  # the last holder took its empty folder away meanwhile
+                continue  # the last holder removed its empty folder meanwhile
             return True
 
     def write(self, path: str, data: bytes) -> None:
@@ -94,7 +94,7 @@ class LocalFiles:
         Path(path).write_bytes(data)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file whole."""
+        """Write a file atomically."""
         aside = Path(path).with_name(f".{uuid.uuid4().hex}")
         while True:
             aside.parent.mkdir(parents=True, exist_ok=True)
@@ -102,16 +102,16 @@ class LocalFiles:
                 aside.write_bytes(data)
                 aside.replace(path)
             except FileNotFoundError:
-                continue  # another process took the empty folder away meanwhile
+                continue  # another process removed the empty folder meanwhile
             return
 
     def remove(self, path: str) -> None:
-        """Remove a file, and the folder that held it if it is empty then."""
+        """Remove a file, and its folder if that is then empty."""
         Path(path).unlink(missing_ok=True)
         try:
             Path(path).parent.rmdir()
         except OSError:
-            return  # others wait in it, or have taken it away
+            return  # others are waiting in it, or have removed it
 
 
 class RemoteFiles:
@@ -152,7 +152,7 @@ class RemoteFiles:
         self._fs.pipe_file(path, data)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Write a file whole, as one request is."""
+        """Write a file atomically, in one request."""
         self.write(path, data)
 
     def remove(self, path: str) -> None:
@@ -164,7 +164,7 @@ class RemoteFiles:
 
 
 def lock_files(fs: Any, *, local: bool) -> LockFiles | None:
-    """Return how to lock on a file system; None if it cannot create exclusively."""
+    """Return the lock operations of a file system; None if it cannot create exclusively."""
     if local:
         return LocalFiles()
     protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
@@ -177,8 +177,8 @@ class ArtifactLock:
     Args:
         files: of the store.
         folder: of this artifact's lock.
-        beat_seconds: between two signs of life of the holder.
-        expiry_seconds: without a sign of life, after which the holder counts as lost.
+        beat_seconds: time between two signs of life of the holder.
+        expiry_seconds: time without a sign of life after which the holder counts as lost.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class ArtifactLock:
         self._expiry_seconds = expiry_seconds
 
     def sign_of_life(self) -> bytes | None:
-        """Return the newest generation's bytes: they change while its holder lives; None: free."""
+        """Return the newest generation's bytes (changing while its holder lives), None if free."""
         names = self._files.names(self._folder)
         content = self._files.read(f"{self._folder}/{names[-1]}") if names else None
         return None if content is None else names[-1].encode() + b" " + content
@@ -205,7 +205,7 @@ class ArtifactLock:
         """Hold the lock within the block, waiting for it first.
 
         Yields:
-            Whether another process held it when we came: it may have done our work.
+            Whether we had to wait for another process, which may have done our work.
         """
         name, waited = self._acquire()
         stop = threading.Event()
@@ -221,7 +221,7 @@ class ArtifactLock:
                     self._files.remove(f"{self._folder}/{older}")
 
     def _acquire(self) -> tuple[str, bool]:
-        """Create the next generation as soon as the newest is gone or lost."""
+        """Create the next generation as soon as the newest is released or lost."""
         seen, since, told = b"", time.monotonic(), False
         while True:
             names = self._files.names(self._folder)

@@ -1,4 +1,4 @@
-"""Where a result comes from: versions of what computed it, revision of the source, the machine."""
+"""Where a result comes from: package versions, source revision, machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _RECORDED_PACKAGES: Final = (
 
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of those that can change a result."""
+    """Return the versions of Python, this package, and the packages that can change a result."""
     installed = {"python": platform.python_version()}
     for name in ("bids-select", *_RECORDED_PACKAGES):
         try:
             installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # an optional package that is not there has no version to record
+            continue  # an optional package that is not installed
     return installed
 
 
@@ -45,5 +45,5 @@ def git_revision() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Return what is worth knowing of the machine; its name stays out."""
+    """Return what is worth knowing about the machine, except its name."""
     return {"processor": platform.processor() or platform.machine(), "cpus": os.cpu_count()}

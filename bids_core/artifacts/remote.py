@@ -1,4 +1,4 @@
-"""Artifacts on an fsspec file system: uploaded with the record last, read through a local copy."""
+"""Artifacts on an fsspec file system: the record is uploaded last, reads use a local copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def upload(fs: Any, folder: Path, target: str) -> None:
-    """Upload a finished artifact, its record last: its presence means whole."""
+    """Upload a finished artifact, its record last: a record means that the artifact is whole."""
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if fs.exists(f"{target}/{RECORD}"):
         fs.rm_file(f"{target}/{RECORD}")
@@ -26,7 +26,7 @@ def upload(fs: Any, folder: Path, target: str) -> None:
 
 
 def download(fs: Any, source: str, place: Path, drafts: Drafts) -> None:
-    """Copy an artifact into a local folder; nothing if it is not there, or damaged."""
+    """Copy an artifact into a local folder; does nothing if it is missing or incomplete."""
     if not fs.exists(f"{source}/{RECORD}"):
         return
     with drafts.make(f"get-{uuid.uuid4().hex}") as aside:
@@ -42,12 +42,12 @@ def download(fs: Any, source: str, place: Path, drafts: Drafts) -> None:
 
 
 def remote_problems(fs: Any, target: str, files: Mapping[str, Any], *, url: str) -> list[str]:
-    """Return what is wrong with an artifact, as far as the sizes of its files tell.
+    """Return what is wrong with an artifact, judged by the sizes of its files.
 
     Args:
         fs: the file system.
-        target: place of the artifact.
-        files: what its record says of them.
+        target: path of the artifact.
+        files: its record's entries for them.
         url: of the store, for messages.
     """
     try:

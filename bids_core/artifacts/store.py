@@ -1,13 +1,14 @@
-"""The artifact store: `<stage>/<fingerprint>/` with a `record.json` that says how it came to be.
+"""The artifact store: `<stage>/<fingerprint>/` with a `record.json` of how it was made.
 
-An artifact is written aside and appears whole. Its fingerprint is a hash of the stage, the stage's
-algorithm version, its slice of the configuration and the fingerprints of its inputs; nothing that
-cannot change the result (device, shard size, paths, names) enters. Checksums are xxh3 (damage,
-not tampering, is what they detect), and are checked whenever an artifact is about to be reused.
+An artifact is written elsewhere and then moved into place whole. Its fingerprint is a hash of the
+stage, the stage's algorithm version, its slice of the configuration and the fingerprints of its
+inputs, but of nothing that cannot change the result (device, shard size, paths, names). Checksums
+are xxh3, which detects damage, not tampering; they are checked whenever an artifact is about to be
+reused.
 
-The store is a folder or any fsspec URL. Artifacts are always built in a local folder; on a remote
-store the files are uploaded with `record.json` last, and are read through a local cache. Of several
-processes that need an artifact at the same time one computes it (`exclusive`, see locks).
+The store is a folder or any fsspec URL. Artifacts are always built in a local folder; for a remote
+store the files are uploaded with `record.json` last, and read through a local cache. If several
+processes need an artifact at the same time, one computes it (`exclusive`, see locks).
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ __all__ = ["ArtifactStore", "Handle", "Obtained", "cache_root"]
 
 
 class Handle(BaseModel):
-    """A small reference to an artifact; what stages pass to each other."""
+    """A small reference to an artifact, which stages pass to each other."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,14 +92,14 @@ class Handle(BaseModel):
 
     @property
     def key(self) -> str:
-        """Place within the store."""
+        """Path within the store."""
         return f"{self.stage}/{self.fingerprint}"
 
     def path(self) -> Path:
         """Return the local folder that holds the artifact's files.
 
         Raises:
-            ArtifactError: it is missing or damaged.
+            ArtifactError: it is missing, or its remote copy is incomplete.
         """
         return ArtifactStore(self.store).open(self)
 
@@ -107,7 +108,7 @@ class Handle(BaseModel):
         return dict(json.loads((self.path() / RECORD).read_text(encoding="utf-8")))
 
     def summary(self) -> dict[str, Any]:
-        """Return the small facts that the stage left for people (`record.json`'s `summary`)."""
+        """Return the summary that the stage recorded for people (`summary` in `record.json`)."""
         return dict(self.record()["summary"])
 
 
@@ -136,11 +137,11 @@ class ArtifactStore:
     def get_or_compute(self, identity: Identity, compute: Callable[[Draft], None]) -> Obtained:
         """Return an artifact, computing it only if the store does not hold it whole.
 
-        Of several processes that need it at the same time, on whatever machines, one computes it.
+        If several processes need it at the same time, on whatever machines, one computes it.
 
         Args:
             identity: what it is made from.
-            compute: fills the draft that it gets.
+            compute: fills the draft it is given.
         """
         found = self.get(identity)
         if found is not None:
@@ -164,12 +165,12 @@ class ArtifactStore:
     def get(self, identity: Identity) -> Handle | None:
         """Return an artifact if it is present and intact; None if it must be computed.
 
-        Either way the run that is being recorded (`recording`) refers to it from now on.
+        Either way the run being recorded (`recording`) refers to it from now on.
         """
         return self.claim(self.handle(identity.stage, identity.fingerprint), identity.uses)
 
     def claim(self, handle: Handle, uses: Sequence[str] = ()) -> Handle | None:
-        """Return an artifact as `get` does, by its handle.
+        """Return an artifact by its handle, as `get` does.
 
         Args:
             handle: the artifact.
@@ -181,7 +182,7 @@ class ArtifactStore:
         return self.find(handle.stage, handle.fingerprint)
 
     def handle(self, stage: str, fingerprint: str) -> Handle:
-        """Return a handle, whether the artifact exists or not."""
+        """Return a handle, whether or not the artifact exists."""
         return Handle(store=self.url, stage=stage, fingerprint=fingerprint)
 
     def find(self, stage: str, fingerprint: str) -> Handle | None:
@@ -195,14 +196,15 @@ class ArtifactStore:
         return None
 
     def holds(self, handle: Handle) -> bool:
-        """Tell whether an artifact has been published, without checking its bytes."""
+        """Return whether an artifact has been published, without checking its bytes."""
         return bool(self._fs.exists(f"{self.root}/{handle.key}/{RECORD}"))
 
     def open(self, handle: Handle) -> Path:
         """Return the local folder of an artifact (downloaded if the store is remote).
 
         Raises:
-            ArtifactError: it is missing or damaged.
+            ArtifactError: it is missing, or its remote copy is incomplete (`verify` checks its
+                bytes).
         """
         place = self._local_place(handle)
         if not self._local and not (place / RECORD).exists():
@@ -213,7 +215,7 @@ class ArtifactStore:
         return place
 
     def verify(self, handle: Handle) -> list[str]:
-        """Return what is wrong with an artifact, by file; an empty list if it is whole."""
+        """Return what is wrong with an artifact, file by file; an empty list if it is intact."""
         try:
             place = self.open(handle)
             files = files_in(json.loads((place / RECORD).read_text(encoding="utf-8")))
@@ -223,7 +225,7 @@ class ArtifactStore:
         problems = [problem for problem in found if problem]
         if self._local:
             return problems
-        if problems:  # a bad copy; the next look fetches it anew
+        if problems:  # a damaged copy: the next read downloads it again
             shutil.rmtree(place, ignore_errors=True)
         return problems + remote_problems(
             self._fs, f"{self.root}/{handle.key}", files, url=self.url
@@ -231,10 +233,10 @@ class ArtifactStore:
 
     @contextmanager
     def exclusive(self, handle: Handle) -> Iterator[bool]:
-        """Be the only one that computes an artifact within the block; waits for others first.
+        """Be the only process computing an artifact within the block; waits for others first.
 
         Yields:
-            Whether another process was at it: look again before computing.
+            Whether another process held the lock: look again before computing.
         """
         lock = self._lock(handle)
         if lock is None:
@@ -245,16 +247,16 @@ class ArtifactStore:
             yield waited
 
     def sign_of_life(self, handle: Handle) -> bytes | None:
-        """Return bytes that change while a process computes the artifact; None if none does."""
+        """Return bytes that change while a process computes the artifact, None if none does."""
         lock = self._lock(handle)
         return None if lock is None else lock.sign_of_life()
 
     def exists(self) -> bool:
-        """Tell whether anything was ever stored there."""
+        """Return whether anything was ever stored there."""
         return bool(self._fs.exists(self.root))
 
     def is_store(self) -> bool:
-        """Tell whether a run was ever recorded or an artifact published there."""
+        """Return whether a run was ever recorded or an artifact published there."""
         if not self.exists():
             return False
         if self._fs.exists(self.ledger().folder):
@@ -262,7 +264,7 @@ class ArtifactStore:
         return any(self.holds(handle) for handle in self.ls())
 
     def failures(self) -> Failures:
-        """Return what workers left of their failures."""
+        """Return the failures that workers recorded."""
         return Failures(self._fs, self.root)
 
     def require_access(self) -> None:
@@ -278,7 +280,7 @@ class ArtifactStore:
         try:
             self._fs.pipe_file(path, b"probe")
             self._fs.rm_file(path)
-        except Exception as error:  # every file system has error classes of its own
+        except Exception as error:  # every file system has its own error classes
             reason = (str(error) or type(error).__name__).splitlines()[0]
             msg = f"store: {self.url} is not writable ({reason}); check its address and your access"
             raise ConfigError(msg) from error
@@ -295,13 +297,13 @@ class ArtifactStore:
         seed: int | None = None,
         uses: tuple[str, ...] = (),
     ) -> Iterator[Draft]:
-        """Make an artifact: yields a draft to fill, publishes it whole when the block ends.
+        """Make an artifact: yields a draft to fill, and publishes it when the block ends.
 
         Nothing appears in the store if the block raises. If another process published the same
         artifact meanwhile, that one is kept.
         """
         handle = self.handle(stage, fingerprint)
-        started = time.monotonic()  # clocks are set, and jump
+        started = time.monotonic()  # wall clocks can jump
         with self.drafts().artifact(stage, fingerprint) as draft:
             with self._saying_full(handle):
                 draft.path.mkdir(parents=True)
@@ -329,7 +331,7 @@ class ArtifactStore:
             self.drafts().forget(stage, fingerprint)
 
     def ls(self, stage: str | None = None) -> list[Handle]:
-        """Return a handle of every artifact in the store, or of a stage, damaged ones included."""
+        """Return a handle for every artifact in the store or one stage, damaged ones included."""
         if stage is not None:
             folder = f"{self.root}/{stage}"
             places = self._fs.ls(folder, detail=False) if self._fs.isdir(folder) else []
@@ -346,7 +348,7 @@ class ArtifactStore:
         return sorted(found, key=lambda handle: handle.key)
 
     def is_ours(self, handle: Handle) -> bool:
-        """Tell whether an artifact lies there, by its record, and not at the end of a link."""
+        """Return whether a handle is an artifact by its record, and not reached through a link."""
         if not _FINGERPRINT.fullmatch(handle.fingerprint):
             return False
         place = Path(self.root, handle.stage, handle.fingerprint)
@@ -358,7 +360,7 @@ class ArtifactStore:
         )  # fmt: skip
 
     def size(self, handle: Handle) -> int:
-        """Return the bytes that an artifact takes in the store."""
+        """Return an artifact's size in the store, in bytes."""
         return int(self._fs.du(f"{self.root}/{handle.key}"))
 
     def remove(self, handle: Handle) -> None:
@@ -368,17 +370,18 @@ class ArtifactStore:
         shutil.rmtree(self._local_place(handle), ignore_errors=True)
 
     def ledger(self) -> Ledger:
-        """Return the runs that refer to artifacts of this store."""
+        """Return the store's ledger: which runs refer to its artifacts."""
         return Ledger(self.files(), self.root)
 
     @contextmanager
     def recording(self, name: str, *, kind: str, folder: Path) -> Iterator[Recorder]:
-        """Write down which artifacts a run refers to within the block (see `ledger`).
+        """Record which artifacts a run refers to within the block (see `ledger`).
 
         Args:
             name: of the run.
-            kind: run, comparison or validation.
-            folder: of the run; it is made, and as long as it exists the run's artifacts are kept.
+            kind: run, comparison, validation or plan.
+            folder: of the run, created if needed; the run's artifacts are kept as long as it
+                exists.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with recording(
@@ -387,11 +390,11 @@ class ArtifactStore:
             yield recorder
 
     def files(self) -> LockFiles:
-        """Return the small files of the store: locks and ledger."""
+        """Return access to the store's small files: locks and ledger."""
         return LocalFiles() if self._local else RemoteFiles(self._fs)
 
     def drafts(self) -> Drafts:
-        """Return the local folder in which artifacts are made."""
+        """Return the local folder in which artifacts are built."""
         return Drafts((Path(self.root) if self._local else _cache_folder()) / ".tmp")
 
     def uses(self, handle: Handle) -> list[str]:
@@ -401,7 +404,7 @@ class ArtifactStore:
     def read_record(self, handle: Handle) -> dict[str, Any]:
         """Return an artifact's `record.json` without fetching its files; empty if it is gone.
 
-        One that is damaged is empty too: the artifact is computed again when it is needed.
+        A damaged record is empty too: the artifact is recomputed when it is needed.
         """
         content = self.files().read(f"{self.root}/{handle.key}/{RECORD}")
         try:
@@ -412,8 +415,8 @@ class ArtifactStore:
     def in_the_making(self) -> set[str]:
         """Return the keys of the artifacts that a process is computing now.
 
-        A holder on another machine shows that it lives by changing its lock; where there are such
-        locks, this takes as long as a lock takes to expire.
+        A holder on another machine shows that it is alive by changing its lock; if there are such
+        locks, this can take as long as a lock takes to expire.
         """
         locks = {
             name: ArtifactLock(self.files(), f"{self.root}/{FOLDER}/{name}")
@@ -434,7 +437,7 @@ class ArtifactStore:
 
     @contextmanager
     def _saying_full(self, handle: Handle) -> Iterator[None]:
-        """Turn every way of saying that no space is left into one message."""
+        """Turn every kind of error for a full disk into one message."""
         try:
             yield
         except Exception as error:
@@ -469,7 +472,7 @@ class ArtifactStore:
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it; listings are never cached."""
+    """Return the file system of a URL and the path in it, without cached listings."""
     options = {"use_listings_cache": False} if "://" in url else {}
     try:
         fs, root = fsspec.core.url_to_fs(url, **options)

@@ -2,9 +2,9 @@
 
 A run is a comparison of one budget and one seed: both are judged by the same functions.
 
-Read in this order: `results` (the scores of all rows), `statistics` (intervals), `needed` (what it
-would take to tell), `compare` (the tables), `findings` (how two methods stand), `words` (that in
-sentences), `verdict` (all of it in one object).
+Read in this order: `results` (the scores of all rows), `statistics` (intervals), `needed` (how much
+more data would decide), `compare` (the tables), `findings` (how two methods compare), `words` (the
+same in sentences), `verdict` (all of it in one object).
 """
 
 from bids_core.comparison.compare import Comparison, compare, suite_table

@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The tables of a comparison.
 
     Args:
-        main_method: the method that it is about.
-        arms: a row an arm: method, n_rows, n_seeds, macro (average over tasks), low and high (its
-            95% interval), macro_capability, seed_std (standard deviation of `macro` between seeds;
-            NaN with one seed), average_rank (among the trained methods of the same budget), won,
-            tied, lost (pairs of task and seed against random), worst_task, worst_score, spread,
-            least_gain, gain_spread, answer_loss.
-        differences: a row a comparison: method, other, n_rows, other_rows, of (`score`,
+        main_method: the method whose differences are tested.
+        arms: one row per arm: method, n_rows, n_seeds, macro (average over tasks), low and high
+            (its 95% interval), macro_capability, seed_std (standard deviation of `macro` between
+            seeds; NaN with one seed), average_rank (among the trained methods of the same budget),
+            won, tied, lost (pairs of task and seed against random), worst_task, worst_score,
+            spread, least_gain, gain_spread, answer_loss.
+        differences: one row per pair compared: method, other, n_rows, other_rows, of (`score`,
             `capability`: macro average over capabilities, or `loss`: answer loss), own, others (the
             two means), value (their difference), low, high, p_value, p_holm (adjusted within
-            `family`), family, n_rows_tested, n_seeds, tells (False for scores of which neither is
-            above the majority answer), needed_rows, needed_seeds (see `needed`; NaN: none).
-        tasks: a row an arm and task: method, n_rows, task, capability, score (NaN where the task
+            `family`), family, n_rows_tested, n_seeds, tells (False if neither score is above the
+            majority score), needed_rows, needed_seeds (see `needed`; NaN if no number would do).
+        tasks: one row per arm and task: method, n_rows, task, capability, score (NaN where the task
             has none), majority (likewise), answer_loss.
         floor: macro average of always giving the most frequent answer.
     """
@@ -64,13 +64,13 @@ def compare(
 ) -> Comparison:
     """Compute all tables.
 
-    Two families of comparisons are corrected for their number each (Holm): every method against
+    Two families of comparisons are each corrected for multiple testing (Holm): every method against
     random at each budget, and the main method against every other one at each budget. Score and
-    answer loss are two looks at the same question, so a family holds both.
+    answer loss address the same question, so a family holds both.
 
     Args:
         results: of all finished cells.
-        main_method: the method that the comparison is about.
+        main_method: the method whose differences are tested.
         draws: bootstrap draws; None: 4,000, and more where there are many comparisons.
         seed: of the draws.
     """
@@ -117,7 +117,7 @@ def _score_columns(
     by_capability = [np.mean([means[name] for name in group]) for group in results.groups()]
     per_seed = np.mean([values.mean(axis=1) for values in scores.values()], axis=0)
     low, high = overall.low, overall.high
-    if low == high and 0 <= low <= 1:  # no draw differs where all rows are wrong, or all right
+    if low == high and 0 <= low <= 1:  # if all rows are wrong, or all right, the draws do not vary
         low, high = wilson_interval(low, overall.n_rows)
     found = {
         "macro": overall.value,
@@ -136,7 +136,7 @@ def _score_columns(
 
 
 def _pairs(results: Results, main: str) -> list[tuple[str, Arm, Arm]]:
-    """Return what is compared: family, first and second arm."""
+    """Return the pairs to compare: family, first and second arm."""
     arms = set(results.arms)
     trained = [arm for arm in results.arms if arm.n_rows]
     pairs = [
@@ -194,7 +194,7 @@ def _means(
 
 
 def _needed(values: Mapping[str, npt.NDArray[np.float64]], *, n_measures: int) -> dict[str, float]:
-    """Return what would tell in a comparison of these two alone, by score and answer loss."""
+    """Return how many rows or seeds would decide, if only these two were compared."""
     found = needed(values, level=LEVEL / n_measures)
     return {
         "needed_rows": math.nan if found is None or found.rows is None else found.rows,
@@ -212,13 +212,13 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _told(frame: pd.DataFrame, arms: pd.DataFrame, floor: float) -> pd.DataFrame:
-    """Add whether a difference counts: one of the two scores must be above the majority score."""
+    """Add column `tells`: of two scores, at least one must be above the majority score."""
     if frame.empty:
         return frame
     low = {}
     if "low" in arms:
         low = dict(zip(zip(arms["method"], arms["n_rows"], strict=True), arms["low"], strict=True))
-    floor += 1e-9  # sums of the same terms in another order
+    floor += 1e-9  # the same terms summed in another order
     frame["tells"] = [
         row["of"] == "loss"
         or low[row["method"], row["n_rows"]] > floor
@@ -255,15 +255,16 @@ def _tasks(results: Results) -> pd.DataFrame:
 
 
 def suite_table(tasks: pd.DataFrame, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Return each arm's macro averages over the tasks of each suite, as the papers count.
+    """Return each arm's macro averages over the tasks of each suite, as in the papers.
 
     Args:
         tasks: of a comparison.
         members: tasks of each suite; those that were not evaluated are left out.
 
     Returns:
-        A row a suite and arm: suite, method, n_rows, n_tasks, of (how many the suite has), macro
-        (mean over tasks), macro_capability (mean over capabilities of the mean over their tasks).
+        One row per suite and arm: suite, method, n_rows, n_tasks, of (how many tasks the suite
+        has), macro (mean over tasks), macro_capability (mean over tasks within each capability,
+        then over capabilities).
     """
     rows = []
     for suite, names in members.items():

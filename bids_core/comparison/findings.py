@@ -1,6 +1,6 @@
 """How one method compares with another: by score, by answer loss, and by both together.
 
-The sentences about a run or comparison (`words`) are made from these findings.
+The sentences about a run or comparison (`words`) are built from these findings.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ Relation = Literal["better", "worse", "mixed", "no better", "unclear"]
 ruled out. `unclear`: better and worse are both possible."""
 
 SCORE_MARGIN: Final = 0.01
-"""A gain in score that would matter: one point, about what the papers report between methods."""
+"""A gain in score that would matter: one point, about the differences between methods in the
+papers."""
 LOSS_MARGIN: Final = 0.01
 """Likewise in answer loss, as a share of the other method's."""
 FEWEST_ROWS: Final = 6
-"""Fewer test rows rule nothing out: 2^(1-5) is above 0.05, see `statistics.Interval.p_value`."""
+"""With fewer test rows nothing is ruled out: 2^(1-5) is above 0.05, see
+`statistics.Interval.p_value`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +38,22 @@ class Finding:
     Args:
         measure: `score` (0 to 1, higher is better) or `loss` (answer loss in nats, lower is).
         method: the first method.
-        n_rows: rows it was trained on.
+        n_rows: rows that the first method was trained on.
         other: the second method.
-        other_rows: rows that was trained on; 0 is the base model.
+        other_rows: rows that the second method was trained on; 0 is the base model.
         own: the first method's mean.
-        others: the second one's.
+        others: the second method's mean.
         value: first minus second.
         low: lower end of the 95% interval of `value`.
         high: upper end.
         p: p-value, adjusted for the number of comparisons.
-        tested: test rows.
-        seeds: seeds that both were trained with.
-        tells: False for scores of which neither is above the majority answer.
-        needed_rows: test rows that would tell a difference as large as this; None: no number.
-        needed_seeds: likewise seeds; None with one seed too.
+        tested: number of test rows.
+        seeds: number of seeds that both were trained with.
+        tells: False if neither score is above the majority score, so that this measure cannot
+            decide.
+        needed_rows: test rows that would detect a difference as large as this; None if no number
+            would.
+        needed_seeds: likewise for seeds; None with one seed too.
     """
 
     measure: Measure
@@ -71,7 +75,7 @@ class Finding:
 
     @property
     def relation(self) -> Relation:
-        """How the first method stands to the second by this measure, whether or not it tells."""
+        """How the first method compares with the second by this measure, even if not `tells`."""
         gains = (self.low, self.high) if self.measure == "score" else (-self.high, -self.low)
         gain = self.value if self.measure == "score" else -self.value
         if self.p < LEVEL and gain:
@@ -81,7 +85,7 @@ class Finding:
         return "no better" if small else "unclear"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in JSON's types."""
+        """Return it as JSON values."""
         found = {name: _plain(value) for name, value in asdict(self).items()}
         return found | {"relation": self.relation}
 
@@ -105,17 +109,17 @@ def findings(comparison: Comparison, *, family: str) -> list[Finding]:
 
 
 def telling(found: Sequence[Finding]) -> list[Finding]:
-    """Return those whose measure can tell anything here."""
+    """Return the findings whose measure can decide anything here."""
     return [one for one in found if one.tells]
 
 
 def deciding(found: Sequence[Finding]) -> list[Finding]:
-    """Return those that tell the first method from the second."""
+    """Return the findings by which one method is better than the other."""
     return [one for one in telling(found) if one.relation in ("better", "worse")]
 
 
 def relation(found: Sequence[Finding]) -> Relation:
-    """Return how a method stands to another by both measures together.
+    """Return how one method compares with another by both measures together.
 
     Args:
         found: score and answer loss (or one of them) of the same two methods at the same budget.
@@ -130,7 +134,7 @@ def relation(found: Sequence[Finding]) -> Relation:
 
 
 def by_pair(found: Sequence[Finding]) -> dict[tuple[int, str, int], list[Finding]]:
-    """Group by training rows of the first method, other method, and its training rows."""
+    """Group by the first method's training rows, the other method, and its training rows."""
     grouped: dict[tuple[int, str, int], list[Finding]] = {}
     for one in found:
         grouped.setdefault((one.n_rows, one.other, one.other_rows), []).append(one)

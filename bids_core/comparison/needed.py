@@ -1,13 +1,13 @@
-"""How many test rows or seeds it would take to detect a difference that was seen.
+"""How many test rows or seeds it would take to detect the observed difference.
 
-The variance of a mean difference over tasks comes from its parts: with S seeds and f times the
-test rows it is V_seed + V_row / f, with g times the seeds and the same rows (V_seed + V_both) / g
-+ V_row - V_both, where V_both is the part of rows and seeds together. The difference is detected
-if it is z standard errors from zero. With just that many rows, the next attempt succeeds half of
+The variance of a mean difference over tasks is a sum of components: with S seeds and f times the
+test rows it is V_seed + V_row / f; with g times the seeds and the same rows it is (V_seed + V_both)
+/ g + V_row - V_both, where V_both is the interaction of rows and seeds. The difference is detected
+if it is z standard errors from zero. With exactly that many rows, the next attempt succeeds half of
 the time; with twice as many, four times in five.
 
-Source: two-way random effects, Searle, Casella and McCulloch (1992), chapter 4, by the analysis of
-variance of the rows-by-seeds table of each task.
+Source: two-way random effects, Searle, Casella and McCulloch (1992), chapter 4, estimated by an
+analysis of variance of each task's rows-by-seeds table.
 
 Shapes: S seeds, n test rows of a task.
 """
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Variance:
-    """The variance of a mean difference over tasks, by where it comes from.
+    """The components of the variance of a mean difference over tasks.
 
     Args:
-        row: of the test rows, V_both included.
-        seed: between seeds; 0 with one seed, which says nothing of it.
-        both: of single answers, neither their row's nor their seed's; 0 with one seed.
+        row: due to test rows, V_both included.
+        seed: between seeds; 0 with one seed, which cannot show it.
+        both: of single answers, due to neither row nor seed alone; 0 with one seed.
     """
 
     row: float
@@ -46,12 +46,12 @@ class Variance:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What it would take to detect a difference, if it is as large as it looks.
+    """What it would take to detect a difference that is as large as observed.
 
     Args:
-        rows: test rows of all tasks together, with the seeds there are; None: no number would do.
-        seeds: with the test rows there are; None: no number would do, or with one seed nobody
-            knows.
+        rows: test rows of all tasks together, with the current seeds; None if no number would do.
+        seeds: seeds, with the current test rows; None if no number would do, or if there is only
+            one seed, which gives no estimate.
     """
 
     rows: int | None
@@ -61,14 +61,14 @@ class Needed:
 def needed(
     differences: Mapping[str, npt.NDArray[np.float64]], *, level: float = LEVEL
 ) -> Needed | None:
-    """Return how many test rows, or seeds, would detect a difference as large as the one seen.
+    """Return how many test rows, or seeds, would detect the observed difference.
 
     Args:
         differences: of each task, [S, n]: first method minus second, by seed and test row.
-        level: two-sided, of the interval that is to leave out zero.
+        level: two-sided significance level of the interval that must exclude zero.
 
     Returns:
-        An estimate; None where there is no difference, or a task has a single row.
+        An estimate; None if there is no difference, or a task has a single row.
     """
     n_rows = sum(values.shape[1] for values in differences.values())
     n_seeds = next(iter(differences.values())).shape[0]
@@ -85,7 +85,7 @@ def needed(
 
 
 def variance(differences: Mapping[str, npt.NDArray[np.float64]]) -> Variance:
-    """Return the variance of the mean over tasks of the mean difference, by its parts."""
+    """Return the variance components of the mean difference, averaged over tasks."""
     weights = task_weights(list(differences), None)
     row = both = 0.0
     for name, values_Sn in differences.items():
@@ -103,5 +103,5 @@ def variance(differences: Mapping[str, npt.NDArray[np.float64]]) -> Variance:
 
 
 def _times(part: float, room: float, n: int) -> int | None:
-    """Return n times part / room, rounded up: the n at which `part` shrinks to `room`."""
+    """Return n * part / room, rounded up: the n at which `part` shrinks to `room`."""
     return max(1, math.ceil(n * part / room)) if room > 0 else None

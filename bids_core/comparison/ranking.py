@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How evenly a model does over tasks.
+    """How evenly a model performs across tasks.
 
     Args:
         worst_task: the task with the lowest score.
         worst_score: that score.
-        spread: standard deviation of the scores between tasks.
-        least_gain: the smallest gain over the base model on any task; NaN without the base model.
-        gain_spread: standard deviation of the gains between tasks; NaN without the base model.
+        spread: standard deviation of the scores across tasks.
+        least_gain: smallest gain over the base model on any task; NaN without the base model.
+        gain_spread: standard deviation of the gains across tasks; NaN without the base model.
     """
 
     worst_task: str
@@ -39,7 +39,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Wins:
-    """On how many pairs of task and seed a method scores above, level with and below another."""
+    """On how many pairs of task and seed a method scores above, equal to and below another."""
 
     won: int
     tied: int
@@ -47,7 +47,7 @@ class Wins:
 
 
 def average_ranks(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return each method's mean rank over tasks, 1 the best; ties share their mean rank.
+    """Return each method's mean rank over tasks, 1 being best; ties share their mean rank.
 
     Args:
         means: score of each method on each task; all methods have the same tasks.
@@ -62,13 +62,13 @@ def average_ranks(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def count_wins(differences: Mapping[str, npt.NDArray[np.float64]]) -> Wins:
-    """Count pairs of task and seed by the sign of the mean difference, [S, n] a task."""
+    """Count pairs of task and seed by the sign of the mean difference, [S, n] per task."""
     means = np.concatenate([values.mean(axis=1).round(12) for values in differences.values()])
     return Wins(int((means > 0).sum()), int((means == 0).sum()), int((means < 0).sum()))
 
 
 def balance(means: Mapping[str, float], base: Mapping[str, float] | None) -> Balance:
-    """Return how evenly a model does over tasks.
+    """Return how evenly a model performs across tasks.
 
     Args:
         means: its score on each task, at least one.

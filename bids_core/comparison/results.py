@@ -1,4 +1,4 @@
-"""What a comparison rests on: the score of every test row, by method, budget and seed.
+"""The input of a comparison: the score of every test row, by method, budget and seed.
 
 Shapes: S seeds, n test rows of a task.
 """
@@ -37,15 +37,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows' scores of all arms.
+    """The scores of all test rows, for all arms.
 
     Args:
-        arms: that have at least one finished seed, small budgets first.
-        capabilities: of each task, in the order of the configuration.
+        arms: those with at least one finished seed, small budgets first.
+        capabilities: capability of each task, in the order of the configuration.
         seeds: finished seeds of each arm.
-        scores: of each arm and scored task, [S, n], in the order of `seeds` and of the test rows.
-        losses: likewise, the answer loss, of the tasks that have one.
-        majority: of the tasks that have one, the score of always giving the most frequent answer.
+        scores: by arm and scored task, [S, n], in the order of `seeds` and of the test rows.
+        losses: likewise the answer loss, for the tasks that have one.
+        majority: for the tasks that have one, the score of always giving the most frequent answer.
     """
 
     arms: tuple[Arm, ...]
@@ -66,13 +66,14 @@ class Results:
 
         Args:
             samples: columns method, n_rows, seed, task, row_id, score and answer_loss (NaN where
-                the task has none); one row a test row and finished cell.
-            capabilities: of each task.
-            majority: score of always giving a task's most frequent answer; left out, or NaN, for
-                the tasks whose answers have none.
+                the task has none); one row per test row and finished cell.
+            capabilities: capability of each task.
+            majority: score of always giving a task's most frequent answer; missing or NaN for tasks
+                without one.
 
         Raises:
-            DataError: two cells did not answer the same test rows.
+            DataError: two cells did not answer the same test rows, or a task has values for some
+                arms only.
         """
         seeds: dict[Arm, tuple[int, ...]] = {}
         scores: dict[Arm, dict[str, npt.NDArray[np.float64]]] = {}
@@ -107,7 +108,7 @@ class Results:
         return cls(tuple(sorted(seeds)), dict(capabilities), seeds, scores, losses, known)
 
     def budgets(self) -> list[int]:
-        """Return the numbers of training rows, ascending, the base model's zero left out."""
+        """Return the numbers of training rows, ascending, without the base model's zero."""
         return sorted({arm.n_rows for arm in self.arms if arm.n_rows})
 
     def scored_tasks(self) -> list[str]:
@@ -133,9 +134,9 @@ class Results:
     def differences(
         self, first: Arm, second: Arm, *, of: str = "score"
     ) -> dict[str, npt.NDArray[np.float64]]:
-        """Return first minus second of each task, [S, n], over the seeds that both finished.
+        """Return first minus second for each task, [S, n], over the seeds that both finished.
 
-        The base model has no seed: it stands against each seed of the other.
+        The base model has no seed: it is compared with each seed of the other.
 
         Args:
             first: an arm.
@@ -147,7 +148,7 @@ class Results:
     def pairs(
         self, first: Arm, second: Arm, *, of: str = "score"
     ) -> dict[str, tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
-        """Return both arms' values of each task, [S, n] each, over the seeds that both finished."""
+        """Return both arms' values for each task, [S, n] each, over the seeds both finished."""
         tables = self.scores if of == "score" else self.losses
         rows = self._common(first, second)
         return {
@@ -178,9 +179,9 @@ class Results:
 def _leave_out_unjudged(
     scores: Mapping[Arm, dict[str, npt.NDArray[np.float64]]], samples: pd.DataFrame
 ) -> None:
-    """Leave out of all arms the scores of a task with answers that were not judged.
+    """Drop, for all arms, the scores of tasks that have unjudged answers.
 
-    They ended inside a thought; scores of different rows do not compare.
+    Those answers ended inside a thought; scores over different rows are not comparable.
     """
     unjudged = set(samples.loc[samples["score"].isna(), "task"])
     scored = {name for tables in scores.values() for name in tables}

@@ -1,10 +1,10 @@
 """All statistics of comparisons: paired bootstrap, Wilson's interval, Holm's correction.
 
 The bootstrap is paired and has two levels: every draw resamples the test rows of each task and the
-seeds with replacement, in the same way for both methods, so what the two have in common cancels.
-The tasks are fixed: an interval holds for these tasks only. With S seeds the resampled variance
-between seeds is (S-1)/S of the true one, so intervals over two or three seeds are somewhat too
-narrow; with one seed they do not include it at all.
+seeds with replacement, identically for both methods, so what the two have in common cancels. The
+tasks are fixed: an interval holds for these tasks only. With S seeds the resampled variance between
+seeds is (S-1)/S of the true one, so intervals over two or three seeds are somewhat too narrow; with
+one seed they leave it out entirely.
 
 Source: percentile intervals, Efron and Tibshirani (1993), chapter 13; two levels, Davison and
 Hinkley (1997), section 3.8; Wilson (1927); Holm (1979).
@@ -28,26 +28,27 @@ if TYPE_CHECKING:
 DRAWS: Final = 4000
 """Bootstrap draws: the ends of a 95% interval then vary by a few hundredths of its width."""
 LEVEL: Final = 0.05
-"""Adjusted p-values below it are called more than chance."""
+"""An adjusted p-value below this is called significant."""
 Z95: Final = 1.959963984540054
 """97.5% quantile of the normal distribution."""
 _DRAWS_PER_TEST: Final = 80
-"""So that 2/R, the smallest p-value of R draws, stays below half of `LEVEL` after Holm."""
+"""Keeps 2/R, the smallest p-value of R draws, at half of `LEVEL` or less after Holm's
+correction."""
 _CHUNK: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval, and how surprising it were if the truth was zero.
+    """An estimate with its 95% interval and p-value.
 
     Args:
-        value: the estimate, not resampled.
+        value: the estimate from the data themselves, without resampling.
         low: 2.5% quantile of the draws.
         high: 97.5% quantile of the draws.
-        p_value: two-sided: twice the share of draws on the other side of zero (plus one draw), and
-            never less than any exact test can give for as few rows that differ.
-        n_rows: test rows it rests on, all tasks together.
-        n_seeds: seeds it rests on.
+        p_value: two-sided: twice the share of draws on the other side of zero (plus one draw), but
+            never less than an exact test could give with as few differing rows.
+        n_rows: number of test rows, all tasks together.
+        n_seeds: number of seeds.
     """
 
     value: float
@@ -68,8 +69,8 @@ def paired_interval(
     """Return the mean difference over tasks with its bootstrap interval.
 
     Args:
-        differences: of each task, [S, n]: first method minus second, by seed and test row.
-        groups: tasks that are averaged first (capabilities); None: all tasks count alike.
+        differences: for each task, [S, n]: first method minus second, by seed and test row.
+        groups: tasks to average first (capabilities); None to weight all tasks equally.
         draws: R.
         seed: of the draws.
 
@@ -86,10 +87,10 @@ def paired_intervals(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Interval]:
-    """Return the interval of each of several differences; they share their draws of test rows.
+    """Return the intervals of several differences, which share their draws of test rows.
 
     Args:
-        comparisons: differences as `paired_interval` takes them, all on the same tasks and rows.
+        comparisons: differences as for `paired_interval`, all on the same tasks and rows.
         groups: see `paired_interval`.
         draws: R.
         seed: of the draws.
@@ -116,12 +117,12 @@ def paired_intervals(
 
 
 def draws_for(n_tests: int) -> int:
-    """Return how many draws let a clear difference stay clear among this many comparisons."""
+    """Return how many draws keep a clear difference significant among this many tests."""
     return max(DRAWS, _DRAWS_PER_TEST * n_tests)
 
 
 def wilson_interval(score: float, n: int) -> tuple[float, float]:
-    """Return the 95% interval of a share of right answers (Wilson, 1927)."""
+    """Return the 95% interval of a share of correct answers (Wilson, 1927)."""
     center = (score + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
     margin = math.sqrt(score * (1 - score) / n + Z95**2 / (4 * n**2)) * Z95 / (1 + Z95**2 / n)
     return max(0.0, center - margin), min(1.0, center + margin)
@@ -144,7 +145,7 @@ def _interval(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for the number of comparisons (Holm, 1979), in the given order."""
+    """Return p-values adjusted for multiple comparisons (Holm, 1979), in the given order."""
     order = np.argsort(p_values, kind="stable")
     adjusted, running = np.empty(len(p_values)), 0.0
     for rank, index in enumerate(order):
@@ -154,21 +155,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def task_weights(tasks: Sequence[str], groups: Sequence[Sequence[str]] | None) -> dict[str, float]:
-    """Return how much each task counts in the average; the weights add up to 1."""
+    """Return the weight of each task in the average; the weights sum to 1."""
     if groups is None:
         return dict.fromkeys(tasks, 1 / len(tasks))
     return {name: 1 / len(groups) / len(group) for group in groups for name in group}
 
 
 def _counts(generator: np.random.Generator, n: int, draws: int) -> npt.NDArray[np.float64]:
-    """Return how often each of n things is drawn, as shares: [R, n]."""
+    """Return how often each of n items is drawn, as shares: [R, n]."""
     return generator.multinomial(n, np.full(n, 1 / n), size=draws) / n
 
 
 def _row_means(
     values_Sn: Sequence[npt.NDArray[np.float64]], draws: int, generator: np.random.Generator
 ) -> list[npt.NDArray[np.float64]]:
-    """Return the mean over the drawn rows of each seed, [R, S] each, in pieces that fit memory."""
+    """Return each seed's mean over the drawn rows, [R, S] each, in chunks that fit in memory."""
     stacked_nK = np.concatenate(values_Sn).T
     n = len(stacked_nK)
     step = max(1, _CHUNK // n)
@@ -183,15 +184,15 @@ def _row_means(
 
 
 def _two_sided(totals_R: npt.NDArray[np.float64]) -> float:
-    tolerance = 1e-12  # sums of the same terms in another order
+    tolerance = 1e-12  # the same terms summed in another order
     below, above = int((totals_R <= tolerance).sum()), int((totals_R >= -tolerance).sum())
     return min(1.0, 2 * (min(below, above) + 1) / (len(totals_R) + 1))
 
 
 def _least_p(differences: Mapping[str, npt.NDArray[np.float64]]) -> float:
-    """Return the least p-value of a sign-flip test: k rows that differ have 2^k signs.
+    """Return the smallest p-value of a sign-flip test: k differing rows have 2^k sign patterns.
 
-    A bootstrap of a handful of rows that all differ the same way would call it a certainty.
+    A bootstrap over a handful of rows that all differ in the same direction would claim certainty.
     """
     differing = sum(int((values != 0).any(axis=0).sum()) for values in differences.values())
     return float(min(1.0, 2.0 ** (1 - differing)))

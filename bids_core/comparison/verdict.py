@@ -1,7 +1,7 @@
-"""The verdict of a run or a comparison: does the selection pay, and which measure says so?
+"""The verdict of a run or a comparison: does the selection pay off, and by which measure?
 
-Score and held-out answer loss are both weighed, each by its paired difference to random selection.
-A score decides nothing if neither method beats always giving the most frequent answer.
+Score and held-out answer loss both count, each by its paired difference from random selection. The
+score does not count if neither method beats always giving the most frequent answer.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 
 class Badge(StrEnum):
-    """The verdict in few words."""
+    """The verdict in a few words."""
 
     BETTER = "better"
-    """Than random selection, beyond chance, by a measure that can tell."""
+    """Significantly better than random selection, by a measure that can decide."""
     UNCLEAR = "cannot tell"
     """Better and worse are both possible, or the measures (or budgets) disagree."""
     NO_BETTER = "no better than random"
     """Worse than random selection, or a gain that would matter is ruled out."""
     WORSE_THAN_BASE = "worse than the base model"
-    """Training on the selection did harm."""
+    """Training on the selection made the model worse."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found, for people and for machines.
+    """The verdict, for people and for programs.
 
     Args:
-        badge: the verdict in few words.
-        by: the measures that say so; none where it is not clear.
-        sentences: the verdict in full; the first one alone is enough.
-        findings: the main method's differences to every other, by both measures.
+        badge: the verdict in a few words.
+        by: the measures that support it; none if it is unclear.
+        sentences: the verdict in full; the first one stands on its own.
+        findings: the main method's differences from every other, by both measures.
         floor: macro average of always giving the most frequent answer.
-        command: the comparison that would tell more; None where there is nothing to compare.
-        advice: the one of `sentences` that says what would tell more; blank where none does.
+        command: the comparison that would settle more; None if there is nothing to compare.
+        advice: the sentence that says what would settle more; empty if there is none.
     """
 
     badge: Badge
@@ -64,7 +64,7 @@ class Verdict:
         return f"{self.badge} (by {' and '.join(named)})" if named else str(self.badge)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it in JSON's types."""
+        """Return it as JSON values."""
         return {
             "badge": str(self.badge),
             "by": list(self.by),
@@ -77,7 +77,7 @@ class Verdict:
 
 
 def judge(comparison: Comparison, *, failed: int = 0) -> Verdict:
-    """Weigh what a run or a comparison found about its main method.
+    """Return the verdict on a run's or a comparison's main method.
 
     Args:
         comparison: its tables.
@@ -134,7 +134,7 @@ def _measures(found: Sequence[Finding], kind: str) -> tuple[Measure, ...]:
 
 
 def _command(main: str, against_random: Sequence[Finding]) -> str | None:
-    """Return the comparison of these two alone, with three seeds at least."""
+    """Return the command to compare these two alone, with at least three seeds."""
     if not against_random:
         return None
     budgets = ",".join(str(n) for n in sorted({one.n_rows for one in against_random}))
@@ -144,5 +144,5 @@ def _command(main: str, against_random: Sequence[Finding]) -> str | None:
 
 
 def _seeds(one: Finding) -> int:
-    """Return how many seeds a next comparison should have: those needed, but no absurd number."""
+    """Return how many seeds the next comparison should have: as many as needed, at most ten."""
     return min(one.needed_seeds or one.seeds, 10) if one.seeds > 1 else 3

@@ -1,6 +1,6 @@
-"""What a run or a comparison found, in plain words: the same ones in both.
+"""The results of a run or a comparison in plain words, the same for both.
 
-Read from the top: `lead` (the verdict itself), then one function a sentence.
+Read from the top: `lead` (the verdict itself), then one function per sentence.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _RELATIONS: Final[Mapping[Relation, str]] = {
     "better": "is better than {other}",
     "worse": "is worse than {other}",
     "no better": "is no better than {other}",
-    "unclear": "cannot be told apart from {other}",
+    "unclear": "cannot be distinguished from {other}",
 }
 _RULED_OUT: Final = (
     f" A gain that would matter ({SCORE_MARGIN:.0%} more right answers, {LOSS_MARGIN:.0%} less "
@@ -41,7 +41,7 @@ _MANY: Final = 10_000_000
 
 
 def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -> str:
-    """Return the verdict: how the main method stands to random selection."""
+    """Return the verdict: how the main method compares with random selection."""
     label = method_label(main)
     if main == RANDOM:
         return f"The main method is random selection itself. {_levels(main, comparison)}"
@@ -53,7 +53,9 @@ def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -
         )
     pairs = by_pair(against_random)
     if len(pairs) == 1:
-        open_ = f"This cannot tell whether {label} is better or worse than random selection"
+        open_ = (
+            f"These results do not show whether {label} is better or worse than random selection"
+        )
         said = open_ if relation(against_random) == "unclear" else stands(against_random)
         ruled_out = _RULED_OUT if relation(against_random) == "no better" else ""
         return f"{said}: {evidence(against_random)}.{ruled_out}"
@@ -69,7 +71,7 @@ def lead(main: str, against_random: Sequence[Finding], comparison: Comparison) -
 
 
 def stands(found: Sequence[Finding]) -> str:
-    """Return how one method stands to another: `BIDS is better than LESS by accuracy`."""
+    """Return how one method compares with another: `BIDS is better than LESS by accuracy`."""
     kind, label = relation(found), method_label(found[0].method)
     other = _other(found[0].other)
     if kind == "mixed":
@@ -87,7 +89,7 @@ def stands(found: Sequence[Finding]) -> str:
 
 
 def evidence(found: Sequence[Finding]) -> str:
-    """Return the numbers of the measures that can tell (of all of them, where none can)."""
+    """Return the numbers of the measures that can decide (of all, if none can)."""
     return "; ".join(numbers(one) for one in telling(found) or found)
 
 
@@ -114,7 +116,7 @@ def numbers(one: Finding) -> str:
 
 
 def _sizes(one: Finding) -> tuple[float, float, float]:
-    """Return value and ends without their signs; of two ends on one side, the nearer first."""
+    """Return value and ends without signs; of two ends on one side, the nearer first."""
     ends = abs(one.low), abs(one.high)
     return (abs(one.value), *(ends if one.low < 0 < one.high else sorted(ends)))
 
@@ -136,14 +138,14 @@ def majority(found: Sequence[Finding], comparison: Comparison) -> str:
     means = "; ".join(f"{percent(one.own)} and {percent(one.others)}" for one in silent)
     where = "" if len(silent) == len(scores) else f" with {_rows(silent)} rows"
     return (
-        f"Accuracy cannot tell here{where}: the macro averages of {label} and {other} "
+        f"Accuracy is not informative here{where}: the macro averages of {label} and {other} "
         f"({means}) are not above the score of always giving each task's most frequent answer "
         f"({percent(comparison.floor)})."
     )
 
 
 def others(main: str, found: Sequence[Finding]) -> list[str]:
-    """Say how the main method stands to the others, the ones that are better than it first."""
+    """Say how the main method compares with the others, starting with those that beat it."""
     pairs = by_pair([one for one in found if one.other not in (RANDOM, ZERO_SHOT)])
     if not pairs:
         return []
@@ -168,7 +170,7 @@ def others(main: str, found: Sequence[Finding]) -> list[str]:
 
 
 def base(main: str, found: Sequence[Finding]) -> str:
-    """Say whether training on the selection helped the base model at all."""
+    """Say whether training on the selection improved the base model at all."""
     pairs = by_pair([one for one in found if one.other == ZERO_SHOT])
     if not pairs:
         return ""
@@ -191,7 +193,7 @@ def base(main: str, found: Sequence[Finding]) -> str:
 
 
 def worst(main: str, found: Sequence[Finding], comparison: Comparison) -> str:
-    """Name the task on which the main method does worst, beside random's."""
+    """Name the main method's worst task, and random selection's."""
     if not found:
         return ""
     last = max(one.n_rows for one in found)
@@ -216,7 +218,7 @@ def _worst(method: str, n_rows: int, measure: Measure, comparison: Comparison) -
 
 
 def advice(found: Sequence[Finding], command: str) -> str:
-    """Say what would decide an unclear result, and what more seeds would add to a clear one."""
+    """Say what would settle an unclear result, and what more seeds would add to a clear one."""
     if not found:
         return ""
     open_pairs = [pair for pair in by_pair(found).values() if relation(pair) == "unclear"]
@@ -234,10 +236,10 @@ def advice(found: Sequence[Finding], command: str) -> str:
                 f"seeds instead of {least.seeds} would just detect a difference in "
                 f"{MEASURES[least.measure]} as large as this (an estimate): `{command}`."
             )
-        return f"More test rows, and seeds, may tell: `{command}`."
+        return f"More test rows and seeds may settle it: `{command}`."
     least = min(wanted, key=lambda one: one.needed_rows or _MANY)
     if (least.needed_rows or 0) <= least.tested:
-        return f"A comparison of these two alone, over more seeds, may tell: `{command}`."
+        return f"A comparison of these two alone, over more seeds, may settle it: `{command}`."
     rows = rounded_up(least.needed_rows or 0)
     count = f"about {rows:,}" if rows < _MANY else f"more than {_MANY:,}"
     seeds_too = (
@@ -248,12 +250,12 @@ def advice(found: Sequence[Finding], command: str) -> str:
     return (
         f"If the difference in {MEASURES[least.measure]} is as large as it looks, {count} "
         f"test rows instead of {least.tested:,}{seeds_too} would just detect it (an estimate; "
-        f"twice as many are safe): add rows to `test`, then `{command}`."
+        f"use twice as many to be safe): add rows to `test`, then `{command}`."
     )
 
 
 def basis(comparison: Comparison) -> str:
-    """Say what all of it rests on."""
+    """Say what all of it is based on."""
     frame = comparison.differences
     trained = comparison.arms[comparison.arms["n_rows"] > 0]
     tasks = comparison.tasks.drop_duplicates("task")
@@ -285,7 +287,7 @@ def missing(failed: int) -> str:
 
 
 def nats(*values: float) -> list[str]:
-    """Return losses with enough digits that none but zero shows as zero."""
+    """Return losses with enough digits that only zero shows as zero."""
     small = any(0 < abs(value) < 0.0005 for value in values)
     return [number(value, 5 if small else 3) for value in values]
 
@@ -296,13 +298,13 @@ def p_value(value: float) -> str:
 
 
 def rounded_up(count: int) -> int:
-    """Return an estimate rounded up to two digits: 4,137 is 4,200."""
+    """Return an estimate rounded up to two significant digits: 4,137 becomes 4,200."""
     step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step
 
 
 def _levels(main: str, comparison: Comparison) -> str:
-    """Return what the main method reaches, where there is nothing to set it against."""
+    """Return the main method's results, for when there is nothing to compare them with."""
     rows = comparison.arms[comparison.arms["method"] == main].to_dict(orient="records")
     said = []
     for row in rows:
@@ -318,7 +320,10 @@ def _levels(main: str, comparison: Comparison) -> str:
 
 def _nothing_right(scores: Sequence[Finding]) -> str:
     label, other = method_label(scores[0].method), _other(scores[0].other)
-    return f"Accuracy cannot tell here: neither {label} nor {other} gives any right answer."
+    return (
+        f"Accuracy is not informative here: neither {label} nor {other} gives a single right "
+        "answer."
+    )
 
 
 def _verb(kind: Relation, other: str) -> str:

@@ -1,7 +1,7 @@
-"""The one configuration model: checks a YAML file, fills a form, and feeds every stage.
+"""The configuration model: it validates YAML files, defines the form, and feeds every stage.
 
-Each section is the slice that one stage reads, so a stage's fingerprint depends on nothing else.
-Unknown keys are refused everywhere; values are frozen after validation.
+Each field declares which stages it can change (`effects`), so a stage's fingerprint depends on
+nothing else. Unknown keys are rejected everywhere; values are frozen after validation.
 """
 
 from bids_core.config.choices import Normalization, SelectionMethod, SelectionMethods

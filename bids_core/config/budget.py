@@ -1,6 +1,6 @@
-"""Budgets as people write them: `500` rows, `0.15` or `15%` of the pool.
+"""Budgets as people write them: `500` rows, or `0.15` or `15%` of the pool.
 
-The only place that parses them, for configurations, `--set`, the command line and forms.
+The only parser for them: configurations, `--set`, the command line and forms all use it.
 `bids_core.selection.resolve_budget` turns a fraction into a number of rows.
 """
 
@@ -15,13 +15,13 @@ PERCENTAGE: Final = r"^\s*\d+(\.\d+)?\s*%\s*$"
 
 
 def parse_budget(value: object) -> Any:
-    """Return a count (int) or a fraction (float) for what was written; other things as they are.
+    """Return a count (int) or a fraction (float); values of other types are returned unchanged.
 
     Args:
         value: a number, or its text: `500` is a count, `0.15` and `15%` are fractions.
 
     Raises:
-        ValueError: a text that is neither, or a number out of range.
+        ValueError: the text is neither, or the number is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value

@@ -1,8 +1,8 @@
 """Fields whose value is a name from a table (`bids_core.registry`).
 
-The tables are in the rooms above this one, beside the code they name. A field holds its table's
-address, as an entry point does, and looks it up when a value is checked or a schema is made. So a
-new entry needs no change here, and importing the configuration imports no table.
+The tables are in packages above this one, next to the code they name. A field holds its table's
+address, like an entry point, and looks it up when a value is checked or a schema is built. So a new
+entry needs no change here, and importing the configuration imports no table.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class OneOf:
 
     Args:
         table: its address, `package.module:ATTRIBUTE`: a `Registry`, or any mapping by name.
-        more: further names, before the table's.
-        own: file name in messages (`methods.py`) where a function of the user's own can be named
-            too, `package.module:function` or `file.py:function`; None where it cannot.
+        more: further names, listed before the table's.
+        own: example file name for messages (`methods.py`) if the user's own functions are accepted
+            too, as `package.module:function` or `file.py:function`; None if they are not.
     """
 
     table: str
@@ -51,15 +51,15 @@ class OneOf:
         return [*self.more, *self.entries]
 
     def words(self) -> str:
-        """Return what each choice is, in a line; blank for a table that does not say."""
+        """Return a line that describes the choices; empty if the table has no descriptions."""
         table = self.entries
         return table.words() if isinstance(table, Registry) else ""
 
     def check(self, value: str) -> str:
-        """Return a name that is in the table, or is written like a function of the user's own.
+        """Return the name if it is in the table, or has the form of a user's own function.
 
         Raises:
-            ValueError: it is neither; with the nearest names.
+            ValueError: it is neither; the message gives the nearest names.
         """
         if value in self.more:
             return value
@@ -89,13 +89,13 @@ class OneOf:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
-        """Check a value after its type."""
+        """Check the name once its type is checked."""
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Show the names as choices, in an editor and in the form of the Prefect UI."""
+        """Show the names as choices, in editors and in the form of the Prefect UI."""
         names = handler(schema) | {"enum": self.names()}
         if self.own is None:
             return names
@@ -110,10 +110,10 @@ class OneOf:
 
 @dataclass(frozen=True)
 class ManyOf:
-    """A list of choices, among which functions of the user's own can be.
+    """A list of choices, which may include the user's own functions.
 
-    The form of the Prefect UI shows a list whose items are one of two things as bare JSON. So the
-    list is one of two things: names to choose from, or texts.
+    The form of the Prefect UI shows a list of `anyOf` items as bare JSON. So `anyOf` is applied to
+    the list as a whole: either names to choose from, or texts.
     """
 
     choice: OneOf
@@ -121,7 +121,7 @@ class ManyOf:
     def __get_pydantic_json_schema__(
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Show two lists."""
+        """Describe the two alternative lists."""
         made, names = handler(schema), self.choice.names()
         shared = {key: value for key, value in made.items() if key != "items"}
         known = "|".join(map(re.escape, names))

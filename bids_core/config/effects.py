@@ -1,16 +1,16 @@
-"""What a configuration field can change, declared at the field; identities are derived from it.
+"""What each configuration field can change, declared at the field; identities follow from it.
 
-A result is stored under a name made of all that can change it (`bids_core.artifacts.identity`).
-Each field declares this itself:
+A result is stored under a name derived from everything that can change it
+(`bids_core.artifacts.identity`). Each field declares this itself:
 
 - `Changes("warmup")`: its value enters the identity of that stage; with `when`, only where it
   matters (the mode of Adam's update, where the feature is Adam's).
-- `Resolved("warmup", "the digest of the files")`: what the value stands for enters, not the value.
-- `InPlaceOf("seed")`: it takes the place of another field, whose value then enters.
-- `NoEffect("only the speed")`: it enters no identity; says why.
+- `Resolved("warmup", by="the digest of the files")`: not the value enters, but what it resolves to.
+- `InPlaceOf("seed", "finetune")`: for these stages, it replaces another field and enters as that.
+- `NoEffect("only the speed")`: it enters no identity, and says why.
 
-A section declares in `effects` what holds for its fields without an annotation.
-`bids_core.config.slices` takes a stage's values out of a configuration by it.
+A section's `effects` apply to its fields without an annotation. `bids_core.config.slices` uses
+these declarations to extract a stage's values from a configuration.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Changes:
 
     stages: tuple[str, ...]
     when: Callable[[Any], bool] | None = None
-    """Whether it matters, given the section that the field is in."""
+    """Whether it matters, given the field's section."""
 
     def __init__(self, *stages: str, when: Callable[[Any], bool] | None = None) -> None:
         object.__setattr__(self, "stages", stages)
@@ -80,11 +80,11 @@ class Changes:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the field's value stands for is part of the identity of these stages."""
+    """What the field's value resolves to is part of the identity of these stages."""
 
     stages: tuple[str, ...]
     by: str
-    """What enters in its place, in words."""
+    """What enters instead, in words."""
 
     def __init__(self, *stages: str, by: str) -> None:
         object.__setattr__(self, "stages", stages)
@@ -93,7 +93,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class InPlaceOf:
-    """The field takes the place of another one (a dotted path), for these stages."""
+    """The field replaces another one (given by dotted path) for these stages."""
 
     field: str
     stages: tuple[str, ...]
@@ -119,16 +119,16 @@ Effect: TypeAlias = Changes | Resolved | InPlaceOf | NoEffect
 
 
 def recomputed(stages: tuple[str, ...], *, split: str | None = None) -> tuple[str, ...]:
-    """Return the stages whose results change when those of some stages do, in order.
+    """Return all stages whose results change if those of the given stages change, in order.
 
     Args:
-        stages: whose results change.
-        split: where it is only the rows of one split that the prepared data has otherwise.
+        stages: stages whose results change.
+        split: the split whose rows change, if only one split of the prepared data does.
     """
     changed = set(stages)
     if "prepare" in changed:
         changed |= {stage for name in (ROWS if split is None else (split,)) for stage in ROWS[name]}
-    for stage, read in STAGES.items():  # in the order of the pipeline
+    for stage, read in STAGES.items():  # in pipeline order
         if changed & set(read):
             changed.add(stage)
     return tuple(stage for stage in STAGES if stage in changed)

@@ -1,6 +1,7 @@
-"""The table of docs/identity.md: what each field of the configuration makes recompute.
+"""The table of docs/identity.md: what is recomputed when a configuration field changes.
 
-`python -m bids_core.config.effects_table` prints the page; a test holds it to the annotations.
+`python -m bids_core.config.effects_table` prints the page; a test checks that it matches the
+annotations.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ configuration declares what it can change (`bids_core/config/`), the names are d
 and a test changes every field and compares the names of all stages. This page is generated from the
 same declarations (`python -m bids_core.config.effects_table`).
 
-*Enters* lists the stages whose names the field is part of, by its value or by what the value stands
-for. *Computed again* lists these and all stages that read their results. Stages that read prepared
-rows know them by content, so they are computed again only where those rows really differ. Set a
-field back, and the old results are found again under their old names.
+*Enters* lists the stages whose names the field is part of, through its value or what the value
+resolves to. *Computed again* lists these and all stages that read their results. Stages that read
+prepared rows identify them by content, so they are computed again only where those rows actually
+differ. Set a field back, and the old results are found again under their old names.
 
 Two things are not part of any name: the versions of the libraries (`record.json` beside each result
 lists them), and the last bits of floating-point sums, which can differ between devices, numbers of
@@ -56,12 +57,12 @@ def page() -> str:
 
 
 def changes_in_words(path: str, owner: type[Section], name: str) -> str:
-    """Return what a change of a field makes recompute, in a sentence.
+    """Return which stages are recomputed when a field changes, in words.
 
     Args:
         path: dotted path of the field.
         owner: its section.
-        name: its name there.
+        name: its name in that section.
     """
     effects = effects_of(owner, name)
     for effect in effects:
@@ -96,7 +97,7 @@ def _words(effect: Effect) -> str:
 
 
 def _named(stages: tuple[str, ...]) -> str:
-    """Return stages in words; all later ones of one in short."""
+    """Return stages in words, shortened if they are one stage and all that follow from it."""
     every = tuple(STAGES)
     if stages == every:
         return "everything"

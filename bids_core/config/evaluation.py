@@ -21,20 +21,20 @@ class GenerationConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("evaluation"),)
 
     temperature: float = Field(default=0.0, ge=0.0)
-    """Divisor of the logits before sampling; 0: always the likeliest token. Makers of thinking
-    models advise against 0 (Qwen: 0.6)."""
+    """Divisor of the logits before sampling; 0: always the most likely token. The authors of
+    thinking models advise against 0 (Qwen recommends 0.6)."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Sample from the likeliest tokens that together have this probability."""
+    """Sample from the most likely tokens that together have this probability."""
     top_k: PositiveInt | None = None
-    """Sample from this many of the likeliest tokens; null: from all."""
+    """Sample from this many of the most likely tokens; null: from all."""
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Sample from tokens with at least this fraction of the likeliest token's probability."""
+    """Sample from tokens with at least this fraction of the most likely token's probability."""
     repetition_penalty: float = Field(default=1.0, gt=0.0)
-    """Divisor of the logits of tokens that already occur in the text; 1: no penalty."""
+    """Penalty on the logits of tokens that already occur in the text; 1: none."""
 
     @property
     def draws(self) -> bool:
-        """Whether tokens are drawn, so that a seed matters."""
+        """Whether tokens are sampled, so that a seed matters."""
         return self.temperature > 0
 
     @model_validator(mode="after")
@@ -48,28 +48,28 @@ class GenerationConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """Held-out evaluation: own rows, and suites through lm-eval."""
+    """Held-out evaluation: your own rows, and suites through lm-eval."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("suite"),)
 
     tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 4096
     """Padded tokens in one evaluation batch."""
     generation: GenerationConfig = GenerationConfig()
-    """How answers to your own test rows are generated, unless the task sets it (the suites' are
-    always greedy)."""
+    """How answers to your own test rows are generated, unless the task sets it (suites are always
+    greedy)."""
     thought_markers: Annotated[tuple[str, str] | None, Changes("evaluation")] = None
-    """Beginning and end of a thought as the model writes them, if they are none of the known
-    markers (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). Only the text
-    after a thought is judged."""
+    """Beginning and end of a thought as the model writes them, if not one of the known markers
+    (`<think>` and `</think>`, `[THINK]` and `[/THINK]`, GPT-OSS's channels). Only the text after a
+    thought is scored."""
     zero_shot: Annotated[bool, NoEffect("which models are evaluated, not how")] = True
-    """Also evaluate the base model without training."""
+    """Also evaluate the base model without fine-tuning."""
     run_generated_code: Annotated[bool, NoEffect("without it, tasks that need it are refused")] = (
         False
     )
     """Run model-written code (metric `code`, HumanEval, MBPP) in a sandbox: no network, no files,
     limits on time and memory. Without this, coding tasks are refused."""
     code_seconds: Annotated[Seconds, Changes("evaluation", "suite")] = 10.0
-    """Time limit of one generated program."""
+    """Time limit for one generated program, in seconds."""
     suites: Annotated[
         tuple[Literal["bids7", "less3"], ...], Resolved("suite", by="the digest of each task")
     ] = ()
@@ -80,14 +80,14 @@ class EvaluationConfig(Section):
     ] = None
     """Only these tasks of the suites (`bbh`, `mmlu`, ...); null: all of them."""
     suite_data: Annotated[str | None, Resolved("suite", by="the digest of each task")] = None
-    """Folder with the suites' data sets, each a clone of its hub repository in a folder of the
-    same name (`cais/mmlu`, `google/IFEval`); missing ones come from the hub or its cache."""
+    """Folder with the suites' datasets, each a clone of its hub repository in a folder of the same
+    name (`cais/mmlu`, `google/IFEval`); missing ones come from the hub or its cache."""
     suite_limit: Annotated[PositiveInt | None, Resolved("suite", by="the digest of each task")] = (
         None
     )
     """At most this many test rows of each lm-eval task (MMLU has 57 of them); null: all rows."""
     chat_prompts: bool = True
-    """Put the suites' prompts into the chat template, few-shot examples as turns."""
+    """Apply the chat template to the suites' prompts, with few-shot examples as turns."""
     backend: Literal["hf", "vllm"] = "hf"
     """Backend of the suites: transformers, or vLLM if it is installed."""
     model_args: dict[str, str | int | float | bool] = Field(default_factory=dict)

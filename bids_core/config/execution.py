@@ -11,9 +11,9 @@ from bids_core.config.section import PositiveInt, Seconds, Section
 
 
 class StageTimeouts(Section):
-    """Longest time of each stage, in seconds; null: no limit. A stage that takes longer fails."""
+    """Time limit of each stage, in seconds; null: no limit. A stage that exceeds it fails."""
 
-    effects: ClassVar[tuple[Effect, ...]] = (NoEffect("when a stage is given up"),)
+    effects: ClassVar[tuple[Effect, ...]] = (NoEffect("when a stage is aborted"),)
 
     prepare: Seconds | None = None
     """Reading and tokenizing."""
@@ -32,46 +32,46 @@ class StageTimeouts(Section):
 
 
 class ExecutionConfig(Section):
-    """Where the work is done and when it is given up."""
+    """Where the work is done, and when it is aborted."""
 
     effects: ClassVar[tuple[Effect, ...]] = (NoEffect("where the work is done, not the result"),)
 
     gradients: Literal["inline", "deployment"] = "inline"
-    """Gradient shards: computed by this run, or handed to the workers of a deployment."""
+    """Gradient shards: computed by this run, or by the workers of a deployment."""
     training: Literal["inline", "deployment"] = "inline"
-    """Warmup, fine-tunings and evaluations: done by this run, or handed to workers in parallel."""
+    """Warmup, fine-tuning and evaluation: done by this run, or by workers in parallel."""
     deployment: str = Field(default="gradient-shards/gpu", pattern=r"^[^/]+/[^/]+$")
     """Deployment (`flow/name`) that computes groups of gradient shards."""
     training_deployment: str = Field(default="gpu-stage/gpu", pattern=r"^[^/]+/[^/]+$")
     """Deployment (`flow/name`) that trains and evaluates."""
     group_seconds: Seconds = 300.0
-    """Seconds of work in one flow run: shards are grouped up to about this long, by their measured
-    speed. Starting a flow run costs about 10 s."""
+    """Target duration of one flow run, in seconds: shards are grouped to take about this long, at
+    their measured speed. Starting a flow run costs about 10 s."""
     parallel: PositiveInt | None = None
     """Flow runs in flight at once; null: twice the work pool's concurrency limit, or twice the
     online workers."""
     attempts: PositiveInt = 4
-    """How often a group is handed out at most, if its worker is lost, crashes or fails with a
-    transient error."""
+    """Maximum number of attempts at a group whose worker is lost, crashes or fails with a transient
+    error."""
     poll_seconds: Seconds = 5.0
     """Seconds between polls of the workers' flow runs."""
     lost_after: Seconds = 120.0
-    """A worker without a sign of life for this many seconds counts as lost: its work is handed out
-    again."""
+    """A worker that has sent no heartbeat for this many seconds counts as lost, and its work is
+    reassigned."""
     processes: Annotated[PositiveInt, Changes("warmup", "finetune")] = 1
     """Processes for the warmup and for each fine-tuning, on the machine that runs it, one per GPU.
-    Several processes divide each step's rows; if these do not divide evenly, some rows are seen
-    twice in an epoch. So this number is part of a training's identity."""
+    Several processes split each step's rows; if these do not divide evenly, some rows are seen
+    twice in an epoch, so this number is part of a training's identity."""
     sharding: Annotated[
         Literal["none", "fsdp"],
         Changes("warmup", "finetune", when=lambda execution: execution.processes > 1),
     ] = "none"
-    """With several processes: each holds the model, or it is sharded over them (FSDP)."""
+    """With several processes: replicate the model in each, or shard it across them (FSDP)."""
     timeouts: StageTimeouts = StageTimeouts()
     """Time limit of each stage, in seconds."""
     report_url: str | None = None
-    """Address at which the folder `output_dir` is served (`https://files.example/runs`), for links
-    to reports in the Prefect UI; null: links to the file."""
+    """URL at which the folder `output_dir` is served (`https://files.example/runs`), for links to
+    reports in the Prefect UI; null: links to the file."""
 
 
 class OutputConfig(Section):
@@ -80,11 +80,11 @@ class OutputConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (NoEffect("where copies go"),)
 
     push_to_hub: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
-    """Data set on the Hugging Face hub (`org/name`) to upload the main method's picks and their
-    card to; log in first (`hf auth login`, or HF_TOKEN)."""
+    """Dataset on the Hugging Face hub (`org/name`) to upload the main method's picks to, with a
+    dataset card; log in first (`hf auth login`, or HF_TOKEN)."""
     private: bool = True
-    """Whether that data set is private."""
+    """Whether that dataset is private."""
     wandb_project: str | None = None
-    """Weights & Biases project that gets the picks of all methods as an artifact."""
+    """Weights & Biases project to log the picks of all methods to, as an artifact."""
     mlflow_experiment: str | None = None
-    """MLflow experiment that gets the picks of all methods (its server: MLFLOW_TRACKING_URI)."""
+    """MLflow experiment to log the picks of all methods to (its server: MLFLOW_TRACKING_URI)."""

@@ -1,4 +1,4 @@
-"""Which file a configuration is read from: a file, a folder that holds one, a run that is over."""
+"""Finds the file of a configuration, given the file, its folder or a finished run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bids_core.config.section import Name
 from bids_core.errors import ConfigError
 
 FORMAT: Final = 2
-"""Of manifests: 2 has paths relative to its folder."""
+"""Format of manifests: in 2, paths are relative to the manifest's folder."""
 MANIFEST: Final = "manifest.json"
-"""What a run's folder says of the run; its `config` is the whole configuration."""
+"""The record of a run in its folder; its `config` is the whole configuration."""
 CONFIG: Final = "config.yaml"
 """The configuration in a run's folder."""
 _USUAL: Final = (CONFIG, "bids.yaml", MANIFEST)
@@ -25,11 +25,11 @@ def find_config(path: Path) -> Path:
     """Return the file that holds a configuration.
 
     Args:
-        path: the file, or a folder with a `config.yaml`, a `bids.yaml`, a run's manifest, or one
-            YAML file alone.
+        path: the file, or a folder with a `config.yaml`, a `bids.yaml`, a run's manifest, or a
+            single YAML file.
 
     Raises:
-        ConfigError: there is no such file, or none can be told from the others.
+        ConfigError: there is no such file, or several and no way to choose.
     """
     if path.is_file():
         return path
@@ -51,14 +51,14 @@ def find_config(path: Path) -> Path:
 
 
 def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a run folder's file, which goes into that folder again.
+    """Return the configuration for running again into the run folder that a file is in.
 
     Args:
         path: a configuration, or a run's manifest.
-        content: what it holds. That of other files is returned as it is.
+        content: what it holds; returned unchanged if the file is not in a run folder.
 
     Raises:
-        ConfigError: the folder's name cannot be a run's.
+        ConfigError: the folder's name is not a valid run name.
     """
     folder = path.resolve().parent
     if path.name == MANIFEST:
@@ -85,10 +85,10 @@ def replayed(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def travelled(manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the configuration in a run's manifest, its places made absolute.
+    """Return the configuration in a run's manifest, with the places of its results made absolute.
 
-    Manifests without `format` are of earlier versions: their store is relative to the folder that
-    the run was started in.
+    Manifests without `format` come from earlier versions: their store is relative to the folder in
+    which the run was started.
     """
     if "format" in manifest:
         return absolute_places(manifest["config"], folder)

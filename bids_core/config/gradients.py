@@ -13,7 +13,7 @@ from bids_core.config.section import PositiveInt, Section
 
 
 def _feature_reads(option: str) -> Callable[[Any], bool]:
-    """Return whether a section's training feature reads one of its fields."""
+    """Return a function that tells whether a section's training feature reads a field."""
 
     def reads(section: Any) -> bool:
         return option in FEATURES.entries[section.train_feature].options
@@ -22,7 +22,7 @@ def _feature_reads(option: str) -> Callable[[Any], bool]:
 
 
 def _fewer_layers(section: Any) -> bool:
-    """Return whether a section's gradients are those of the last layers alone."""
+    """Return whether a section takes gradients in the last layers only."""
     takes_gradients = not FEATURES.entries[section.train_feature].hidden_states
     return section.layers is not None and takes_gradients
 
@@ -33,8 +33,8 @@ class GradientConfig(Section):
     effects: ClassVar[tuple[Effect, ...]] = (Changes("gradients", "steps"),)
 
     train_feature: TrainFeature = "adam"
-    """Feature of a training example; validation instances get the plain gradient with `adam` and
-    `sign`, otherwise the same feature."""
+    """Feature of a training example. Validation instances get the plain gradient with `adam` and
+    `sign`, and the same feature with all others."""
     checkpoints: Annotated[
         tuple[PositiveInt, ...] | None,
         Changes("attribution", when=lambda section: section.checkpoints is not None),
@@ -60,16 +60,16 @@ class GradientConfig(Section):
         Changes("gradients", "steps", when=_feature_reads("damping")),
         Changes("attribution", when=lambda section: section.metric == "fisher"),
     ] = Field(default=0.1, gt=0.0)
-    """Share of the Fisher matrix's mean eigenvalue that is added to all of them (`fisher`,
-    `ekfac`)."""
+    """Damping of the Fisher matrix: this fraction of its mean eigenvalue is added to all
+    eigenvalues (`fisher`, `ekfac`)."""
     adam_mode: Annotated[
         Literal["less_code", "paper"],
         Changes("gradients", "steps", when=_feature_reads("adam_mode")),
     ] = "less_code"
     """m'/sqrt(v'+eps) as in LESS's code, or bias-corrected m'/(sqrt(v')+eps) as in its paper."""
     projection: Literal["rademacher", "sjlt", "srht", "none"] = "sjlt"
-    """Kind of random projection; `rademacher` is that of the papers, equally exact and far slower
-    (see docs/projection.md)."""
+    """Kind of random projection; `rademacher` is the papers' choice, equally accurate but far
+    slower (see docs/projection.md)."""
     dim: Annotated[
         PositiveInt,
         Changes("gradients", "steps", when=lambda section: section.projection != "none"),
@@ -78,15 +78,15 @@ class GradientConfig(Section):
     storage: Annotated[
         Literal["float16", "float32", "int8"], Changes("gradients", "representations", "steps")
     ] = "float16"
-    """Dtype of the stored unit rows; int8 halves the store again, with a small error."""
+    """Dtype of the stored unit-norm rows; int8 halves the store again, with a small error."""
     on_nonfinite: Literal["error", "reject"] = "error"
-    """A NaN or infinite gradient: stop and name the rows, or list them as rejects."""
+    """If a gradient is NaN or infinite: stop and name the rows, or list them as rejects."""
     tokens_per_batch: Annotated[PositiveInt, NoEffect("only the speed")] = 2048
     """Padded tokens in one batch; halved automatically when memory runs out."""
     rows_per_shard: Annotated[
-        PositiveInt, NoEffect("where shards are cut; which rows a shard has is part of its inputs")
+        PositiveInt, NoEffect("where shards are split; a shard's rows are part of its inputs")
     ] = 2048
-    """Rows of one shard, the unit of work, retry and resume."""
+    """Rows per shard, the unit of work, retry and resume."""
 
     @field_validator("checkpoints")
     @classmethod

@@ -1,4 +1,4 @@
-"""From a YAML file (and `--set` overrides) to a checked `RunConfig`, with messages in one line."""
+"""From a YAML file (and `--set` overrides) to a validated `RunConfig`, with one-line messages."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHOWN: Final = 10
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read and check a configuration.
+    """Read and validate a configuration.
 
     Args:
-        path: YAML file, or a folder that holds it; or a run's folder or manifest, to run it again.
-            Relative data paths in it are relative to its folder.
-        overrides: `section.key=value` texts, the value read as YAML.
+        path: a YAML file or the folder that holds it, or a run's folder or manifest, to run it
+            again. Its data paths are relative to its folder.
+        overrides: texts of the form `section.key=value`; the value is read as YAML.
 
     Raises:
         ConfigError: the file cannot be read or a value is invalid; names file, key and fix.
@@ -43,15 +43,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def check_config(
     content: Mapping[str, Any], *, origin: str = "config", overrides: Sequence[str] = ()
 ) -> RunConfig:
-    """Check a mapping and return the configuration.
+    """Validate a mapping and return the configuration.
 
     Args:
         content: the configuration.
-        origin: where it is from, for the message.
-        overrides: `section.key=value` texts that it has been changed with, for the message.
+        origin: where it comes from, for the message.
+        overrides: the `section.key=value` texts already applied to it, for the message.
 
     Raises:
-        ConfigError: one line that names all invalid keys, the first ten of many.
+        ConfigError: one line that names the invalid keys, at most the first ten.
     """
     try:
         return RunConfig.model_validate(content)
@@ -68,7 +68,7 @@ def check_config(
 
 
 def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Leave out what is wrong with a list only because something is wrong with its items."""
+    """Drop "too short" errors of lists that are only short because their items are invalid."""
     places = [problem["loc"] for problem in problems]
     return [
         problem
@@ -82,7 +82,7 @@ def _causes(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _origin(problem: Mapping[str, Any], origin: str, overrides: Sequence[str]) -> str:
-    """Return what an invalid value comes from: an override, or else the file."""
+    """Return where an invalid value comes from: an override, or else the file."""
     place = _place(problem)
     for override in overrides:
         key = override.partition("=")[0]
@@ -95,7 +95,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a file that holds one mapping.
 
     Raises:
-        ConfigError: it cannot be read, or holds something else.
+        ConfigError: it cannot be read, or does not hold a mapping.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))
@@ -112,10 +112,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def apply_override(content: dict[str, Any], override: str) -> None:
-    """Set a value in a configuration as read, from a text `section.key=value`.
+    """Set a value in a raw configuration from a text `section.key=value`.
 
     Raises:
-        ConfigError: it is no such text, or names no section.
+        ConfigError: the text has another form, or does not name a section.
     """
     key, equals, text = override.partition("=")
     if not equals or not key:

@@ -14,7 +14,7 @@ _LOADED_BY: Final = (
     "warmup", "curvature", "representations", "finetune", "suite", "evaluation", "losses",
 )  # fmt: skip
 """Stages that load the base model; gradients know it through the warmup whose checkpoint it is."""
-_LONGEST: Final = 10_000  # characters of an expression
+_LONGEST: Final = 10_000  # characters in a regular expression
 _BY_FILES: Final = Resolved("prepare", *_LOADED_BY, by="the digest of its files")
 
 
@@ -29,7 +29,7 @@ class ModelConfig(Section):
     """Hub revision (branch, tag or commit)."""
     dtype: Annotated[
         Literal["auto", "bfloat16", "float16", "float32"],
-        Resolved(*_LOADED_BY, by="the dtype that it comes to"),
+        Resolved(*_LOADED_BY, by="the dtype it resolves to"),
     ] = "auto"
     """Dtype of the frozen base weights; `auto` chooses bfloat16 if the device is fast at it."""
     device: Annotated[str, NoEffect("only the speed")] = "auto"
@@ -38,17 +38,15 @@ class ModelConfig(Section):
     quantization: Literal["none", "4bit"] = "none"
     """`4bit` keeps the frozen base weights in 4 bits (NF4 with double quantisation, as QLoRA),
     through bitsandbytes."""
-    activation_checkpointing: Annotated[bool, NoEffect("the same values are computed again")] = (
-        False
-    )
-    """Compute activations again in the backward pass instead of keeping them: less memory, about a
+    activation_checkpointing: Annotated[bool, NoEffect("the same values are recomputed")] = False
+    """Recompute activations in the backward pass instead of keeping them: less memory, about a
     third more time."""
     chat_template: Annotated[
         str | None, Resolved("prepare", "suite", "evaluation", by="the digest of the file")
     ] = None
     """File with a Jinja chat template, for a tokenizer without one."""
     trust_remote_code: bool = False
-    """Run code from the model's repository. Switch it on only if you trust the repository."""
+    """Run code from the model's repository. Enable this only if you trust the repository."""
 
 
 class LoraConfig(Section):

@@ -1,4 +1,4 @@
-"""The nearest names to a key that the configuration does not have."""
+"""Suggestions for a key that the configuration does not have."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SHOWN: Final = 3
 
 
 def suggestion(location: Sequence[str | int]) -> str:
-    """Return what may have been meant by a key, in words.
+    """Return in words which key may have been meant.
 
     Args:
-        location: the key, in parts; numbers are places in lists. A blank last part: any key of the
-            section.
+        location: the key as a path; numbers are list indices. If the last part is empty, all keys
+            of the section are named.
     """
     *above, last = location
     known, wrong = known_keys(above), str(last)
@@ -34,7 +34,7 @@ def suggestion(location: Sequence[str | int]) -> str:
 
 
 def nearest_fields(name: str) -> list[str]:
-    """Return the fields of any section whose name, or dotted path, is nearest; none if none is."""
+    """Return the fields, of any section, with the nearest name or dotted path; may be empty."""
     paths = [path for path, _, _ in walk(RunConfig)]
     last = name.rpartition(".")[2]
     ends: dict[str, list[str]] = {}
@@ -47,7 +47,7 @@ def nearest_fields(name: str) -> list[str]:
 
 
 def known_keys(location: Sequence[str | int]) -> list[str]:
-    """Return the keys of a section, in the order of the alphabet."""
+    """Return the keys of a section, in alphabetical order."""
     model: type[BaseModel] = RunConfig
     for part in location:
         if isinstance(part, int):

@@ -1,6 +1,6 @@
 """Paths in a configuration: relative to a file's folder when read, absolute when used.
 
-A configuration that travels with its run folder has them relative to that folder again.
+In a run folder they are stored relative to that folder, so that it can be moved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def absolute_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
     Args:
         content: a configuration as read; need not be valid.
-        base: folder that its paths start from.
+        base: folder that its paths are relative to.
     """
 
     def is_folder(path: str) -> bool:
@@ -35,14 +35,14 @@ def absolute_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 
 def absolute_places(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Make the places where results go absolute."""
+    """Make the paths where results go absolute."""
     return {**_with(content, _PLACES, lambda path: os.path.normpath(base / path))}
 
 
 def relative_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    """Make all local paths relative to a folder, the places where results go included.
+    """Make all local paths relative to a folder, including the paths where results go.
 
-    What `${VARIABLES}`, `~` and URLs name stays as it is written.
+    Paths with `${VARIABLES}` or `~`, and URLs, stay as written.
 
     Args:
         content: a valid configuration as JSON values, its data paths absolute.
@@ -60,7 +60,7 @@ def relative_paths(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
 
 
 def relative_path(path: str, base: Path) -> str:
-    """Return a local path relative to a folder; URLs and `~` as they are."""
+    """Return a local path relative to a folder; URLs and `~` stay as they are."""
     if _elsewhere(path):
         return path
     return Path(os.path.relpath(Path(path).absolute(), base.absolute())).as_posix()
@@ -77,7 +77,7 @@ def _changed(
     *,
     of_absolute: bool = False,
 ) -> dict[str, Any]:
-    """Apply a change to the local paths that are absolute, or to those that are not."""
+    """Apply a change to all absolute local paths, or to all relative ones."""
 
     def changed(path: str) -> str:
         local = not _elsewhere(path) and Path(path).is_absolute() == of_absolute
@@ -126,7 +126,7 @@ def _with_methods(section: dict[str, Any], change: Change) -> dict[str, Any]:
 
 
 def _with(section: Any, keys: tuple[str, ...], change: Change) -> Any:
-    """Return a section with some of its texts changed, and everything else unchanged."""
+    """Return a section with the texts at some keys changed."""
     if not isinstance(section, dict):
         return section
     texts = {key: section[key] for key in keys if isinstance(section.get(key), str)}

@@ -1,4 +1,4 @@
-"""The reference entry of each field: accepted values, default, choices, and what it changes."""
+"""The reference entry of each field: accepted values, default, choices, and effects."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class FieldReference:
 
     Args:
         key: dotted path; `pool[]` is a list of sections.
-        value: what it takes, in words; `section` for a section.
-        required: whether it has to be given.
-        default: as JSON value; None also where there is none.
-        description: what it is.
-        choices: what each name that it takes is, blank where nothing says; empty where it takes
-            others than names.
-        changes: what a change of it makes recompute; blank for most sections.
+        value: accepted values, in words; `section` for a section.
+        required: whether it must be given.
+        default: as a JSON value; None also if there is none.
+        description: what it means.
+        choices: each accepted name with its description (may be blank); empty if the field does not
+            take names.
+        changes: what is recomputed when it changes; blank for most sections.
     """
 
     key: str
@@ -52,7 +52,7 @@ class FieldReference:
 
     @property
     def is_section(self) -> bool:
-        """Whether it has fields itself."""
+        """Whether it has fields of its own."""
         return self.value in ("section", "list of sections")
 
     @property
@@ -65,19 +65,19 @@ class FieldReference:
 
 
 def all_fields() -> list[FieldReference]:
-    """Return every section and field, each section before its fields, in the order of the file."""
+    """Return every section and field, each section before its fields, in file order."""
     return list(_fields(RunConfig, ""))
 
 
 def find_field(key: str) -> list[FieldReference]:
-    """Return a field, or a section and all that is in it.
+    """Return a field, or a section and everything in it.
 
     Args:
-        key: dotted path, with or without the places in lists (`pool.0.path`, `pool[].path`); the
-            last name alone will do where only one field has it.
+        key: dotted path, with or without list indices (`pool.0.path`, `pool[].path`); the last name
+            alone is enough if it is unique.
 
     Raises:
-        ConfigError: there is none, or there are several; with the nearest.
+        ConfigError: there is none, or several; the message gives the nearest.
     """
     wanted = _plain(key)
     fields = all_fields()
@@ -139,7 +139,7 @@ def _fields(model: type[Section], prefix: str) -> Iterator[FieldReference]:
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
-    """Return the section that a field holds, may hold or lists."""
+    """Return the section type of a field that holds one, optionally or in a list."""
     if isinstance(annotation, type):
         return annotation if issubclass(annotation, Section) else None
     found = [_section_of(part) for part in get_args(annotation)]
@@ -171,7 +171,7 @@ def _choices(schema: dict[str, Any], info: FieldInfo) -> dict[str, str]:
 
 
 def _metadata(annotation: Any) -> list[Any]:
-    """Return the annotation of a type inside a field's (a list of methods)."""
+    """Return the metadata of types nested in an annotation (a list of methods)."""
     found = list(getattr(annotation, "__metadata__", ()))
     for part in get_args(annotation):
         found += _metadata(part)
@@ -179,7 +179,7 @@ def _metadata(annotation: Any) -> list[Any]:
 
 
 def value_words(schema: Mapping[str, Any]) -> str:
-    """Return what a field takes, from its JSON schema."""
+    """Return a field's accepted values in words, from its JSON schema."""
     if "anyOf" in schema:
         kinds = dict.fromkeys(value_words(part) for part in schema["anyOf"])
         return " or ".join(kinds)

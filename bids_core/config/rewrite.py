@@ -1,4 +1,4 @@
-"""A configuration file with some values changed: its comments stay, its paths still lead there."""
+"""Changes values in a configuration file; comments are kept, and paths stay valid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLACES: Final = ("store", "output_dir")
 _INDENTED_LIST: Final = re.compile(
     r"^\w[^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*#[^\n]*\n)*  - ", re.MULTILINE
 )
-"""A list whose dashes stand two columns into its section."""
+"""A list whose dashes are indented by two columns."""
 
 
 def rewritten(
@@ -29,14 +29,15 @@ def rewritten(
 ) -> str:
     """Return the text of a configuration file with some values changed.
 
-    Comments and order are kept where the file allows it (not those of a run's manifest, nor where
-    a changed section is an alias of another).
+    Comments and order are kept if possible (not for a run's manifest, nor if a changed section is
+    an alias of another).
 
     Args:
-        path: the file, or what `find_config` finds it by.
-        target: where the text will lie; relative paths of data and models start from its folder.
-        changes: by dotted key; None takes the key out.
-        overrides: `section.key=value` texts, applied before.
+        path: the file, or any path from which `find_config` finds it.
+        target: where the text will be written; relative paths of data and models start from its
+            folder.
+        changes: new values by dotted key; None removes the key.
+        overrides: `section.key=value` texts, applied first.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -60,9 +61,9 @@ def rewritten(
 
 
 def put(content: dict[str, Any], key: str, value: Any) -> None:
-    """Set a value in nested mappings by its dotted key; None takes it out.
+    """Set a value in nested mappings by its dotted key; None removes it.
 
-    Sections that are missing are made.
+    Missing sections are created.
     """
     *sections, last = key.split(".")
     for section in sections:
@@ -94,7 +95,7 @@ def _with_comments(text: str, before: Mapping[str, Any], content: Mapping[str, A
 
 
 def _take(document: Any, before: Mapping[str, Any], content: Mapping[str, Any]) -> None:
-    """Change the parts of a document that differ between its old and its new content."""
+    """Update the parts of a document that differ between its old and new content."""
     for key in [key for key in before if key not in content]:
         del document[key]
     for key, value in content.items():
@@ -111,5 +112,5 @@ def _take(document: Any, before: Mapping[str, Any], content: Mapping[str, Any]) 
 
 
 def _alike(old: list[Any], new: list[Any]) -> bool:
-    """Return whether two lists hold equally many sections, and nothing else."""
+    """Return whether two lists hold the same number of sections, and nothing else."""
     return len(old) == len(new) and all(isinstance(item, dict) for item in [*old, *new])

@@ -20,7 +20,7 @@ from bids_core.config.training import FinetuneConfig, WarmupConfig
 
 
 class RunConfig(Section):
-    """A whole run: data, model, method and where the results go.
+    """A complete run: data, model, method and where the results go.
 
     Fields are in the order of the Prefect UI's form: required ones come first.
     """
@@ -30,11 +30,11 @@ class RunConfig(Section):
     model: ModelConfig
     """Base model."""
     pool: tuple[SourceConfig, ...] = Field(min_length=1)
-    """The training pool: where the examples to choose from are."""
+    """The training pool: sources of the examples to choose from."""
     validation: tuple[ValidationTask, ...] = Field(min_length=1)
-    """Validation instances: a few of each thing the model should be good at."""
+    """Validation instances: a few examples of everything the model should be good at."""
     test: tuple[TestTask, ...] = ()
-    """Held-out test rows for the evaluation."""
+    """Held-out test rows for evaluation."""
     selection: SelectionConfig = SelectionConfig()
     """Which rows to keep."""
     output_dir: Annotated[Path, NoEffect("a place")] = Path("runs")
@@ -46,7 +46,7 @@ class RunConfig(Section):
         Changes("warmup", "screen", "curvature", "gradients", "selection", "finetune", "steps"),
         Changes("evaluation", when=lambda run: run.draws_answers),
     ] = 0
-    """Seed of sampling, initialisation, dropout, projection and random selection, and of sampled
+    """Seed for sampling, initialisation, dropout, projection, random selection and generated
     answers."""
     data: DataConfig = DataConfig()
     """Tokenization, rejects and overlap."""
@@ -57,9 +57,9 @@ class RunConfig(Section):
     gradients: GradientConfig = GradientConfig()
     """Gradient features."""
     screen: ScreenConfig = ScreenConfig()
-    """Rows that get gradients, where not all do."""
+    """Which rows get gradients, if not all do."""
     landmarks: LandmarkConfig = LandmarkConfig()
-    """Rows that the influence of the others is inferred from."""
+    """Rows from which the influence of the others is inferred."""
     analysis: AnalysisConfig = AnalysisConfig()
     """Analysis of the selections."""
     finetune: FinetuneConfig = FinetuneConfig()
@@ -104,7 +104,7 @@ class RunConfig(Section):
 
     @property
     def draws_answers(self) -> bool:
-        """Whether answers to own test rows are drawn, not the likeliest."""
+        """Whether answers to the user's own test rows are sampled rather than greedy."""
         settings = [task.generation or self.evaluation.generation for task in self.test]
         return any(one.draws for one in settings)
 

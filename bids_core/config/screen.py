@@ -1,4 +1,4 @@
-"""Rows that do without gradients: the cheaper ways to an influence matrix (docs/cheaper.md)."""
+"""Rows that get no gradients: cheaper ways to an influence matrix (docs/cheaper.md)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def _draws(section: Any) -> bool:
 
 
 class ScreenConfig(Section):
-    """Which rows get gradients, where not all do: those that a cheap method picks first."""
+    """Which rows get gradients, if not all do: those that a cheap method picks first."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("screen", when=_on),)
 
     by: Signal | None = None
-    """Method that picks the rows that get gradients: one that needs no influence (`rds_plus`,
-    `bm25`, ...), or `landmarks`: BIDS on the influence inferred from `landmarks.rows`. null: every
-    row of the pool gets them."""
+    """Method that picks the rows that get gradients: either one that needs no influence
+    (`rds_plus`, `bm25`, ...), or `landmarks`, which is BIDS on the influence inferred from
+    `landmarks.rows`. null: every row of the pool gets them."""
     keep: Fraction = 0.3
     """Share of the pool to keep."""
     sample: Annotated[PositiveInt, Changes("screen", when=_draws)] = 128
-    """Random rows that always get gradients, so that the report can estimate how many good rows
-    were screened out. With `landmarks`, the landmarks are this sample."""
+    """Number of random rows that always get gradients, so that the report can estimate how many
+    good rows were screened out. With `landmarks`, the landmarks are this sample."""
 
     @model_validator(mode="after")
     def _cheap(self) -> ScreenConfig:
@@ -54,7 +54,7 @@ class ScreenConfig(Section):
 
 
 def is_signal(method: Any) -> bool:
-    """Return whether a selection method looks at the rows, and needs no influence."""
+    """Return whether a selection method uses the rows but needs no influence."""
     return method.needs not in ("influence", "nothing")
 
 
@@ -67,6 +67,6 @@ class LandmarkConfig(Section):
         PositiveInt | None,
         Changes("screen", when=lambda section: section.rows is not None),
     ] = Field(default=None)
-    """Random rows of the pool that get gradients; every other row takes the influence of the one
-    with the nearest hidden states, with an expected error. Use it alone, or with `screen.by:
-    landmarks`. null: nothing is inferred."""
+    """Number of random rows of the pool that get gradients; every other row takes the influence of
+    the one with the nearest hidden states, with an expected error. Use it alone, or with
+    `screen.by: landmarks`. null: nothing is inferred."""

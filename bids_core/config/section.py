@@ -1,4 +1,4 @@
-"""What all sections share: strictness, and the types of their fields."""
+"""What all sections share: strict validation, and field types."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
         word = str(value).lower()
         msg = f"{word} is read as a boolean; give a number, or put quotes around text"
-        raise ValueError(msg)  # pydantic puts the field's name before it
+        raise ValueError(msg)  # pydantic prefixes the field's name
     return value
 
 
@@ -37,7 +37,8 @@ _Share = Annotated[float, Field(gt=0.0, le=1.0, title="fraction")]
 _Count = Annotated[int, Field(ge=1, title="count")]
 _Percentage = Annotated[str, Field(pattern=PERCENTAGE, title="percentage")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What all random generators take: NumPy's old one, which transformers seeds, has 32 bits."""
+"""A seed valid for all random generators: NumPy's legacy one, which transformers seeds, takes 32
+bits."""
 Budget = Annotated[
     _Share | _Count,
     BeforeValidator(parse_budget, json_schema_input_type=_Share | _Count | _Percentage),
@@ -48,12 +49,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 
 class Section(BaseModel):
-    """Base of all sections: refuses unknown keys, reads no boolean as a number, is frozen."""
+    """Base of all sections: rejects unknown keys, does not read booleans as numbers, is frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     effects: ClassVar[tuple[Effect, ...]] = ()
-    """What those fields can change that say nothing themselves."""
+    """What fields without an annotation of their own can change."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -65,7 +66,7 @@ class Section(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Describe each choice of a table, after the field's description."""
+        """Append the descriptions of a table's choices to the field's description."""
         made = handler(schema)
         properties = handler.resolve_ref_schema(made).get("properties", {})
         for name, field in cls.model_fields.items():

@@ -1,4 +1,4 @@
-"""Which rows to keep, and what is analysed besides."""
+"""Which rows to keep, and which analyses to add."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ class SelectionConfig(Section):
 
     method: Annotated[
         SelectionMethod,
-        Resolved("selection", "analysis", by="its name, and the digest of code that is not ours"),
+        Resolved("selection", "analysis", by="its name, and the digest of your own code"),
     ] = "bids"
-    """Selection method; or a function of your own, `package.module:function` or
+    """Selection method, or a function of your own: `package.module:function`, or
     `methods.py:function` with a path relative to the config file (docs/extend.md)."""
     compare: Annotated[
         SelectionMethods, NoEffect("which methods select, not what each selects")
     ] = ("less", "random")
-    """Further methods to select with, fine-tune and evaluate at the same budget, for
-    comparison."""
+    """Further methods to compare with: each selects at the same budget, is fine-tuned on and
+    evaluated."""
     budget: Budget = 0.15
     """Number of examples (500), or fraction of the pool (0.15 or 15%, up to 1.0)."""
     normalization: Normalization = "zscore"
-    """Per-column normalisation, for the methods that use one (`bids`, `bids_cautious`,
+    """Normalisation per column, for the methods that use one (`bids`, `bids_cautious`,
     `instance_max`)."""
     seed: Annotated[Seed | None, InPlaceOf("seed", "selection")] = None
     """Seed of the random methods; null: the run's."""
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """All methods to run, the main one first, each once."""
+        """All methods to run, the main one first, without duplicates."""
         return tuple(dict.fromkeys((self.method, *self.compare)))
 
     @property
     def main(self) -> str:
-        """What the main method is called in results: its name, or its function's."""
+        """The main method's name in results: its own, or that of its function."""
         return function_name(self.method)
 
     @model_validator(mode="after")
@@ -54,10 +54,10 @@ class SelectionConfig(Section):
 
 
 def distinct_names(methods: Iterable[str]) -> None:
-    """Refuse methods that would be called the same in tables and files.
+    """Reject methods that would have the same name in tables and files.
 
     Raises:
-        ValueError: two different methods have one name.
+        ValueError: two different methods share a name.
     """
     seen: dict[str, str] = {}
     for method in methods:
@@ -71,7 +71,7 @@ def distinct_names(methods: Iterable[str]) -> None:
 
 
 class AnalysisConfig(Section):
-    """What is looked into beside the selections."""
+    """Analyses in addition to the selections."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("analysis"),)
 
@@ -80,5 +80,5 @@ class AnalysisConfig(Section):
         "task",
         "instance",
     )
-    """Select again with each checkpoint, task or validation instance left out, to see how much the
-    main method's picks depend on it."""
+    """Select again with each checkpoint, task or validation instance left out in turn, to see how
+    much the main method's picks depend on it."""

@@ -1,8 +1,8 @@
 """The part of a configuration that can change a stage's result.
 
-Derived from the fields' annotations (`bids_core.config.effects`). `without_effect` finds the
-fields without a declared effect; a test holds that there are none, and another that changing a
-field changes the identities of the stages that it names and of no others.
+Derived from the fields' annotations (`bids_core.config.effects`). `without_effect` finds fields
+without a declared effect; a test checks that there are none, and another that changing a field
+changes the identities of the stages it names and no others.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def effects_of(section: type[Section], name: str) -> tuple[Effect, ...]:
-    """Return what a field can change: its own annotation, or its section's."""
+    """Return what a field can change, from its own annotation or its section's."""
     said = tuple(item for item in section.model_fields[name].metadata if isinstance(item, Effect))
     return said or section.effects
 
 
 def sliced(section: Section, stage: str) -> dict[str, Any]:
-    """Return the values that can change a stage's result, as JSON; sections without any left out.
+    """Return the values that can change a stage's result, as JSON, without empty sections.
 
     Args:
         section: a configuration, or a section of one.
@@ -42,7 +42,7 @@ def sliced(section: Section, stage: str) -> dict[str, Any]:
     for name in type(section).model_fields:
         value = getattr(section, name)
         if any(isinstance(effect, InPlaceOf) for effect in effects_of(type(section), name)):
-            continue  # who uses it puts it in the other field's place first
+            continue  # the caller has already put it in place of the other field
         parts = value if isinstance(value, tuple) else (value,)
         if parts and all(_is_section(part) for part in parts):
             inner = [sliced(part, stage) for part in parts]
@@ -63,7 +63,7 @@ def _counts(section: Section, name: str, stage: str) -> bool:
 
 
 def walk(section: type[Section], prefix: str = "") -> Iterator[tuple[str, type[Section], str]]:
-    """Yield each field that is not a section itself: dotted path, its section, its name."""
+    """Yield every field that is not itself a section: dotted path, section type, name."""
     for name, info in section.model_fields.items():
         inner = _section_in(info)
         if inner is None:
@@ -78,9 +78,9 @@ def without_effect(section: type[Section]) -> list[str]:
 
 
 def _section_in(info: FieldInfo) -> type[Section] | None:
-    """Return the section that a field holds (alone, in a tuple, or None); none of a plain field."""
+    """Return the section type that a field holds (directly, optionally or in a tuple), if any."""
     if any(isinstance(item, InPlaceOf) for item in info.metadata):
-        return None  # its fields are those of the section whose place it takes
+        return None  # its fields are those of the section it replaces
     candidates = [info.annotation, *get_args(info.annotation)]
     for candidate in candidates:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):

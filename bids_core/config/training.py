@@ -21,7 +21,7 @@ class OptimizerConfig(Section):
     batch_size: PositiveInt = 128
     """Examples per optimizer step."""
     warmup_ratio: float = Field(default=0.03, ge=0.0, lt=1.0)
-    """Share of the steps over which the learning rate rises."""
+    """Fraction of the steps over which the learning rate warms up."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """Decoupled weight decay."""
     beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
@@ -31,15 +31,15 @@ class OptimizerConfig(Section):
     eps: float = Field(default=1e-8, gt=0.0)
     """Adam's epsilon."""
     max_grad_norm: float | None = Field(default=1.0, gt=0.0)
-    """Gradient clipping by global norm; null switches it off."""
+    """Gradient clipping by global norm; null: no clipping."""
     tokens_per_batch: Annotated[
-        PositiveInt, NoEffect("how a step is cut into forward passes, not which rows it has")
+        PositiveInt, NoEffect("how a step is split into forward passes, not which rows it contains")
     ] = 4096
     """Padded tokens in one forward pass (micro-batch); limits memory."""
 
 
 class WarmupConfig(OptimizerConfig):
-    """The short LoRA run whose checkpoints the gradients are computed at."""
+    """The short LoRA training at whose checkpoints the gradients are computed."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("warmup"),)
 
@@ -52,11 +52,11 @@ class WarmupConfig(OptimizerConfig):
         Changes("warmup", when=lambda section: section.stops_early),
     ] = None
     """Stop after this many epochs of the schedule: the checkpoints are exactly the first ones of
-    the whole training, and the rest costs nothing (docs/cheaper.md). null: all `epochs`."""
+    the full training, without the cost of the rest (docs/cheaper.md). null: all `epochs`."""
     checkpoints: Annotated[
         tuple[str, ...], Resolved("warmup", by="the digest of the checkpoints' files")
     ] = ()
-    """Checkpoints of another training, to use instead of a warmup here: their folders, or the
+    """Checkpoints of another training, to use instead of running a warmup: their folders, or the
     folder that contains them as `checkpoint-...` (from Trainer, TRL, LLaMA-Factory, axolotl or
     `WarmupCallback`). Adapters, learning rates and Adam's moments are read from the checkpoints;
     see docs/warmups.md."""
@@ -64,18 +64,20 @@ class WarmupConfig(OptimizerConfig):
         tuple[float, ...], Changes("warmup", when=lambda section: bool(section.checkpoints))
     ] = ()
     """Mean learning rate of the epoch before each of `checkpoints`, in order of their steps; only
-    for a training that logged none."""
-    base_model: Annotated[str | None, NoEffect("a name; the model counts by its files")] = None
-    """Name of the base model in `checkpoints`, if it is the model of `model.path` under another
+    needed for a training that logged none."""
+    base_model: Annotated[
+        str | None, NoEffect("only a name; the model is identified by its files")
+    ] = None
+    """Name of the base model in `checkpoints`, if they call the model at `model.path` by another
     name."""
     when_pool_changes: Annotated[
-        Literal["renew", "reuse"], Resolved("warmup", by="the warmup that is used")
+        Literal["renew", "reuse"], Resolved("warmup", by="the warmup used")
     ] = "renew"
     """`renew` trains again whenever the rows to train on change, so that a result follows from
-    configuration and data alone; `reuse` keeps the warmup of an earlier pool from the store, so
+    configuration and data alone. `reuse` keeps the warmup of an earlier pool from the store, so
     that only new rows' gradients are computed; the report gives the share of the pool it never
     saw."""
-    renew_at: Annotated[Fraction, Resolved("warmup", by="the warmup that is used")] = 0.2
+    renew_at: Annotated[Fraction, Resolved("warmup", by="the warmup used")] = 0.2
     """With `reuse`: train again once more than this share of the pool is newer than the warmup, or
     once more than this share of its training rows has left the pool."""
 
@@ -86,7 +88,7 @@ class WarmupConfig(OptimizerConfig):
 
     @property
     def epochs_run(self) -> int:
-        """Epochs that are trained, and checkpoints that they leave."""
+        """Number of epochs trained, which is also the number of checkpoints."""
         return self.epochs if self.stop_after is None else self.stop_after
 
     @field_validator("checkpoints", mode="before")
@@ -120,14 +122,14 @@ class WarmupConfig(OptimizerConfig):
 
 
 class FinetuneConfig(OptimizerConfig):
-    """The training on the selected subset."""
+    """Fine-tuning on the selected subset."""
 
     effects: ClassVar[tuple[Effect, ...]] = (Changes("finetune"),)
 
     epochs: PositiveInt = 2
     """Passes over the selected subset."""
-    enabled: Annotated[bool, NoEffect("whether it is done, not how")] = True
-    """Switch off to stop after the selection."""
+    enabled: Annotated[bool, NoEffect("whether to fine-tune, not how")] = True
+    """Set to false to stop after the selection."""
     kind: Literal["lora", "full"] = "lora"
     """Train adapters, or all weights."""
     model: Annotated[
@@ -136,21 +138,21 @@ class FinetuneConfig(OptimizerConfig):
     """Another model to train on the picks and evaluate (LESS-T), with its own tokenizer and chat
     template; null: the model whose gradients were computed."""
     lora: Annotated[LoraConfig | None, InPlaceOf("lora", "finetune")] = None
-    """Adapters of the fine-tuning; null: those of the warmup."""
+    """Adapters for fine-tuning; null: the same settings as the warmup's."""
     seed: Annotated[Seed | None, InPlaceOf("seed", "finetune")] = None
-    """Seed of adapters, order and dropout; null: the run's."""
+    """Seed for adapters, order and dropout; null: the run's."""
     packing: bool = False
-    """Put several examples into one row, without attention between them (needs attention `sdpa` or
-    `eager`): less padding where lengths differ much."""
+    """Pack several examples into one row, without attention between them (needs attention `sdpa` or
+    `eager`): less padding if lengths vary a lot."""
     save: Literal["adapter", "merged"] = "adapter"
     """Keep the adapter, or a whole model with the adapter merged in."""
     report_to: Annotated[
         tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...],
         NoEffect("where loss curves are shown"),
     ] = ()
-    """Where to send loss curves as well, through transformers' integrations."""
+    """Where else to send loss curves, through transformers' integrations."""
     checkpoint_seconds: Annotated[Seconds, NoEffect("a resumed training gives the same result")] = (
         600.0
     )
-    """A killed training continues from a checkpoint that is at most about this many seconds
-    old."""
+    """Interval between checkpoints, in seconds: a killed training resumes from one at most about
+    this old."""

@@ -1,4 +1,4 @@
-"""YAML that others wrote, to plain values: no objects, no bombs, and one kind of error."""
+"""Untrusted YAML to plain values: no objects, no alias bombs, and one kind of error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 _LONGEST: Final = 1 << 22
 _MOST_PARTS: Final = 1 << 20
-"""Parts of a document with every alias written out; nine lines can come to a billion."""
+"""Most parts of a document with every alias expanded; nine lines can expand to a billion."""
 _WRONG: Final = (
     yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError,
     RecursionError,
@@ -16,11 +16,11 @@ _WRONG: Final = (
 
 
 class YamlError(Exception):
-    """A text is not YAML, or not as YAML may be here; the message is one line."""
+    """A text is not YAML, or uses features not allowed here; the message is one line."""
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text holds: mappings, lists, texts, numbers, dates.
+    """Return the value of a YAML text: mappings, lists, texts, numbers, dates.
 
     Aliases are expanded, so changing one section changes no other.
 
@@ -28,7 +28,7 @@ def parse_yaml(text: str) -> Any:
         text: the document.
 
     Raises:
-        YamlError: it is no YAML, holds tags for objects, refers to itself, or is too large.
+        YamlError: it is not YAML, has object tags, refers to itself, or is too large.
     """
     if len(text) > _LONGEST:
         msg = f"longer than {_LONGEST:,} characters"
@@ -46,7 +46,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _require_small(value: Any) -> None:
-    """Count all parts as if no alias were one, so that what reads the value ends."""
+    """Count all parts with aliases expanded, so that whatever reads the value terminates."""
     count, todo = 0, [value]
     while todo:
         item = todo.pop()

@@ -1,12 +1,12 @@
-"""Where the answers are in a rendered conversation.
+"""Finds the answers in a rendered conversation.
 
-Their places come from the template, never from a search for role names:
-- a template with `{% generation %}` markers says where they are;
+Their positions come from the template, never from a search for role names:
+- a template with `{% generation %}` markers states where they are;
 - otherwise an answer begins where the conversation so far, rendered with the generation prompt,
-  ends; and it ends with its content, looked up right there, or (templates that trim or rewrite
-  content, reasoning) by rendering once more with a placeholder in its place; a turn of tool calls
-  ends where the conversation up to it does.
-If this fails, the conversation is refused; nothing is guessed.
+  ends. It ends with its content, which must follow right there, or (for templates that trim or
+  rewrite content, and for reasoning) is located by rendering again with a placeholder in its place.
+  A turn with tool calls ends where the conversation rendered up to it ends.
+If this fails, the conversation is rejected; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Answer:
     Args:
         turn: its index among the messages.
         start: where it begins, in characters.
-        end: where it ends, its end token included.
-        weight: how much its tokens count; 0 is not learned.
+        end: where it ends, including its end token.
+        weight: weight of its tokens in the loss; 0 means not learned.
     """
 
     turn: int
@@ -45,7 +45,7 @@ class Answer:
 
 
 class AnswerFinder:
-    """Finds the answers of conversations that one template renders.
+    """Finds the answers in conversations rendered by one template.
 
     Args:
         template: the chat template.
@@ -57,15 +57,15 @@ class AnswerFinder:
     def marked(
         self, messages: Sequence[Message], spans: Sequence[tuple[int, int]], *, all_alike: bool
     ) -> tuple[Answer, ...]:
-        """Return the answers that `{% generation %}` markers name.
+        """Return the answers that `{% generation %}` markers enclose.
 
         Args:
             messages: the turns.
-            spans: [start, end) of each place that the template marks.
-            all_alike: all answers are learned alike, so which turn is whose does not matter.
+            spans: [start, end) of each stretch that the template marks.
+            all_alike: all answers have the same weight, so it does not matter which turn is which.
 
         Raises:
-            RejectedRow: there are none, or it cannot be told which turn a place belongs to.
+            RejectedRow: there are none, or it is unclear which turn a stretch belongs to.
         """
         turns = [i for i, message in enumerate(messages) if message.role == "assistant"]
         if len(spans) != len(turns) and not all_alike:
@@ -86,7 +86,7 @@ class AnswerFinder:
         return answers
 
     def find(self, messages: Sequence[Message], tools: str | None, text: str) -> tuple[Answer, ...]:
-        """Return the answers of a rendered text, without markers.
+        """Return the answers in a text rendered by a template without markers.
 
         Raises:
             RejectedRow: they cannot be determined with certainty.
@@ -108,10 +108,10 @@ class AnswerFinder:
         return self._template.special_at(tail, 0) or tail
 
     def _past(self, marker: str, text: str, end: int) -> int:
-        """Return where the marker behind a content ends; the content's end where there is none.
+        """Return where the end marker after a content ends; the content's end if there is none.
 
-        A turn that others follow may end differently from the last one (gpt-oss: `<|end|>`, and
-        `<|return|>` at the end of all).
+        A turn followed by others may end differently from the last one (gpt-oss: `<|end|>`, but
+        `<|return|>` at the very end).
         """
         position = end
         while position < len(text) and text[position].isspace():
@@ -125,9 +125,9 @@ class AnswerFinder:
 
     @cached_property
     def _inner_end(self) -> str:
-        """The special token behind an answer that is not the last one, in a plain conversation.
+        """The special token after an answer that is not the last one, in a plain conversation.
 
-        A special token that is all there is before the next question opens that one (GLM).
+        If it is all there is before the next question, it opens that question instead (GLM).
         """
         turns = [Message("user", "A"), Message("assistant", PLACEHOLDER),
                  Message("user", PLACEHOLDER), Message("assistant", "A")]  # fmt: skip
@@ -151,7 +151,7 @@ class _Finder:
     i: int
 
     def find(self) -> tuple[int, int, bool]:
-        """Return where the answer begins and ends, and whether its end token is in that."""
+        """Return where the answer begins and ends, and whether that includes its end token."""
         messages, i, text = self.messages, self.i, self.text
         message = messages[i]
         before = self._apply(messages[:i], prompt=True) if i else ""
@@ -174,7 +174,7 @@ class _Finder:
         try:
             before, found, after = self._apply(changed).partition(PLACEHOLDER)
         except RejectedRow:
-            raise _uncertain(f"turn {turn} cannot be told apart from those around it") from None
+            raise _uncertain(f"turn {turn} cannot be separated from the turns around it") from None
         if not found or not (text.endswith(after) or self.messages[self.i].tool_calls):
             raise _uncertain(f"it drops or rewrites turn {turn}")
         if start is None:
@@ -182,14 +182,14 @@ class _Finder:
         kept = _common(text[::-1], after[::-1])
         end = len(text) - kept
         ended = kept < len(after)
-        if ended:  # a turn of tool calls that ends otherwise: its own end token is within
+        if ended:  # a turn with tool calls and another end token, which is included
             end = self._whole_token(end)
         if end <= start:
             raise _uncertain(f"it drops all of turn {turn}")
         return start, end, ended
 
     def _start(self, before: str, asked: str) -> int:
-        """Return where the answer begins, from what the template writes before a placeholder."""
+        """Return where the answer begins, given what the template writes before a placeholder."""
         if self.text.startswith(before):
             return len(before)
         so_far = self._apply(self.messages[: self.i]) if self.i else ""
@@ -202,7 +202,7 @@ class _Finder:
         return place + len(header)
 
     def _whole_token(self, end: int) -> int:
-        """Move an end that lies within a special token after it."""
+        """Move an end that falls inside a special token to after that token."""
         for token in self.template.specials:
             for back in range(1, len(token)):
                 if self.text.startswith(token, end - back):
@@ -214,12 +214,12 @@ class _Finder:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with alike."""
+    """Return the length of the common prefix of two texts."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _uncertain(what: str) -> RejectedRow:
-    detail = f"the chat template's answers cannot be told apart from its prompt: {what}"
+    detail = f"the answers cannot be located in the chat template's output: {what}"
     fix = "set model.chat_template to one with {% generation %} markers"
     return RejectedRow("template-changed-content", f"{detail}; {fix}")

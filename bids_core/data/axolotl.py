@@ -1,10 +1,10 @@
 """The `datasets:` list of an axolotl configuration as a source.
 
-Entries of type `chat_template`, `sharegpt`, `alpaca` (and user-defined `field_*` maps) work; their
-`field_messages`, `message_property_mappings`, `roles`, `field_system`, `field_tools`,
-`field_thinking` and `message_field_training` become ours. Rendering is set by
-`model.chat_template` here, not by `chat_template` there. Any setting that would change what is
-learned and is not supported here is refused by name.
+Entries of type `chat_template`, `sharegpt` and `alpaca` (and user-defined `field_*` maps) are
+supported, with `field_messages`, `message_property_mappings`, `roles`, `field_system`,
+`field_tools`, `field_thinking` and `message_field_training`. Rendering is set by our
+`model.chat_template`, not by axolotl's `chat_template`. An unsupported setting that would change
+what is learned is an error that names it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
 
     Args:
         path: the YAML file.
-        names: the entries to take, by number from 0, a comma between them; all without it.
+        names: the entries to take, numbered from 0 and separated by commas; None for all.
         where: how messages name the source.
 
     Raises:
         DataError: the file cannot be read.
-        ConfigError: there is no such list or entry, or it asks for what is not supported.
+        ConfigError: there is no such list or entry, or it uses an unsupported setting.
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8-sig"))
@@ -110,7 +110,7 @@ def _entry(number: int, entry: Mapping[str, Any], path: Path, *, where: str) -> 
 
 
 def _place(entry: Mapping[str, Any], path: Path, here: str) -> tuple[str, bool]:
-    """Return where an entry's rows lie, and whether that is the hub."""
+    """Return where an entry's rows are, and whether that is on the hub."""
     files = entry.get("data_files")
     local = path.parent / entry["path"]
     if files is not None:

@@ -1,6 +1,6 @@
 """Padded batches, and a plan that groups examples of similar length.
 
-Shapes: B examples of a batch, T tokens of the longest one.
+Shapes: B examples per batch, T tokens in the longest one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ def token_budget_batches(
 ) -> list[list[int]]:
     """Plan batches whose padded size stays within a number of tokens.
 
-    Examples are taken longest first (equal ones in order), so little is padded and a batch that
-    does not fit into memory shows at once. An example longer than the budget is a batch of one.
+    Examples are taken longest first (ties in order), so there is little padding, and a batch that
+    does not fit into memory fails right at the start. An example longer than the budget is a batch
+    of one.
 
     Args:
-        lengths: tokens of each example.
-        tokens_per_batch: most tokens of a batch, padding included.
-        max_batch: most examples of a batch.
+        lengths: number of tokens of each example.
+        tokens_per_batch: most tokens in a batch, including padding.
+        max_batch: most examples in a batch.
 
     Returns:
         Indices into `lengths`, each once; the same plan for the same input.
@@ -60,16 +61,16 @@ def collate(
     pad_token_id: int,
     padding_side: Literal["left", "right"] = "right",
 ) -> dict[str, torch.Tensor]:
-    """Pad examples to the longest of them.
+    """Pad examples to the length of the longest.
 
     Args:
         examples: B of them, at least one.
-        pad_token_id: id that fills up `input_ids`.
-        padding_side: where it goes.
+        pad_token_id: id to pad `input_ids` with.
+        padding_side: side to pad on.
 
     Returns:
         `input_ids`, `attention_mask` and `labels`, each [B, T] int64; padding has mask 0 and label
-        `IGNORED_LABEL`. With examples whose labels do not all count alike, `weights` too, [B, T]
+        `IGNORED_LABEL`. If some example's labels have unequal weights, also `weights`, [B, T]
         float32.
 
     Raises:
@@ -101,7 +102,7 @@ def collate(
 
 
 def label_weights(example: TokenizedExample) -> npt.NDArray[np.float32]:
-    """Return how much each token counts in the mean loss, [T]; 0 where there is no label."""
+    """Return each token's weight in the mean loss, [T]; 0 where there is no label."""
     if example.weights is not None:
         return example.weights
     is_label: npt.NDArray[np.float32] = (example.labels != IGNORED_LABEL).astype(np.float32)

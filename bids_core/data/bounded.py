@@ -1,8 +1,8 @@
-"""Reading within limits: what a file may unpack to, and how long a line or row may be.
+"""Reading within limits on decompressed size and on the length of a line or row.
 
-A few kilobytes can unpack to more than any machine holds: in one line that never ends, in rows
-that never end, in one dictionary entry of a Parquet file that every row repeats. Whatever a file
-holds, reading it takes memory for a few rows of `row_bytes`, or for one JSON document.
+A few kilobytes can decompress to more than any machine's memory: as one endless line, as endless
+rows, or as one dictionary entry of a Parquet file that every row repeats. Whatever a file holds,
+reading it takes memory for a few rows of `row_bytes`, or for one JSON document.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from bids_core.config import ReadLimits
     from bids_core.data.locate import InputFile
 
-_UNSUSPICIOUS: Final = 1 << 28  # so much may be unpacked before its ratio counts
+_UNSUSPICIOUS: Final = 1 << 28  # below this decompressed size the ratio is not checked
 _BUFFER: Final = 1 << 20
 _BATCH_ROWS: Final = 1024
-_BATCH_BYTES: Final = 1 << 30  # of Parquet rows that are unpacked at a time, at worst
+_BATCH_BYTES: Final = 1 << 30  # most decompressed bytes of Parquet rows at a time
 _TABLE_BYTES: Final = 1 << 30
 _TABLE_TIMES: Final = 1000
-_VALUE_BYTES: Final = 8  # a value that is stored in next to nothing: null, or the last one again
+_VALUE_BYTES: Final = 8  # of a value that takes almost no storage: null, or a repeated one
 
 
 class RowTooLong(csv.Error):
@@ -42,7 +42,7 @@ class RowTooLong(csv.Error):
 
 
 def open_bounded(file: InputFile, limits: ReadLimits) -> BinaryIO:
-    """Open a file, unpacking it; reading beyond its limits raises DataError."""
+    """Open a file, decompressing it; reading beyond its limits raises DataError."""
     if file.compression is None:
         return file.path.open("rb")
     if file.compression == ".gz":
@@ -55,7 +55,7 @@ def open_bounded(file: InputFile, limits: ReadLimits) -> BinaryIO:
 
 
 class _Unpacked(io.RawIOBase):
-    """Counts what comes out of a compressed file."""
+    """Counts the bytes decompressed from a file."""
 
     def __init__(self, inner: BinaryIO, file: InputFile, limits: ReadLimits) -> None:
         self._inner, self._file, self._limits = inner, file, limits
@@ -63,24 +63,24 @@ class _Unpacked(io.RawIOBase):
         self._count = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read as the file does."""
+        """Read from the file, and check the count."""
         count: int = self._inner.readinto(buffer)  # type: ignore[attr-defined]
         self._count += count
         check_unpacked(self._file, self._packed, self._count, self._limits)
         return count
 
     def close(self) -> None:
-        """Close the file too."""
+        """Close the underlying file too."""
         self._inner.close()
         super().close()
 
 
 def check_unpacked(file: InputFile, packed: int, unpacked: int, limits: ReadLimits) -> None:
-    """Refuse a file that unpacks to too much.
+    """Raise if a file decompresses to too much.
 
     Raises:
         DataError: more than `ratio` times its size, beyond the first 256 MiB.
@@ -95,7 +95,7 @@ def check_unpacked(file: InputFile, packed: int, unpacked: int, limits: ReadLimi
 
 
 def bounded_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[bytes | RejectedRow]:
-    """Yield the lines of a file; one that is too long comes as its reject."""
+    """Yield the lines of a file, with a reject in place of a line that is too long."""
     while line := stream.readline(limits.row_bytes + 1):
         if len(line) <= limits.row_bytes or line.endswith(b"\n"):
             yield line
@@ -106,7 +106,7 @@ def bounded_lines(stream: BinaryIO, limits: ReadLimits) -> Iterator[bytes | Reje
 
 
 def bounded_text_lines(text: TextIO, limits: ReadLimits) -> Iterator[str | None]:
-    """Yield the lines of a text; None for one that is too long."""
+    """Yield the lines of a text, with None in place of a line that is too long."""
     while line := text.readline(limits.row_bytes + 1):
         if len(line) <= limits.row_bytes or line.endswith("\n"):
             yield line
@@ -134,26 +134,26 @@ def read_document(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> byte
 
 
 def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any] | RejectedRow]:
-    """Yield the rows of a Parquet file; one that is too long comes as its reject."""
+    """Yield the rows of a Parquet file, with a reject in place of a row that is too long."""
     with pq.ParquetFile(file.path) as parquet:
         groups = [_size_of(parquet.metadata.row_group(i)) for i in range(parquet.num_row_groups)]
         packed, unpacked = file.path.stat().st_size, 0
         check_unpacked(file, packed, sum(groups), limits)
         check_unpacked(file, packed, _claimed_by_pages(file.path, parquet, file.shown), limits)
         for index, size in enumerate(groups):
-            # any value may be the whole group, and every row may hold it
+            # at worst, one value makes up the whole group and every row repeats it
             rows = min(max(_BATCH_BYTES // max(size, 1), 1), _BATCH_ROWS)
             for encoded in parquet.iter_batches(batch_size=rows, row_groups=[index]):
                 batch = _without_dictionaries(encoded)
-                unpacked += batch.nbytes  # more than the groups say where rows share a value
+                unpacked += batch.nbytes  # more than the groups state, if rows share a value
                 check_unpacked(file, packed, unpacked, limits)
                 yield from _rows_of(batch, limits)
 
 
 def require_bounded(path: Path) -> None:
-    """Refuse a Parquet table that takes more memory, read as a whole, than its size can hold.
+    """Raise if a Parquet table, read whole, takes implausibly more memory than its file size.
 
-    Numbers are counted by the table's own account, texts and lists by reading them in pieces.
+    Numbers are counted from the metadata, texts and lists by reading them in pieces.
 
     Raises:
         DataError: more than a thousand times its size, beyond the first gibibyte.
@@ -180,7 +180,7 @@ def require_bounded(path: Path) -> None:
 def read_bounded(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a Parquet table of known columns as a whole, within the limits of `require_bounded`.
 
-    Texts that a dictionary repeats stay shared until it is known how long they are together.
+    Dictionary-encoded texts stay encoded until their total length is known.
 
     Args:
         path: of the file.
@@ -218,11 +218,11 @@ def read_bounded(path: Path, schema: pa.Schema) -> pa.Table:
 def _require_type(found: pa.DataType, wanted: pa.Field) -> None:
     value = found.value_type if pa.types.is_dictionary(found) else found
     if value != wanted.type:
-        raise ValueError(f"column {wanted.name} is {found} and not {wanted.type}")
+        raise ValueError(f"column {wanted.name} is {found}, not {wanted.type}")
 
 
 def _decoded_bytes(column: pa.ChunkedArray) -> int:
-    """Return how long the texts of a column are that a dictionary repeats."""
+    """Return the total length of a dictionary-encoded column's texts once decoded."""
     if not pa.types.is_dictionary(column.type):
         return 0
     lengths = (
@@ -233,21 +233,21 @@ def _decoded_bytes(column: pa.ChunkedArray) -> int:
 
 
 def _too_large(path: Path, packed: int, most: int) -> DataError:
-    msg = f"{path}: its {packed:,} bytes unpack to more than {most:,}, no table of real values"
+    msg = f"{path}: its {packed:,} bytes unpack to more than {most:,}, too much for real values"
     return DataError(msg)
 
 
 def _claimed_by_pages(path: Path, parquet: pq.ParquetFile, shown: str) -> int:
-    """Return what the pages of a file claim to unpack to, or their values to take, if more.
+    """Return the decompressed size that a file's pages claim, or that their values take, if more.
 
     Raises:
-        DataError: a page does not say so.
+        DataError: a page header cannot be read.
     """
     try:
         with path.open("rb") as file:
             pages = list(claimed_sizes(file, parquet.metadata))
     except ValueError as error:
-        raise DataError(f"{shown}: not a Parquet file that can be read ({error})") from error
+        raise DataError(f"{shown}: not a readable Parquet file ({error})") from error
     return max(sum(page.unpacked for page in pages), _VALUE_BYTES * sum(p.values for p in pages))
 
 
@@ -259,7 +259,7 @@ def _size_of(group: pq.RowGroupMetaData) -> int:
 
 
 def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch whose size is that of its rows: a dictionary's entries count once each."""
+    """Return a batch with dictionaries decoded, so that its size is that of its rows."""
     if not any(pa.types.is_dictionary(column.type) for column in batch.columns):
         return batch
     columns = [
@@ -279,7 +279,7 @@ def _rows_of(batch: pa.RecordBatch, limits: ReadLimits) -> Iterator[dict[str, An
 
 
 def too_long(limits: ReadLimits, *, hint: str = "cut it") -> RejectedRow:
-    """Return the reject of a row that is too long."""
+    """Return the reject for a row that is too long."""
     detail = (
         f"longer than {limits.row_bytes:,} bytes; {hint}, or raise the source's limits.row_bytes"
     )

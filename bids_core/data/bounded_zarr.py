@@ -1,8 +1,8 @@
-"""Zarr arrays that others wrote, within limits: what they claim, and what their chunks unpack to.
+"""Untrusted Zarr arrays, with limits on the sizes they claim and on what chunks decompress to.
 
-A few hundred bytes of metadata can claim a shape, a chunk or a number of chunks that no memory
-holds, and a chunk of some kilobytes can unpack to any size. Claims are compared with the files
-before a chunk is read; and no chunk unpacks to more than its region of the array.
+A few hundred bytes of metadata can claim a shape, a chunk or a number of chunks that fits into no
+memory, and a chunk of a few kilobytes can decompress to any size. Claims are checked against the
+files before a chunk is read, and no chunk decompresses to more than its region of the array.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 _METADATA_BYTES: Final = 1 << 24
 _SMALL_BYTES: Final = 1 << 30
 _MOST_TIMES: Final = 1000
-"""How many times its files an array may be: no compression of real numbers comes near."""
-_CHUNK_BYTES: Final = 1 << 31  # the most that Blosc, Zarr's usual codec, can write
+"""Highest ratio of an array's size to that of its files; real numbers never compress so well."""
+_CHUNK_BYTES: Final = 1 << 31  # the most that Blosc, Zarr's default codec, can write
 _SMALL_CHUNKS: Final = 10_000
-_BYTES_A_CHUNK: Final = 64  # of its files; smaller chunks cost more to keep track of than to hold
-_TEXT_BYTES: Final = 1 << 26  # a chunk of texts, whose length is not known from its place
+_BYTES_A_CHUNK: Final = 64  # stored; smaller chunks cost more to keep track of than to store
+_TEXT_BYTES: Final = 1 << 26  # of a chunk of texts, whose size does not follow from its shape
 _TEXT_TIMES: Final = 200
-_SLACK: Final = 64  # checksums within
+_SLACK: Final = 64  # room for checksums
 
 
 class OverLimit(ValueError):
-    """An array that is more than its files hold, or than may be read of it."""
+    """An array claims more than its files hold, or more than may be read."""
 
 
 def open_zarr(path: Path) -> Any:
     """Open a Zarr array or group; read a group's arrays through `bounded_array`.
 
     Raises:
-        ValueError: over a limit. Zarr has many other kinds for metadata that is wrong.
+        ValueError: it is over a limit. For invalid metadata Zarr raises many other types.
     """
     for name in ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"):
         size = (path / name).stat().st_size if (path / name).is_file() else 0
@@ -67,7 +67,7 @@ def open_zarr_group(path: Path) -> Any:
     """Open a Zarr group, as `open_zarr` does.
 
     Raises:
-        ValueError: over a limit, or an array.
+        ValueError: it is over a limit, or an array.
     """
     node = open_zarr(path)
     if not isinstance(node, zarr.Group):
@@ -77,14 +77,14 @@ def open_zarr_group(path: Path) -> Any:
 
 
 def bounded_array(array: Any) -> zarr.Array[Any]:
-    """Return an array whose chunks unpack to no more than their regions of it.
+    """Return an array whose chunks decompress to no more than their regions of it.
 
     Args:
-        array: an array on this machine, as a group has it.
+        array: a local array, as obtained from a group.
 
     Raises:
-        ValueError: it is no array, claims more than its files hold, or uses a codec that is not
-            bounded here.
+        ValueError: it is not an array, claims more than its files hold, or uses a codec that cannot
+            be bounded.
     """
     if not isinstance(array, zarr.Array):
         msg = "there is a group where an array is expected"
@@ -104,11 +104,11 @@ def bounded_array(array: Any) -> zarr.Array[Any]:
 
 
 def _require_stored(array: zarr.Array[Any]) -> None:
-    """Refuse claims: chunks that are not there are filled, without end."""
+    """Raise if an array claims too much: Zarr fills in missing chunks without limit."""
     folder = Path(str(getattr(array.store, "root", ""))) / array.path
     stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     item, grid = array.dtype.itemsize, array.shards or array.chunks
-    if array.dtype.kind in "OT":  # texts: a reference each, and what stands for those that lack
+    if array.dtype.kind in "OT":  # texts: a reference each, plus the fill value for missing ones
         item += len(str(array.fill_value))
     pieces = [
         math.ceil(length / max(step, 1)) for length, step in zip(array.shape, grid, strict=True)
@@ -117,7 +117,7 @@ def _require_stored(array: zarr.Array[Any]) -> None:
     if max(whole, array.nbytes) > max(_SMALL_BYTES, _MOST_TIMES * stored):
         msg = (
             f"it claims the shape {array.shape} in chunks of {grid}, {whole:,} bytes, but its "
-            f"files hold {stored:,}; write it with its values"
+            f"files hold {stored:,}; write all its chunks"
         )
         raise OverLimit(msg)
     inner = [step // max(c, 1) for step, c in zip(grid, array.chunks, strict=True)]
@@ -134,15 +134,15 @@ def _require_stored(array: zarr.Array[Any]) -> None:
 
 
 def unpack(codec: str, data: bytes, limit: int) -> bytes:
-    """Unpack a chunk.
+    """Decompress a chunk.
 
     Args:
-        codec: name of what packed it.
+        codec: name of its codec.
         data: the chunk.
-        limit: most bytes that may come of it.
+        limit: most bytes it may decompress to.
 
     Raises:
-        OverLimit: more would come of it.
+        OverLimit: it decompresses to more.
         ValueError: it is damaged.
     """
     try:
@@ -168,14 +168,14 @@ def _too_much(data: bytes, limit: int) -> OverLimit:
 
 
 def _claimed(data: bytes, at: int, limit: int, decode: Callable[[bytes], Any]) -> bytes:
-    """Unpack what begins with its length, four bytes; the codec holds it to that."""
+    """Decompress data that states its size in four bytes, which the codec enforces."""
     if int.from_bytes(data[at : at + 4], "little") > limit:
         raise _too_much(data, limit)
     return bytes(decode(data))
 
 
 def _zstd(data: bytes, limit: int) -> bytes:
-    import zstandard  # ours are not packed: a machine that reads no others does without
+    import zstandard  # imported here, as our own arrays are not compressed
 
     reader = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True)
     try:
@@ -201,7 +201,7 @@ _UNPACK: Final[dict[str, Callable[[bytes, int], bytes]]] = {
 
 @dataclass(frozen=True)
 class _Bounded(BytesBytesCodec):
-    """A codec of Zarr 3 that unpacks within a chunk's size."""
+    """A Zarr 3 codec that decompresses to at most a chunk's size."""
 
     inner: BytesBytesCodec
     name: str
@@ -250,7 +250,7 @@ def _not_read(codec: object) -> OverLimit:
 
 
 class _BoundedV2(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no types
-    """A compressor of Zarr 2 that unpacks within a chunk's size."""
+    """A Zarr 2 compressor that decompresses to at most a chunk's size."""
 
     codec_id = "bounded"
 
@@ -258,11 +258,11 @@ class _BoundedV2(numcodecs.abc.Codec):  # type: ignore[misc]  # numcodecs has no
         self._name, self._limit = name, limit
 
     def decode(self, buf: Any, _out: None = None) -> bytes:
-        """Unpack a chunk."""
+        """Decompress a chunk."""
         return unpack(self._name, bytes(buf), self._limit)
 
     def encode(self, buf: Any) -> bytes:
-        """Refuse: such an array is read only."""
+        """Raise: such an array is read-only."""
         raise NotImplementedError
 
 

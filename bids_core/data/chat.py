@@ -1,14 +1,14 @@
-"""A conversation as the model's chat template renders it, and where in the text its answers are.
+"""Renders conversations with the model's chat template, and locates the answers in the text.
 
-The completion of a turn is what the model has to say, reasoning, content and tool calls as the
-template writes them, and the token that ends the turn (`<|im_end|>`, `</s>`), nothing more: a
-newline behind that token is never generated, so it is not learned either. What the template writes
-between the generation prompt and the content (gpt-oss's channel) has to be generated, so it
-belongs to the completion; a *blank* thought there does not: it is not in the data, and on short
-answers it would dominate the gradient (docs/data.md).
+The completion of a turn is what the model must generate: reasoning, content and tool calls as the
+template writes them, and the token that ends the turn (`<|im_end|>`, `</s>`). Nothing more: a
+newline after that token is never generated, so it is not learned either. What the template writes
+between the generation prompt and the content (gpt-oss's channel) must be generated, so it belongs
+to the completion. A *blank* thought there does not: it is not in the data, and on short answers it
+would dominate the gradient (docs/data.md).
 
 `answers` finds where the answers are; `left_out` and `notes` record what a template leaves out or
-rewrites. Which answers are learned, and how much, is decided here and nowhere else: by the turns'
+rewrites. Which answers are learned, and with what weight, is decided only here, from the turns'
 weights and `data.learn`.
 """
 
@@ -43,10 +43,11 @@ class Rendered:
     """A rendered conversation.
 
     Args:
-        text: what is tokenized, special tokens written out.
-        answers: each assistant turn, ascending.
-        literal: ranges of the text whose special tokens are text (`bids_core.data.literal`).
-        notes: what is to be said of the row.
+        text: the text to tokenize, with special tokens written out.
+        answers: all assistant turns, in order.
+        literal: ranges of the text in which special tokens are plain text
+            (`bids_core.data.literal`).
+        notes: codes of `bids_core.data.notes` for the row.
     """
 
     text: str
@@ -56,7 +57,7 @@ class Rendered:
 
     @property
     def spans(self) -> tuple[tuple[int, int], ...]:
-        """[start, end) of each completion that is learned, in characters, ascending."""
+        """[start, end) of each learned completion, in characters, in order."""
         return tuple((answer.start, answer.end) for answer in self.answers if answer.weight)
 
 
@@ -64,12 +65,12 @@ class ChatRenderer:
     """Renders conversations with a tokenizer's chat template.
 
     Args:
-        tokenizer: a fast tokenizer of transformers, with a chat template.
-        learn: all answers of a conversation, or the last one alone.
-        steps: of one rendering (`data.template_steps`).
+        tokenizer: a fast transformers tokenizer with a chat template.
+        learn: all answers of a conversation, or only the last one.
+        steps: limit for one rendering (`data.template_steps`).
 
     Raises:
-        ModelError: it has no chat template or one that is not Jinja, or no character offsets (it is
+        ModelError: the tokenizer has no valid Jinja chat template, or no character offsets (it is
             not a fast one).
     """
 
@@ -94,10 +95,10 @@ class ChatRenderer:
 
         Args:
             messages: its turns.
-            tools: schemas of the tools that the assistant may call, a JSON list.
+            tools: schemas of the tools that the assistant may call, as a JSON list.
 
         Raises:
-            RejectedRow: the template refuses it, its completions cannot be determined with
+            RejectedRow: the template raises an error, the completions cannot be determined with
                 certainty, or none of them is learned.
         """
         texts = list(said(messages, tools))
@@ -109,16 +110,16 @@ class ChatRenderer:
         return _unmarked(self._render(marked, shown), mark)
 
     def prompt(self, messages: Sequence[Message], *, tools: str | None = None) -> str:
-        """Render turns that wait for an answer, generation prompt included.
+        """Render turns that await an answer, including the generation prompt.
 
         Raises:
-            RejectedRow: the template refuses them.
+            RejectedRow: the template raises an error.
         """
         return self._template.apply(messages, tools, prompt=True)
 
     @cached_property
     def _controls(self) -> Controls:
-        """The tokens whose spelling in a text is text: the special ones, and a user turn's own."""
+        """The tokens that stay plain text if a row spells them."""
         try:
             written = self._template.apply([Message("user", PLACEHOLDER)], None, prompt=True)
         except RejectedRow:
@@ -144,7 +145,7 @@ class ChatRenderer:
     def _weighted(
         self, messages: Sequence[Message], answers: Sequence[Answer]
     ) -> tuple[Answer, ...]:
-        """Say how much each answer is learned; this is the one place that decides it."""
+        """Return the answers with their weights; the only place that decides them."""
         last = answers[-1].turn
         weighted = tuple(
             replace(
@@ -169,10 +170,10 @@ class ChatRenderer:
 
 
 def _unmarked(rendered: Rendered, mark: str) -> Rendered:
-    """Take the marks out, and move all positions.
+    """Remove the marks, and adjust all positions.
 
     Raises:
-        RejectedRow: the template took a marked text apart, or wrote the mark otherwise.
+        RejectedRow: the template split a marked text, or altered a mark.
     """
     text, literal, places = unmark(rendered.text, mark)
     return Rendered(

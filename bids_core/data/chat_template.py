@@ -1,4 +1,4 @@
-"""A tokenizer's chat template: conversations to text, and the texts that it treats as tokens.
+"""A tokenizer's chat template: renders conversations to text, and knows the special tokens.
 
 Every rendering is bounded (`bids_core.data.templates`), whatever the template does.
 """
@@ -39,11 +39,11 @@ class ChatTemplate:
     """Renders conversations with a tokenizer's chat template.
 
     Args:
-        tokenizer: a fast tokenizer of transformers, with a chat template.
-        steps: of one rendering (`data.template_steps`).
+        tokenizer: a fast transformers tokenizer with a chat template.
+        steps: limit for one rendering (`data.template_steps`).
 
     Raises:
-        ModelError: it has no chat template or one that is not Jinja, or no character offsets (it is
+        ModelError: the tokenizer has no valid Jinja chat template, or no character offsets (it is
             not a fast one).
     """
 
@@ -69,22 +69,22 @@ class ChatTemplate:
         self.specials = sorted(added, key=len, reverse=True)
 
     def text(self, tools: str | None) -> str:
-        """Return the template; some models have another one for rows with tools."""
+        """Return the template; some models have a separate one for rows with tools."""
         schemas = None if tools is None else json.loads(tools)
         return self.tokenizer.get_chat_template(tools=schemas)
 
     def marks_answers(self, tools: str | None) -> bool:
-        """Tell whether the template says where answers are."""
+        """Return whether the template marks the answers."""
         with_tools = tools is not None
         if with_tools not in self._marked:
             self._marked[with_tools] = bool(_GENERATION.search(self.text(tools)))
         return self._marked[with_tools]
 
     def apply(self, messages: Sequence[Message], tools: str | None, *, prompt: bool = False) -> str:
-        """Return the text of some turns, with the generation prompt after them if wanted.
+        """Render turns to text, optionally followed by the generation prompt.
 
         Raises:
-            RejectedRow: the template refuses them, fails on them, or takes too many steps.
+            RejectedRow: the template raises an error, or takes too many steps.
         """
         with self._refusals(messages):
             text = self.tokenizer.apply_chat_template(
@@ -98,13 +98,13 @@ class ChatTemplate:
     def apply_marked(
         self, messages: Sequence[Message], tools: str | None
     ) -> tuple[str, list[tuple[int, int]]]:
-        """Return the text of some turns, and [start, end) of each place that the template marks.
+        """Render turns; return the text and [start, end) of each stretch that is marked.
 
         Raises:
             RejectedRow: as `apply`.
         """
-        # what apply_chat_template(return_assistant_tokens_mask=True) calls; it gives characters,
-        # so that tokens are cut the same way, and in batches, whatever the template
+        # apply_chat_template(return_assistant_tokens_mask=True) calls this; it gives character
+        # positions, so that tokenization is the same, and batched, whatever the template
         from transformers.utils.chat_template_utils import render_jinja_template
 
         options: dict[str, Any] = {
@@ -114,14 +114,14 @@ class ChatTemplate:
             "return_assistant_tokens_mask": True,
             **self.tokenizer.special_tokens_map,
         }
-        rendered: Any  # annotated as str; returns texts and, per text, [start, end) pairs
+        rendered: Any  # annotated as str, but returns texts and, per text, [start, end) pairs
         with self._refusals(messages):
             rendered = render_jinja_template(**options)
         (text,), (spans,) = rendered
         return text, spans
 
     def special_at(self, text: str, position: int) -> str:
-        """Return the special token that a text spells at a place, or nothing."""
+        """Return the special token at a position of a text, or an empty text."""
         return next((token for token in self.specials if text.startswith(token, position)), "")
 
     @contextmanager
@@ -135,7 +135,7 @@ class ChatTemplate:
             raise _refused(error.message or "", messages) from None
         except (
             TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError,
-        ) as error:  # of the template  # fmt: skip
+        ) as error:  # raised by the template # fmt: skip
             raise _refused(f"{type(error).__name__}: {error}", messages) from None
 
     def _require_jinja(self) -> None:
@@ -160,7 +160,7 @@ def _dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _dict(message: Message) -> dict[str, Any]:
-    """Return a message as templates take it; transformers names the reasoning as each wants it."""
+    """Return a message in the form that templates expect."""
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.reasoning:
         turn["reasoning_content"] = message.reasoning
@@ -175,7 +175,7 @@ def _dict(message: Message) -> dict[str, Any]:
 
 def _refused(reason: str, messages: Sequence[Message]) -> RejectedRow:
     roles = ", ".join(message.role for message in messages[:6])
-    detail = f"the chat template refuses the turns {shorten(roles)}: {brief(reason)}"
+    detail = f"the chat template rejects the turns {shorten(roles)}: {brief(reason)}"
     fix = "change the row's turns, or set model.chat_template"
     if "system" in reason.lower() and any(m.role == "system" for m in messages):
         fix = "set data.system: merge, or model.chat_template"

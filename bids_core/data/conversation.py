@@ -1,4 +1,4 @@
-"""What a conversation must be, and how it splits into prompt and completion."""
+"""Checks on conversations, and how they split into prompt and completion."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES: Final = {
 def prompt_messages(messages: Sequence[Message]) -> tuple[Message, ...]:
     """Return what the model is shown: all turns before the last answer.
 
-    A conversation without an answer (a test row that has only a prompt) is shown whole.
+    A conversation without an answer (a test row that has only a prompt) is returned whole.
     """
     if messages and messages[-1].role == "assistant":
         return tuple(messages[:-1])
@@ -33,7 +33,7 @@ def prompt_messages(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def completion_text(messages: Sequence[Message]) -> str:
-    """Return the text of the last answer, its tool calls as JSON, one a line.
+    """Return the text of the last answer, with its tool calls as JSON, one per line.
 
     Empty for a test row that has only a prompt.
     """
@@ -47,7 +47,7 @@ def completion_text(messages: Sequence[Message]) -> str:
 
 
 def said(message: Message) -> str:
-    """Return all that a turn says, for people: reasoning, content, tool calls."""
+    """Return a turn's reasoning, content and tool calls as readable text."""
     calls = [f"{call.name}({call.arguments})" for call in message.tool_calls]
     parts = [f"({message.reasoning})"] if message.reasoning else []
     return "\n".join([*parts, *([message.content] if message.content else []), *calls])
@@ -67,7 +67,7 @@ def standard_role(role: object) -> str:
 
 
 def strip_completions(messages: Sequence[Message], suffix: str | None) -> list[Message]:
-    """Remove a suffix from the end of every answer, and the blanks that follow it."""
+    """Remove a suffix, and any whitespace after it, from the end of every answer."""
     if not suffix:
         return list(messages)
     return [
@@ -77,7 +77,7 @@ def strip_completions(messages: Sequence[Message], suffix: str | None) -> list[M
 
 
 def merge_system(messages: Sequence[Message]) -> list[Message]:
-    """Put system turns in front of the user turn that follows, for templates that take none."""
+    """Prepend system turns to the next user turn, for templates that reject system turns."""
     merged: list[Message] = []
     waiting: list[str] = []
     for message in messages:
@@ -96,9 +96,9 @@ def merge_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def join_turns(messages: Sequence[Message]) -> list[Message]:
-    """Join turns that one speaker has in a row, for templates that want them to alternate.
+    """Join consecutive turns of one speaker, for templates that require alternating turns.
 
-    Only what is text alone is joined: user turns, and answers of one weight without tool calls.
+    Only plain text is joined: user turns, and answers of equal weight without tool calls.
     """
     joined: list[Message] = []
     for message in messages:
@@ -117,7 +117,7 @@ def _are_one(last: Message, message: Message) -> bool:
 
 
 def check_conversation(messages: Sequence[Message], *, prompt_only: bool = False) -> None:
-    """Make sure that a conversation can be learned from (or, `prompt_only`, answered).
+    """Check that a conversation can be learned from (or, with `prompt_only`, answered).
 
     Raises:
         RejectedRow: a turn is blank or not text, or the order of turns leaves nothing to learn.
@@ -140,7 +140,7 @@ def check_conversation(messages: Sequence[Message], *, prompt_only: bool = False
 
 
 def check_text(text: str) -> None:
-    """Make sure that a text can be tokenized.
+    """Check that a text can be tokenized.
 
     Raises:
         RejectedRow: it holds NUL characters or lone surrogates.
@@ -155,12 +155,12 @@ def check_text(text: str) -> None:
 
 
 def to_dicts(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Return a conversation in the form that OpenAI and TRL read."""
+    """Return a conversation in the format of OpenAI and TRL."""
     return [_as_dict(message) for message in messages]
 
 
 def to_json(messages: Sequence[Message]) -> str:
-    """Return a conversation as JSON, in the form that OpenAI and TRL read."""
+    """Return a conversation as JSON, in the format of OpenAI and TRL."""
     return json.dumps(to_dicts(messages), ensure_ascii=False)
 
 
@@ -213,7 +213,7 @@ def _without_suffix(text: str, suffix: str) -> str:
 
 
 def _refuse_blank(message: Message, number: int) -> None:
-    """Raise for a blank question or answer; a blank system or tool turn is somebody's will."""
+    """Raise for a blank question or answer; a blank system or tool turn may be intended."""
     if message.role == "assistant":
         detail = f"the assistant's turn {number} is blank; add the answer or remove the row"
         raise RejectedRow("empty-completion", detail)

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Converter:
-    """Makes the rows of one source into examples.
+    """Converts the rows of one source to examples.
 
     Args:
         source: the source.
         getters: its mapping, compiled.
-        merge: put system turns into the user turn that follows (`data.system: merge`).
-        join: join turns that one speaker has in a row (`data.join_turns`).
+        merge: prepend system turns to the next user turn (`data.system: merge`).
+        join: join consecutive turns of one speaker (`data.join_turns`).
     """
 
     source: Source
@@ -55,19 +55,19 @@ class Converter:
 
     @property
     def prompt_only(self) -> bool:
-        """The mapping names a prompt and no completion: test rows that a checker judges."""
+        """Whether the mapping has a prompt but no completion: test rows without a reference."""
         return "prompt" in self.getters and "completion" not in self.getters
 
     @property
     def by_mapping(self) -> bool:
-        """The mapping says where the turns are."""
+        """Whether the mapping says where the turns are."""
         return "messages" in self.getters or "prompt" in self.getters
 
     def convert(self, raw: RawRow) -> Example:
         """Return the example that a row holds.
 
-        The row id is the one of the data (`mapping.id`, or a field `id`), else
-        `<source>:<line>`, else, in a source of several files, `<source>:<file>:<line>`.
+        The row id is the data's own (`mapping.id`, or a field `id`), or else `<source>:<line>`
+        (`<source>:<file>:<line>` in a source of several files).
 
         Raises:
             RejectedRow: the row cannot be used.
@@ -100,7 +100,7 @@ class Converter:
         )
 
     def has_own_id(self, example: Example, raw: RawRow) -> bool:
-        """Tell whether a row's id comes from the data, not from its place."""
+        """Return whether a row's id comes from the data, not from its position."""
         return example.row_id != f"{self.source.name}:{raw.label}"
 
     def _read(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> Conversation:
@@ -116,7 +116,7 @@ class Converter:
         return found
 
     def _mapped(self, fields: Mapping[str, Any], row: Mapping[str, Any]) -> Conversation:
-        """Return what the mapping takes from the row, and nothing else but tools beside turns."""
+        """Return what the mapping takes from the row, and its tools next to mapped turns."""
         notes: set[str] = set()
         used = plain_fields(self.source.config.mapping)
         if "messages" in self.getters:
@@ -137,7 +137,7 @@ class Converter:
         return [Message("user", text(ask, "prompt"))]
 
     def _weighted(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give the field that `mapping.weight` names its usual name, in each turn."""
+        """Rename the turn field that `mapping.weight` names to its standard name."""
         name = self.source.config.mapping.get("weight")
         return row if name is None else Layout(turn_fields={"weight": name}).apply(row)
 
@@ -159,21 +159,21 @@ class Converter:
             check_text(_as_json(tool))
 
     def _refuse_masked(self, messages: list[Message]) -> None:
-        """Refuse a held-out row whose last answer is not to be learned: nothing is asked."""
+        """Reject a test row whose last answer has weight 0: there would be nothing to answer."""
         last = messages[-1]
         if self.source.split == "test" and last.role == "assistant" and not last.weight:
             detail = "the last answer has weight 0, and a test row asks for it; remove the weight"
             raise RejectedRow("nothing-to-learn", detail)
 
     def _extra(self, row: Mapping[str, Any], found: Conversation) -> str | None:
-        """Return the row's further columns as JSON."""
+        """Return the row's unused columns as JSON."""
         rest = {k: v for k, v in row.items() if k not in found.used and v is not None}
         return _as_json(rest) if rest else None
 
     def _choices(
         self, fields: Mapping[str, Any], messages: list[Message]
     ) -> tuple[list[Message], tuple[str, ...] | None]:
-        """Return the row's choices, and its messages with the answer spelled as its choice is."""
+        """Return the messages, with the answer spelled like its choice, and the choices."""
         if "choices" not in self.getters:
             return messages, None
         choices = tuple(
@@ -198,7 +198,7 @@ class Converter:
     ) -> str | None:
         mapped = "id" in self.getters
         value = self.getters["id"](fields) if mapped else row.get("id")
-        if isinstance(value, float) and math.isfinite(value):  # 3.0: a column with gaps, in pandas
+        if isinstance(value, float) and math.isfinite(value):  # pandas: with missing values
             whole = value.is_integer() and abs(value) < 2**53
             value = int(value) if whole else repr(value)
         if isinstance(value, bool) or not isinstance(value, str | int):
@@ -252,11 +252,11 @@ def make_converter(
 
 
 def _as_json(row: object) -> str:
-    """Return a row as JSON; what JSON has no word for (a date of a Parquet file) as text."""
+    """Return a row as JSON; values without a JSON type (dates in Parquet) become text."""
     return json.dumps(row, ensure_ascii=False, default=str)
 
 
 def _plain(value: object) -> object:
-    """Write a mapped number as text: a field mapped by name stands for its value."""
+    """Convert a mapped number to text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if is_number else value

@@ -10,11 +10,11 @@ from bids_core.errors import ConfigError
 
 TOO_COSTLY: Final = "template-too-costly"
 _ALWAYS: Final = 3
-"""So many rows, all of those rendered so far: then it is the template and not the row."""
+"""After this many rows, if all of them failed, the template is at fault and not the rows."""
 
 
 def too_costly(what: str, reason: str | None) -> RejectedRow:
-    """Return the reject of a row whose rendering takes too many steps.
+    """Return the reject for a row whose rendering takes too many steps.
 
     Args:
         what: the template, for the message.
@@ -26,7 +26,7 @@ def too_costly(what: str, reason: str | None) -> RejectedRow:
 
 @dataclass(slots=True)
 class CostlyRows:
-    """Counts the rows on which a template takes too many steps, until it did not on one.
+    """Counts rows on which a template takes too many steps, until one row succeeds.
 
     Args:
         where: whose rows, for the message.
@@ -36,10 +36,10 @@ class CostlyRows:
     _count: int | None = 0
 
     def saw(self, problem: RejectedRow | None) -> None:
-        """Take note of a row.
+        """Record the outcome of a row.
 
         Args:
-            problem: why it is rejected, None if it is not.
+            problem: why it was rejected, or None.
 
         Raises:
             ConfigError: the template has taken too many steps on every row so far.

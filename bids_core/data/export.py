@@ -1,8 +1,8 @@
-"""Rows as other tools load them: one record per row, its further columns beside the conversation.
+"""Rows as other tools load them: one record per row, with extra columns next to the conversation.
 
-In JSONL everything keeps its own type. Tables (Parquet, `datasets`) want one type a column: columns
-of texts, numbers or booleans stay, all others become JSON text, and a tool call's arguments are
-JSON text everywhere, as in OpenAI's format.
+In JSONL every value keeps its type. Tables (Parquet, `datasets`) need one type per column: columns
+of only texts, numbers or booleans stay, all others become JSON text. A tool call's arguments are
+always JSON text, as in OpenAI's format.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 OWN: Final = ("messages", "tools", "row_id", "source", "rank")
-"""Names that a record uses itself; a data column of such a name gets the prefix `data_`."""
+"""Names that a record uses itself; a data column with such a name gets the prefix `data_`."""
 _BREAKS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 def record(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return conversation, tools and further columns of a row of `PreparedData`.
+    """Return the conversation, tools and extra columns of a row of `PreparedData`.
 
     Args:
         stored: the row: `messages`, `tools`, `extra` (JSON texts or None).
@@ -32,7 +32,7 @@ def record(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def extra_columns(extra: str | None) -> dict[str, Any]:
-    """Return a row's further columns, by names that a record has no other use for."""
+    """Return a row's extra columns, renamed where a record uses the name itself."""
     columns = json.loads(extra) if extra else {}
     return {f"data_{name}" if name in OWN else name: value for name, value in columns.items()}
 
@@ -40,15 +40,15 @@ def extra_columns(extra: str | None) -> dict[str, Any]:
 def json_line(row: Mapping[str, Any]) -> str:
     """Return a row as one line of JSON.
 
-    The characters at which many readers break lines besides the line feed are escaped.
+    Characters other than the line feed that many readers treat as line breaks are escaped.
     """
     return json.dumps(row, ensure_ascii=False).translate(_BREAKS)
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows that all have the same columns, each of one type.
+    """Return the rows with identical columns, each of one type.
 
-    Turns keep the fields that the others have, as null: Arrow has one struct for all.
+    All turns get the same fields, null where missing, because Arrow has one struct type for all.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     as_text = {name for name in names if name != "messages" and not _is_plain(rows, name)}
@@ -81,7 +81,7 @@ def _cell(value: Any, *, as_text: bool) -> Any:
 
 
 def _is_plain(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Tell whether a column is all texts, all booleans or all numbers that fit into 64 bits."""
+    """Return whether a column is all texts, all booleans or all numbers that fit into 64 bits."""
     kinds = {_kind(row[name]) for row in rows if row.get(name) is not None}
     return kinds in ({"text"}, {"truth"}, {"whole"}, {"number"}, {"whole", "number"}, set())
 

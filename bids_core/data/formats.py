@@ -1,11 +1,10 @@
-"""The shapes that rows come in, told apart by their field names, and made into conversations.
+"""The formats of rows: detected by field names, and converted to conversations.
 
-`FORMATS` is the table: a new format is one more entry, and everything that chooses or lists
-formats (the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md says what
-is done with each. A null field counts as absent, because merging files fills the columns that one
-of them lacks with nulls. Each row is detected by itself, so a file may mix formats. All assistant
-turns of a conversation are learned, those in a TRL `prompt` list too, unless the row or
-`data.learn` says otherwise.
+`FORMATS` is the table: a new format is one more entry, and everything that chooses or lists formats
+(the configuration, its form, `bids check`, `bids show`) reads it. docs/data.md describes how each
+is read. A null field counts as absent, because merging files fills missing columns with nulls. Each
+row is detected separately, so a file may mix formats. All assistant turns of a conversation are
+learned, including those in a TRL `prompt` list, unless the row or `data.learn` says otherwise.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ _INPUTS: Final = ("input", "context")
 
 @dataclass(slots=True)
 class Conversation:
-    """What a row holds.
+    """The conversation in a row.
 
     Args:
         messages: its turns.
-        tools: schemas of the tools that the assistant may call; None without any.
-        used: fields that were read; all others are the row's further columns.
+        tools: schemas of the tools that the assistant may call; None if there are none.
+        used: fields that were read; all others are extra columns.
         notes: codes of `bids_core.data.notes`.
-        form: format that it was read in, `mapping` where the configuration says how.
+        form: format it was read in; `mapping` if the configuration has a mapping.
     """
 
     messages: list[Message]
@@ -60,29 +59,29 @@ class Conversation:
 
 @dataclass(frozen=True, kw_only=True)
 class Format(Entry):
-    """One shape of rows; `what` says its fields.
+    """One format of rows; `what` describes its fields.
 
     Args:
-        needs: for each thing that a row must have, the names that it may go by.
-        read: makes a row that has them into a conversation.
+        needs: for each field that a row must have, the names it may have.
+        read: converts a row that has them to a conversation.
     """
 
     needs: tuple[tuple[str, ...], ...]
     read: Callable[[Row], Conversation]
 
     def fits(self, row: Row) -> bool:
-        """Tell whether a row has all that the format needs."""
+        """Return whether a row has all fields that the format needs."""
         return all(any(name in row for name in names) for names in self.needs)
 
 
 def detect(row: Row) -> str:
-    """Return the format of a row: the first of `FORMATS` whose fields are all there.
+    """Return the format of a row: the first in `FORMATS` whose fields are all present.
 
     Raises:
-        RejectedRow: none fits; names the field that is missing from the nearest one.
+        RejectedRow: no format fits; names the field missing for the nearest one.
     """
     filled = {name: value for name, value in row.items() if not _is_absent(value)}
-    for candidate in (filled, row):  # a row whose only fields are null is told what it lacks
+    for candidate in (filled, row):  # for a row of nulls, the error then names what is missing
         for form in FORMATS.values():
             if form.fits(candidate):
                 return form.name
@@ -91,7 +90,7 @@ def detect(row: Row) -> str:
         for one, other in ((asks, answers), (answers, asks)):
             present = [name for name in one if name in row]
             if present and one is not other:
-                raise missing(other, row, f"{present[0]!r} is there, but not")
+                raise missing(other, row, f"{present[0]!r} is present, but not")
     raise RejectedRow(
         "missing-field", f"no known format has the fields {field_names(row)}; set a `mapping`"
     )
@@ -130,7 +129,7 @@ def pair(
 
 
 def add_tools(found: Conversation, row: Row) -> None:
-    """Take the row's tools, unless its system turn lists them already."""
+    """Add the row's tools, with a note if its system turn already lists them."""
     name = first_field(row, _TOOLS)
     tools = read_tools(row[name]) if name is not None else None
     if tools is None or name is None:
@@ -142,7 +141,7 @@ def add_tools(found: Conversation, row: Row) -> None:
 
 
 def refuse_media(row: Row) -> None:
-    """Raise for a row with images, audio or video: only text can be used.
+    """Raise for a row with images, audio or video: only text is supported.
 
     Raises:
         RejectedRow: names the column.
@@ -157,12 +156,12 @@ def refuse_media(row: Row) -> None:
 
 
 def refuse_media_marks(messages: Sequence[Message]) -> None:
-    """Raise for a user turn with the mark that stands for an image, audio or video (`<image>`).
+    """Raise for a user turn with a placeholder for an image, audio or video (`<image>`).
 
-    A mark that is closed again (`</video>`) is a tag of XML or HTML, which is text.
+    One with a closing tag (`</video>`) is XML or HTML, which is text.
 
     Raises:
-        RejectedRow: names the mark.
+        RejectedRow: names the placeholder.
     """
     for message in messages:
         for mark in _MEDIA_MARK.finditer(message.content) if message.role == "user" else ():
@@ -183,14 +182,14 @@ def _refuse_bad_feedback(row: Row) -> None:
 
 
 def _is_absent(value: object) -> bool:
-    """Tell whether a field stands for nothing: null, not a number, a blank list or text."""
+    """Return whether a field counts as absent: null, NaN, or an empty list or text."""
     if isinstance(value, float) and math.isnan(value):
         return True
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def _need(row: Row, fields: tuple[str, ...]) -> str:
-    """Return the name of the field that the row has, one with a value before one without."""
+    """Return the name of the first field present in the row, preferring one with a value."""
     filled = next((name for name in fields if not _is_absent(row.get(name))), None)
     name = filled or next((name for name in fields if name in row), None)
     if name is None:
@@ -220,7 +219,7 @@ def _read_alpaca(row: Row) -> Conversation:
 
 
 def _read_preference(row: Row) -> Conversation:
-    """Return the chosen side; the rejected one stays among the further columns."""
+    """Return the chosen side; the rejected one stays an extra column."""
     chosen, notes = _need(row, _CHOSEN), {"chosen-side"}
     used = {chosen}
     answer = row[chosen]
@@ -231,7 +230,7 @@ def _read_preference(row: Row) -> Conversation:
         used |= {name} | ({"input"} if name == "instruction" else set())
     elif is_text:
         raise missing(("prompt",), row, f"{chosen!r} is text, but there is no")
-    if any(message.role == "user" for message in after):  # the whole conversation, prompt and all
+    if any(message.role == "user" for message in after):  # it repeats or continues the prompt
         system = [m for m in before if m.role == "system" and after[0].role != "system"]
         before = before if _begins_anew(before, after) else system
     found = _with_system(Conversation([*before, *after], None, used, notes), row)
@@ -242,7 +241,7 @@ def _read_preference(row: Row) -> Conversation:
 
 
 def _begins_anew(before: list[Message], after: list[Message]) -> bool:
-    """Tell whether a chosen side with user turns continues from the prompt, not over it again."""
+    """Return whether a chosen side with user turns continues the prompt, not repeats it."""
     said = [(m.role, m.content.strip()) for m in after if m.role != "system"]
     asked = [(m.role, m.content.strip()) for m in before if m.role != "system"]
     return bool(asked) and said[: len(asked)] != asked
@@ -278,7 +277,7 @@ def _given(row: Row) -> str | None:
 
 
 def _instruction(instruction: object, row: Row, given: str | None) -> str:
-    """Return instruction and input as one prompt, a blank line between them."""
+    """Return instruction and input as one prompt, separated by a blank line."""
     asked = text(instruction, "instruction")
     if given is None:
         return asked
@@ -286,7 +285,7 @@ def _instruction(instruction: object, row: Row, given: str | None) -> str:
 
 
 def _history(value: object) -> list[Message]:
-    """Return the turns before the instruction: a list of pairs of question and answer."""
+    """Return the turns before the instruction, from a list of question-answer pairs."""
     if _is_absent(value):
         return []
     pairs = value if isinstance(value, list) else []
@@ -301,7 +300,7 @@ def _history(value: object) -> list[Message]:
 
 
 def _with_system(found: Conversation, row: Row) -> Conversation:
-    """Put a row's `system` field first; null and blank mean that there is none."""
+    """Prepend a row's `system` field, unless it is null or blank."""
     if "system" not in row:
         return found
     said = text(row["system"], "system")

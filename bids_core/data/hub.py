@@ -1,4 +1,4 @@
-"""Rows out of a `datasets` folder (`save_to_disk`) or a data set of the hub (`hf:org/name`)."""
+"""Rows from a `datasets` folder (`save_to_disk`) or a dataset on the hub (`hf:org/name`)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
-    """Open a data set. Images, sound, video and the like stay as they are stored, undecoded.
+    """Open a dataset. Images, audio, video and the like stay undecoded.
 
     Args:
-        path: folder written by `save_to_disk`, or `hf:org/name`, or `hf:org/name:config`.
-        split: which split; may be left out where there is only one.
+        path: a folder written by `save_to_disk`, or `hf:org/name`, or `hf:org/name:config`.
+        split: which split; may be None if there is only one.
         where: how messages name the source.
 
     Returns:
         A `datasets.Dataset`.
 
     Raises:
-        DataError: not there, damaged, not reachable, or the split is missing or ambiguous; or a
-            folder that names files of other folders.
+        DataError: it is missing, damaged or unreachable, the split is missing or ambiguous, or a
+            folder refers to files outside it.
     """
     import datasets
 
@@ -44,8 +44,8 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
         if isinstance(path, Path):
             if (packed := packed_file(path)) is not None:
                 msg = (
-                    f"{where}: the data set {shown}: {packed.name} is compressed, which "
-                    "`datasets` never does; save the data set again"
+                    f"{where}: the dataset {shown}: {packed.name} is compressed, which "
+                    "`datasets` never does; save the dataset again"
                 )
                 raise DataError(msg)
             loaded = datasets.load_from_disk(shown)
@@ -53,31 +53,31 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
             name, _, subset = path.removeprefix(HUB_PREFIX).partition(":")
             _require_hub_name(name, where)
             if (silence := unanswered("datasets", name)) is not None:
-                raise DataError(f"{where}: the data set {shown} cannot be loaded: {silence}")
+                raise DataError(f"{where}: the dataset {shown} cannot be loaded: {silence}")
             loaded = datasets.load_dataset(name, subset or None)
     except DataError:
         raise
-    except Exception as error:  # a damaged folder ends in errors of many kinds
+    except Exception as error:  # a damaged folder can raise many types of error
         reason = _reason(error)
         msg = (
-            f"{where}: the data set {shown} cannot be loaded ({reason}); check its name and the"
+            f"{where}: the dataset {shown} cannot be loaded ({reason}); check its name and the"
             " network, or download it (`save_to_disk`) and give the folder's path"
         )
         raise DataError(msg) from error
-    picked = _pick_split(loaded, split, f"{where}: the data set {shown}")
+    picked = _pick_split(loaded, split, f"{where}: the dataset {shown}")
     if isinstance(path, Path):
-        _require_own_files(picked, path, f"{where}: the data set {shown}")
-        _require_whole(picked, f"{where}: the data set {shown}")
+        _require_own_files(picked, path, f"{where}: the dataset {shown}")
+        _require_whole(picked, f"{where}: the dataset {shown}")
     for feature in picked.info.features.values():
         _leave_undecoded(feature)
     return picked
 
 
 def _require_hub_name(name: str, where: str) -> None:
-    """Refuse what `datasets` would not look for on the hub: folders, addresses, its own readers.
+    """Raise for names that `datasets` would not look up on the hub: folders, URLs, its own readers.
 
     Raises:
-        DataError: the name is none of the hub's, or a folder here has it.
+        DataError: it is not a hub name, or a local folder has the same name.
     """
     if not _HUB_NAME.fullmatch(name) or ".." in name:
         msg = f"{where}: {HUB_PREFIX}{brief(name)} is not a hub name; write {HUB_PREFIX}org/name"
@@ -96,7 +96,7 @@ def _reason(error: Exception) -> str:
 
 
 def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
-    """Yield the rows of an open data set, numbered from 1."""
+    """Yield the rows of an open dataset, numbered from 1."""
     shown = path.name if isinstance(path, Path) else path
     file = InputFile(Path(shown), shown)
     rows = iter(dataset)
@@ -105,14 +105,14 @@ def read_dataset(dataset: Any, path: Path | str) -> Iterator[RawRow]:
             row = next(rows)
         except StopIteration:
             return
-        except Exception as error:  # of Arrow and `datasets`, where columns are not as declared
+        except Exception as error:  # from Arrow and `datasets`, if columns are not as declared
             msg = f"{shown}: row {number} cannot be read ({_reason(error)}); save it again"
             raise DataError(msg) from error
         yield RawRow(file, number, without_filled_nulls(row))
 
 
 def _require_whole(dataset: Any, what: str) -> None:
-    """Check the data of a folder: Arrow follows the offsets of a damaged file wherever they lead.
+    """Validate a folder's data: Arrow follows the offsets of a damaged file unchecked.
 
     Raises:
         DataError: it is damaged.
@@ -127,7 +127,7 @@ def _require_whole(dataset: Any, what: str) -> None:
 
 
 def _require_own_files(dataset: Any, folder: Path, what: str) -> None:
-    """Refuse a folder whose `state.json` or `dataset_dict.json` leads out of it."""
+    """Raise if a folder's `state.json` or `dataset_dict.json` refers to files outside it."""
     root = os.path.abspath(folder)
     for file in dataset.cache_files:
         if not Path(os.path.abspath(file["filename"])).is_relative_to(root):
@@ -136,9 +136,9 @@ def _require_own_files(dataset: Any, folder: Path, what: str) -> None:
 
 
 def _leave_undecoded(feature: Any) -> None:
-    """Let images, sound and the like in a column, however deep, come as they are stored.
+    """Turn off decoding of images, audio and the like in a column, at any depth.
 
-    Decoding one opens what the row names, a file anywhere or an address: it would be fetched.
+    Decoding opens whatever the row names: any local file, or a URL, which would be fetched.
     """
     from datasets import features
 
@@ -163,9 +163,7 @@ def _pick_split(loaded: Any, split: str | None, what: str) -> Any:
             and isinstance(loaded, datasets.Dataset)
             and str(loaded.split) != split
         ):
-            msg = (
-                f"{what} holds no split {split!r} (it is one split: {loaded.split}); remove `split`"
-            )
+            msg = f"{what} has no split {split!r} (it is one split: {loaded.split}); remove `split`"
             raise DataError(msg)
         return loaded
     names = ", ".join(map(str, loaded))

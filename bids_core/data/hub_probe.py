@@ -1,7 +1,7 @@
-"""Whether the hub answers at all, before its own library asks it.
+"""Checks that the hub responds, before its own library contacts it.
 
-That library waits for an answer for ever, and a hub that sends a byte now and then is never too
-late for it. So one question is asked in a thread that nobody waits for longer than `HUB_SECONDS`.
+That library can wait forever: a hub that sends a byte now and then never times out. So one request
+is made in a thread that is waited for at most `HUB_SECONDS`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ HUB_SECONDS: Final = 30.0
 
 
 def unanswered(kind: Literal["models", "datasets"], name: str) -> str | None:
-    """Ask the hub for a model or data set.
+    """Ask the hub for a model or dataset.
 
     Args:
-        kind: of which of its two lists.
+        kind: which of the two.
         name: `org/name`.
 
     Returns:
-        What is to be said of a hub that takes the question and does not answer it; None where it
-        answers, whatever it says, and where it cannot be reached or is not to be asked
-        (`HF_HUB_OFFLINE`): its library says so itself, or finds what was fetched before.
+        An error message if the hub accepts the request but does not respond. None if it responds in
+        any way, cannot be reached, or must not be contacted (`HF_HUB_OFFLINE`): then its library
+        reports the problem itself, or finds its cached files.
     """
     from huggingface_hub import constants as hub
 
@@ -38,22 +38,22 @@ def unanswered(kind: Literal["models", "datasets"], name: str) -> str | None:
     if not asking.is_alive() and not late.is_set():
         return None
     return (
-        f"the hub at {hub.ENDPOINT} takes the question and does not answer it within"
-        f" {HUB_SECONDS:.0f} s; try again later, or set HF_HUB_OFFLINE=1 to use what was fetched"
-        " before"
+        f"the hub at {hub.ENDPOINT} accepts requests but does not respond within"
+        f" {HUB_SECONDS:.0f} s; try again later, or set HF_HUB_OFFLINE=1 to use files that are"
+        " already downloaded"
     )
 
 
 def _ask(address: str, late: threading.Event) -> None:
-    import httpx  # here: machines that only compute gradients may lack it
+    import httpx  # imported here, because machines that only compute gradients may lack it
 
     end = time.monotonic() + HUB_SECONDS
     try:
         with httpx.stream("GET", address, timeout=HUB_SECONDS) as answer:
             for _ in answer.iter_raw():
-                if time.monotonic() > end:  # nobody waits for the rest
+                if time.monotonic() > end:  # the caller has stopped waiting
                     return
     except httpx.ReadTimeout:
         late.set()
     except (httpx.HTTPError, httpx.InvalidURL):
-        return  # not reachable, or not HTTP: told by who asks next
+        return  # unreachable, or not HTTP: the hub's library will report it

@@ -1,12 +1,12 @@
-"""All rows of a split: read, converted, ids made unique, sampled, and every row accounted for.
+"""Reads all rows of a split: converts and samples them, makes ids unique, accounts for every row.
 
 For each source, rows read = kept + rejected + skipped (`start`) + cut (`limit`).
 
-`start` counts rows as they are in the files. `limit` counts rows that can be used, so a rejected
-row does not use it up; without `sample_seed` the first ones are kept, and rows after the last one
-kept are only counted, not parsed. With `sample_seed` the rows kept are the first `limit` of a
-random order of all usable rows, so a smaller limit draws a subset of a larger one; they keep the
-order of the file.
+`start` counts rows as they are in the files. `limit` counts usable rows only, so rejected rows do
+not count towards it. Without `sample_seed` the first ones are kept, and rows after the last one
+kept are only counted, not parsed. With `sample_seed` the kept rows are the first `limit` in a
+random order of all usable rows, so a smaller limit gives a subset of a larger one; they stay in
+file order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Account:
     """What became of a source's rows; the last four add up to `read`.
 
-    `kept` and `rejected` move on while later stages reject rows.
+    `kept` and `rejected` are updated when later steps reject rows.
     """
 
     split: str
@@ -55,7 +55,7 @@ class Account:
 
 @dataclass(slots=True)
 class Ingested:
-    """The rows of one or more sources, read."""
+    """The rows read from one or more sources."""
 
     examples: list[Example] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
@@ -72,8 +72,8 @@ def ingest(
 ) -> Ingested:
     """Read all sources of one split.
 
-    An id that a row of another source has is no duplicate, and neither is one that spells the name
-    that a row without id got from its line: the later row gets `<source>:<id>`.
+    The same id in another source is not a duplicate, nor is an id that happens to equal the name
+    that a row without id got from its line: the later row becomes `<source>:<id>`.
 
     Args:
         sources: of the same split.
@@ -83,12 +83,12 @@ def ingest(
         steps: `data.template_steps`.
 
     Raises:
-        DataError: a file cannot be read, or an id comes twice and `duplicate_ids` is `error`.
+        DataError: a file cannot be read, or an id occurs twice and `duplicate_ids` is `error`.
         ConfigError: a mapping is wrong, or its template always takes too many steps.
     """
     result = Ingested()
     owners: dict[str, _Owner] = {}
-    # config errors before any reading
+    # so that configuration errors come before any reading
     converters = [make_converter(source, merge=merge, join=join, steps=steps) for source in sources]
 
     for converter in converters:
@@ -138,7 +138,7 @@ def _draw(examples: list[Example], limit: int | None, seed: int | None) -> list[
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """Who has an id: from which source, where, and whether the data or its place gave it."""
+    """The row that has an id: its source, location, and whether the id came from the data."""
 
     source: str
     location: str
@@ -159,7 +159,7 @@ def _claim_id(
         owners[example.row_id] = _Owner(example.source, example.location, own)
         return example
     detail = (
-        f"the id {example.row_id!r} is also at {owner.location}; make ids unique, or set"
+        f"the id {example.row_id!r} also occurs at {owner.location}; make ids unique, or set"
         " mapping.id to a template such as '{{ _file }}:{{ _line }}'"
     )
     if duplicate_ids == "error":

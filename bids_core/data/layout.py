@@ -1,7 +1,7 @@
-"""How the rows of a source are laid out, where another tool's file describes it.
+"""The layout of a source's rows, as described by another tool's file.
 
-A `Layout` gives columns and turns the names that the formats look for; what it does not name stays.
-`llamafactory.py` and `axolotl.py` read such descriptions.
+A `Layout` renames columns and turn fields to the names that the formats look for; everything else
+stays. `llamafactory.py` and `axolotl.py` read such descriptions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Layout:
 
     Args:
         columns: name that a format looks for -> name in the rows.
-        turn_fields: name that a turn is read by -> name in the turns.
-        roles: role as the turns spell it -> role that is read.
+        turn_fields: name that the turn reader looks for -> name in the turns.
+        roles: role as spelled in the turns -> standard role.
         system: a system turn for rows without one.
-        hidden: columns that the description leaves out, so that no format takes them.
-        drop_system: leave system turns out.
-        marked_only: an answer without a mark is not learned.
+        hidden: columns not in the description, which no format may read.
+        drop_system: drop system turns.
+        marked_only: learn only answers that are marked.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -41,10 +41,10 @@ class Layout:
     marked_only: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse names that are no texts, as a damaged description has them.
+        """Raise for names that are not text, as a damaged description may have them.
 
         Raises:
-            TypeError: one is not.
+            TypeError: a name is not text.
         """
         for names in (self.columns, self.turn_fields, self.roles):
             for here, there in names.items():
@@ -53,14 +53,14 @@ class Layout:
                     raise TypeError(msg)
 
     def apply(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the row with the usual names."""
+        """Return the row with the standard names."""
         taken = {there: name for name, there in self.columns.items()}
         renamed: dict[str, Any] = {}
         for name, value in row.items():
             if name in taken:
                 renamed[taken[name]] = value
             elif name in self.columns or name in self.hidden:
-                renamed.setdefault(f"_{name}", value)  # it means something else here
+                renamed.setdefault(f"_{name}", value)  # it has another meaning here
             else:
                 renamed.setdefault(name, value)
         if self.system is not None and not renamed.get("system"):
@@ -77,7 +77,7 @@ class Layout:
             try:
                 value = json.loads(value)
             except ValueError:
-                return value  # the reader of turns says what is wrong
+                return value  # the turn reader reports what is wrong
         if isinstance(value, dict):
             return self._turn(value)
         if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What a chat template leaves out of a conversation, rewrites or adds: the notes of a row."""
+"""Notes on what a chat template leaves out of a conversation, rewrites or adds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def template_notes(
     """Return what the template leaves out or rewrites, and other notes.
 
     Raises:
-        RejectedRow: a tool call, which is the answer, is left out.
+        RejectedRow: a tool call, which is part of the answer, is left out.
     """
     notes: set[str] = set()
     for turn in dict.fromkeys(answer.turn for answer in answers):
@@ -60,7 +60,7 @@ def _shows_tools(template: ChatTemplate, messages: Sequence[Message], tools: str
 def without_blank_thoughts(
     messages: Sequence[Message], text: str, answers: Sequence[Answer]
 ) -> tuple[tuple[Answer, ...], set[str]]:
-    """Take the blank thought that a template writes, and the row does not, out of each answer."""
+    """Remove from each answer the blank thought that the template added to it."""
     kept, notes = [], set[str]()
     for answer in answers:
         found = _BLANK_THOUGHT.match(text, answer.start, answer.end)
@@ -74,7 +74,7 @@ def without_blank_thoughts(
 
 
 def _ends_with_content(messages: Sequence[Message], text: str, answer: Answer) -> bool:
-    """Tell whether nothing behind an answer's content says that it ends there."""
+    """Return whether an answer ends with its content, without an end token."""
     content = messages[answer.turn].content.strip()
     return bool(content) and text[answer.start : answer.end].rstrip().endswith(content)
 
@@ -99,7 +99,7 @@ def _lost(message: Message, written: str, turn: int) -> set[str]:
 
 
 def _holds(text: str, piece: str) -> bool:
-    """Tell whether a text holds a piece, as it is, as JSON, or with other blanks."""
+    """Return whether a text contains a piece: verbatim, JSON-escaped, or with other whitespace."""
     if piece.strip() in text or "".join(piece.split()) in "".join(text.split()):
         return True
     return any(json.dumps(piece, ensure_ascii=ascii)[1:-1] in text for ascii in (False, True))

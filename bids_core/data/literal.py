@@ -1,13 +1,13 @@
-"""Text that spells a special token is text.
+"""Encodes text that spells a special token as plain text.
 
-A lesson on ChatML says `<|im_end|>`, one on SSML `<s>`; a prompt may hold whole turns. Written
-into the rendered conversation unchanged, they would become real special tokens: turns that nobody
-wrote, answers that end early. So before rendering such spellings are marked with a private
-character that occurs nowhere in the row, and after it the marked places are encoded piece by
-piece, as the plain text they are. A row without such spellings is encoded in one piece, as ever.
+A tutorial on ChatML contains `<|im_end|>`, one on SSML `<s>`; a prompt may quote whole turns. Left
+unchanged in the rendered conversation, they would become real special tokens: turns that nobody
+wrote, answers that end early. So before rendering, such spellings are marked with a private-use
+character that occurs nowhere in the row, and afterwards the marked stretches are encoded piece by
+piece, as plain text. A row without such spellings is encoded in one piece, as usual.
 
-Which tokens count: the special ones, and those that the template itself writes around a user's
-turn. Other added tokens (`<think>`, `<tool_call>`) keep their meaning in text.
+This applies to special tokens, and to tokens that the template itself writes around a user turn.
+Other added tokens (`<think>`, `<tool_call>`) keep their meaning in text.
 
 Shapes: T tokens of one text.
 """
@@ -42,20 +42,20 @@ _THINKING: Final = re.compile(r"\A</?\|?(?=\w*think)\w++\|?>\Z", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """The tokens whose spelling in a text must not become the token.
+    """The tokens that a row's text must never turn into.
 
     Args:
-        pattern: finds one; None where the tokenizer has none.
+        pattern: matches one; None if the tokenizer has none.
     """
 
     pattern: re.Pattern[str] | None
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, written: str) -> Controls:
-        """Collect them.
+        """Collect a tokenizer's control tokens.
 
         Args:
-            tokenizer: whose they are.
+            tokenizer: the tokenizer.
             written: what the chat template writes around a user's turn.
         """
         added = tokenizer.added_tokens_decoder.values()
@@ -70,11 +70,11 @@ class Controls:
         return cls(re.compile("|".join(map(re.escape, longest_first))) if names else None)
 
     def spelled_in(self, texts: Iterable[str]) -> bool:
-        """Tell whether one of some texts spells a control token."""
+        """Return whether any of these texts spells a control token."""
         return self.pattern is not None and any(map(self.pattern.search, texts))
 
     def mark(self, value: Any, mark: str) -> Any:
-        """Put marks around control tokens in all texts of a value, keys of objects too."""
+        """Put marks around control tokens in all texts of a value, including object keys."""
         if isinstance(value, str):
             pattern = self.pattern
             return pattern.sub(f"{mark}\\g<0>{mark}", value) if pattern is not None else value
@@ -83,7 +83,7 @@ class Controls:
         return [self.mark(item, mark) for item in value] if isinstance(value, list) else value
 
     def mark_message(self, message: Message, mark: str) -> Message:
-        """Return a message with all that it says marked."""
+        """Return a message with all its texts marked."""
         calls = tuple(
             replace(call, name=self.mark(call.name, mark), arguments=self._marked_json(call, mark))
             for call in message.tool_calls
@@ -106,7 +106,7 @@ def said(messages: Sequence[Message], tools: str | None) -> Iterator[str]:
     for message in messages:
         yield from (message.content, message.reasoning, message.name or "", message.other)
         for call in message.tool_calls:
-            plain = "\\u" not in call.arguments  # else an escape may spell what the text does not
+            plain = "\\u" not in call.arguments  # an escape may spell what the raw text does not
             arguments = call.arguments if plain else _spelled_out(call.arguments)
             yield from (call.name, arguments)
     yield tools or ""
@@ -117,10 +117,10 @@ def _spelled_out(arguments: str) -> str:
 
 
 def unused_mark(texts: Iterable[str]) -> str:
-    """Return a private character that occurs in none of some texts.
+    """Return a private-use character that occurs in none of these texts.
 
     Raises:
-        RejectedRow: they hold all of them.
+        RejectedRow: they contain all of them.
     """
     joined = "".join(texts)
     for mark in _PRIVATE:
@@ -131,21 +131,21 @@ def unused_mark(texts: Iterable[str]) -> str:
 
 
 def unmark(text: str, mark: str) -> tuple[str, Ranges, npt.NDArray[np.int64]]:
-    """Take the marks out of a text.
+    """Remove the marks from a text.
 
     Returns:
-        The text, the marked ranges in it, and for each position of the marked text (and its end)
-        the position in the text.
+        The text, the marked ranges in it, and for each position in the marked text (including its
+        end) the corresponding position in the text.
 
     Raises:
-        RejectedRow: marks are left that do not belong together.
+        RejectedRow: the remaining marks do not pair up.
     """
     is_mark = np.fromiter((char == mark for char in text), dtype=np.bool_, count=len(text))
     places = np.concatenate([[0], np.cumsum(~is_mark)])
     at = places[np.flatnonzero(is_mark)].tolist()
     clean = text.replace(mark, "")
     if len(at) % 2 or json.dumps(mark)[1:-1] in clean:
-        detail = "a text spells a special token, and the chat template takes that text apart"
+        detail = "a text spells a special token, which the chat template splits up"
         raise RejectedRow("special-token-text", f"{detail}; change the text")
     ranges = tuple(
         (start, end) for start, end in zip(at[::2], at[1::2], strict=True) if start < end
@@ -154,10 +154,10 @@ def unmark(text: str, mark: str) -> tuple[str, Ranges, npt.NDArray[np.int64]]:
 
 
 def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
-    """Return ids [T] and offsets [T, 2] of each text. The template has written special tokens.
+    """Return ids [T] and offsets [T, 2] of each text, without adding special tokens.
 
     Raises:
-        ModelError: the tokenizer numbers its tokens beyond 2^31.
+        ModelError: the tokenizer has token ids beyond 2^31.
     """
     if not texts:
         return []
@@ -172,8 +172,8 @@ def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encodin
         ]
     except OverflowError as error:
         msg = (
-            f"model.path: the tokenizer.json of {tokenizer.name_or_path} numbers tokens beyond"
-            " 2^31; it is damaged: fetch it again"
+            f"model.path: the tokenizer.json of {tokenizer.name_or_path} has token ids beyond"
+            " 2^31; it is damaged: download it again"
         )
         raise ModelError(msg) from error
 
@@ -184,14 +184,14 @@ def encode_pieces(
     """Return ids [T] and offsets [T, 2] of a text.
 
     Args:
-        text: rendered.
-        tokenizer: fast.
-        cuts: positions that no token may reach across.
-        literal: ranges whose special tokens are text: each is cut behind its first character, so
-            that its spelling is never seen whole.
+        text: the rendered text.
+        tokenizer: a fast tokenizer.
+        cuts: positions that no token may span.
+        literal: ranges whose special tokens are plain text: each is split after its first
+            character, so that the tokenizer never sees it whole.
 
     Raises:
-        RejectedRow: a special token comes out of a literal range all the same.
+        RejectedRow: a literal range is encoded as a special token all the same.
     """
     inner = [start + 1 for start, end in literal if end - start > 1]
     bounds = sorted({0, len(text), *cuts, *inner})
@@ -206,10 +206,10 @@ def encode_pieces(
 
 
 def _encode_as_continued(pieces: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
-    """Encode pieces of a text; all but the first without the prefix that some tokenizers add.
+    """Encode pieces of a text, without the prefix that some tokenizers add, except for the first.
 
-    SentencePiece begins each text with a blank that is not there. Behind a line break it does not,
-    so pieces are encoded behind one, which is taken off again.
+    SentencePiece adds a space before each text, but not after a line break. So each piece is
+    encoded after a line break, which is then removed.
     """
     (bare, _), (behind, _), (newline, _) = encode(["a", "\na", "\n"], tokenizer)
     n = len(newline)

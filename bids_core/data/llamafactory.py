@@ -1,9 +1,9 @@
-"""LLaMA-Factory's `dataset_info.json` as a source: where an entry's rows lie, and their columns.
+"""LLaMA-Factory's `dataset_info.json` as a source: where an entry's rows are, and their columns.
 
-An entry says `file_name` (beside the file) or `hf_hub_url`, `formatting` (alpaca, sharegpt,
-openai), `ranking`, `subset`, `split`, `num_samples`, and the maps `columns` and `tags`. Where
-`columns` is given, a column that it does not name is not read, as there; without it the usual names
-hold.
+An entry has `file_name` (next to the file) or `hf_hub_url`, `formatting` (alpaca, sharegpt,
+openai), `ranking`, `subset`, `split`, `num_samples`, and the maps `columns` and `tags`. If
+`columns` is given, other columns are not read, as in LLaMA-Factory; without it the default names
+apply.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _ELSEWHERE: Final = ("ms_hub_url", "om_hub_url", "script_url", "cloud_file_name"
 
 
 def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Described]:
-    """Return what some entries of a `dataset_info.json` describe.
+    """Return what the given entries of a `dataset_info.json` describe.
 
     Args:
         path: the file.
-        names: the entries, a comma between them; may be left out where there is only one.
+        names: the entries, separated by commas; may be None if there is only one.
         where: how messages name the source.
 
     Raises:
         DataError: the file cannot be read.
-        ConfigError: an entry is not there, or asks for what is not supported.
+        ConfigError: an entry is missing, or uses an unsupported setting.
     """
     try:
         info = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -56,7 +56,7 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
     if names is None and isinstance(info, dict) and len(info) == 1:
         names = next(iter(info))
     if names is None:
-        msg = f"{where}: {path.name} describes several data sets; set `dataset` to one of: {known}"
+        msg = f"{where}: {path.name} describes several datasets; set `dataset` to one of: {known}"
         raise ConfigError(msg)
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     for name in chosen:
@@ -127,5 +127,5 @@ def _layout(columns: Mapping[str, str], tags: Mapping[str, str], formatting: str
 
 
 def _not_named(named: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the columns that LLaMA-Factory reads where they are named, and else leaves alone."""
+    """Return the columns that LLaMA-Factory reads only if the entry names them."""
     return tuple(name for name in _COLUMNS.values() if name not in named)

@@ -1,4 +1,4 @@
-"""From a path in the configuration to the files it names: environment, globs, folders."""
+"""From a path in the configuration to the files it names: variables, globs, folders."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _DATASET_MARKS: Final = ("dataset_dict.json", "state.json")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """One file that rows are read from.
+    """One file to read rows from.
 
     Args:
-        path: where it is.
-        shown: how messages name it: relative to the config's folder where it is beneath it.
+        path: its path.
+        shown: its name in messages: relative to the config's folder if it is inside it.
         label: its path within a source of several files; None in a source of one file.
     """
 
@@ -35,7 +35,7 @@ class InputFile:
 
     @property
     def kind(self) -> str:
-        """Suffix that tells how to read it, without the compression: `.jsonl`, `.csv`, ..."""
+        """Suffix that determines how it is read, without compression: `.jsonl`, `.csv`, ..."""
         return split_suffix(self.path.name)[1]
 
     @property
@@ -61,7 +61,7 @@ def split_suffix(name: str) -> tuple[str, str]:
 
 
 def expand(path: str, *, where: str) -> str:
-    """Fill in `${VAR}` and `~`.
+    """Expand `${VAR}` and `~`.
 
     Raises:
         ConfigError: a variable is not set.
@@ -81,7 +81,7 @@ def expand(path: str, *, where: str) -> str:
 
 
 def absolute(path: str, base_dir: Path, *, where: str) -> Path:
-    """Expand a path and make it relative to the config's folder."""
+    """Expand a path, and resolve it against the config's folder."""
     expanded = expand(path, where=where)
     if "://" in expanded:
         msg = f"{where}: path {path!r} is a URL; download the file and give its local path"
@@ -96,17 +96,17 @@ def absolute(path: str, base_dir: Path, *, where: str) -> Path:
 
 
 def is_dataset_folder(path: Path) -> bool:
-    """Tell whether `datasets` wrote this folder with `save_to_disk`."""
+    """Return whether `datasets` wrote this folder with `save_to_disk`."""
     return path.is_dir() and any((path / mark).is_file() for mark in _DATASET_MARKS)
 
 
 def find_files(path: Path, base_dir: Path, *, where: str) -> tuple[InputFile, ...]:
-    """Return the files that a file name, folder or glob stands for, in a fixed order.
+    """Return the files that a file name, folder or glob matches, in a fixed order.
 
-    A folder stands for all files beneath it that have a known suffix; hidden ones do not count.
+    A folder matches all files inside it with a known suffix, except hidden ones.
 
     Raises:
-        DataError: there is none, or one that cannot be read.
+        DataError: there is none, or one cannot be read.
     """
     if path.is_file():
         found, root = [path], None
@@ -131,7 +131,7 @@ def find_files(path: Path, base_dir: Path, *, where: str) -> tuple[InputFile, ..
 
 
 def fixed_part(path: Path) -> Path:
-    """Return the folder of a glob that holds no wildcard."""
+    """Return the leading folders of a glob, up to the first wildcard."""
     for parent in path.parents:
         if not glob.has_magic(str(parent)):
             return parent
@@ -139,10 +139,10 @@ def fixed_part(path: Path) -> Path:
 
 
 def show(path: Path, base_dir: Path) -> str:
-    """Return a path as messages show it; bytes of a name that are no UTF-8 are replaced."""
+    """Return a path as shown in messages; bytes that are not UTF-8 are replaced."""
     try:
         shown = path.resolve().relative_to(base_dir.resolve())
-    except (ValueError, OSError, RuntimeError):  # elsewhere, or links in a circle
+    except (ValueError, OSError, RuntimeError):  # outside it, or a symlink loop
         shown = path
     return _as_text(shown)
 

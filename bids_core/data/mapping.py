@@ -1,11 +1,10 @@
-"""The `mapping` of a source: field names, dotted paths and Jinja templates that pick from a row.
+"""The `mapping` of a source: field names, dotted paths and Jinja templates that select from a row.
 
 A value with `{{` or `{%` is a Jinja template, rendered in a sandbox that counts its steps
-(`bids_core.data.templates`): it sees the row's fields, and `row` for fields whose name is no
-identifier. Anything else is a field name, or, where the row has no such field, a dotted path
-(`instances.0.output`). `_file` (the file's stem) and `_line` can be used like fields.
-`weight` alone names no field of the row, but one of its turns: the one that says how much a turn is
-learned.
+(`bids_core.data.templates`): it sees the row's fields, and `row` for fields whose names are not
+identifiers. Anything else is a field name or, if the row has no such field, a dotted path
+(`instances.0.output`). `_file` (the file's stem) and `_line` can be used like fields. Only `weight`
+names a field of the turns instead of the row: the turn's weight in the loss.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ KEYS: Final = (
 )  # fmt: skip
 TURN_KEYS: Final = ("weight",)
 """Keys that name a field of a turn."""
-# What plain data can make a template raise; anything else is a bug of ours and shows as one.
+# What a template can raise on plain data; anything else is a bug of ours and is not caught.
 _ROW_ERRORS: Final = (
     TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
     RecursionError,
@@ -49,18 +48,18 @@ _ROW_ERRORS: Final = (
 def compile_mapping(
     mapping: Mapping[str, str], *, where: str, steps: int = STEPS
 ) -> dict[str, Getter]:
-    """Return a function for each key of a mapping, which takes a row and returns the value.
+    """Return, for each key of a mapping, a function from a row to the value.
 
-    The functions raise `RejectedRow` where the row does not have what they look for, and where a
-    template takes too many steps on it.
+    The functions raise `RejectedRow` if the row lacks the field, or a template takes too many steps
+    on it.
 
     Args:
         mapping: key -> field name, dotted path or template.
-        where: what it is the mapping of, for messages.
-        steps: of a template on one row (`data.template_steps`).
+        where: what the mapping belongs to, for messages.
+        steps: limit for a template on one row (`data.template_steps`).
 
     Raises:
-        ConfigError: a key is unknown, keys do not go together, or a template does not parse.
+        ConfigError: a key is unknown, keys conflict, or a template does not parse.
     """
     unknown = sorted(set(mapping) - set(KEYS))
     if unknown:
@@ -80,14 +79,14 @@ def compile_mapping(
 
 
 def plain_fields(mapping: Mapping[str, str]) -> set[str]:
-    """Return the fields of a row that a mapping names: what is left are its further columns."""
+    """Return the fields of a row that a mapping names; the rest are extra columns."""
     specs = [spec for key, spec in mapping.items() if key not in TURN_KEYS]
     named = {spec for spec in specs if "{{" not in spec and "{%" not in spec}
     return named | {spec.split(".")[0] for spec in named}
 
 
 def as_list(value: object) -> list[Any]:
-    """Return a list, or the list that a text holds as JSON (from a template or a CSV file).
+    """Return a list, parsing JSON text (from a template or a CSV file) if necessary.
 
     Raises:
         RejectedRow: it is neither.

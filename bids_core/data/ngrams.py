@@ -1,12 +1,12 @@
-"""Texts that share many runs of n words, found in linear time.
+"""Finds texts that share many runs of n words, in linear time.
 
-Each run of words is one 64-bit polynomial hash; those of the pool are looked up in the sorted
-hashes of the held-out texts, and the words of a hit are compared, so a hash collision is never
-reported. A text's *own* runs are those that are not from a template: not in more than 10 pool rows
-(Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents), nor in more than 10 held-out
-texts, nor in more than half of the texts of a group that has at least 4. A pool row shares a text
-if it holds at least half of the text's own runs: a single common sentence is chance or style,
-above all if texts are made from templates with small gaps.
+Each run of words is hashed to 64 bits (polynomial hash). The pool's hashes are looked up in the
+sorted hashes of the held-out texts, and the words of a hit are compared, so a hash collision is
+never reported. A text's *own* runs are those that are not from a template: they occur in at most 10
+pool rows (Source: GPT-3, arXiv 2005.14165, appendix C: 13 words, 10 documents), in at most 10
+held-out texts, and in at most half of the texts of any group of at least 4. A pool row shares a
+text if it contains at least half of the text's own runs: a single common sentence is chance or
+style, especially if texts are made from templates with small gaps.
 
 Shapes: W words of one text, G = W - n + 1 runs of n words; R runs of all held-out texts.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS: Final = 10
 LEAST_SHARE: Final = 0.5
-_SMALLEST_GROUP: Final = 4  # of 2 or 3 texts, sharing words says little about a template
-_BASE: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no factor of 2^64 loses a word
+_SMALLEST_GROUP: Final = 4  # shared words in 2 or 3 texts say little about a template
+_BASE: Final = np.uint64(0x9E3779B97F4A7C15)  # odd: multiplication modulo 2^64 loses no word
 _MIX: Final = np.uint64(0xBF58476D1CE4E5B9)
 
 
@@ -36,10 +36,10 @@ class Shared:
     """A pool row and a held-out text that it shares.
 
     Args:
-        row: place of the pool row.
-        other: place of the held-out text.
-        share: part of the text's own runs that the row holds, at least `LEAST_SHARE`.
-        run_W: [n] numbers of the words of the first of them.
+        row: index of the pool row.
+        other: index of the held-out text.
+        share: fraction of the text's own runs that the row contains, at least `LEAST_SHARE`.
+        run_W: [n] word numbers of the first shared run.
     """
 
     row: int
@@ -49,19 +49,19 @@ class Shared:
 
 
 class Numbering:
-    """Numbers words in the order in which they turn up, so that rows compare as integers."""
+    """Numbers words in order of appearance, so that rows can be compared as integers."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._spelled: list[str] = []
 
     def ids(self, words: Iterable[str]) -> npt.NDArray[np.int32]:
-        """Return the [W] numbers of words; a new word gets the next number."""
+        """Return the numbers of words, [W]; a new word gets the next number."""
         numbers = self._numbers
         return np.asarray([numbers.setdefault(w, len(numbers)) for w in words], dtype=np.int32)
 
     def words(self, ids_W: npt.NDArray[np.int32]) -> list[str]:
-        """Return the words of [W] numbers."""
+        """Return the words with the given numbers, [W]."""
         if len(self._spelled) < len(self._numbers):
             self._spelled = list(self._numbers)
         return [self._spelled[number] for number in ids_W.tolist()]
@@ -72,7 +72,7 @@ class RunIndex:
 
     Args:
         others_W: [W] word numbers of each held-out text.
-        groups: which texts may be made from one template: its task, say.
+        groups: group of each text that may share a template, such as its task.
         n: words in a run.
     """
 
@@ -96,7 +96,7 @@ class RunIndex:
         self._keep(self._is_own(groups))
 
     def shared(self, rows_W: Iterable[npt.NDArray[np.int32]]) -> list[Shared]:
-        """Return the pairs of a pool row and a text that it shares.
+        """Return the pairs of a pool row and a held-out text that it shares.
 
         Args:
             rows_W: [W] word numbers of each pool row.
@@ -123,7 +123,7 @@ class RunIndex:
         ]
 
     def _own_runs(self, kept: npt.NDArray[np.bool_]) -> list[int]:
-        """Return how many own runs each text has, given which keys are no template."""
+        """Return how many own runs each text has, given which keys are not from a template."""
         places = [
             np.arange(start, start + count)
             for start, count in zip(self._starts[kept], self._counts[kept], strict=True)
@@ -135,7 +135,7 @@ class RunIndex:
         return self._others_W[other][position : position + self._n]
 
     def _held(self, ids_W: npt.NDArray[np.int32]) -> list[int]:
-        """Return which keys a row holds, as places in `_keys`, each once, in order."""
+        """Return which keys a row contains, as indices into `_keys`, each once, in order."""
         keys_G = _hashes(ids_W, self._n)
         places_G = np.searchsorted(self._keys, keys_G) % len(self._keys)
         found: dict[int, None] = {}
@@ -148,13 +148,13 @@ class RunIndex:
         return list(found)
 
     def _places(self, key: int) -> Iterator[tuple[int, int]]:
-        """Yield the held-out texts that hold a run, and where in them it is first."""
+        """Yield the held-out texts that contain a run, and its first position in each."""
         start, count = int(self._starts[key]), int(self._counts[key])
         for place in range(start, start + count):
             yield int(self._others[place]), int(self._positions[place])
 
     def _is_own(self, groups: Sequence[Hashable]) -> npt.NDArray[np.bool_]:
-        """Return of each key whether the held-out texts alone do not show it as a template."""
+        """Return for each key whether it is an own run, judged by the held-out texts alone."""
         sizes = Counter(groups)
         kept = self._counts <= MOST_ROWS
         for key in np.flatnonzero(kept & (self._counts > 1)).tolist():
@@ -172,7 +172,7 @@ class RunIndex:
 
 
 def _hashes(ids_W: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.uint64]:
-    """Return a [G] hash of each run of n words; arithmetic is modulo 2^64."""
+    """Return the hash of each run of n words, [G]; arithmetic is modulo 2^64."""
     runs = len(ids_W) - n + 1
     if runs < 1:
         return np.empty(0, dtype=np.uint64)

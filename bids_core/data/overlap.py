@@ -1,13 +1,13 @@
-"""Rows of one split that also occur in another: the same prompt, or the same run of words.
+"""Rows of one split that also occur in another: the same prompt, or many shared runs of words.
 
 - `exact`: the prompts (all user turns) are equal, whatever the answers; letter case, Unicode form
-  and spacing do not count.
-- `ngram`: the pool row holds at least half of the runs of `n` words of the other row's prompt, or
-  of its answer; punctuation around a word does not count either, nor do runs that a template
-  repeats in many rows (see `ngrams`). Languages written without spaces have no such runs.
-- within validation and within test only `exact`.
+  and spacing are ignored.
+- `ngram`: the row contains at least half of the runs of `n` words in the other row's prompt, or in
+  its answer. Punctuation around words is ignored too, and so are runs that a template repeats in
+  many rows (see `ngrams`). Languages written without spaces have no such runs.
+- within validation and within test, only `exact` is checked.
 
-Work is linear in the words of all rows.
+The time is linear in the total number of words.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 COLUMNS: Final = (
     "split", "row_id", "other_split", "other_row_id", "task", "kind", "share", "shared",
 )  # fmt: skip
-"""Columns of the report: the row, the held-out row it overlaps with, that row's task, how, the part
-of that row's prompt or answer that is shared (1.0 for `exact`), and some of the shared words."""
+"""Columns of the report: the row, the held-out row it overlaps with, that row's task, the kind of
+overlap, the fraction of that row's prompt or answer that is shared (1.0 for `exact`), and some of
+the shared words."""
 
 _EDGE_PUNCTUATION: Final = (
-    ".,;:!?\"'\u201c\u201d\u2018\u2019`"  # not brackets and operators: sums differ by them
+    ".,;:!?\"'\u201c\u201d\u2018\u2019`"  # not brackets and operators, by which sums differ
 )
 _SHOWN: Final = 200
 
@@ -53,7 +54,7 @@ class _Hit:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """The rows of a split, ready to be compared: digests of prompts, numbers of words."""
+    """The rows of a split, ready for comparison: prompt digests and word numbers."""
 
     examples: Sequence[Example]
     digests: list[bytes]
@@ -83,15 +84,15 @@ class _Side:
 
 
 def find_overlap(splits: Mapping[str, Sequence[Example]], *, ngram: int) -> pd.DataFrame:
-    """Report rows of the pool that overlap with held-out rows, and held-out rows that repeat.
+    """Report pool rows that overlap with held-out rows, and repeated held-out rows.
 
     Args:
         splits: examples of `train`, `validation` and `test`.
-        ngram: words in a row that count as overlap.
+        ngram: length n of the runs of words.
 
     Returns:
-        One row a pair, with `COLUMNS`; pairs of pool and validation first, then pool and test,
-        validation and test, and repeats within validation and within test.
+        One row per pair, with `COLUMNS`: first pool and validation, then pool and test, validation
+        and test, and repeats within validation and within test.
     """
     numbering = Numbering()
     sides = {name: _Side.of(rows, numbering) for name, rows in splits.items()}
@@ -114,7 +115,7 @@ def as_report(rows: Sequence[Sequence[str | float]] = ()) -> pd.DataFrame:
 
 
 def prompt_text(example: Example) -> str:
-    """Return the user's turns, normalised: case, Unicode form and spacing do not count."""
+    """Return the user's turns, normalised in case, Unicode form and spacing."""
     return _turns(example, "user")
 
 
@@ -133,10 +134,10 @@ def _normalised(text: str) -> str:
 
 
 def _between(rows: _Side, others: _Side, index: RunIndex, numbering: Numbering) -> list[_Hit]:
-    """Return the overlapping pairs, each once; `exact` where both kinds hold."""
+    """Return the overlapping pairs, each once, as `exact` if both kinds apply."""
     hits = {(hit.row, hit.other): hit for hit in _exact(rows, others)}
     for found in index.shared(rows.rows_W()):
-        place = found.row, found.other % len(others.examples)  # a prompt, or an answer behind them
+        place = found.row, found.other % len(others.examples)  # the index: prompts, then answers
         hit = _Hit(*place, "ngram", found.share, " ".join(numbering.words(found.run_W)))
         if place not in hits or hit.share > hits[place].share:
             hits[place] = hit
@@ -144,10 +145,10 @@ def _between(rows: _Side, others: _Side, index: RunIndex, numbering: Numbering) 
 
 
 def _exact(rows: _Side, others: _Side) -> list[_Hit]:
-    """Return pairs of equal prompts, with the first held-out row of each task that has it.
+    """Return pairs of rows with equal prompts: only the first held-out row of each task.
 
-    Further held-out rows with that prompt show as repeats within their split; to pair all with all
-    would be quadratic where a prompt is common.
+    Further held-out rows with that prompt are reported as repeats within their split; pairing all
+    with all would be quadratic for common prompts.
     """
     places: dict[bytes, dict[str | None, int]] = defaultdict(dict)
     for other, digest in enumerate(others.digests):

@@ -1,9 +1,9 @@
-"""Whether the Arrow files of a `datasets` folder are compressed.
+"""Detects compressed Arrow files in a `datasets` folder.
 
-`datasets` writes them plain and maps them into memory. A compressed one is unpacked as a whole when
-the folder is opened, however large that is, and pyarrow does not say so beforehand. The header
-of each batch does, a FlatBuffers table (arrow/format/Message.fbs): `Message.header_type` and
-`.header`, `DictionaryBatch.data`, `RecordBatch.compression`.
+`datasets` writes them uncompressed and memory-maps them. A compressed file is decompressed whole
+when the folder is opened, however large it is, and pyarrow does not reveal this beforehand. The
+header of each batch does. It is a FlatBuffers table (arrow/format/Message.fbs):
+`Message.header_type` and `.header`, `DictionaryBatch.data`, `RecordBatch.compression`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DICTIONARY, _RECORDS = 2, 3  # kinds of messages
+_DICTIONARY, _RECORDS = 2, 3  # message types
 _HEADER_TYPE: Final = 1
 _HEADER: Final = 2
 _DATA: Final = 1
@@ -24,7 +24,7 @@ _COMPRESSION: Final = 3
 
 
 def packed_file(folder: Path) -> Path | None:
-    """Return a file in a folder that is a compressed Arrow stream; None if there is none."""
+    """Return a compressed Arrow stream in a folder; None if there is none."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return next((path for path in files if path.suffix != ".json" and _is_packed(path)), None)
 
@@ -37,7 +37,7 @@ def _is_packed(path: Path) -> bool:
             messages = pa.ipc.MessageReader.open_stream(source)
             return any(_says_packed(message.metadata.to_pybytes()) for message in messages)
     except (pa.ArrowException, OSError, struct.error, IndexError):
-        return False  # no Arrow stream, or a damaged one: opening it says so
+        return False  # not an Arrow stream, or damaged: opening it will report that
 
 
 def _says_packed(message: bytes) -> bool:
@@ -51,7 +51,7 @@ def _says_packed(message: bytes) -> bool:
 
 
 def _field(data: bytes, table: int, index: int) -> int | None:
-    """Return where a field of a table lies; None if the table lacks it."""
+    """Return the position of a table's field; None if the table lacks it."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     slot = 4 + 2 * index
     if slot + 2 > struct.unpack_from("<H", data, vtable)[0]:

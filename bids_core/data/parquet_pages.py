@@ -1,9 +1,9 @@
-"""What the pages of a Parquet file claim to unpack to, before anything is unpacked.
+"""The decompressed sizes that a Parquet file's pages claim, before anything is decompressed.
 
-A page's header says how long the page is when unpacked, and Arrow takes that much memory before it
-unpacks a byte: a header that lies costs 2 GiB for each processor. pyarrow does not show headers, so
-they are read here: Thrift's compact protocol, of which a header needs whole numbers and how to pass
-over the rest. Of the file nothing else is read.
+A page header states the page's decompressed size, and Arrow allocates that much memory before it
+decompresses a byte: a false header costs 2 GiB per processor. pyarrow does not expose headers, so
+they are parsed here. They use Thrift's compact protocol, of which only integers, and skipping
+everything else, are needed. Nothing else of the file is read.
 
 Source: apache/parquet-format, parquet.thrift (PageHeader); thrift-compact-protocol.md.
 """
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
     import pyarrow.parquet as pq
 
-_UNCOMPRESSED, _COMPRESSED = 2, 3  # fields of PageHeader
-_DATA_PAGES: Final = (5, 8)  # its parts for data, of versions 1 and 2; their field 1 counts values
+_UNCOMPRESSED, _COMPRESSED = 2, 3  # field ids of PageHeader
+_DATA_PAGES: Final = (5, 8)  # data page headers, versions 1 and 2; their field 1 counts values
 _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
     0, 1, 2, 3, 7, 8, 9, 10, 11, 12,
 )  # fmt: skip
 _WHOLE: Final = (4, 5, 6)  # 16, 32 and 64 bits, all as varints
-_READ: Final = (1 << 12, 1 << 20)  # of a header; more of one with long statistics
+_READ: Final = (1 << 12, 1 << 20)  # bytes read for a header; more if it has long statistics
 _DEEPEST: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page's header claims.
+    """What a page header claims.
 
     Args:
-        unpacked: bytes, when unpacked.
-        values: how many it holds, nulls and those of lists too; 0 for a dictionary.
-        stored: bytes in the file, header and all.
+        unpacked: decompressed size in bytes.
+        values: number of values, including nulls and list items; 0 for a dictionary.
+        stored: bytes in the file, including the header.
     """
 
     unpacked: int
@@ -45,11 +45,11 @@ class Page:
 
 
 def claimed_sizes(file: BinaryIO, metadata: pq.FileMetaData) -> Iterator[Page]:
-    """Yield what each page of a file claims to be when unpacked.
+    """Yield the claimed sizes of each page of a file.
 
     Args:
         file: the Parquet file.
-        metadata: what its footer says.
+        metadata: its footer.
 
     Raises:
         ValueError: a header cannot be read, or the columns claim more bytes than the file has.
@@ -57,7 +57,7 @@ def claimed_sizes(file: BinaryIO, metadata: pq.FileMetaData) -> Iterator[Page]:
     left = file.seek(0, SEEK_END)
     for group in range(metadata.num_row_groups):
         if not metadata.row_group(group).num_rows:
-            continue  # its columns have no pages, whatever is said of their places
+            continue  # its columns have no pages, whatever offsets are given
         for index in range(metadata.num_columns):
             column = metadata.row_group(group).column(index)
             place = int(column.data_page_offset)
@@ -86,21 +86,21 @@ def _page(file: BinaryIO, place: int) -> Page:
 
 
 class _CutOff(ValueError):
-    """The bytes end before the header does."""
+    """The header is truncated."""
 
 
 class _Header:
-    """A PageHeader at the beginning of some bytes; `length` is how far it has been read."""
+    """Parses a PageHeader at the start of some bytes; `length` is how much has been read."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.length = 0
 
     def page(self) -> Page:
-        """Return what the header says.
+        """Return the header's contents.
 
         Raises:
-            ValueError: this is no header.
+            ValueError: this is not a header.
         """
         found: dict[int, int] = {}
         values, field = 0, 0
@@ -115,7 +115,7 @@ class _Header:
             else:
                 self._pass(kind, 0)
         if len(found) != 2 or min(values, *found.values()) < 0:
-            raise ValueError("the header of a page does not say how long it is")
+            raise ValueError("a page header does not state its size")
         return Page(found[_UNCOMPRESSED], values, self.length + found[_COMPRESSED])
 
     def _values(self) -> int:
@@ -138,7 +138,7 @@ class _Header:
 
     def _byte(self) -> int:
         if self.length >= len(self._data):
-            raise _CutOff("the header of a page is cut off")
+            raise _CutOff("a page header is truncated")
         self.length += 1
         return self._data[self.length - 1]
 
@@ -149,7 +149,7 @@ class _Header:
             value |= (byte & 127) << shift
             if byte < 128:
                 return value
-        raise ValueError("the header of a page holds a number without an end")
+        raise ValueError("a page header holds an unterminated number")
 
     def _signed(self) -> int:
         value = self._varint()
@@ -157,13 +157,13 @@ class _Header:
 
     def _skip(self, count: int) -> None:
         if count > len(self._data) - self.length:
-            raise _CutOff("the header of a page is cut off")
+            raise _CutOff("a page header is truncated")
         self.length += count
 
     def _pass(self, kind: int, depth: int, *, element: bool = False) -> None:
-        """Pass over a value; a truth value takes a byte in a list and none as a field."""
+        """Skip a value; a boolean takes one byte in a list, none as a field."""
         if depth > _DEEPEST:
-            raise ValueError("the header of a page has no end")
+            raise ValueError("a page header is unterminated")
         if kind in (_TRUE, _FALSE):
             self._skip(int(element))
         elif kind == _BYTE:
@@ -193,4 +193,4 @@ class _Header:
                     break
                 self._pass(inner, depth + 1)
         else:
-            raise ValueError(f"the header of a page holds a value of kind {kind}")
+            raise ValueError(f"a page header holds a value of unknown type {kind}")

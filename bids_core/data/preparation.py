@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HELD_OUT: Final = frozenset({"validation", "valid", "val", "dev", "test", "eval", "evaluation"})
-"""Folders whose names say that their rows are held out."""
+"""Folder names that suggest held-out rows."""
 
 
 @dataclass(slots=True)
 class _Work:
-    """A split in the making."""
+    """A split under preparation."""
 
     split: SplitName
     sources: list[Source]
@@ -49,7 +49,7 @@ class _Work:
     merged: int = 0
 
     def reject(self, example: Example, reason: str, detail: str) -> None:
-        """Move a row from the kept ones of its source to the rejects."""
+        """Move a row from the kept rows of its source to the rejects."""
         self.rows.rejects.append(
             Reject(example.location, reason, detail, self.split, example.source, example.row_id)
         )
@@ -69,21 +69,21 @@ def prepare(
 
     Args:
         config: the run.
-        tokenizer: a fast tokenizer of transformers, with a chat template.
-        base_dir: folder that relative paths start from, the config file's.
-        on_progress: told about rows tokenized, of all rows read.
+        tokenizer: a fast transformers tokenizer with a chat template.
+        base_dir: folder that relative paths start from (that of the config file).
+        on_progress: called with the number of rows tokenized, out of all rows read.
 
     Returns:
         The prepared data. Every row read is in a split, among the rejects, or counted as skipped
         (`start`) or cut (`limit`).
 
     Raises:
-        ConfigError: a path's variable is not set, or names or mappings are wrong.
+        ConfigError: a variable in a path is not set, or names or mappings are invalid.
         DataError: a file cannot be read, or the pool or a task ends up without rows.
-        ModelError: the tokenizer has no chat template.
+        ModelError: the tokenizer has no chat template, or is not a fast one.
     """
     sources = find_sources(config, base_dir)
-    ChatRenderer(tokenizer)  # a tokenizer that cannot be used shows before anything is read
+    ChatRenderer(tokenizer)  # an unusable tokenizer fails before anything is read
     works = [_read(split, sources, config.data) for split in SPLITS]
     for work in works:
         _refuse_empty(work)
@@ -143,7 +143,7 @@ def _count(work: _Work, result: Tokenized) -> None:
 
 
 def _drop(pool: _Work, overlap: pd.DataFrame) -> None:
-    """Reject the pool rows that overlap with held-out ones; a row is named once."""
+    """Reject the pool rows that overlap with held-out rows, each once."""
     pairs = overlap[overlap["split"] == "train"].drop_duplicates("row_id")
     guilty = {pair.row_id: pair for pair in pairs.itertuples()}
     kept: list[tuple[Example, TokenizedExample, tuple[str, ...]]] = []
@@ -163,7 +163,7 @@ def _drop(pool: _Work, overlap: pd.DataFrame) -> None:
 
 
 def _refuse_empty(work: _Work) -> None:
-    """Stop where a run could not continue: no pool, or a task without a row.
+    """Raise if the run could not continue: an empty pool, or a task without rows.
 
     Raises:
         DataError: names the pool or task, its files, and the most frequent reason.
@@ -193,9 +193,9 @@ def _nothing_left(what: str, sources: list[Source], rows: Ingested) -> str:
 
 
 def _named_by_file(work: _Work) -> list[Example]:
-    """Name the pool rows of a glob or folder, where the entry has no name, after their files.
+    """Name the pool rows of an unnamed glob or folder after their files.
 
-    Forty-nine templates in a folder are forty-nine sources to a reader of the report.
+    To a reader of the report, a folder of 49 files is 49 sources.
     """
     names = {
         file.shown: split_suffix(file.label)[0]
@@ -211,7 +211,7 @@ def _named_by_file(work: _Work) -> list[Example]:
 
 
 def _warn_of_losses(works: list[_Work]) -> None:
-    """Say once, with a count, of how many rows less is learned than they hold."""
+    """Log once, with a count, on how many rows less is learned than they hold."""
     counts = Counter(note for work in works for notes in work.notes for note in notes)
     for note in (*ALTERED, "special-text", "no-end-of-turn", "other-role-not-learned"):
         if counts[note]:
@@ -219,7 +219,7 @@ def _warn_of_losses(works: list[_Work]) -> None:
 
 
 def _warn_of_held_out_folders(sources: list[Source]) -> None:
-    """Say which folders of a pool, by their names, look like held-out rows."""
+    """Warn about folders of the pool whose names suggest held-out rows."""
     counts = Counter(
         (source.config.path, folder)
         for source in sources

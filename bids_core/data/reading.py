@@ -1,8 +1,8 @@
-"""Rows out of files: JSONL, JSON, CSV and Parquet, plain or compressed, one row at a time.
+"""Rows from files: JSONL, JSON, CSV and Parquet, plain or compressed, one row at a time.
 
-A damaged *row* never stops the reading: it comes out as a `RawRow` whose `parse` raises
-`RejectedRow`. A damaged *file* (cut-off gzip, broken Parquet, a JSON document that does not parse)
-raises `DataError`: what it would have held cannot be counted.
+A damaged *row* never stops the reading: it becomes a `RawRow` whose `parse` raises `RejectedRow`. A
+damaged *file* (truncated gzip, broken Parquet, a JSON document that does not parse) raises
+`DataError`, because its rows cannot be counted.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from bids_core.data.locate import InputFile
 
 _LIMITS: Final = ReadLimits()
-_MAX_CSV_FIELD: Final = 1 << 30  # the default of 128 KiB is shorter than a long document
+_MAX_CSV_FIELD: Final = 1 << 30  # the default of 128 KiB is too short for a long document
 _BROKEN_FILE: Final = (OSError, EOFError, zlib.error, zstandard.ZstdError, pa.ArrowException)
 
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as it is in a file, not yet looked into.
+    """One row of a file, not parsed yet.
 
     Args:
-        file: where it was read from.
+        file: the file it was read from.
         number: line (JSONL, CSV: where the row starts) or row (JSON, Parquet) in it, from 1.
-        content: a JSONL line's bytes, a row's fields, or why it could not be read.
+        content: a JSONL line's bytes, the row's fields, or why it could not be read.
     """
 
     file: InputFile
@@ -62,7 +62,7 @@ class RawRow:
 
     @property
     def label(self) -> str:
-        """The row's place within its source: `12`, or `file.jsonl:12` where it has many files."""
+        """The row's position in its source: `12`, or `file.jsonl:12` if there are several files."""
         return f"{self.file.label}:{self.number}" if self.file.label else str(self.number)
 
     def parse(self) -> dict[str, Any]:
@@ -84,10 +84,10 @@ def read_rows(
     Args:
         file: what to read.
         records: dotted path of the list of rows in a JSON document.
-        limits: a row beyond them is a reject, a file beyond them is not read.
+        limits: a row beyond them is a reject, a file beyond them an error.
 
     Raises:
-        DataError: the file as a whole cannot be read, or unpacks to more than it may.
+        DataError: the file as a whole cannot be read, or decompresses to more than allowed.
         ConfigError: `records` is set for a file that is not a JSON document.
     """
     if records and file.kind != ".json":
@@ -114,7 +114,7 @@ def parse_line(line: bytes) -> dict[str, Any]:
     """Parse one JSONL line.
 
     Raises:
-        RejectedRow: it is not UTF-8, not JSON, or no object.
+        RejectedRow: it is not UTF-8, not JSON, or not an object.
     """
     if b"\x00" in line:
         raise RejectedRow("null-bytes", "the line holds NUL bytes; write the row again")
@@ -151,10 +151,10 @@ def _read_json(
     if not data.strip():
         return
     try:
-        # surrogateescape: bad bytes cost the rows that hold them (`check_text`), not the file
+        # surrogateescape: invalid bytes reject the rows that hold them (`check_text`), not the file
         document = json.loads(data.decode("utf-8-sig", errors="surrogateescape"))
     except (ValueError, RecursionError) as error:
-        if not records and _is_json_lines(data):  # many a JSONL file is named .json
+        if not records and _is_json_lines(data):  # many JSONL files are named .json
             yield from _read_lines(file, io.BytesIO(data), limits)
             return
         msg = f"{file.shown}: not a valid JSON document ({error})"
@@ -170,7 +170,7 @@ def _read_json(
 
 
 def _is_json_lines(data: bytes) -> bool:
-    """Tell whether the first non-blank line is a complete JSON object."""
+    """Return whether the first non-blank line is a complete JSON object."""
     first = next((line for line in io.BytesIO(data) if line.strip()), b"")
     try:
         parse_line(first.removeprefix(b"\xef\xbb\xbf"))
@@ -194,7 +194,7 @@ def _rows_of(document: Any, file: InputFile, records: str | None) -> list[Any]:
     if isinstance(document, dict) and not records:
         lists = [key for key, value in document.items() if isinstance(value, list)]
         if not lists or {"messages", "conversations"} & set(lists):
-            return [document]  # a JSONL file of one row, named .json
+            return [document]  # a JSONL file with one row, named .json
         msg = (
             f"{file.shown}: the rows are wrapped in an object; set `records` to the field with"
             f" the list of rows (one of: {', '.join(lists)})"
@@ -205,7 +205,7 @@ def _rows_of(document: Any, file: InputFile, records: str | None) -> list[Any]:
 
 
 def _read_csv(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator[RawRow]:
-    # surrogateescape keeps bad bytes apart, so that they cost one row and not the file
+    # surrogateescape: invalid bytes reject one row, not the file
     text = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="")
     csv.field_size_limit(_MAX_CSV_FIELD)
     lines = _Lines(bounded_text_lines(text, limits), limits.row_bytes)
@@ -243,7 +243,7 @@ def _read_csv(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> Iterator
 
 
 class _Lines:
-    """Lines of a text, which can be taken again: a stray quote must not swallow the next rows."""
+    """Lines that can be pushed back, so that a stray quote does not swallow the next rows."""
 
     def __init__(self, text: Iterable[str | None], row_limit: int) -> None:
         self._text = iter(text)
@@ -253,7 +253,7 @@ class _Lines:
         self._length = 0
         self._number = 0
         self.start = 1
-        """Line that the row at hand begins with."""
+        """Number of the current row's first line."""
 
     def __iter__(self) -> _Lines:
         return self
@@ -268,12 +268,12 @@ class _Lines:
         return line
 
     def begin(self) -> None:
-        """Begin a row."""
+        """Start a new row."""
         self._taken, self._length = [], 0
         self.start = self._number + 1
 
     def back_to_second(self) -> None:
-        """Give back all lines of the row at hand but its first."""
+        """Push back all lines of the current row except its first."""
         self._again.extendleft(reversed(self._taken[1:]))
         self._number -= len(self._taken) - 1
 
@@ -295,10 +295,10 @@ def _read_parquet(file: InputFile, limits: ReadLimits) -> Iterator[RawRow]:
 
 
 def without_filled_nulls(row: dict[str, Any]) -> dict[str, Any]:
-    """Drop the nulls inside a row of Arrow data.
+    """Drop the nulls inside a row's nested values, as Arrow fills them in.
 
-    All structs of an Arrow column have the same fields, so a turn or a tool's arguments come with
-    null for whatever another one has. (TRL drops them likewise.) Columns that are null stay.
+    All structs of an Arrow column have the same fields, so a turn or a tool's arguments have nulls
+    for fields that only others use. (TRL drops them too.) Columns that are null stay.
     """
     return {name: _without_nulls(value) for name, value in row.items()}
 

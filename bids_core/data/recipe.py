@@ -1,4 +1,4 @@
-"""A source that another tool's file describes: where its rows lie and how they are laid out."""
+"""A source described by another tool's file: where its rows are, and their layout."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One data set of another tool's file.
+    """One dataset in another tool's file.
 
     Args:
-        name: what the source is called.
+        name: name of the source.
         path: file, folder, glob, or `hf:` and a hub name.
         format: of its rows.
         layout: names of its columns and turns.
-        split: of a hub data set or `datasets` folder.
+        split: of a hub dataset or `datasets` folder.
         limit: at most this many rows.
     """
 

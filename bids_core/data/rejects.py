@@ -1,4 +1,4 @@
-"""Why a row can be left out: the stable codes, and the error that carries one."""
+"""Why rows are rejected: the stable codes, and the error that carries one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REASONS: Final = {
     "row-too-long": "the line or row is longer than limits.row_bytes of its source",
     "csv-columns": "the row has more or fewer columns than the header",
     "missing-field": "a field that the format or the mapping needs is missing",
-    "wrong-type": "a field holds something other than text (or than a list of messages)",
+    "wrong-type": "a field holds something other than text (or a list of messages)",
     "mapping-failed": "the Jinja template of the mapping raised an error on this row",
     "template-too-costly": "a template takes more than data.template_steps steps on this row",
     "unknown-role": "a turn's role is not system, user, assistant or tool",
@@ -32,16 +32,16 @@ REASONS: Final = {
     "bad-choices": "the answer is not among the choices, or the choices are not a list of texts",
     "duplicate-id": "the row id was seen before in this source",
     "template-refused": "the chat template raised an error on this conversation",
-    "template-changed-content": "the chat template alters the turns, so the mask is not certain",
+    "template-changed-content": "the chat template alters the turns, so the mask is uncertain",
     "template-without-tools": "the chat template leaves out a tool call, which is the answer",
     "template-altered": "the chat template leaves out or rewrites something (data.altered: reject)",
     "special-token-text": "a text spells a special token, and cannot be encoded as plain text",
     "completion-truncated": "no token of the completion is left within data.max_length",
-    "prompt-truncated": "the prompt of a row without answer is longer than data.max_length",
+    "prompt-truncated": "the prompt of a row without an answer is longer than data.max_length",
     "overlap-validation": "the pool row overlaps with a validation row (data.overlap: drop)",
     "overlap-test": "the pool row overlaps with a test row (data.overlap: drop)",
 }
-"""Reason code -> what it means. Codes are stable: people count and filter by them."""
+"""Reason code -> its meaning. Codes are stable: users count and filter by them."""
 
 
 class RejectedRow(DataError):
@@ -49,8 +49,8 @@ class RejectedRow(DataError):
 
     Args:
         reason: a key of `REASONS`.
-        detail: one sentence: what was found and how to fix it.
-        row_id: if the row got far enough to have one.
+        detail: one sentence that says what was found and how to fix it.
+        row_id: its id, if it was already known.
     """
 
     def __init__(self, reason: str, detail: str, row_id: str | None = None) -> None:
@@ -64,6 +64,6 @@ class RejectedRow(DataError):
 
 
 def shorten(value: object, width: int = 60) -> str:
-    """Return a value's repr, cut so that a message stays one readable line."""
+    """Return a value's repr, shortened so that a message stays one readable line."""
     text = repr(value)
     return text if len(text) <= width else f"{text[: width - 3]}..."

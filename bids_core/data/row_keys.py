@@ -1,7 +1,7 @@
-"""How a row is recognised when a pool changes: by its content as the model sees it.
+"""Keys that recognise rows when a pool changes, by their content as the model sees it.
 
-Ids are not enough: a row without one is named after its line, and an inserted row renumbers all
-lines after it.
+Ids are not enough: a row without one is named after its line number, and inserting a row renumbers
+all later lines.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def row_keys(examples: Sequence[TokenizedExample]) -> list[str]:
     """Return a digest of each row's tokens, labels and weights; 32 hexadecimal digits.
 
-    Rows of the same content have the same key.
+    Rows with the same content have the same key.
     """
     return [_key(example) for example in examples]
 
 
 def distinct_keys(keys: Sequence[str]) -> list[str]:
-    """Return the keys with equal ones told apart: the second of a content, the third, ..."""
+    """Return the keys with duplicates made distinct: second occurrence, third, ..."""
     seen: Counter[str] = Counter()
     found = []
     for key in keys:

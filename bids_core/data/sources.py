@@ -1,4 +1,4 @@
-"""The sources of a run, found and named: what each reads, for which split and task."""
+"""Finds and names the sources of a run: what each reads, for which split and task."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One entry of `pool`, `validation` or `test`, with what it stands for on this machine.
+    """One entry of `pool`, `validation` or `test`, resolved on this machine.
 
     Args:
-        split: which split its rows go to.
-        name: the source's name; a task's name where the entry gives no other.
-        where: how messages name it.
+        split: the split of its rows.
+        name: the source's name; by default the task's name.
+        where: its name in messages.
         config: the entry.
-        files: files to read, in this order; empty for a data set.
-        dataset: a `datasets` folder, or a hub name with its `hf:`; None for files.
-        layout: names of columns and turns, where another tool's file describes them.
+        files: files to read, in order; empty for a dataset.
+        dataset: a `datasets` folder, or a hub name with `hf:`; None for files.
+        layout: names of columns and turn fields, if another tool's file describes them.
     """
 
     split: SplitName
@@ -71,20 +71,20 @@ class Source:
 
     @property
     def multiple_choice(self) -> bool:
-        """Its rows are scored by their choices, so they must have some."""
+        """Whether its rows are scored by their choices, and so must have some."""
         return isinstance(self.config, TestTask) and self.config.metric == "multiple_choice"
 
     def rows(self) -> Iterator[RawRow]:
-        """Yield all rows, of all files in order."""
+        """Yield all rows of all files, in order."""
         if self.dataset is not None:
             yield from read_dataset(self._open(), self.dataset)
         for file in self.files:
             yield from read_rows(file, records=self.config.records, limits=self.config.limits)
 
     def digest(self) -> dict[str, Any]:
-        """Return what of this source can change the result: content and settings, no paths.
+        """Return what in this source can change the result: content and settings, no paths.
 
-        A file's place within a source of several files is part of its row ids, so it counts.
+        A file's path within a source of several files is part of its row ids, so it is included.
         """
         settings = sliced(self.config, "prepare")
         if self.layout is not None:
@@ -109,7 +109,7 @@ def find_sources(config: RunConfig, base_dir: Path) -> list[Source]:
 
     Raises:
         ConfigError: an environment variable is not set, or two sources of a split share a name.
-        DataError: there is no such file.
+        DataError: a file does not exist.
     """
     entries = {"train": config.pool, "validation": config.validation, "test": config.test}
     found: list[Source] = []
@@ -131,9 +131,9 @@ def find_sources(config: RunConfig, base_dir: Path) -> list[Source]:
 
 
 def _refuse_held_out_files(sources: list[Source]) -> None:
-    """Refuse a folder or pattern of the pool that takes in files of validation or test.
+    """Raise if a folder or pattern of the pool includes files of validation or test.
 
-    A single file may be named by both: `start` and `limit` can divide it.
+    Both may name the same single file: `start` and `limit` can divide it.
     """
     held_out = {
         file.path.resolve(): source
@@ -154,18 +154,18 @@ def _refuse_held_out_files(sources: list[Source]) -> None:
 
 
 def input_digests(config: RunConfig, base_dir: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return what the run reads, as content digests and settings: the inputs of a fingerprint.
+    """Return what the run reads, as content digests and settings, for use in a fingerprint.
 
     Args:
         config: the run.
-        base_dir: folder that relative paths start from, the config file's.
+        base_dir: folder that relative paths start from (that of the config file).
 
     Returns:
-        For `pool`, `validation` and `test` one JSON-serialisable record a source.
+        For each of `pool`, `validation` and `test`, one JSON-serialisable record per source.
 
     Raises:
         ConfigError: an environment variable is not set, or two sources share a name.
-        DataError: a file or data set is not there.
+        DataError: a file or dataset does not exist.
     """
     keys = {"train": "pool", "validation": "validation", "test": "test"}
     digests: dict[str, list[dict[str, Any]]] = {key: [] for key in keys.values()}
@@ -178,7 +178,7 @@ _KIND = {"train": "pool source", "validation": "validation source", "test": "tes
 
 
 def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> list[Source]:
-    """Return the source of an entry; several where it names another tool's list of data sets."""
+    """Return the source of an entry, or several if it names another tool's list of datasets."""
     label = entry.task if isinstance(entry, ValidationTask | TestTask) else entry.name
     where = f"{_KIND[split]} {label or brief(repr(entry.path))}"
     expanded = expand(entry.path, where=where)
@@ -189,12 +189,12 @@ def _find(entry: SourceConfig, split: SplitName, base_dir: Path) -> list[Source]
 
 
 def described_paths(entry: SourceConfig, base_dir: Path) -> list[str]:
-    """Return the places that another tool's file names, where an entry's path is such a file.
+    """Return the paths in another tool's file, if an entry's path is such a file.
 
-    Hub names name none.
+    Hub names are left out.
 
     Raises:
-        ConfigError, DataError: the file cannot be read, or asks for what is not supported.
+        ConfigError, DataError: the file cannot be read, or uses an unsupported setting.
     """
     if entry.path.startswith(HUB_PREFIX):
         return []
@@ -251,13 +251,13 @@ def _find_one(entry: SourceConfig, split: SplitName, base_dir: Path) -> Source:
         return Source(split, name, where, entry, dataset=path)
     files = find_files(path, base_dir, where=where)
     if entry.split is not None:
-        msg = f"{where}: `split` is only for data sets, and {entry.path} has files; remove it"
+        msg = f"{where}: `split` is only for datasets, and {entry.path} has files; remove it"
         raise ConfigError(msg)
     return Source(split, name, where, entry, files=files)
 
 
 def _default_name(path: Path) -> str:
-    """Return a file's stem, a folder's name, or the name of the folder that a glob looks in."""
+    """Return a file's stem, a folder's name, or the name of a glob's leading folder."""
     if path.is_dir():
         return path.resolve().name
     return (

@@ -1,4 +1,4 @@
-"""The prepared data: three splits of tokenized rows, the rejects, and what they add up to."""
+"""The prepared data: three splits of tokenized rows, the rejects, and a summary."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _SPLITS: Final = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Tokenized rows, one a row of `frame`.
+    """Tokenized rows, one per row of `frame`.
 
     Args:
         frame: columns `row_id`, `source`, `task`, `capability`, `subtask`, `location` (text or
             None), `messages` (JSON list of role and content), `choices` (JSON list or None),
-            `fields` (a test row as in the file, JSON; None elsewhere), `tools` (JSON list of
-            schemas or None), `extra` (the row's further columns, JSON object or None), `notes`
-            (codes of `bids_core.data.notes`, a blank between them, or None), `format` (that the
-            row was read in), `input_ids` and
-            `labels` (int32 arrays), `weights` (float32 array, or None where all labels count
-            alike), `n_tokens`, `n_completion_tokens` (labels that are not `IGNORED_LABEL`).
+            `fields` (JSON of a test row as it is in the file; None elsewhere), `tools` (JSON list
+            of schemas or None), `extra` (the row's extra columns, JSON object or None), `notes`
+            (codes of `bids_core.data.notes`, separated by spaces, or None), `format` (in which the
+            row was read), `input_ids` and `labels` (int32 arrays), `weights` (float32 array, or
+            None if all labels have equal weight), `n_tokens`, `n_completion_tokens` (labels that
+            are not `IGNORED_LABEL`).
     """
 
     frame: pd.DataFrame
@@ -64,7 +64,7 @@ class Split:
         tokens: Sequence[TokenizedExample],
         notes: Sequence[tuple[str, ...]] | None = None,
     ) -> Split:
-        """Make a split of examples, their tokens and the notes on them, in the same order."""
+        """Make a split from examples, their tokens and their notes, all in the same order."""
         said = [e.notes for e in examples] if notes is None else notes
         rows = [_row(e, t, n) for e, t, n in zip(examples, tokens, said, strict=True)]
         return cls(_typed(pd.DataFrame(rows, columns=SCHEMA.names)))
@@ -84,18 +84,18 @@ class Split:
         return [TokenizedExample(*values) for values in zip(*columns, strict=True)]
 
     def part(self, start: int, stop: int) -> Split:
-        """Return rows `start:stop`, at the cost of these alone."""
+        """Return rows `start:stop`, at the cost of only these rows."""
         return Split(self.frame.iloc[start:stop])
 
     def texts(self) -> list[str]:
-        """Return what each row says: contents, reasoning and tool calls, a line break between."""
+        """Return each row's text: contents, reasoning and tool calls, separated by line breaks."""
         return [
             "\n".join(part for message in from_json(messages) for part in _said(message))
             for messages in self.frame["messages"]
         ]
 
     def without(self, row_ids: set[str]) -> Split:
-        """Return the split without some rows."""
+        """Return the split without the given rows."""
         kept = self.frame[~self.frame["row_id"].isin(list(row_ids))]
         return Split(kept.reset_index(drop=True))
 
@@ -112,13 +112,13 @@ class Split:
 
 @dataclass(frozen=True)
 class PreparedData:
-    """What "prepare" leaves behind.
+    """The result of "prepare".
 
     Args:
         train: the pool.
         validation: instances of all tasks.
         test: rows of all test tasks; may be empty.
-        rejects: rows that were left out, in reading order.
+        rejects: rejected rows, in reading order.
         overlap: see `bids_core.data.overlap`.
         summary: counts and lengths, JSON-serialisable; see `bids_core.data.summary`.
     """
@@ -188,13 +188,13 @@ def _row(example: Example, tokens: TokenizedExample, notes: tuple[str, ...]) -> 
 
 
 def _whole(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns that a frame made by hand can do without."""
+    """Add the columns that a frame made by hand may omit."""
     lacking = [name for name in _OPTIONAL if name not in frame.columns]
     return frame.assign(**dict.fromkeys(lacking)) if lacking else frame
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give all columns the dtypes that they have whether they were just made or read back."""
+    """Give all columns the same dtypes whether they were just made or read back."""
     for name in (*_TEXT, "weights"):
         column = frame[name].astype("object")
         frame[name] = column.where(column.notna(), None)

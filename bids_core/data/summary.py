@@ -1,4 +1,4 @@
-"""The prepared data in numbers: what `bids check` prints and the report shows."""
+"""Statistics of the prepared data, as printed by `bids check` and shown in the report."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ def summarise(
 
     Args:
         splits: by name.
-        rejects: all of them.
+        rejects: all rejects.
         accounts: the counts of each source's rows.
         overlap: report of `find_overlap`.
-        truncated: kept rows that lost tokens on the right, by split.
-        merged: kept rows that were cut between prompt and completion, so that no token spans both.
+        truncated: number of kept rows that were truncated on the right, by split.
+        merged: number of kept rows tokenized in two pieces, so that no token spans prompt and
+            completion, by split.
 
     Returns:
         `rows` {split: {total, by_source, by_task, by_capability}}, `rejects` {split: {reason:
         count}}, `reject_total`, `sources` (list of accounts), `tokens` {split: {total, min, median,
         p95, max, completion_total}}, `truncated`, `merged` {split: count}, `notes` {split: {note:
-        rows}}, `formats` {split: {format: rows}}, `overlap`, `repeated` {split: {rows: that repeat
-        an earlier row word for word, first: the first of them, as: the row that it repeats}}.
+        rows}}, `formats` {split: {format: rows}}, `overlap`, `repeated` {split: {rows: how many
+        repeat an earlier row exactly, first: the first of them, as: the row it repeats}}.
     """
     return {
         "rows": {name: _rows(split) for name, split in splits.items()},
@@ -64,7 +65,7 @@ def summarise(
 
 
 def most_frequent(rejects: Sequence[Reject]) -> str:
-    """Return why most of some rows were rejected, with an example; blank if there are none."""
+    """Return the most frequent reason for rejects, with an example; empty if none."""
     if not rejects:
         return ""
     reason, count = Counter(reject.reason for reject in rejects).most_common(1)[0]
@@ -92,7 +93,7 @@ def _reasons(rejects: Sequence[Reject], split: str) -> dict[str, int]:
 
 
 def _repeated(split: Split) -> dict[str, Any]:
-    """Return how many rows repeat an earlier one, all turns and tools alike."""
+    """Return how many rows repeat an earlier one, with identical turns and tools."""
     said = split.frame["messages"] + split.frame["tools"].fillna("").astype(str)
     again = said.duplicated()
     if not again.any():
@@ -104,7 +105,7 @@ def _repeated(split: Split) -> dict[str, Any]:
 
 
 def _notes(split: Split) -> dict[str, int]:
-    """Return how many rows of a split have each note, in the order of the table."""
+    """Return how many rows of a split have each note, in the order of `NOTES`."""
     counts = Counter(note for notes in split.frame["notes"] for note in (notes or "").split())
     return {note: counts[note] for note in NOTES if counts[note]}
 

@@ -1,7 +1,7 @@
-"""Variables of the chat template, set once for all code that renders with a tokenizer.
+"""Chat template variables, set once for all code that renders with a tokenizer.
 
-They are written into the template itself, in front. So every rendering has them: rows, test
-prompts, the benchmark suites of lm-eval, whatever calls `apply_chat_template`.
+They are prepended to the template itself, so they apply to every rendering: rows, test prompts,
+lm-eval's benchmark suites, and anything else that calls `apply_chat_template`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _GIVEN: Final = ("messages", "tools", "documents", "add_generation_prompt")
 def with_template_args(
     tokenizer: PreTrainedTokenizerBase, arguments: Mapping[str, Any]
 ) -> PreTrainedTokenizerBase:
-    """Return a tokenizer whose chat template has some variables set.
+    """Return a tokenizer whose chat template has the given variables set.
 
     Args:
-        tokenizer: stays as it is.
+        tokenizer: the tokenizer, which is not changed.
         arguments: name -> value (JSON types), `data.template_args`.
 
     Raises:
-        ConfigError: a name cannot be a variable, is one of those that transformers sets, or does
-            not occur in the template.
+        ConfigError: a name is not a valid variable, is set by transformers, or does not occur in
+            the template.
     """
     template: Any = tokenizer.chat_template
     if not arguments or not template:

@@ -1,15 +1,15 @@
-"""Rendered conversations into token ids and labels.
+"""From rendered conversations to token ids and labels.
 
-The whole text is tokenized once, and a token belongs to the completion if it shares a character
-with it. Where the tokenizer would merge characters across the beginning of a completion (the
-newline that ends the prompt with the blanks that begin the answer), the text is tokenized in two
-pieces, cut there: the model, when it generates, is given the prompt's tokens alone, so these are
-what it must see in training, and what lm-eval feeds. The mask never shifts. Rows that needed the
-cut are counted, for the summary. At the end of a completion nothing is cut: a token that reaches
-beyond it (only with templates whose turns end without a special token) is learned.
+The whole text is tokenized at once, and a token belongs to the completion if it shares a character
+with it. If the tokenizer would merge characters across the beginning of a completion (the newline
+that ends the prompt with the spaces that begin the answer), the text is split there and tokenized
+in two pieces: when the model generates, it is given the prompt's tokens alone, so it must see the
+same tokens in training; lm-eval does likewise. The mask never shifts. Rows that had to be split are
+counted in the summary. At the end of a completion nothing is split: a token that extends beyond it
+(only with templates whose turns end without a special token) is learned.
 
-Labels and weights made here are what training, gradients and held-out answer loss use; none of them
-looks at a row again.
+Training, gradients and held-out answer loss all use the labels and weights made here; none of them
+looks at the row again.
 
 Shapes: T tokens of one example.
 """
@@ -40,13 +40,14 @@ _TEXTS_PER_BATCH: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Tokenized:
-    """A tokenized example, and what happened on the way.
+    """A tokenized example, and what happened to it.
 
     Args:
         example: the tokens.
-        full_length: tokens before truncation.
-        merged: the text was cut, else a token would span prompt and completion.
-        notes: what is to be said of the row, codes of `bids_core.data.notes`.
+        full_length: number of tokens before truncation.
+        merged: whether the text was split, because a token would have spanned prompt and
+            completion.
+        notes: codes of `bids_core.data.notes`.
     """
 
     example: TokenizedExample
@@ -57,7 +58,7 @@ class Tokenized:
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """Token ids, offsets, weights (0 outside the completions), and whether the text was cut."""
+    """Token ids, offsets, weights (0 outside the completions), and whether the text was split."""
 
     ids_T: npt.NDArray[np.int32]
     offsets_T2: npt.NDArray[np.int64]
@@ -72,11 +73,11 @@ def tokenize_example(
 
     Args:
         example: what to tokenize.
-        tokenizer: a fast tokenizer of transformers, with a chat template.
-        max_length: longest result, in tokens; the rest is cut off on the right.
+        tokenizer: a fast transformers tokenizer with a chat template.
+        max_length: longest result, in tokens; longer ones are truncated on the right.
 
     Raises:
-        RejectedRow: the template refuses it, or no token of its completion is left.
+        RejectedRow: the template raises an error, or truncation leaves no token of the completion.
         ModelError: the tokenizer has no chat template.
     """
     result = next(tokenize_examples([example], tokenizer, max_length))
@@ -98,11 +99,11 @@ def tokenize_examples(
 
     Args:
         examples: what to tokenize.
-        tokenizer: a fast tokenizer of transformers, with a chat template.
+        tokenizer: a fast transformers tokenizer with a chat template.
         max_length: longest result, in tokens.
-        learn: all answers of a conversation, or the last one alone.
-        altered: note rows of which the template leaves something out, or reject them.
-        steps: of one rendering (`data.template_steps`).
+        learn: all answers of a conversation, or only the last one.
+        altered: whether to note or to reject rows of which the template leaves something out.
+        steps: limit for one rendering (`data.template_steps`).
 
     Raises:
         ConfigError: the chat template takes too many steps on all of the first rows.
@@ -141,15 +142,15 @@ def completion_mask(
 ) -> tuple[npt.NDArray[np.bool_], list[int]]:
     """Return which tokens share a character with a span.
 
-    A byte-level tokenizer may leave a token's blanks out of its offsets. The tokens tile the text,
-    so a token begins no later than where the ones before it end.
+    A byte-level tokenizer may leave a token's spaces out of its offsets. Tokens cover the text
+    without gaps, so a token begins no later than where the previous ones end.
 
     Args:
         offsets_T2: [T, 2] start and end of each token, in characters.
         spans: [start, end) in characters.
 
     Returns:
-        [T] mask, and the beginnings of spans that a token reaches across.
+        The mask, [T], and the starts of spans that a token straddles.
     """
     ends_T = offsets_T2[:, 1]
     reached_T = np.maximum.accumulate(np.concatenate([[0], ends_T[:-1]]))
@@ -184,12 +185,12 @@ def _render(
 
 
 def mask(rendered: Rendered, encoding: Encoding, tokenizer: PreTrainedTokenizerBase) -> Masked:
-    """Return ids and weights [T] of a rendered text.
+    """Return the ids and weights, [T], of a rendered text.
 
     Args:
         rendered: the text and its answers.
         encoding: ids and offsets of the text in one piece.
-        tokenizer: that made them.
+        tokenizer: the tokenizer that made them.
 
     Raises:
         RejectedRow: a text spells a special token that the tokenizer cannot write as text.
@@ -223,10 +224,10 @@ def _cut(
     ids_T, weights_T = masked.ids_T, masked.weights_T
     weights_T[:1] = 0  # nothing predicts the first token
     if prompt_only and len(ids_T) > max_length:
-        detail = f"the prompt has {len(ids_T)} tokens, data.max_length is {max_length}; raise it"
+        detail = f"the prompt has {len(ids_T)} tokens, over data.max_length {max_length}; raise it"
         return RejectedRow("prompt-truncated", detail)
     if not len(ids_T):
-        detail = "the tokenizer makes no token of this row; look at its tokenizer.json"
+        detail = "the tokenizer produces no token for this row; check its tokenizer.json"
         return RejectedRow("completion-truncated", detail)
     if not prompt_only and not weights_T[:max_length].any():
         detail = (
@@ -235,7 +236,7 @@ def _cut(
             "prompt"
         )
         return RejectedRow("completion-truncated", detail)
-    kept_T = slice(0, max_length)  # copied, so that a row of a million tokens does not stay
+    kept_T = slice(0, max_length)  # copied, so that a row of a million tokens is not kept alive
     learned_T = weights_T[kept_T] > 0
     labels_T = np.where(learned_T, ids_T[kept_T], IGNORED_LABEL).astype(np.int32)
     alike = not learned_T.any() or bool((weights_T[kept_T][learned_T] == 1).all())

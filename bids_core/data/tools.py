@@ -1,10 +1,10 @@
-"""Tools and the calls of them, from the ways that files spell them to one.
+"""Tools and tool calls, converted from the spellings in files to one.
 
 OpenAI: `tools` is a list of `{"type": "function", "function": {name, description, parameters}}`,
 `tool_calls` a list of `{"id", "type", "function": {"name", "arguments": JSON text}}`; in older
 files `functions` and `function_call`. ShareGPT (LLaMA-Factory): `tools` is JSON text of
-`[{name, description, parameters}]`, and a turn of role `function_call` is JSON text of
-`{"name", "arguments"}` or a list of them, a `<think>` block before it allowed.
+`[{name, description, parameters}]`, and a turn of role `function_call` is JSON text of `{"name",
+"arguments"}` or a list of them, optionally preceded by a `<think>` block.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _THOUGHT: Final = re.compile(r"\A\s*<think>(.*?)</think>", re.DOTALL)
 
 
 def read_tools(value: object) -> list[dict[str, Any]] | None:
-    """Return tool schemas in OpenAI's form; None where there are none.
+    """Return tool schemas in OpenAI's format; None if there are none.
 
     Raises:
-        RejectedRow: it is not a list of schemas with names.
+        RejectedRow: the value is not a list of schemas with names.
     """
     found = _parsed(value, "tools")
     if not found:
         return None
     schemas = [_schema(item) for item in (found if isinstance(found, list) else [found])]
     if None in schemas:
-        detail = f"'tools' is {shorten(value)}, not a list of tools with a name; fix or rename it"
+        detail = f"'tools' is {shorten(value)}, not a list of tools with names; fix or rename it"
         raise RejectedRow("bad-tools", detail)
     return [schema for schema in schemas if schema is not None]
 
 
 def read_calls(value: object) -> tuple[ToolCall, ...]:
-    """Return the calls of a turn.
+    """Return the tool calls of a turn.
 
     Raises:
         RejectedRow: one has no name, or its arguments are not a JSON object.
@@ -48,10 +48,10 @@ def read_calls(value: object) -> tuple[ToolCall, ...]:
 
 
 def read_call_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
-    """Return the thought and the calls of a `function_call` turn.
+    """Return the reasoning and the tool calls of a `function_call` turn.
 
     Raises:
-        RejectedRow: the text is not JSON of calls.
+        RejectedRow: the text is not JSON of tool calls.
     """
     thought = _THOUGHT.match(text)
     calls = read_calls(text[thought.end() :] if thought else text)
@@ -61,7 +61,7 @@ def read_call_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
 
 
 def call_dict(call: ToolCall, *, parsed: bool) -> dict[str, Any]:
-    """Return a call in OpenAI's form; `parsed`: with its arguments as an object, for templates."""
+    """Return a call in OpenAI's format; `parsed`: with arguments as an object, for templates."""
     arguments: Any = json.loads(call.arguments) if parsed else call.arguments
     named = {"id": call.id} if call.id is not None else {}
     return named | {"type": "function", "function": {"name": call.name, "arguments": arguments}}
@@ -102,7 +102,7 @@ def _call(item: object) -> ToolCall:
     if isinstance(inner, str) and isinstance(item, dict):  # {"function": "name", "arguments": ...}
         inner = {"name": inner, "arguments": item.get("arguments")}
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"]:
-        detail = f"a tool call is {shorten(item)}, without a name; fix or remove the row"
+        detail = f"a tool call has no name: {shorten(item)}; fix or remove the row"
         raise RejectedRow("bad-tools", detail)
     arguments = inner.get("arguments", inner.get("parameters"))
     called = item.get("id") if isinstance(item, dict) else None
@@ -110,7 +110,7 @@ def _call(item: object) -> ToolCall:
 
 
 def _arguments(value: object) -> str:
-    """Return arguments as JSON text of an object; text stays as it is."""
+    """Return arguments as JSON text of an object; valid JSON text stays as it is."""
     if value is None or value == "":
         return "{}"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""One turn of a conversation, from the ways that files spell it to a `Message`.
+"""The turns of a conversation, converted from the spellings in files to `Message`.
 
 | what | spelled |
 | --- | --- |
@@ -9,7 +9,7 @@
 | tools | `tool_calls`, `function_call`; parts of type tool_call; `tool_call_id`, `name` |
 | what is learned | `weight`, `train`, `training`, `loss_weight`: a number or a boolean |
 
-Other fields stay with the turn, and are given to the chat template, as transformers does.
+Other fields stay with the turn and are passed to the chat template, as in transformers.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _CALLS: Final = ("tool_call", "function_call")
 
 
 def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
-    """Return the messages of a list (or of its JSON text, as CSV files hold it).
+    """Return the messages in a list (or in its JSON text, as in CSV files).
 
     Args:
         value: the list; a single turn counts as a list of one.
-        notes: gets codes of `bids_core.data.notes`.
+        notes: codes of `bids_core.data.notes` are added to it.
 
     Raises:
-        RejectedRow: it is no such list, or a turn cannot be read.
+        RejectedRow: it is not such a list, or a turn cannot be read.
     """
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
@@ -65,7 +65,7 @@ def read_turns(value: object, notes: set[str] | None = None) -> list[Message]:
 
 
 def text(value: object, field: str) -> str:
-    """Return a field's text; null counts as blank.
+    """Return a field's text; null counts as empty.
 
     Raises:
         RejectedRow: it is something other than text.
@@ -79,12 +79,12 @@ def text(value: object, field: str) -> str:
 
 
 def first_field(row: Mapping[str, Any], fields: tuple[str, ...]) -> str | None:
-    """Return the first of some fields that the row has and is not null."""
+    """Return the first of these fields that is present and not null."""
     return next((field for field in fields if row.get(field) is not None), None)
 
 
 def missing(fields: tuple[str, ...], row: Mapping[str, Any], what: str) -> RejectedRow:
-    """Return the reject of a row that lacks a field."""
+    """Return the reject for a row that lacks a field."""
     names = " or ".join(map(repr, fields))
     return RejectedRow(
         "missing-field", f"{what} {names} (fields: {field_names(row)}); add it or set a `mapping`"
@@ -121,7 +121,7 @@ def _turn(item: object, notes: set[str]) -> Message:
 
 
 def _said(item: Mapping[str, Any]) -> tuple[str, list[str], tuple[ToolCall, ...]]:
-    """Return content, thoughts and calls of a turn."""
+    """Return the content, thoughts and tool calls of a turn."""
     calls = [call for field in _CALL_FIELDS for call in read_calls(item.get(field))]
     thoughts = [_thought(item[f], f) for f in REASONING_FIELDS if item.get(f) is not None][:1]
     refusal = text(item.get("refusal"), "refusal")
@@ -142,7 +142,7 @@ def _said(item: Mapping[str, Any]) -> tuple[str, list[str], tuple[ToolCall, ...]
 
 
 def _parts(parts: list[Any]) -> tuple[str, list[str], list[ToolCall]]:
-    """Return the joined text of a list of parts, the thoughts among them, and the calls."""
+    """Return the joined text of a list of parts, and the thoughts and tool calls among them."""
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
@@ -182,7 +182,7 @@ def _thought(value: object, field: str) -> str:
 
 
 def _weight(item: Mapping[str, Any], role: str, notes: set[str]) -> float:
-    """Return how much the tokens of a turn count; what the row says of other roles is noted."""
+    """Return the weight of a turn's tokens; a mark on a turn of another role is noted."""
     if any(item.get(field) for field in _DETAIL_FIELDS):
         detail = (
             "a turn is marked for learning in parts (train_detail); only whole turns can be learned"

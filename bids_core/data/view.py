@@ -1,4 +1,4 @@
-"""A row as the model sees it: its rendered text piece by piece, and which tokens are learned."""
+"""A row as the model sees it: the rendered text in pieces, and which tokens are learned."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of the rendered text whose tokens all count alike.
+    """A stretch of the rendered text whose tokens have the same weight.
 
     Args:
         text: as the tokens spell it.
-        turn: index of the answer that it belongs to; None for what is only read.
+        turn: index of the answer's turn; None for text that is only read.
         role: of that turn.
-        weight: how much its tokens count; 0 is read and not learned.
-        n_tokens: how many tokens.
+        weight: weight of its tokens in the loss; 0 means read but not learned.
+        n_tokens: number of tokens.
         cut: beyond `data.max_length`, so neither read nor learned.
     """
 
@@ -55,7 +55,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token: its id, its text (blank within a character of several tokens), its weight."""
+    """One token: its id, text (empty inside a character of several tokens) and weight."""
 
     id: int
     text: str
@@ -64,20 +64,20 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """What becomes of one row.
+    """What one row becomes.
 
     Args:
-        row_id: its id; None where it was rejected before it got one.
+        row_id: its id; None if it was rejected before it got one.
         split: train, validation or test.
         source: name of its source or task.
         location: `file:line`.
-        format: that it was read in.
-        notes: what is worth saying, codes of `NOTES`.
-        reject: reason and detail, if the row is left out.
-        pieces: the rendered text in order; empty where there is none.
-        tokens: likewise.
-        cut: tokens beyond `data.max_length`.
-        columns: names of the row's further columns.
+        format: format it was read in.
+        notes: codes of `NOTES`.
+        reject: reason and detail, if the row is rejected.
+        pieces: the rendered text, in order; empty if there is none.
+        tokens: its tokens, likewise.
+        cut: number of tokens beyond `data.max_length`.
+        columns: names of the row's extra columns.
     """
 
     row_id: str | None
@@ -98,11 +98,11 @@ class RowView:
 
 
 class Rows:
-    """The rows of a run, read and not yet rendered, to look at single ones.
+    """The rows of a run, read but not rendered, for inspecting single ones.
 
     Args:
         config: the run.
-        tokenizer: its model's, with `data.template_args` set.
+        tokenizer: the model's, with `data.template_args` set.
         base_dir: folder that relative paths start from.
 
     Raises:
@@ -125,7 +125,7 @@ class Rows:
         }
 
     def find(self, row: str) -> RowView:
-        """Return a row by its id, or by `file:line` (rejected ones too).
+        """Return a row by its id, or by `file:line` (including rejected ones).
 
         Raises:
             UserError: there is no such row.
@@ -144,7 +144,7 @@ class Rows:
         raise UserError(msg)
 
     def first_of_each_format(self) -> list[RowView]:
-        """Return the first row of each format that is rendered; else the first that is not."""
+        """Return, for each format, the first row that renders, or else the first row."""
         found: dict[str, RowView] = {}
         for split, example in self._examples():
             form = str(example.form)
@@ -173,7 +173,7 @@ class Rows:
 def one_of_each_format(
     prepared: PreparedData, tokenizer: PreTrainedTokenizerBase, data: DataConfig
 ) -> list[RowView]:
-    """Return the first prepared row of each format, as it was rendered."""
+    """Return the first prepared row of each format, rendered."""
     found: dict[str, RowView] = {}
     for split in SPLITS:
         frame = getattr(prepared, split).frame
@@ -200,12 +200,12 @@ def _stored(record: Mapping[Hashable, Any]) -> Example:
 def view(
     split: str, example: Example, tokenizer: PreTrainedTokenizerBase, data: DataConfig
 ) -> RowView:
-    """Render and tokenize one row, and say what is learned of it.
+    """Render and tokenize one row, and return what is learned of it.
 
     Args:
-        split: that it belongs to.
+        split: the split it belongs to.
         example: the row.
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
         data: how rows become tokens.
     """
     known: dict[str, Any] = {
@@ -245,7 +245,7 @@ def view(
 def _pieces(
     example: Example, rendered: Rendered, masked: Masked, max_length: int
 ) -> Iterator[Piece]:
-    """Yield the text in stretches of one turn and weight."""
+    """Yield the text in stretches with the same turn and weight."""
     ends_T, n = masked.offsets_T2[:, 1], len(masked.ids_T)
     cut_T = np.arange(n) >= max_length
     turns_T = np.full(n, -1)
@@ -272,9 +272,9 @@ def _pieces(
 
 
 def _names(reject: Reject, row: str) -> bool:
-    """Tell whether a row that got no id is meant: by `file:line`, or as it would have been called.
+    """Return whether `row` refers to this reject: by `file:line`, or by the id it would have got.
 
-    That is `source:line`, or `source:file:line` in a source of several files.
+    That id is `source:line`, or `source:file:line` in a source of several files.
     """
     line = reject.location.rpartition(":")[2]
     name, colon, place = row.partition(":")
@@ -285,5 +285,5 @@ def _names(reject: Reject, row: str) -> bool:
 
 
 def _ends(location: str, row: str) -> bool:
-    """Tell whether a location is the one that somebody wrote: `pool.jsonl:3`, whatever folder."""
+    """Return whether a location matches what the user wrote: `pool.jsonl:3`, in any folder."""
     return location == row or location.endswith(f"/{row}")

@@ -1,4 +1,4 @@
-"""The whole analysis of a matrix and of selections from it, as tables.
+"""The full analysis of a matrix and of selections from it, as tables.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -47,12 +47,12 @@ POOL = "pool"
 
 @dataclass(frozen=True, repr=False)
 class Analysis:
-    """What was found: `.tables`, `.facts`, and `.plot()` for a figure.
+    """The results of an analysis: `.tables`, `.facts`, and `.plot()` for a figure.
 
     Args:
         facts: numbers and names: rows, columns, normalization, sets, imbalance (per set), left_out.
         tables: frames by name: aid_instances, aid_tasks, thi, columns, histograms, along_picks,
-            utility, overlap, near_duplicates (those that apply).
+            utility, overlap, near_duplicates (only those that apply).
     """
 
     facts: dict[str, Any]
@@ -76,10 +76,10 @@ class Analysis:
             frame.to_parquet(folder / f"{name}.parquet", index=False)
 
     def plot(self) -> Picture:
-        """Draw the influence on each task, of the pool and of each selection.
+        """Plot the influence of the pool and of each selection on each task.
 
         Returns:
-            A matplotlib figure, which notebooks show; `.savefig("influence.png")` keeps it.
+            A matplotlib figure, which notebooks display; `.savefig("influence.png")` saves it.
 
         Raises:
             UserError: matplotlib is not installed.
@@ -89,7 +89,7 @@ class Analysis:
         return plot_analysis(self.tables, list(self.facts["sets"]))
 
     def __repr__(self) -> str:
-        """Return one line: of what, and which tables there are."""
+        """Return one line that says what was analysed and which tables there are."""
         from bids_core.diagnostics.words import analysis_text
 
         return analysis_text(self.facts, self.tables)
@@ -117,20 +117,20 @@ def analyze(
     Args:
         attribution: [N, M] influence: an array, a pandas frame, or the path of a matrix.
         selections: a selection (or row indices in pick order), or several by name.
-        tasks: M task names, as `bids_core.select` takes them; default: those that the matrix or the
-            selections bring; without any, all columns are one task, `all`.
+        tasks: M task names, in any form that `bids_core.select` takes; default: those stored with
+            the matrix or the selections; if there are none, all columns are one task, `all`.
         capabilities: M capability names, in the same forms.
         sources: N source names, in the same forms.
-        texts: N texts, to look for near-duplicates among the picks.
-        normalization: as it was used for the selection.
-        row_ids: N names of the rows, for the tables; default: those that the matrix brings.
+        texts: N texts, for finding near-duplicates among the picks.
+        normalization: the one used for the selection.
+        row_ids: N names of the rows, for the tables; default: those stored with the matrix.
         validation_ids: M names of the validation instances, likewise.
 
     Returns:
         Tables and facts; see `Analysis`.
 
     Raises:
-        MatrixError: the matrix or something given with it cannot be used.
+        MatrixError: the matrix or another argument is invalid.
     """
     labelled = opened(attribution, row_ids, validation_ids)
     matrix = labelled.matrix
@@ -233,10 +233,11 @@ def _labels(
     sources: tuple[str, ...] | None,
     normalization: str,
 ) -> dict[str, dict[str, list[str | None]]]:
-    """Return, per selection, the labels of its picks: winning task and capability, source, ...
+    """Return, for each selection, the labels of its picks: winning task and capability, source, ...
 
-    `top_task` is the task with the pick's highest normalised mean influence, `top_capability` that
-    task's; unlike the winning ones every method has them.
+    `top_task` is the task on which the pick has its highest normalised mean influence, and
+    `top_capability` is that task's capability; unlike the winning ones, they exist for every
+    method.
     """
     area_of = dict(zip(tasks, capabilities or (), strict=False))
     with warnings.catch_warnings():
@@ -272,7 +273,7 @@ def _duplicates(texts: Sequence[str], rows: npt.NDArray[np.int64]) -> pd.DataFra
 
 
 def _stacked(frames: Mapping[Any, pd.DataFrame], names: list[str]) -> pd.DataFrame:
-    """Return frames one below the other, their keys as the first columns."""
+    """Concatenate frames vertically, with their keys as the first columns."""
     stacked: pd.DataFrame = pd.concat(dict(frames), names=names)
     return stacked.reset_index(level=names).reset_index(drop=True)
 
@@ -304,7 +305,7 @@ def _facts(
 
 
 def _plain(value: Any) -> Any:
-    """Return a value in JSON's types; NaN and infinity become None."""
+    """Return a value as JSON types; NaN and infinity become None."""
     if isinstance(value, dict):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

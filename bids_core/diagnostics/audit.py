@@ -1,4 +1,4 @@
-"""The rows of a pool worth a second look: those that hurt, and those that were nearly picked.
+"""Rows of a pool that are worth a second look: those that hurt, and those nearly picked.
 
 Shapes: N training rows, M validation instances (columns), B picks, K tasks.
 """
@@ -32,7 +32,7 @@ REASONS: Final = {
     ONE_SIDED: "good for one task, harm to another",
     NEAR_MISS: "next in line below the budget",
 }
-"""Reasons, in the order in which a row gets them (the first that holds), and what they mean."""
+"""Reasons and their meaning; a row gets the first that applies."""
 COLUMNS: Final = (
     "reason", "row", "row_id", "source", "harm", "tasks_harmed", "tasks_negative", "best_task",
     "best", "worst_task", "worst", "rank", "utility", "winning_validation", "covered_by", "text",
@@ -42,18 +42,19 @@ TEXT_SHOWN: Final = 80
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """The results of an audit.
 
     Args:
         table: one line per row worth a look, by reason, worst (or nearest) first: row, row_id,
             source, reason, harm, tasks_harmed, tasks_negative, best_task, best, worst_task, worst,
             rank (place among the picks, None if not picked), utility, winning_validation,
-            covered_by (for near misses: the picked row that stands highest on the instance for
-            which the row would have been picked), text (its start; None where texts are not known).
-        counts: reason -> rows.
-        picked: reason -> how many of them are among the picks; None without a budget.
-        n_rows: rows of the pool, N.
-        n_tasks: tasks, K.
+            covered_by (for near misses: the picked row with the highest influence on the instance
+            for which the row would have been picked), text (its beginning; None if the texts are
+            unknown).
+        counts: reason -> number of rows.
+        picked: reason -> number of these rows among the picks; None without a budget.
+        n_rows: number of rows in the pool, N.
+        n_tasks: number of tasks, K.
     """
 
     table: pd.DataFrame
@@ -73,19 +74,19 @@ def audit_pool(
     normalization: str = "zscore",
     near: int = 20,
 ) -> Audit:
-    """List the rows that hurt, and with a budget the near misses of BIDS.
+    """List the rows that hurt and, given a budget, the near misses of BIDS.
 
     Args:
         attribution: [N, M] influence.
         tasks: M task names.
-        budget: a count or a fraction of the pool; None: no picks, and so no near misses.
+        budget: a count or a fraction of the pool; None for no picks, and so no near misses.
         sources: N source names.
         texts: N texts.
-        normalization: of the columns.
-        near: near misses at most.
+        normalization: normalisation of the columns.
+        near: maximum number of near misses.
 
     Raises:
-        MatrixError: the matrix, the tasks or the budget cannot be used.
+        MatrixError: the matrix, the tasks or the budget are invalid.
     """
     matrix = as_matrix(attribution)
     for values, what in ((sources, "sources"), (texts, "texts")):
@@ -94,7 +95,7 @@ def audit_pool(
             raise MatrixError(msg)
     scores = harmful_rows(matrix, tasks, normalization=normalization)
     reason = np.full(matrix.n_rows, "", dtype=object)
-    for name in (ONE_SIDED, HURTS_MOST, LIKELY_WRONG):  # the first in REASONS is set last
+    for name in (ONE_SIDED, HURTS_MOST, LIKELY_WRONG):  # reversed: the first of REASONS wins
         reason[scores[name].to_numpy()] = name
     scores = scores.drop(columns=[LIKELY_WRONG, HURTS_MOST, ONE_SIDED]).assign(reason=reason)
     harmful = scores[scores["reason"] != ""]
@@ -116,23 +117,23 @@ def audit_pool(
 def near_misses(
     attribution: MatrixLike, budget: int | float, *, normalization: str = "zscore", near: int = 20
 ) -> pd.DataFrame:
-    """Return the rows that BIDS picks next after a budget, and which pick covers each.
+    """Return the rows that BIDS would pick next beyond a budget, and the pick that covers each.
 
-    A near miss i has the instance j for which it is picked next. The pick that covers it is the one
-    with the highest z_kj: it is why the row was worth less than the last pick.
+    A near miss i would be picked for some instance j. The pick that covers it is the one with the
+    highest z_kj: it is why the row was worth less than the last pick.
 
     Args:
         attribution: [N, M] influence.
         budget: a count or a fraction of the pool.
-        normalization: of the columns.
-        near: rows at most.
+        normalization: normalisation of the columns.
+        near: maximum number of rows.
 
     Returns:
-        Frame of at most `near` lines, nearest first: row, utility (when it is picked), column (the
+        Frame of at most `near` lines, nearest first: row, utility (at its pick), column (the
         instance), covered_by (a row).
 
     Raises:
-        MatrixError: the matrix or the budget cannot be used.
+        MatrixError: the matrix or the budget is invalid.
     """
     _, misses = _picks(as_matrix(attribution), budget, normalization, near)
     return misses
@@ -141,7 +142,7 @@ def near_misses(
 def _picks(
     matrix: Matrix, budget: int | float | None, normalization: str, near: int
 ) -> tuple[npt.NDArray[np.int64] | None, pd.DataFrame]:
-    """Return the picks at the budget, and what would follow: picks are nested."""
+    """Return the picks at the budget, and the rows that would follow (picks are nested)."""
     import pandas as pd
 
     from bids_core.selection.request import resolve_budget
@@ -150,7 +151,7 @@ def _picks(
         return None, pd.DataFrame(columns=["row", "utility", "column", "covered_by"])
     count = resolve_budget(budget, matrix.n_rows)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # said by `harmful_rows`
+        warnings.simplefilter("ignore", ColumnWarning)  # `harmful_rows` has warned already
         longer = select(matrix, min(count + near, matrix.n_rows), normalization=normalization)
         prepared, scale = prepare(matrix, normalization)
     picks = longer.indices[:count]
@@ -174,7 +175,7 @@ def _of_misses(scores: pd.DataFrame, misses: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ordered(harmful: pd.DataFrame, misses: pd.DataFrame) -> pd.DataFrame:
-    """Return both, by reason; the worst first, near misses in the order of their picks."""
+    """Return both, by reason: the worst first, near misses in pick order."""
     import pandas as pd
 
     parts = [
@@ -194,7 +195,7 @@ def _labelled(
     sources: Sequence[str] | None,
     texts: Sequence[str] | None,
 ) -> pd.DataFrame:
-    """Replace places by names, and put the columns into their order."""
+    """Replace indices by names, and reorder the columns."""
     import pandas as pd
 
     def named(names: Sequence[str] | None, place: object) -> str | None:
@@ -217,6 +218,6 @@ def _labelled(
 
 
 def _start(text: str) -> str:
-    """Return the start of a text, on one line."""
+    """Return the beginning of a text, on one line."""
     words = " ".join(text.split())
     return words if len(words) <= TEXT_SHOWN else words[:TEXT_SHOWN] + " ..."

@@ -1,4 +1,4 @@
-"""What an audit says, in words."""
+"""The results of an audit, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def audit_words(found: Audit) -> list[str]:
-    """Say what was found and how far to trust it, for people."""
+    """Return sentences on what was found and how far to trust it."""
     harmful = sum(count for name, count in found.counts.items() if name != NEAR_MISS)
     if not harmful:
         return ["No row stands out as harmful to the tasks."]

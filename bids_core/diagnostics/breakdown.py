@@ -1,6 +1,6 @@
-"""Which kinds of rows were picked: a column of the data, in the pool and in each selection.
+"""Which kinds of rows were picked, by a column of the data: the pool against each selection.
 
-Any extra column of the rows (language, licence, origin, your own `kind`) can be broken down, if it
+Any extra column of the rows (language, licence, origin, your own `kind`) can be broken down if it
 has few enough values. Selection never sees these columns.
 
 Shapes: N training rows, B picks.
@@ -22,22 +22,21 @@ if TYPE_CHECKING:
 POOL: Final = "pool"
 """Name of the set that is the whole pool."""
 MISSING: Final = "(none)"
-"""Value of rows that do not have a column, or have it empty."""
+"""Value of rows in which a column is missing or empty."""
 MOST_VALUES: Final = 12
-"""A column with more values than this is not broken down unless it is asked for."""
+"""A column with more values than this is not broken down unless requested."""
 
 
 def few_valued(extras: Sequence[str | None], *, most: int = MOST_VALUES) -> dict[str, list[str]]:
-    """Return the columns whose values are few enough to count, as text.
+    """Return the columns with few enough distinct values to count, as text.
 
     Args:
-        extras: [N] further columns of each row, a JSON object as text; None where a row has none.
-        most: values that a column may have.
+        extras: [N] extra columns of each row, as JSON text of an object; None if a row has none.
+        most: most values that a column may have.
 
     Returns:
-        Column name -> [N] values, in the order in which the columns first appear. Left out are
-        columns with one value only, with more than `most`, and with values that are not text,
-        numbers or truth values.
+        Column name -> [N] values, in order of first appearance. Columns are left out if they have
+        only one value, more than `most`, or values other than texts, numbers and booleans.
     """
     rows = [json.loads(extra) if extra else {} for extra in extras]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -52,7 +51,7 @@ def few_valued(extras: Sequence[str | None], *, most: int = MOST_VALUES) -> dict
 def breakdown(
     columns: Mapping[str, Sequence[str]], selections: Mapping[str, npt.NDArray[np.int64]]
 ) -> pd.DataFrame:
-    """Count each value of some columns in the pool and in each selection.
+    """Count each value of these columns in the pool and in each selection.
 
     Args:
         columns: name -> [N] value of each training row.
@@ -60,8 +59,8 @@ def breakdown(
 
     Returns:
         One row per column, value and set: column, value, set (`pool`, then the selections), count,
-        share (of the set), lift (its share over the pool's share). Values by their count in the
-        pool, most first.
+        share (of the set), lift (its share divided by the pool's share). Values are sorted by their
+        count in the pool, most frequent first.
     """
     lines = []
     for name, values in columns.items():
@@ -86,7 +85,7 @@ def breakdown(
 
 
 def _as_text(value: Any) -> str | None:
-    """Return a value's countable form; None if it has none (a list, an object)."""
+    """Return a value as countable text; None if it is not countable (a list, an object)."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, bool):

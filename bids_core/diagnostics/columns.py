@@ -1,7 +1,8 @@
-"""The shape of each column: is a z-score a fair scale for it?
+"""The distribution of each column: is the z-score a fair scale for it?
 
-A z-score compares columns fairly when they are about normal. A long tail lets a few rows dominate
-the picks of a column; with two modes, the standard deviation is about the distance between them.
+Z-scores compare columns fairly if these are roughly normal. With a long tail, a few rows dominate
+the picks of a column; with two modes, the standard deviation mostly measures the distance between
+them.
 
 Shapes: N training rows, M validation instances (columns), K bins.
 """
@@ -29,7 +30,7 @@ HEAVY_TAILED: Final = 7.0
 """Absolute skewness and excess kurtosis beyond which a sample is far from normal (West, Finch and
 Curran 1995)."""
 BIMODAL: Final = 5 / 9
-"""Sarle's coefficient of the uniform distribution; above it two humps are likely (Pfister et al.
+"""Sarle's coefficient of the uniform distribution; above it two modes are likely (Pfister et al.
 2013, doi:10.3389/fpsyg.2013.00700). Heavy skew raises it too."""
 _NAMED: Final = 5
 
@@ -41,22 +42,22 @@ def column_shapes(
 
     Args:
         attribution: [N, M] influence.
-        tasks: M task names, to show beside the columns.
-        warn: name the columns on which the z-score is doubtful in a `ColumnWarning`.
+        tasks: M task names, to show next to the columns.
+        warn: issue a `ColumnWarning` that names the columns with a doubtful z-score.
 
     Returns:
         Frame of M lines: column, validation_id, task, mean, std, skewness, excess_kurtosis,
         bimodality (Sarle's coefficient), doubtful (skewed, heavy-tailed, bimodal, constant, or
-        empty: none of these). Shapes of a constant column are NaN.
+        empty for none of these). The shape statistics of a constant column are NaN.
 
     Raises:
-        MatrixError: an entry is not finite, or no column has spread.
+        MatrixError: an entry is not finite, or all columns are constant.
     """
     import pandas as pd
 
     matrix = as_matrix(attribution)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # constant columns are in the result
+        warnings.simplefilter("ignore", ColumnWarning)  # the result shows constant columns
         _, scale = prepare(matrix, "zscore")
 
     def power(exponent: int) -> Floats:
@@ -89,7 +90,7 @@ def column_shapes(
 
 
 def _sarle(skewness: Floats, kurtosis: Floats, n: int) -> Floats:
-    """Return (g1^2 + 1) / kurtosis with the small-sample terms; NaN for fewer than four rows."""
+    """Return (g1^2 + 1) / kurtosis with small-sample corrections; NaN for fewer than four rows."""
     if n < 4:
         return np.full_like(skewness, np.nan)
     g1 = skewness * np.sqrt(n * (n - 1)) / (n - 2)
@@ -128,14 +129,14 @@ def _warn(frame: pd.DataFrame, names: list[str]) -> None:
 
 
 def column_histograms(attribution: MatrixLike, *, bins: int = 40) -> pd.DataFrame:
-    """Return each column's histogram of z-scores beside the normal curve.
+    """Return a histogram of each column's z-scores, with the normal curve.
 
     Args:
         attribution: [N, M] influence.
-        bins: K bins from -5 to 5; the outermost also hold what lies beyond.
+        bins: K bins from -5 to 5; the outermost ones include everything beyond.
 
     Returns:
-        Frame of M x K lines: column, low, high, count, normal (the count expected of a normal
+        Frame of M x K lines: column, low, high, count, normal (the expected count for a normal
         column). Constant columns are left out.
     """
     import pandas as pd
@@ -152,7 +153,7 @@ def column_histograms(attribution: MatrixLike, *, bins: int = 40) -> pd.DataFram
         place = scale.apply(block)
         place += 5
         place *= bins / 10
-        np.clip(place, 0, bins - 1, out=place)  # and truncation is the floor
+        np.clip(place, 0, bins - 1, out=place)  # so that truncation is the floor
         flat = (place.astype(np.int64) + offsets).ravel()
         counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
     inner = ndtr(edges)

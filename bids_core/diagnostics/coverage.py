@@ -26,21 +26,21 @@ def coverage(
     *,
     normalization: str = "zscore",
 ) -> pd.DataFrame:
-    """Return what rows would be worth after the last pick, for which instance, and what covers it.
+    """Return each row's worth after the last pick, its best instance, and what covers it.
 
-    A row i is worth max_j (z_ij - mean over the picks of z_kj), as the next pick of BIDS would be;
-    the j that attains it is the instance that the row is worth most for. The pick with the highest
-    z_kj covers it: the instance is served by that pick already.
+    A row i is worth max_j (z_ij - mean over the picks of z_kj), its utility as the next pick of
+    BIDS. The maximising j is the instance for which the row is worth most. The pick with the
+    highest z_kj covers the row: it already serves that instance.
 
     Args:
         attribution: [N, M] influence.
         picks: [B] picked rows, in pick order.
         rows: [R] rows to ask about.
-        normalization: of the columns.
+        normalization: normalisation of the columns.
 
     Returns:
         Frame of R lines: row, worth, column (j), z (of the row), covered_by (a row), covered_rank
-        (its place among the picks, from 1), covered_z.
+        (its rank among the picks, from 1), covered_z.
 
     Raises:
         MatrixError: an index is not a row of the matrix, or there are no picks.
@@ -57,7 +57,7 @@ def coverage(
         )
         raise MatrixError(msg)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # said with the selection
+        warnings.simplefilter("ignore", ColumnWarning)  # the selection has warned already
         prepared, scale = prepare(matrix, normalization)
     z_BM = scale.apply(prepared.take(chosen))
     z_RM = scale.apply(prepared.take(asked))

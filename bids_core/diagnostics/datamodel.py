@@ -1,25 +1,26 @@
-"""Does adding up influence predict real training runs? The linear datamodelling score explained.
+"""Does summed influence predict real training runs? The linear datamodelling score (LDS).
 
-A model is fine-tuned on each of S random subsets of one size. For a held-out row j with loss L_sj
+A model is fine-tuned on each of S random subsets of equal size. For a held-out row j with loss L_sj
 after subset s, and the subset's summed influence P_sj = sum_{i in s} A_ij,
 
     LDS_j = Spearman over s of (P_sj, -L_sj),
 
-averaged over held-out rows. Recall at k: of the k subsets that are best for a row, the share that
-are among the k predicted best (chance is k / S). A test row has no column of its own: its task's
-mean column predicts it.
+averaged over held-out rows. Recall at k is the fraction of the k subsets that are best for a row
+that are among the k predicted best (chance is k / S). A test row has no column of its own: the mean
+column of its task predicts it.
 
-What the method can gain is read off a line through the subsets: with p_s and y_s the means over
-tasks of P and of -L, the slope b of y on p, and p_B of the method's picks,
+The method's expected gain is read off a line fitted to the subsets: with p_s and y_s the means over
+tasks of P and of -L, b the slope of y on p, and p_B the value for the method's picks,
 
     gain = b (p_B - mean of p),
 
-an extrapolation whenever p_B lies far outside the subsets; the output says so. Seeing a gain g in
-a comparison at the 5% level with 80% power takes s seeds and n test rows with
+an extrapolation if p_B is far outside the range of the subsets; the output says so. To detect a
+gain g in a comparison at the 5% level with 80% power, s seeds and n test rows must satisfy
 
     2 sigma_run^2 / s + sigma_row^2 / n <= (g / 2.8)^2.
 
-Source: LDS, TRAK (arXiv 2303.14186), definition 2.3; 2.8 = 1.96 + 0.84, the usual normal power.
+Source: LDS, TRAK (arXiv 2303.14186), definition 2.3; 2.8 = 1.96 + 0.84, the usual normal power
+calculation.
 
 Shapes: S subsets, H held-out rows, R bootstrap draws.
 """
@@ -55,13 +56,13 @@ _LEAST_SEEDS: Final = 3
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Held-out losses after training on random subsets, and what influence said.
+    """Held-out losses after training on random subsets, and the influence that predicts them.
 
     Args:
         predicted_SH: [S, H] summed influence of each subset on each row (or on its task).
         losses_SH: [S, H] loss after training on the subset, nats.
         tasks: H task names.
-        method_H: [H] summed influence of the method's picks of the same number.
+        method_H: [H] summed influence of as many of the method's picks.
     """
 
     predicted_SH: Floats
@@ -72,19 +73,21 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Datamodel:
-    """How well summed influence ranks trainings.
+    """How well summed influence ranks training runs.
 
     Args:
-        n_subsets: subsets S.
-        n_rows: held-out rows H.
-        k: subsets that recall counts.
-        lds: mean over rows.
-        lds_by_task: mean over a task's rows.
-        recall: at k, mean over rows; chance is k / n_subsets.
-        gain: expected fall of the mean loss against random rows, nats.
-        distance: how many standard deviations of random subsets the method's picks lie away.
-        run_deviation: sigma_run, of the mean loss between training runs, without the fitted line.
-        row_deviation: sigma_row, of a row's loss between two training runs.
+        n_subsets: number of subsets, S.
+        n_rows: number of held-out rows, H.
+        k: number of best subsets for recall.
+        lds: LDS, mean over rows.
+        lds_by_task: LDS, mean over each task's rows.
+        recall: recall at k, mean over rows; chance is k / n_subsets.
+        gain: expected reduction of the mean loss compared with random rows, in nats.
+        distance: distance of the method's picks from random subsets, in their standard deviations.
+        run_deviation: sigma_run, standard deviation of the mean loss between training runs around
+            the fitted line.
+        row_deviation: sigma_row, standard deviation over rows of the loss difference between two
+            training runs.
     """
 
     n_subsets: int
@@ -100,7 +103,7 @@ class Datamodel:
 
     @property
     def needed(self) -> tuple[int, int] | None:
-        """Seeds and test rows that would show the gain; None if there is none or it is unknown."""
+        """Seeds and test rows needed to detect the gain; None if there is none or it is unknown."""
         return needed_to_show(
             self.gain.value, run_deviation=self.run_deviation, row_deviation=self.row_deviation
         )
@@ -127,12 +130,13 @@ def fit_datamodel(outcomes: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> D
     """Return LDS, recall and expected gain, with intervals over subsets.
 
     Args:
-        outcomes: of at least two subsets.
-        draws: R, of the bootstrap over subsets.
+        outcomes: results for at least two subsets.
+        draws: R bootstrap draws over subsets.
         seed: of the draws.
 
     Raises:
-        MatrixError: fewer than two subsets, arrays that do not fit, or entries that are not finite.
+        MatrixError: there are fewer than two subsets, the shapes do not match, or an entry is not
+            finite.
     """
     _require_fit(outcomes)
     predicted, better = outcomes.predicted_SH, -outcomes.losses_SH
@@ -169,7 +173,7 @@ def fit_datamodel(outcomes: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> D
 
 
 def recall_at(predicted_SH: Floats, better_SH: Floats, k: int) -> float:
-    """Return, of each row's k best subsets, the share among the k predicted best; mean over rows.
+    """Return recall at k: how many of each row's k best subsets are among the k predicted best.
 
     Ties go to the earlier subset.
     """
@@ -182,17 +186,17 @@ def recall_at(predicted_SH: Floats, better_SH: Floats, k: int) -> float:
 def needed_to_show(
     gain: float, *, run_deviation: float, row_deviation: float
 ) -> tuple[int, int] | None:
-    """Return the (seeds, test rows) with which a comparison would show a gain.
+    """Return the (seeds, test rows) with which a comparison would detect a gain.
 
-    Half of the variance that is allowed goes to the seeds, the rest to the rows.
+    Half of the allowed variance is allotted to seeds, half to rows.
 
     Args:
-        gain: nats.
+        gain: gain in nats.
         run_deviation: sigma_run.
         row_deviation: sigma_row.
 
     Returns:
-        None if there is no gain to show, or a deviation is not known.
+        None if there is no gain to detect, or a standard deviation is unknown.
     """
     if not gain > 0 or math.isnan(run_deviation + row_deviation):
         return None
@@ -216,7 +220,7 @@ def _require_fit(outcomes: Outcomes) -> None:
 
 
 def _task_mean(values_SH: Floats, groups: Sequence[npt.NDArray[np.int64]]) -> Floats:
-    """Return the mean over tasks of the means over their rows, [S]."""
+    """Return the mean over each task's rows, then over tasks, [S]."""
     means: Floats = np.mean([values_SH[:, rows].mean(axis=1) for rows in groups], axis=0)
     return means
 
@@ -232,7 +236,7 @@ def _gain(p_S: Floats, y_S: Floats, p_B: float) -> float:
 
 
 def _off_the_line(p_S: Floats, y_S: Floats) -> float:
-    """Return the standard deviation of y around its line on p."""
+    """Return the residual standard deviation of y regressed on p."""
     if len(p_S) < 3:
         return math.nan
     slope = _slope(p_S, y_S)
@@ -241,9 +245,9 @@ def _off_the_line(p_S: Floats, y_S: Floats) -> float:
 
 
 def _between_trainings(losses_SH: Floats) -> float:
-    """Return the standard deviation, over rows, of a row's loss difference of two trainings.
+    """Return the standard deviation over rows of the loss difference between two training runs.
 
-    The mean difference is taken off first: it is what `run_deviation` counts.
+    The mean difference is subtracted first: it belongs to `run_deviation`.
     """
     centred = losses_SH - losses_SH.mean(axis=1, keepdims=True)
     return float(np.sqrt(2 * centred.var(axis=0, ddof=1).mean()))

@@ -1,4 +1,4 @@
-"""What the linear datamodelling score means, in words."""
+"""The meaning of the linear datamodelling score, in words."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 LEAST_SUBSETS: Final = 20
 """With fewer subsets nothing is concluded: one rank correlation has a standard error above 0.23."""
 _FAR: Final = 2.0
-"""Standard deviations beyond which the line is called an extrapolation."""
+"""Distance, in standard deviations, beyond which the estimate is called an extrapolation."""
 
 
 def datamodel_words(found: Datamodel, *, held_out: str, method: str) -> list[str]:
-    """Say what was found, for people; the first sentence is the verdict.
+    """Return the findings as sentences; the first one is the verdict.
 
     Args:
         found: the scores.
-        held_out: what the rows are: `validation instances` or `test rows`.
+        held_out: what to call the rows: `validation instances` or `test rows`.
         method: label of the method whose gain is estimated.
     """
     if found.n_subsets < LEAST_SUBSETS:

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _INSTANCES: Final = 5
-"""Validation instances that are listed."""
+"""Number of validation instances listed."""
 
 
 @dataclass(frozen=True)
 class TaskInfluence:
-    """A row's influence on one task against that of the pool's rows.
+    """A row's influence on one task, compared with the rest of the pool.
 
     Args:
         task: its name.
         influence: mean raw influence on the task's instances.
         normalized: mean normalised influence.
-        percentile: share of the pool with lower normalised influence on the task, in percent.
+        percentile: percentage of the pool with lower normalised influence on the task.
     """
 
     task: str
@@ -60,8 +60,8 @@ class InstanceInfluence:
         column: its index.
         validation_id: its name.
         task: its task.
-        influence: raw.
-        normalized: on the column's own scale.
+        influence: raw influence.
+        normalized: influence on the column's own scale.
     """
 
     column: int
@@ -73,27 +73,28 @@ class InstanceInfluence:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a selection made of one row.
+    """Why a selection picked one row, or did not.
 
     Args:
         row: its index.
         row_id: its name.
-        rank: place among the picks, from 1; None if it was not picked.
+        rank: rank among the picks, from 1; None if it was not picked.
         picks: number of picks.
-        utility: what the pick was worth; for a row that was not picked (and methods with a
-            normalisation): what it would have been worth after the last pick.
-        last_utility: what the last pick was worth.
-        winner: the validation instance that decided the pick; None where none did.
+        utility: utility of the pick; for a row that `bids` did not pick, its utility after the last
+            pick; None for one that another method did not pick.
+        last_utility: utility of the last pick.
+        winner: the validation instance that decided the pick; None if none did.
         tasks: influence on every task, in order of appearance.
         instances: the instances with the highest normalised influence, highest first.
-        instead: row that takes the rank if the row is not in the pool; None if it was not picked.
-        entering: rows that are picked at the same budget without it, and were not before.
-        worth_most_for: for a row that was not picked: the instance it is worth most for.
+        instead: the row that would take its rank if this row were not in the pool; None if the row
+            was not picked, or the selection cannot be repeated.
+        entering: rows, not picked now, that would be picked without it at the same budget.
+        worth_most_for: for a row that was not picked: the instance for which it is worth most.
         covered_by: for a row that was not picked: picks that serve that instance best.
-        enters_at: for a row that was not picked: the smallest budget at which it is; None if it is
-            at none of those tried.
-        tried_up_to: the largest budget tried; 0 if none could be.
-        inferred: where the row's influence was taken from, if it was not computed.
+        enters_at: for a row that was not picked: the smallest budget at which it would be; None if
+            it is not picked at any budget tried.
+        tried_up_to: the largest budget tried; 0 if none could be tried.
+        inferred: the source of the row's influence, if it was inferred and not computed.
     """
 
     row: int
@@ -139,15 +140,15 @@ def explain_row(
     sources: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Explanation:
-    """Explain what a selection made of a row.
+    """Explain why a selection picked a row, or did not.
 
     Args:
         attribution: [N, M] influence.
-        selection: made from it; its method is run again without the row, unless it selects by
-            something else (texts, representations, perplexities).
+        selection: made from it; its method is run again without the row, unless it selects by other
+            data (texts, representations, perplexities).
         row: index of the row.
-        tasks: M task names; without them all columns are one task, `all`.
-        subtasks: M subtask names, as they were given to the selection.
+        tasks: M task names; if None, all columns are one task, `all`.
+        subtasks: M subtask names, as given to the selection.
         sources: N source names, likewise.
         seed: likewise.
 
@@ -155,7 +156,7 @@ def explain_row(
         The explanation.
 
     Raises:
-        MatrixError: the row is outside the matrix, or the method of the selection is not known.
+        MatrixError: the row is outside the matrix, or the task names do not match it.
     """
     matrix = as_matrix(attribution)
     if not 0 <= row < matrix.n_rows:
@@ -205,7 +206,7 @@ def explain_row(
 def _instances(
     matrix: Matrix, prepared: Matrix, scale: ColumnScale, row: int, tasks: tuple[str, ...] | None
 ) -> tuple[InstanceInfluence, ...]:
-    """Return all usable instances, the one with the highest normalised influence first."""
+    """Return all instances, the one with the highest normalised influence first."""
     raw = matrix.take([row])[0].astype(np.float64)
     z = scale.apply(prepared.take([row])[0])
     order = np.argsort(-np.where(scale.usable, z, -np.inf), kind="stable")
@@ -255,11 +256,11 @@ def _without(
     sources: Sequence[str] | None,
     seed: int,
 ) -> tuple[str | None, tuple[str, ...]]:
-    """Select without the row: who takes its rank, and who is picked that was not before."""
+    """Select without the row; return which row takes its rank, and which rows are new."""
     if selection.method not in METHODS or rank is None or len(selection) == matrix.n_rows:
         return None, ()
     if METHODS[selection.method].needs not in ("influence", "nothing"):
-        return None, ()  # selected by texts, representations or losses, which are not at hand
+        return None, ()  # selected by texts, representations or losses, not available here
     others = np.delete(np.arange(matrix.n_rows), row)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)

@@ -1,4 +1,4 @@
-"""Why a row was picked, asked by its name, in Python.
+"""Explains why a row was picked, by its name, from Python.
 
 Shapes: N training rows, M validation instances (columns).
 """
@@ -38,17 +38,17 @@ def explain(
     """Explain why a row was picked, or was not, and what would be picked instead.
 
     Args:
-        attribution: [N, M] influence that the selection was made from: an array, a pandas frame, or
-            the path of a matrix.
-        selection: what `bids_core.select` returned.
+        attribution: [N, M] influence from which the selection was made: an array, a pandas frame,
+            or the path of a matrix.
+        selection: the result of `bids_core.select`.
         row: the row's index, its name, or a pick (`picks[0]`).
-        tasks: M task names, as `bids_core.select` takes them; default: those that the selection
-            knows.
-        row_ids: N names of the rows; default: those that the matrix brings.
+        tasks: M task names, in any form that `bids_core.select` takes; default: those stored with
+            the selection.
+        row_ids: N names of the rows; default: those stored with the matrix.
         validation_ids: M names of the validation instances; default: likewise.
 
     Returns:
-        The explanation; `print` it, or let a notebook show it.
+        The explanation; print it, or display it in a notebook.
 
     Raises:
         MatrixError: there is no such row, or the selection was made from another matrix.

@@ -1,14 +1,14 @@
-"""Rows that hurt: negative influence on most tasks, or good for one task and bad for others.
+"""Rows that hurt: with negative influence on most tasks, or good for one task and bad for others.
 
-With z_ij the normalised influence, t_ik its mean over the instances of task k, and s_ik = (t_ik -
-mean over i) / (standard deviation over i), so that all tasks have one scale:
+Let z_ij be the normalised influence, t_ik its mean over the instances of task k, and s_ik = (t_ik -
+mean over i) / (standard deviation over i), so that all tasks have the same scale. Then
 
     harm_i         = - mean over k of min(s_ik, 0)
     tasks_harmed_i = number of k with s_ik < -threshold
 
-All of this is relative to the pool: even a pool without bad rows has a tail. Rows with a wrong
-answer are in that tail if the model can do the tasks (their gradients point away from those of
-right answers); if it cannot, influence does not separate them from other rows.
+All of this is relative to the pool: even a pool without bad rows has a tail. Rows with wrong
+answers are in that tail if the model can do the tasks, because their gradients then point away from
+those of correct answers; if it cannot, influence does not separate them from other rows.
 
 Source: BIDS (arXiv 2501.12147) for z; s, harm and the flags are ours.
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 HARM_THRESHOLD: Final = 1.0
-"""Standard deviations below the pool's mean from which on a task counts as harmed."""
+"""A task counts as harmed if s is more than this below the pool's mean, in standard deviations."""
 BENEFIT_THRESHOLD: Final = 2.0
-"""Standard deviations above it from which on a row counts as good for a task."""
+"""A row counts as good for a task if s is at least this far above the pool's mean."""
 WRONG_THRESHOLD: Final = 1.5
-"""Harm from which on an answer is called likely wrong."""
+"""Harm at which an answer is called likely wrong."""
 
 LIKELY_WRONG: Final = "likely_wrong"
 HURTS_MOST: Final = "hurts_most"
@@ -55,28 +55,28 @@ def harmful_rows(
     benefit: float = BENEFIT_THRESHOLD,
     wrong: float = WRONG_THRESHOLD,
 ) -> pd.DataFrame:
-    """Score every row by the harm that it does, and flag those that stand out.
+    """Score every row by the harm it does, and flag those that stand out.
 
     Args:
         attribution: [N, M] influence.
-        tasks: M task names; None: all columns are one task, `all`.
-        normalization: of the columns, as for the selection.
+        tasks: M task names; if None, all columns are one task, `all`.
+        normalization: normalisation of the columns, as for the selection.
         threshold: s_ik below -threshold counts as harm to task k.
-        benefit: s_ik from `benefit` on counts as good for task k.
-        wrong: harm_i from which on an answer is called likely wrong.
+        benefit: s_ik of at least `benefit` counts as good for task k.
+        wrong: an answer counts as likely wrong if harm_i is at least this.
 
     Returns:
-        Frame of N lines in the order of the rows: row, harm (0 or more; sort by it, descending, to
-        look for wrong answers), tasks_harmed, tasks_negative (tasks on which the mean raw
-        influence is below zero), best_task, best (its s), worst_task, worst, and the flags
-        likely_wrong (harm from `wrong` on), hurts_most (more than half of the tasks harmed) and
-        one_sided (good for one task and harm to another).
+        Frame of N lines in row order: row, harm (0 or more; sort by it, descending, to look for
+        wrong answers), tasks_harmed, tasks_negative (number of tasks with negative mean raw
+        influence), best_task, best (its s), worst_task, worst, and the flags likely_wrong (harm of
+        at least `wrong`), hurts_most (more than half of the tasks harmed) and one_sided (good for
+        one task and harmful to another).
 
     Raises:
-        MatrixError: the matrix or the tasks cannot be used.
+        MatrixError: the matrix or the tasks are invalid.
 
     Warns:
-        ColumnWarning: columns without spread, which are left out.
+        ColumnWarning: columns without spread are left out.
     """
     import pandas as pd
 
@@ -109,10 +109,10 @@ def harmful_rows(
 def task_scores(
     matrix: Matrix, tasks: tuple[str, ...], normalization: str
 ) -> tuple[Floats, Floats, list[str]]:
-    """Return s [N, K], the raw task means [N, K], and the tasks; those without spread left out.
+    """Return s [N, K], the raw task means [N, K], and the tasks that have a column with spread.
 
     Raises:
-        MatrixError: no column has any spread.
+        MatrixError: no column has spread.
     """
     prepared, scale = prepare(matrix, normalization)
     names = list(dict.fromkeys(tasks))
@@ -127,6 +127,6 @@ def task_scores(
         raw_NK[start : start + len(block)] = task_means(block, groups)
     centred = means_NK - means_NK.mean(axis=0)
     spread = centred.std(axis=0)
-    # instances of a task may cancel out: then no row harms it more than another
+    # a task's instances may cancel out: then no row harms it more than any other
     standard = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     return standard, raw_NK, [names[k] for k in known]

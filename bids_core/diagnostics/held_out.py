@@ -1,4 +1,4 @@
-"""Losses of held-out rows: one forward pass, nothing generated.
+"""Losses of held-out rows: one forward pass, without generation.
 
 Shapes: H held-out rows.
 """
@@ -34,14 +34,14 @@ def completion_losses(
     pad_token_id: int = 0,
     on_progress: Progress = silent,
 ) -> npt.NDArray[np.float64]:
-    """Return the mean completion loss of each example in nats, dropout off.
+    """Return the mean completion loss of each example in nats, with dropout off.
 
     Args:
         model: causal language model.
-        examples: H, each with a completion token.
-        tokens_per_batch: padded tokens of a batch; only the speed.
-        pad_token_id: what padding is made of.
-        on_progress: told how many examples are done.
+        examples: H examples, each with at least one completion token.
+        tokens_per_batch: padded tokens in a batch; affects only the speed.
+        pad_token_id: id to pad with.
+        on_progress: called with the number of examples done.
 
     Returns:
         [H] float64.

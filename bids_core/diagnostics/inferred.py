@@ -1,4 +1,4 @@
-"""Rows whose influence was inferred from a landmark, not computed."""
+"""Rows whose influence was inferred from a landmark instead of computed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inferred:
-    """Where a row's influence was taken from.
+    """The source of a row's inferred influence.
 
     Args:
-        landmark: name of the row whose influence it took; None in matrices of earlier versions.
-        expected_error: one sigma of an entry, in standard deviations of its column.
+        landmark: name of the row whose influence was taken; None in matrices from earlier versions.
+        expected_error: standard error of an entry, in standard deviations of its column.
     """
 
     landmark: str | None
     expected_error: float
 
     def words(self) -> str:
-        """Return it in a sentence."""
+        """Return it as a sentence."""
         source = "a landmark" if self.landmark is None else f"landmark {self.landmark}"
         return (
             f"Its influence was not computed: it was taken from {source}, the row with the nearest "
@@ -32,7 +32,7 @@ class Inferred:
 
 
 def inferred_from(labelled: LabelledMatrix, row: int) -> Inferred | None:
-    """Return where a row's influence was taken from; None if it was computed.
+    """Return the source of a row's influence; None if it was computed.
 
     Args:
         labelled: the matrix.

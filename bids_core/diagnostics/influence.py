@@ -1,6 +1,6 @@
 """Which validation instances and tasks a set of rows influences most: AID and THI.
 
-Shapes: N training rows, M validation instances (columns), K tasks, B rows of a set.
+Shapes: N training rows, M validation instances (columns), K tasks, B rows in a set.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def average_influence_distribution(
         [M] float64.
 
     Raises:
-        MatrixError: the matrix cannot be used, or an index is out of range.
+        MatrixError: the matrix is invalid, or an index is out of range.
 
     Source: BIDS (arXiv 2501.12147), section on the bias of influence (AID).
     """
@@ -52,20 +52,21 @@ def task_highest_influence(
     indices: npt.ArrayLike | None = None,
     by: str = "task_mean",
 ) -> pd.Series[int]:
-    """Return the THI: for each task, how many rows of a set influence it most.
+    """Return the THI: for each task, how many rows of a set influence it more than any other task.
 
     Args:
         attribution: [N, M] influence, raw or normalised.
         tasks: M task names of the validation instances.
         indices: [B] rows of the set; default: the whole pool.
-        by: `task_mean` (highest mean influence over a task's instances) or `instance` (task of
-            the instance with the highest influence). Ties go to the task that appears first.
+        by: `task_mean` (task with the highest mean influence over its instances) or `instance`
+            (task of the instance with the highest influence). Ties go to the task that appears
+            first.
 
     Returns:
-        Counts indexed by task, in order of appearance; they add up to the size of the set.
+        Counts indexed by task, in order of appearance; they sum to the size of the set.
 
     Raises:
-        MatrixError: the matrix, the tasks or `by` cannot be used.
+        MatrixError: the matrix, the tasks or `by` is invalid.
 
     Source: BIDS (arXiv 2501.12147), section on the bias of influence (THI).
     """
@@ -82,7 +83,7 @@ def task_highest_influence(
 
 
 def highest_task(matrix: Matrix, tasks: tuple[str, ...], *, by: str = "task_mean") -> Ints:
-    """Return for each row the task that it influences most.
+    """Return the task that each row influences most.
 
     Args:
         matrix: [N, M].
@@ -90,7 +91,7 @@ def highest_task(matrix: Matrix, tasks: tuple[str, ...], *, by: str = "task_mean
         by: see `task_highest_influence`.
 
     Returns:
-        [N] int64, the place of the task in order of appearance.
+        [N] int64, the index of the task in order of appearance.
     """
     groups = groups_of(tasks)
     task_of = np.empty(len(tasks), dtype=np.int64)
@@ -107,13 +108,13 @@ def highest_task(matrix: Matrix, tasks: tuple[str, ...], *, by: str = "task_mean
 
 
 def task_means(block: npt.NDArray[Any], groups: list[Ints]) -> Floats:
-    """Return the [R, K] means over the columns of each group."""
+    """Return the means over the columns of each group, [R, K]."""
     means = [np.take(block, columns, axis=1).mean(axis=1, dtype=np.float64) for columns in groups]
     return np.stack(means, axis=1)
 
 
 def rows_of(matrix: Matrix, indices: npt.ArrayLike | None) -> Matrix:
-    """Return the matrix of some rows (in memory), or the matrix itself.
+    """Return the given rows as a matrix in memory, or the matrix itself if `None`.
 
     Raises:
         MatrixError: there are no indices, or one is not a row of the matrix.
@@ -144,11 +145,11 @@ def aid_table(
         attribution: [N, M] influence.
         indices: [B] rows of the set; default: the whole pool.
         tasks: M task names.
-        normalization: columns are normalised over the whole pool, as for the selection.
+        normalization: of the columns, over the whole pool, as for the selection.
 
     Returns:
-        Frame of M lines: column, validation_id, task, aid, normalized_aid (NaN for columns
-        without spread).
+        Frame of M lines: column, validation_id, task, aid, normalized_aid (NaN for columns without
+        spread).
     """
     return aid_tables(attribution, {"": indices}, tasks=tasks, normalization=normalization)[""]
 
@@ -160,11 +161,11 @@ def aid_tables(
     tasks: Iterable[str] | None = None,
     normalization: str = "zscore",
 ) -> dict[str, pd.DataFrame]:
-    """Return `aid_table` of several sets of rows; the columns are normalised once for all.
+    """Return the `aid_table` of several sets of rows; columns are normalised only once.
 
     Args:
         attribution: [N, M] influence.
-        sets: [B] rows of each set by its name; None is the whole pool.
+        sets: [B] rows of each set, by name; None for the whole pool.
         tasks: M task names.
         normalization: see `aid_table`.
     """
@@ -173,7 +174,7 @@ def aid_tables(
     matrix = as_matrix(attribution)
     names = checked_names(tasks, matrix.n_columns, "tasks", "validation instances")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # NaN in the result says it
+        warnings.simplefilter("ignore", ColumnWarning)  # the result has NaN there
         prepared, scale = prepare(matrix, normalization)
     tables = {}
     for name, rows in sets.items():
@@ -194,14 +195,15 @@ def aid_tables(
 
 
 def aid_imbalance(table: pd.DataFrame, *, value: str = "normalized_aid") -> float:
-    """Return the mean absolute difference of the AID between tasks; 0 is perfect balance.
+    """Return the mean absolute difference in AID between tasks; 0 is perfect balance.
 
     Args:
         table: from `aid_table`.
-        value: `normalized_aid` or `aid`.
+        value: column to use, `normalized_aid` or `aid`.
 
     Returns:
-        Mean over all pairs of tasks of the difference of their mean AID; NaN for one task.
+        Mean over all pairs of tasks of the absolute difference between their mean AIDs; NaN for one
+        task.
 
     Source: BIDS (arXiv 2501.12147), which reports 0.204 for LESS and 0.108 for BIDS.
     """
@@ -212,7 +214,7 @@ def mean_difference(means: npt.ArrayLike) -> float:
     """Return the mean absolute difference between values, over all pairs; NaN for fewer than two.
 
     Args:
-        means: [K], one value a task.
+        means: [K] values, one per task.
     """
     values = np.asarray(means, dtype=np.float64)
     if len(values) < 2:

@@ -1,4 +1,4 @@
-"""What a selection is made of, along its pick order, and how selections overlap.
+"""The composition of a selection along its pick order, and how selections overlap.
 
 Shapes: N training rows, B picks, P points along the pick order.
 """
@@ -23,14 +23,14 @@ Ints = npt.NDArray[np.int64]
 
 
 def along_picks(labels: Sequence[str | None], *, points: int = 20) -> pd.DataFrame:
-    """Return how many of the first picks carry each label: does one task dominate?
+    """Return how many of the first picks have each label: does one task dominate?
 
     Args:
-        labels: B labels in pick order (task, source, capability); None counts as no label.
-        points: how many budgets to look at, evenly spaced up to B.
+        labels: B labels in pick order (task, source, capability); None for no label.
+        points: number of budgets to evaluate, evenly spaced up to B.
 
     Returns:
-        Frame of lines label, picks (the first so many), count, share.
+        Frame with columns label, picks (how many first picks), count, share.
     """
     import pandas as pd
 
@@ -53,14 +53,14 @@ def along_picks(labels: Sequence[str | None], *, points: int = 20) -> pd.DataFra
 
 
 def utility_curve(utilities: npt.ArrayLike) -> pd.DataFrame:
-    """Return how the utility falls along the picks, and where the returns are gone.
+    """Return how the utility falls along the picks, to show diminishing returns.
 
     Args:
         utilities: [B] in pick order.
 
     Returns:
-        Frame of lines pick (from 1), utility, cumulative_share (of all positive utility so far;
-        NaN if there is none).
+        Frame with columns pick (from 1), utility, cumulative_share (of all positive utility; NaN if
+        there is none).
     """
     import pandas as pd
 
@@ -77,15 +77,14 @@ def utility_curve(utilities: npt.ArrayLike) -> pd.DataFrame:
 
 
 def overlap(selections: Mapping[str, npt.ArrayLike], *, points: int = 5) -> pd.DataFrame:
-    """Return how much each two selections share, at several budgets.
+    """Return how much each pair of selections shares, at several budgets.
 
     Args:
         selections: row indices in pick order, by name.
-        points: how many budgets to look at, evenly spaced up to the shorter of the two.
+        points: number of budgets to evaluate, evenly spaced up to the length of the shorter one.
 
     Returns:
-        Frame of lines first, second, picks (of each), shared, jaccard, expected (Jaccard index is
-        1 for equal sets).
+        Frame with columns first, second, picks (of each), shared, jaccard (1 for equal sets).
     """
     import pandas as pd
 
@@ -105,13 +104,14 @@ def near_duplicates(
 
     Args:
         texts: B texts, for example of the picks in pick order.
-        threshold: lowest Jaccard index of the sets of n-grams.
-        words: length n of the n-grams; a shorter text is one n-gram.
-        common: an n-gram in more texts than this (a template's) does not make a pair a candidate;
-            it still counts for the index of a pair that another n-gram found.
+        threshold: lowest Jaccard index of the n-gram sets.
+        words: length n of the n-grams; a shorter text counts as one n-gram.
+        common: an n-gram in more texts than this (from a template) makes no pair a candidate; it
+            still counts in the index of pairs found through other n-grams.
 
     Returns:
-        Frame of lines first, second (places in `texts`, first < second), jaccard; highest first.
+        Frame with columns first, second (indices into `texts`, first < second), jaccard; highest
+        first.
     """
     import pandas as pd
 
@@ -127,7 +127,7 @@ def near_duplicates(
     identical: dict[frozenset[int], list[int]] = {}
     for place, bag in enumerate(bags):
         identical.setdefault(bag, []).append(place)
-    for places in identical.values():  # copies of a template are pairs however common it is
+    for places in identical.values():  # identical texts are pairs, however common
         candidates.update((places[0], other) for other in places[1:])
     lines = []
     for first, second in candidates:
@@ -140,7 +140,7 @@ def near_duplicates(
 
 
 def labels_at(names: Sequence[str] | None, places: Iterable[int]) -> list[str | None]:
-    """Return the name at each place; None where there are no names or the place is negative."""
+    """Return the name at each index; None if there are no names or the index is negative."""
     if names is None:
         return [None for _ in places]
     return [None if place < 0 else str(names[place]) for place in places]

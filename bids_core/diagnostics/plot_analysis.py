@@ -1,4 +1,4 @@
-"""The figure of an analysis, with matplotlib: influence on each task before and after selection."""
+"""The matplotlib figure of an analysis: influence on each task before and after selection."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 
 def plot_analysis(tables: Mapping[str, pd.DataFrame], sets: Sequence[str]) -> Picture:
-    """Draw the normalised AID of each task and the share of rows that influence it most.
+    """Plot the normalised AID of each task, and the share of rows that influence it most.
 
     Args:
         tables: of an `Analysis`.
         sets: names of the pool and the selections.
 
     Returns:
-        Two panels; in each one bar for the pool and one for each selection, by task.
+        A figure with two panels; each has, for every task, one bar for the pool and one per
+        selection.
     """
     tasks = list(dict.fromkeys(tables["aid_tasks"]["task"]))
     figure = Picture(figsize=(10, 3.6), layout="constrained")

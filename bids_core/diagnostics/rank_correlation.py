@@ -1,6 +1,6 @@
 """Rank correlation of predictions with outcomes, column by column, with bootstrap intervals.
 
-The draws resample the n observations (rows, or subsets) with replacement. Predictions that are
+Each draw resamples the n observations (rows, or subsets) with replacement. Predictions that are
 compared with each other share the draws, so what they have in common cancels in their difference.
 The columns are fixed: an interval holds for these validation instances only.
 
@@ -28,10 +28,10 @@ DRAWS: Final = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95% interval; NaN where there is none.
+    """A value with its 95% interval; NaN if unknown.
 
     Args:
-        value: the estimate, not resampled.
+        value: the estimate from the data themselves, without resampling.
         low: 2.5% quantile of the draws.
         high: 97.5% quantile of the draws.
     """
@@ -42,7 +42,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws_R: npt.ArrayLike) -> Estimate:
-        """Take the interval from the draws that gave a number."""
+        """Make an estimate with the interval of the draws that are not NaN."""
         known = np.asarray(draws_R, dtype=np.float64)
         known = known[~np.isnan(known)]
         if not len(known):
@@ -52,7 +52,7 @@ class Estimate:
 
     @property
     def positive(self) -> bool:
-        """Whether the whole interval lies above zero."""
+        """Whether the whole interval is above zero."""
         return self.low > 0
 
     def to_dict(self) -> dict[str, float | None]:
@@ -64,8 +64,8 @@ def spearman(predicted_nM: npt.ArrayLike, outcome_nM: npt.ArrayLike) -> Floats:
     """Return Spearman's rank correlation of each column.
 
     Args:
-        predicted_nM: [n, M].
-        outcome_nM: [n, M].
+        predicted_nM: [n, M] predictions.
+        outcome_nM: [n, M] outcomes.
 
     Returns:
         [M] float64; ties share their mean rank; NaN where a column does not vary.
@@ -80,12 +80,12 @@ def resampled_spearman(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Floats]:
-    """Return the rank correlations of each prediction with the outcome in each draw.
+    """Return the rank correlation of each prediction with the outcome in each draw.
 
     Args:
-        predictions: by name, [n, M] each.
-        outcome_nM: [n, M].
-        draws: R.
+        predictions: predictions by name, [n, M] each.
+        outcome_nM: [n, M] outcomes.
+        draws: R bootstrap draws.
         seed: of the draws.
 
     Returns:
@@ -102,12 +102,12 @@ def resampled_spearman(
 
 
 def resamples(n: int, *, draws: int = DRAWS, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Return [R, n] indices, drawn with replacement."""
+    """Return indices drawn with replacement, [R, n]."""
     return np.random.default_rng(seed).integers(0, n, (draws, n))
 
 
 def mean_known(values: Floats, axis: int = -1) -> Floats:
-    """Return the mean over an axis of the entries that are numbers; NaN where none is."""
+    """Return the mean over an axis, ignoring NaN; NaN where all entries are."""
     known = ~np.isnan(values)
     count = known.sum(axis=axis)
     total = np.where(known, values, 0.0).sum(axis=axis)
@@ -116,7 +116,7 @@ def mean_known(values: Floats, axis: int = -1) -> Floats:
 
 
 def correlate(one_nM: Floats, other_nM: Floats) -> Floats:
-    """Return Pearson's correlation of each column, [M]; NaN where one does not vary."""
+    """Return Pearson's correlation of each column, [M]; NaN where either does not vary."""
     a, b = one_nM - one_nM.mean(axis=0), other_nM - other_nM.mean(axis=0)
     scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     sums: Floats = (a * b).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Rows without gradients: what a screen leaves out, and how accurate inferred influence is.
+"""Rows without gradients: what a screen misses, and how accurate inferred influence is.
 
 Shapes: N rows of the matrix.
 """
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Screened:
-    """What a screen did to a pool and its picks.
+    """The effect of a screen on the pool and the picks.
 
     Args:
-        by: method that picked the rows that get gradients.
+        by: method that chose the rows that get gradients.
         pool_rows: rows of the pool.
-        kept: rows that it picked.
-        sampled: random rows among the others, which got gradients too.
-        sampled_picked: how many of these were selected in the end.
+        kept: rows that it chose.
+        sampled: random rows among the others, which also got gradients.
+        sampled_picked: how many of these were selected.
         picks: rows selected.
-        missed: about how many picks would be others, had all rows had gradients: the share of the
-            sampled rows that were selected, times the rows screened out.
+        missed: estimate of how many picks would be different if all rows had gradients: the
+            fraction of the sampled rows that were selected, times the rows screened out.
         low: lower end of its 95% interval (Wilson).
         high: upper end.
     """
@@ -45,10 +45,10 @@ class Screened:
     def of(
         cls, *, by: str, pool_rows: int, kept: int, sampled: int, sampled_picked: int, picks: int
     ) -> Screened:
-        """Estimate what was missed; with no sampled row nothing is known, and `high` is all.
+        """Estimate what was missed; without sampled rows, `high` is the maximum.
 
-        Rows sampled and selected are picks already, so what is missed is among the rows that have
-        no gradients.
+        Sampled rows that were selected are picks already, so the missed ones are among the rows
+        without gradients.
         """
         left = pool_rows - kept - sampled
         if not left:
@@ -67,7 +67,7 @@ class Screened:
 
     @property
     def words(self) -> str:
-        """What to tell a person."""
+        """The result as text."""
         with_gradients = self.kept + self.sampled
         text = (
             f"{with_gradients:,} of the {self.pool_rows:,} rows got gradients: {self.kept:,} "
@@ -78,27 +78,27 @@ class Screened:
         return text + (
             f" {self.sampled_picked:,} of the random rows were selected, so about "
             f"{self.missed:,.0f} of the {self.picks:,} picks (95%: {self.low:,.0f} to "
-            f"{self.high:,.0f}) would be other rows, had all had gradients."
+            f"{self.high:,.0f}) would be different if all rows had gradients."
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and the words, JSON-serialisable."""
+        """Return the fields and the text, JSON-serialisable."""
         return asdict(self) | {"words": self.words}
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """How far picks rest on inferred influence.
+    """How much the picks depend on inferred influence.
 
     Args:
         rows: rows of the matrix.
         landmarks: rows whose influence was computed.
         picks: rows selected.
-        picks_inferred: those among them whose influence is inferred.
-        expected_error: median over the inferred rows, in standard deviations of the columns; 0
-            where nothing is inferred.
-        agreement: correlation of the landmarks' influence with that of their nearest other one,
-            median over columns; None where no column varies.
+        picks_inferred: selected rows whose influence is inferred.
+        expected_error: median over the inferred rows, in standard deviations of the columns; 0 if
+            nothing is inferred.
+        agreement: correlation between each landmark's influence and that of its nearest other
+            landmark, median over columns; None if no column varies.
     """
 
     rows: int
@@ -116,12 +116,12 @@ class Inferred:
         *,
         agreement: float | None,
     ) -> Inferred:
-        """Count.
+        """Count the rows and picks.
 
         Args:
-            expected_error_N: of each row; 0 for the landmarks.
+            expected_error_N: expected error of each row; 0 for landmarks.
             picked_N: whether each row was selected.
-            agreement: of the landmarks.
+            agreement: agreement between landmarks.
         """
         inferred = expected_error_N > 0
         return cls(
@@ -135,7 +135,7 @@ class Inferred:
 
     @property
     def words(self) -> str:
-        """What to tell a person."""
+        """The result as text."""
         if self.landmarks == self.rows:
             return "All rows are landmarks: nothing is inferred."
         told = "" if self.agreement is None else f", with a correlation of {self.agreement:.2f}"
@@ -148,5 +148,5 @@ class Inferred:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields and the words, JSON-serialisable."""
+        """Return the fields and the text, JSON-serialisable."""
         return asdict(self) | {"words": self.words}

@@ -1,13 +1,13 @@
-"""What one optimizer step on a row does to the validation losses, against what was predicted.
+"""The effect of one optimizer step on the validation losses, compared with predictions.
 
 From a checkpoint with parameters theta and Adam's moments m, v, one AdamW step on row i alone gives
-theta_i = theta + delta_i. Measured is the fall of every validation loss,
+theta_i = theta + delta_i. The measurement is the decrease of every validation loss,
 
     y_ij = L_j(theta) - L_j(theta_i),
 
 with no gradient clipping and dropout off, in float32. Each prediction of y_ij (up to a factor that
-does not depend on i) is one step further away from the truth, so that what a step costs can be read
-off:
+does not depend on i) adds one approximation to the previous one, so the cost of each approximation
+can be read off:
 
 ==============  ==================================================================================
 `first_order`   -<delta_i, g_j>: the step's own first order; what is missing to y is curvature
@@ -20,7 +20,7 @@ off:
 
 Source: LESS (arXiv 2402.04333), section 2 (the first-order form) and definition 3.1 (Adam).
 
-Shapes: n rows, M validation instances, D parameters, P projected, b rows of a block.
+Shapes: n rows, M validation instances, D parameters, P projected dimensions, b rows in a block.
 """
 
 from __future__ import annotations
@@ -68,26 +68,26 @@ GradientFeature = Literal["adam", "sgd", "sign"]
 MEASURED: Final = "measured"
 BEFORE: Final = "before"
 LADDER: Final = ("first_order", "feature", "cosine", "layers", "projected", "stored")
-"""Predictions, from the truth's own first order to what the store holds."""
+"""Predictions, from the exact first-order effect to the stored features."""
 _BLOCK_BYTES: Final = 1 << 30
-"""Of unprojected gradients held at once, on either side."""
+"""Bytes of unprojected gradients held at once, on either side."""
 
 
 @dataclass(frozen=True)
 class StepSettings:
-    """How a step is taken, and how the run predicts it.
+    """How steps are taken, and how the run predicts their effect.
 
     Args:
-        learning_rate: of the step.
+        learning_rate: learning rate of the step.
         weight_decay: AdamW's, decoupled.
-        feature: of the training side: adam, sgd or sign; None (other features): `first_order`
-            alone is predicted.
+        feature: training feature: adam, sgd or sign; None for other features, which have only the
+            prediction `first_order`.
         adam_mode: form of the adam feature.
-        dot: the run compares by dot products, not by cosines.
-        layers: the run takes gradients in only the last N decoder layers; None: in all.
+        dot: whether the run uses dot products instead of cosines.
+        layers: the run takes gradients in the last N decoder layers only; None for all layers.
         storage: dtype in which features are stored.
-        tokens_per_batch: padded tokens of a batch; only the speed.
-        pad_token_id: what padding is made of.
+        tokens_per_batch: padded tokens in a batch; affects only the speed.
+        pad_token_id: id to pad with.
     """
 
     learning_rate: float
@@ -111,24 +111,25 @@ def measure_steps(
     projector: Projector,
     on_progress: Progress = silent,
 ) -> dict[str, Floats]:
-    """Measure and predict what a step on each row does to each validation loss.
+    """Measure and predict the effect of a step on each row on each validation loss.
 
-    Gradients of all validation instances are taken once for every block of rows whose unprojected
-    gradients fit into 1 GiB, so wide adapters cost time, not memory.
+    The gradients of all validation instances are computed once for every block of rows whose
+    unprojected gradients fit into 1 GiB, so wide adapters cost time, not memory.
 
     Args:
-        model: causal language model in float32 with trainable (LoRA) parameters; left as it was.
+        model: causal language model in float32 with trainable (LoRA) parameters; unchanged
+            afterwards.
         rows: n training rows.
         validation: M instances.
-        settings: of the step and of the predictions.
+        settings: settings of the step and of the predictions.
         moments: Adam's state at the checkpoint.
         projector: the run's random projection.
-        on_progress: told how many rows are done.
+        on_progress: called with the number of rows done.
 
     Returns:
         `measured` and the predictions of `LADDER` that apply, [n, M] float64 each, and `before`,
-        [1, M]: the losses at the checkpoint. Measured is the fall of the loss in nats: positive
-        where the step helps.
+        [1, M]: the losses at the checkpoint. `measured` is the decrease of the loss in nats:
+        positive if the step helps.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite.
@@ -157,11 +158,11 @@ def measure_steps(
 
 
 class _Stepper:
-    """Takes single AdamW steps from a checkpoint, and takes them back."""
+    """Takes single AdamW steps from a checkpoint, and undoes them."""
 
     def __init__(self, model: nn.Module, moments: AdamMoments, settings: StepSettings) -> None:
         self._named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        moments.flat([name for name, _ in self._named])  # refuses moments of other parameters
+        moments.flat([name for name, _ in self._named])  # raises if names do not match
         self._moments = moments
         self._before = [parameter.detach().clone() for _, parameter in self._named]
         self._optimizer = torch.optim.AdamW(
@@ -175,7 +176,7 @@ class _Stepper:
 
     @contextmanager
     def stepped(self, grad_D: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Take a step for the length of a block; gives the change of the parameters, [D]."""
+        """Take a step for the duration of a block; yields the change of the parameters, [D]."""
         try:
             yield self._take(grad_D)
         finally:
@@ -195,7 +196,7 @@ class _Stepper:
 
     @torch.no_grad()
     def _back(self) -> None:
-        """Put the parameters back, to the bit."""
+        """Restore the parameters bit for bit."""
         for (_, parameter), old in zip(self._named, self._before, strict=True):
             parameter.copy_(old)
             parameter.grad = None
@@ -218,7 +219,7 @@ def _losses(
 def _gradients(
     model: nn.Module, examples: Sequence[TokenizedExample], settings: StepSettings
 ) -> torch.Tensor:
-    """Return [b, D] float32 plain gradients on the CPU, unprojected."""
+    """Return the plain unprojected gradients, [b, D] float32 on the CPU."""
     return compute_features(
         model,
         examples,
@@ -276,14 +277,14 @@ def _feature(
 
 
 def _kept(model: nn.Module, layers: int) -> torch.Tensor:
-    """Return [D] bool: which coordinates lie in the last decoder layers, or after them."""
+    """Return which coordinates are in or after the last decoder layers, [D] bool."""
     names = set(last_layer_names(cast("PeftModel", model), layers))
     slots = trainable_slots(model)
     return torch.cat([torch.full((slot.numel,), slot.name in names) for slot in slots])
 
 
 class _Sides:
-    """The training side of each prediction, made once a block."""
+    """The training side of each prediction, computed once per block."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""How much the selection depends on one checkpoint, one validation instance or one task.
+"""How much the selection depends on single checkpoints, validation instances and tasks.
 
 Shapes: N training rows, M validation instances (columns), C checkpoints, B picks.
 """
@@ -34,7 +34,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 _BLOCK_BYTES: Final = 1 << 28
-"""Columns that are ranked at once, of all checkpoints together, in float64."""
+"""Bytes of columns ranked at once, over all checkpoints, in float64."""
 
 
 def leave_one_out(
@@ -42,19 +42,20 @@ def leave_one_out(
 ) -> pd.DataFrame:
     """Return how a selection changes when one task or validation instance is left out.
 
-    Selects once per task (instance), with all else as the selection had it; `bids` sorts the
-    columns once for all of them.
+    Selects once per task (instance), with everything else as in the selection; `bids` sorts the
+    columns only once.
 
     Args:
-        request: of the selection (`bids_core.selection.make_request`).
+        request: the selection's request (`bids_core.selection.make_request`).
         by: `task` or `instance`.
-        progress: told how many selections are made.
+        progress: called with the number of selections made.
 
     Returns:
-        Frame of lines left_out, columns (how many), kept (picks that stay), share_kept, jaccard.
+        Frame with columns left_out, columns (how many), kept (picks that stay), share_kept,
+        jaccard.
 
     Raises:
-        MatrixError: there is only one task (column), or something does not fit.
+        MatrixError: there is only one task (column), or nothing usable is left without one.
     """
     if by not in ("task", "instance"):
         raise unknown("thing to leave out", by, ("task", "instance"))
@@ -78,10 +79,10 @@ def leave_one_out(
 
 
 def _selector(request: Request) -> tuple[Ints, Callable[[Ints], Ints]]:
-    """Return the whole selection, and a function that selects without some columns.
+    """Return the full selection, and a function that selects without the given columns.
 
-    For `bids` the columns' scales and lists of best rows are made once: a column's do not depend
-    on the other columns.
+    For `bids`, each column's scale and list of best rows are computed once, because they do not
+    depend on the other columns.
     """
     if request.method == "bids":
         with _quiet():
@@ -104,19 +105,20 @@ def leave_out_checkpoints(
 ) -> pd.DataFrame:
     """Return how a selection changes when one checkpoint is left out of the influence.
 
-    The others keep their proportions: their weights are scaled to the sum of all.
+    The others keep their proportions: their weights are rescaled to the same sum.
 
     Args:
-        request: of the selection (`bids_core.selection.make_request`); its influence is the
-            weighted sum of all checkpoints.
-        per_checkpoint: C matrices [N, M] of influence at one checkpoint, before weighting.
+        request: the selection's request (`bids_core.selection.make_request`); its influence is the
+            weighted sum over all checkpoints.
+        per_checkpoint: C matrices [N, M], the influence at each checkpoint, before weighting.
         weights: [C] checkpoint weights.
 
     Returns:
-        Frame of lines left_out (checkpoint, from 0), weight, kept, share_kept, jaccard.
+        Frame with columns left_out (checkpoint, from 0), weight, kept, share_kept, jaccard.
 
     Raises:
-        MatrixError: there are fewer than two checkpoints, or they or the weights do not fit.
+        MatrixError: there are fewer than two checkpoints, or the shapes of matrices or weights do
+            not match.
     """
     parts = [as_matrix(matrix) for matrix in per_checkpoint]
     shares = np.asarray(weights, dtype=np.float32)
@@ -146,7 +148,7 @@ def leave_out_checkpoints(
 def _weighted_sum(
     parts: Sequence[Matrix], weights: npt.NDArray[np.float32], kept: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """Return the weighted sum [N, M] of some checkpoints."""
+    """Return the weighted sum of the given checkpoints, [N, M]."""
     total = np.zeros((parts[0].n_rows, parts[0].n_columns), dtype=np.float32)
     for c in kept:
         for start, block in parts[c].blocks():
@@ -157,16 +159,16 @@ def _weighted_sum(
 def checkpoint_agreement(
     per_checkpoint: Sequence[MatrixLike], *, top: float = 0.05
 ) -> pd.DataFrame:
-    """Return how far checkpoints agree on the influence: a weak warmup shows here.
+    """Return how well checkpoints agree on the influence; a weak warmup shows here.
 
     Args:
         per_checkpoint: C matrices [N, M].
-        top: share of rows that count as a column's best.
+        top: fraction of rows that count as a column's best.
 
     Returns:
-        Frame of lines first, second (checkpoints, from 0), correlation (Pearson's, mean over
-        columns), rank_correlation (Spearman's, mean over columns), top_shared (share of each
-        column's best rows that both have, mean over columns; `top` would be chance).
+        Frame with columns first, second (checkpoints, from 0), correlation (Pearson's, mean over
+        columns), rank_correlation (Spearman's, mean over columns), top_shared (fraction of each
+        column's best rows that both share, mean over columns; chance is `top`).
     """
     import pandas as pd
     from scipy.stats import rankdata
@@ -199,12 +201,12 @@ def checkpoint_agreement(
 
 
 def _columns(matrix: Matrix, columns: slice) -> Floats:
-    """Return some columns [N, m] in float64."""
+    """Return the given columns in float64, [N, m]."""
     return np.concatenate([block[:, columns].astype(np.float64) for _, block in matrix.slabs()])
 
 
 def _correlations(one: Floats, other: Floats) -> Floats:
-    """Return Pearson's correlation of each column, NaN where one of them does not vary."""
+    """Return Pearson's correlation of each column; NaN where either does not vary."""
     x, y = one - one.mean(axis=0), other - other.mean(axis=0)
     norms = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     sums: Floats = (x * y).sum(axis=0)
@@ -226,7 +228,7 @@ def _picks(request: Request) -> Ints:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Say nothing of columns that are left out: the whole selection has."""
+    """Suppress warnings about columns left out, which the full selection has given already."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ColumnWarning)
         yield

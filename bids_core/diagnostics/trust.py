@@ -1,9 +1,9 @@
-"""Can influence be trusted? Predicted against measured changes of the validation losses.
+"""Can influence be trusted? Compares predicted with measured changes of the validation losses.
 
-For every validation instance, the sampled rows are ranked by what a step on each really did to the
-instance's loss and by what was predicted; Spearman's correlation of the two ranks is averaged over
-instances. A prediction that is one approximation further from the truth has a lower mean, and the
-difference, on the same draws, is what that approximation costs.
+For every validation instance, the sampled rows are ranked by the measured effect of a step on the
+instance's loss and by the predicted effect; Spearman's correlation of the two rankings is averaged
+over instances. Each further approximation lowers this mean, and the difference, on the same draws,
+is the cost of that approximation.
 
 Shapes: n sampled rows, M validation instances, R bootstrap draws.
 """
@@ -35,9 +35,11 @@ Floats = npt.NDArray[np.float64]
 
 LEAST_ROWS: Final = 20
 """With fewer rows nothing is concluded: the standard error of one rank correlation is then above
-0.22 (1 / sqrt(n - 1)), and that of the mean is not far below, for instances share their rows."""
+0.22 (1 / sqrt(n - 1)), and that of the mean is not much smaller, because instances share their
+rows."""
 RESOLUTION: Final = 10.0
-"""A loss change is measured well if its spread over rows is so many float32 steps of the loss."""
+"""A loss change counts as measurable if its spread over rows is at least this many float32
+steps."""
 STEPS: Final = {
     "first_order": "the step's own first order",
     "feature": "the form of the feature",
@@ -48,7 +50,7 @@ STEPS: Final = {
     "run": "the model's dtype in the run",
     "all_checkpoints": "the other checkpoints in the weighted sum",
 }
-"""Predictions in the order of growing distance from the measurement, and what each one adds."""
+"""Predictions in order of increasing approximation, and what each one adds."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,15 @@ class Trust:
     """How well predictions rank the measured changes of the validation losses.
 
     Args:
-        n_rows: sampled rows n.
-        n_instances: validation instances M whose change could be measured and ranked.
-        n_unresolved: instances whose change is lost in float32 rounding; left out.
-        correlations: by prediction, the mean rank correlation over instances.
-        costs: by prediction, how much lower it is than that of the prediction before it.
-        tasks: by task, the mean rank correlation of the run's own influence.
-        slope: measured over predicted change by the step's first order; 1 where the loss is
-            straight over a step. NaN where there is nothing to compare.
-        instances: by validation id, the rank correlation of the run's own influence.
+        n_rows: number of sampled rows, n.
+        n_instances: number of validation instances whose change could be measured and ranked, M.
+        n_unresolved: number of instances left out because their change is lost in float32 rounding.
+        correlations: mean rank correlation over instances, by prediction.
+        costs: by prediction, how much lower this is than for the prediction before.
+        tasks: mean rank correlation of the run's own influence, by task.
+        slope: measured change over the first-order prediction; 1 if the loss is linear over a step,
+            NaN if there is nothing to compare.
+        instances: rank correlation of the run's own influence, by validation id.
     """
 
     n_rows: int
@@ -78,7 +80,7 @@ class Trust:
 
     @property
     def main(self) -> Estimate:
-        """The mean rank correlation of the influence that the run has at this checkpoint."""
+        """The mean rank correlation of the run's influence at this checkpoint."""
         return self.correlations["run"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,20 +108,20 @@ def assess(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Trust:
-    """Compare predictions with the measured fall of the validation losses.
+    """Compare predictions with the measured decrease of the validation losses.
 
     Args:
-        measured_nM: [n, M] fall of each loss in nats (`measure_steps`).
-        predictions: by name, [n, M] each; `run` (the run's influence) must be among them, the
-            others are those of `STEPS`.
-        losses_M: [M] losses before the step; they say how finely float32 can see a change.
+        measured_nM: [n, M] decrease of each loss in nats (`measure_steps`).
+        predictions: predictions by name, [n, M] each; must include `run` (the run's influence), the
+            others are from `STEPS`.
+        losses_M: [M] losses before the step; they determine the resolution of float32.
         tasks: M task names.
         validation_ids: M names.
-        draws: R, of the bootstrap over rows.
+        draws: R bootstrap draws over rows.
         seed: of the draws.
 
     Raises:
-        MatrixError: the arrays do not fit, or no instance's change could be measured.
+        MatrixError: the shapes do not match, or no instance's change could be measured.
     """
     measured = np.asarray(measured_nM, dtype=np.float64)
     given = {n: np.asarray(predictions[n], dtype=np.float64) for n in STEPS if n in predictions}
@@ -166,13 +168,13 @@ def _require_fit(measured: Floats, given: Mapping[str, Floats]) -> None:
 
 
 def _resolved(measured_nM: Floats, losses_M: Floats) -> npt.NDArray[np.bool_]:
-    """Return [M] whether the spread over rows stands out from float32's steps."""
+    """Return whether the spread over rows exceeds float32 resolution, [M]."""
     grain = np.spacing(np.abs(losses_M).astype(np.float32)).astype(np.float64)
     return np.asarray(measured_nM.std(axis=0) > RESOLUTION * grain)
 
 
 def _costs(rho: Mapping[str, Floats], means: Mapping[str, Floats]) -> dict[str, Estimate]:
-    """Return what each prediction loses against the one before it."""
+    """Return what each prediction loses relative to the one before it."""
     order = list(rho)
     return {
         later: Estimate.of(_mean(rho[earlier]) - _mean(rho[later]), means[earlier] - means[later])
@@ -200,7 +202,7 @@ def _slope(measured: Floats, predicted: Floats | None) -> float:
 
 
 def trust_words(trust: Trust) -> list[str]:
-    """Say what it means, for people; the first sentence is the verdict."""
+    """Return the meaning as sentences; the first one is the verdict."""
     said = [_verdict(trust)]
     if trust.n_rows < LEAST_ROWS:
         return said
@@ -270,7 +272,7 @@ def _tasks(trust: Trust) -> str:
 
 
 def _where_lost(trust: Trust) -> str:
-    """Name what costs beyond chance, largest first."""
+    """Name the approximations with a significant cost, largest first."""
     first = trust.correlations.get("first_order")
     if first is None:
         return ""

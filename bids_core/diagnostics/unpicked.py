@@ -1,4 +1,4 @@
-"""A row that was not picked: its best instance, the picks that cover it, when it would be picked.
+"""A row that was not picked: its best instance, the picks that cover it, the budget it needs.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from bids_core.influence.normalization import ColumnScale
 
 _COVERING: Final = 3
-"""Picks that are named."""
+"""Number of picks named."""
 _SEARCHED: Final = 4_000_000
-"""Picks times columns up to which a selection searches for a row: a second or two."""
+"""Limit on picks times columns when searching for a row: a second or two."""
 
 
 @dataclass(frozen=True)
 class CoveringPick:
-    """A pick that serves the instance that a row would have been picked for.
+    """A pick that serves the instance for which a row would have been picked.
 
     Args:
         row_id: its name.
-        rank: its place among the picks, from 1.
+        rank: its rank among the picks, from 1.
         normalized: its normalised influence on that instance.
     """
 
@@ -44,10 +44,10 @@ class CoveringPick:
 def best_instance(
     prepared: Matrix, scale: ColumnScale, selection: Selection, row: int
 ) -> tuple[int, float] | None:
-    """Return the column that a row is worth most for after the last pick, and how much.
+    """Return the column for which a row is worth most after the last pick, and its worth.
 
-    For BIDS that is the largest z_ij - mean over the picks of z_kj; for other methods the largest
-    z_ij alone. None if no column can be used.
+    For BIDS the worth is the largest z_ij - mean over the picks of z_kj; for other methods, the
+    largest z_ij. None if no column is usable.
     """
     gain = scale.apply(prepared.take([row])[0])
     if selection.method == "bids":
@@ -84,11 +84,11 @@ def entering_budget(
     sources: Sequence[str] | None,
     seed: int,
 ) -> tuple[int | None, int]:
-    """Return the smallest budget at which a row is picked, and the largest that was tried.
+    """Return the smallest budget at which a row is picked, and the largest budget tried.
 
-    Picks are nested, so the row's rank in a longer selection is that budget. The selection is made
-    longer until the row is among its picks, the pool is exhausted, or it would take too long. The
-    largest that was tried is 0 where the method selects by something that is not at hand.
+    Picks are nested, so the row's rank in a longer selection is that budget. The selection is
+    extended until the row is among its picks, the pool is exhausted, or it would take too long. The
+    largest budget tried is 0 if the method selects by data that are not available here.
     """
     known = selection.method in METHODS
     if not known or METHODS[selection.method].needs not in ("influence", "nothing"):

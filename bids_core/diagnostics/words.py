@@ -1,4 +1,4 @@
-"""What an analysis and an explanation say of themselves, as text and in a notebook."""
+"""How analyses and explanations appear as text and in a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def explanation_text(found: Mapping[str, Any]) -> str:
-    """Return an explanation (as `Explanation.to_dict` has it) as a few lines of text."""
+    """Return an explanation (from `Explanation.to_dict`) as a few lines of text."""
     task_line = (
         "  {task}: normalised influence {normalized:.2f}, above {percentile:.1f}% of the pool"
     )
@@ -23,7 +23,7 @@ def explanation_text(found: Mapping[str, Any]) -> str:
 
 
 def explanation_html(found: Mapping[str, Any]) -> str:
-    """Return an explanation as a notebook shows it."""
+    """Return an explanation as HTML for notebooks."""
     tasks = pd.DataFrame(found["tasks"]).rename(
         columns={"normalized": "normalised", "percentile": "above % of the pool"}
     )
@@ -77,7 +77,7 @@ def analysis_text(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) 
 
 
 def analysis_html(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> str:
-    """Return what a notebook shows of an analysis: influence and rows of each task, by set."""
+    """Return an analysis as HTML for notebooks: influence on and rows for each task, by set."""
     aid = tables["aid_tasks"].pivot(index="task", columns="set", values="normalized_aid")
     counts = tables["thi"].pivot(index="task", columns="set", values="by_task_mean")
     order = list(facts["sets"])
@@ -96,7 +96,7 @@ def analysis_html(facts: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) 
 
 
 def table_html(frame: pd.DataFrame) -> str:
-    """Return a frame as HTML, numbers with three decimals."""
+    """Return a frame as HTML, with numbers to three decimals."""
     shown = frame.rename_axis(columns=None)
     html: str = shown.to_html(index=False, border=0, float_format="{:.3f}".format)
     return html

@@ -1,4 +1,4 @@
-"""What counts as the answer in a text, and how often the most frequent answer is right."""
+"""Extracts the answer from a text, and scores always giving the most frequent answer."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def compile_pattern(task: TestTask) -> Expression | None:
 
 
 def extract_answer(text: str, pattern: Expression | None) -> str | None:
-    """Return the answer in a text, stripped of white space.
+    """Return the answer in a text, stripped of whitespace.
 
     Args:
         text: reference completion or generation.
-        pattern: its last match is the answer (group 1 where it has one); None takes the whole text.
+        pattern: its last match is the answer (group 1 if it has one); None for the whole text.
 
     Returns:
-        The answer, or None where the pattern matches nothing.
+        The answer, or None if the pattern does not match.
 
     Raises:
         ConfigError: the pattern takes too long on the text.
@@ -44,5 +44,5 @@ def extract_answer(text: str, pattern: Expression | None) -> str | None:
 
 
 def majority_score(references: Sequence[str]) -> float:
-    """Return the score of always answering the most frequent reference answer."""
+    """Return the score of always giving the most frequent reference answer."""
     return Counter(references).most_common(1)[0][1] / len(references)

@@ -1,10 +1,10 @@
-"""Which uses of a model's cache are correct, found once per model with a small probe.
+"""Which uses of a model's cache are correct, determined once per model by a small probe.
 
-Scores must equal those of whole texts read without a cache. This is not automatic in models whose
-layers keep a state: some cannot read several tokens after a cache (Jamba: off by nats), some give
-wrong tokens after one (Mamba). So three made-up texts of different length are read alone, padded,
-and in every way in which a cache is used; a use that disagrees with the text alone is avoided. If
-the texts to come are longer than the model's window, the longest of the three is too.
+Scores must equal those of whole texts read without a cache. This is not a given for models with
+stateful layers: some cannot read several tokens after a cache (Jamba is off by nats), some give
+wrong tokens after one (Mamba). So three random texts of different lengths are read alone, padded,
+and in every way a cache is used; a use whose result differs from the text read alone is avoided. If
+the texts to evaluate are longer than the model's attention window, so is the longest of the three.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -35,10 +35,10 @@ logger = logging.getLogger(__name__)
 _PROMPTS: Final = (13, 4, 9)
 _COMPLETIONS: Final = (5, 2, 4)
 _VOCABULARY: Final = 256
-"""Token ids that the probe draws from, where the configuration does not say how many there are."""
+"""Number of token ids to draw from, if the model's configuration does not state its vocabulary."""
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float64: 1e-6}
 _LOW_PRECISION_TOLERANCE: Final = 0.1
-"""Relative difference of logits (their norm) that rounding can make."""
+"""Largest relative difference of logits (in norm) that rounding can cause."""
 _FAILURES: Final = (
     AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
@@ -46,13 +46,13 @@ _FAILURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CachePlan:
-    """What may be done.
+    """The uses that are correct.
 
     Args:
-        pads: read texts of different length in one batch.
-        completions: read several tokens behind a cache.
-        answers: read one token at a time behind a cache.
-        rows: leave rows out of a cache, or take them twice.
+        pads: read texts of different lengths in one batch.
+        completions: read several tokens after a cache.
+        answers: read one token at a time after a cache.
+        rows: remove or repeat rows of a cache.
     """
 
     pads: bool = True
@@ -62,11 +62,11 @@ class CachePlan:
 
     @property
     def branches(self) -> bool:
-        """Whether several completions can continue from one reading of their prompt."""
+        """Whether several completions can share one reading of their prompt."""
         return self.completions and self.rows
 
     def remarks(self) -> list[str]:
-        """Return what is not done, in words."""
+        """Return what is avoided, in words."""
         found = []
         if not self.pads:
             found.append("padding changes this model's scores, so texts are read one at a time")
@@ -93,11 +93,11 @@ _plans: weakref.WeakKeyDictionary[Any, dict[int, CachePlan]] = weakref.WeakKeyDi
 
 @torch.inference_mode()
 def cache_plan(model: PreTrainedModel, *, longest: int = 0) -> CachePlan:
-    """Return what the model's cache can be trusted with, probed on the first call.
+    """Return which uses of the model's cache are correct; probed on the first call.
 
     Args:
         model: in evaluation mode, on its device.
-        longest: tokens of the longest text to come, its answer included.
+        longest: tokens of the longest text to evaluate, including its answer.
     """
     window = attention_window(causal_lm(model).config) or 0
     reach = min(longest, window + sum(_PROMPTS)) if 0 < window < longest else 0
@@ -150,7 +150,7 @@ def _probe(model: PreTrainedModel, reach: int) -> CachePlan:
 
 
 def _alone(model: PreTrainedModel, prompt: torch.Tensor, tail: torch.Tensor) -> torch.Tensor:
-    """Return the logits that predict a tail and what comes after it, by a whole text alone."""
+    """Return the logits that predict a tail and the token after it, from reading a single text."""
     ids = torch.cat([prompt, tail])[None].to(model.device)
     logits, _ = read(model, ids, torch.ones_like(ids), keep=len(tail) + 1, remember=False)
     return logits[0]
@@ -164,7 +164,7 @@ def _padded(model: PreTrainedModel, prompts: Rows, tails: Rows) -> Rows:
 
 
 def _prompts_read(model: PreTrainedModel, prompts: Rows) -> tuple[Any, torch.Tensor]:
-    """Read prompts without their last token, as evaluations do."""
+    """Read prompts without their last token, as in evaluation."""
     ids, mask = left_padded([prompt[:-1].tolist() for prompt in prompts], device=model.device)
     return read(model, ids, mask, keep=1)[1], mask
 
@@ -181,7 +181,7 @@ def _several_at_once(model: PreTrainedModel, prompts: Rows, tails: Rows) -> Rows
 
 
 def _one_at_a_time(model: PreTrainedModel, prompts: Rows, tails: Rows) -> Rows:
-    """Read on with all rows to the end of the longest; a row that has ended repeats its last."""
+    """Continue all rows to the end of the longest; a finished row repeats its last token."""
     cache, mask = _prompts_read(model, prompts)
     behind = _behind(prompts, tails)
     found: list[list[torch.Tensor]] = [[] for _ in behind]
@@ -196,7 +196,7 @@ def _one_at_a_time(model: PreTrainedModel, prompts: Rows, tails: Rows) -> Rows:
 
 
 def _taken_apart(model: PreTrainedModel, prompts: Rows, tails: Rows) -> Rows:
-    """Read on with each row doubled; rows leave when they have ended."""
+    """Continue with each row doubled; finished rows are removed."""
     cache, mask = _prompts_read(model, prompts)
     behind = _behind(prompts, tails)
     found: list[list[torch.Tensor]] = [[] for _ in behind]

@@ -1,4 +1,4 @@
-"""Log-likelihoods of several completions of one prompt, which is read once for all of them."""
+"""Log-likelihoods of several completions of one prompt, which is read only once."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def choice_log_likelihoods(
 
     Args:
         model: in evaluation mode, on its device.
-        groups: choices by prompt; those of a group begin with the same tokens.
+        groups: choices by prompt; all choices in a group begin with the same tokens.
         tokens_per_batch: padded tokens in one forward pass.
         on_progress: called with (choices done, all).
 
     Returns:
-        A list for each group, with a `Scored` for each choice, in the order given.
+        One list per group, with a `Scored` for each choice, in the given order.
 
     Raises:
         ValueError: the choices of a group do not share a prompt.
@@ -69,7 +69,7 @@ def _each_with_its_prompt(
     tokens_per_batch: int,
     on_progress: Progress,
 ) -> list[list[Scored]]:
-    """Score whole texts, for models whose cache cannot be gone on from."""
+    """Score whole texts, for models whose cache cannot be continued."""
     flat = [example for group in groups for example in group]
     scored = iter(
         log_likelihoods(model, flat, tokens_per_batch=tokens_per_batch, on_progress=on_progress)

@@ -1,8 +1,7 @@
-"""A stand-in for `evaluate`'s metric `code_eval` that runs programs in our sandbox.
+"""A replacement for the metric `code_eval` of `evaluate` that runs programs in our sandbox.
 
-lm-eval's HumanEval and MBPP load that metric when they are imported; the original runs the model's
-programs with the rights of the evaluation itself. With the stand-in in its place they do not, and
-nothing is fetched from the hub.
+lm-eval's HumanEval and MBPP load that metric on import; the original runs the model's programs with
+the privileges of the evaluation itself. The replacement does not, and fetches nothing from the hub.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ _HOLDERS: Final = {
     "lm_eval.tasks.humaneval.utils": "compute_",
     "lm_eval.tasks.mbpp.utils": "pass_at_k",
 }
-"""Modules of lm-eval that keep the metric, and under which name."""
+"""lm-eval modules that hold the metric -> the attribute's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxedCodeEval:
-    """Has the one method of the metric that lm-eval calls.
+    """Implements the one method of the metric that lm-eval calls.
 
     Args:
-        limits: what one program may use.
+        limits: resource limits of one program.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -59,7 +58,7 @@ class SandboxedCodeEval:
 
 
 def pass_at_k(passed: Sequence[bool], k: int) -> float:
-    """Return the chance that one of `k` candidates drawn without replacement passes.
+    """Return the probability that one of `k` candidates, drawn without replacement, passes.
 
     Source: Chen et al. 2021 (HumanEval), eq. 1.
     """
@@ -71,7 +70,7 @@ def pass_at_k(passed: Sequence[bool], k: int) -> float:
 
 @contextlib.contextmanager
 def sandboxed(limits: Limits) -> Iterator[None]:
-    """Have lm-eval's coding tasks load the stand-in, and give it to those that are loaded."""
+    """Make lm-eval's coding tasks use the replacement, including those already loaded."""
     import evaluate
 
     metric, original = SandboxedCodeEval(limits), evaluate.load

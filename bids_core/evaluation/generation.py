@@ -1,10 +1,10 @@
-"""Answers in length-sorted batches, and the log-likelihood of the reference answers.
+"""Generates answers in length-sorted batches, and scores the reference answers.
 
-Both start from one reading of the prompt. Transformers' own `generate` carries finished rows along
-until the last one ends; here they leave the batch, so one rambling answer does not cost as much as
-a batch of them. If the model's cache does not allow this (`cache`), whole texts are read again.
+Both share one reading of the prompt. Transformers' own `generate` keeps finished rows until the
+last one ends; here they leave the batch, so one rambling answer does not cost as much as a whole
+batch. If the model's cache does not allow this (see `cache`), whole texts are read again.
 
-Shapes: B rows of a batch that are still going on, T tokens so far.
+Shapes: B unfinished rows of a batch, T tokens so far.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _NO_REFERENCE: Final = Scored(0.0, 0, is_greedy=True)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A generated answer, and how likely the reference answer was.
+    """A generated answer, and the likelihood of the reference answer.
 
     Args:
-        tokens: new token ids, stop token left out; a stop text is their end.
-        reference: score of the reference answer; of no tokens where there is none.
-        ended: the model ended it, with a stop token.
+        tokens: new token ids, without the stop token but including any stop text.
+        reference: score of the reference answer; of zero tokens if there is none.
+        ended: whether the model ended it, with a stop token.
     """
 
     tokens: list[int]
@@ -55,10 +55,10 @@ class StopTexts:
     """Texts that end answers.
 
     Args:
-        texts: of each prompt; may be empty.
+        texts: stop texts of each prompt; may be empty.
         decode: token ids to text.
-        in_thought: whether an answer so far, to a prompt, is a thought that has not ended; in one,
-            stop texts end nothing.
+        in_thought: whether the answer so far to a prompt is inside a thought, where stop texts are
+            ignored.
     """
 
     texts: Sequence[Sequence[str]]
@@ -66,10 +66,10 @@ class StopTexts:
     in_thought: Callable[[int, list[int]], bool] | None = None
 
     def reached(self, index: int, tokens: list[int]) -> bool:
-        """Return whether the answer to a prompt now ends with, or has just gone past, a stop text.
+        """Return whether the answer to a prompt has just reached a stop text.
 
-        A token stands for at least one byte, so the last few tokens hold the text; one more is
-        looked at, since the text may end within the last one.
+        A token stands for at least one byte, so the last few tokens contain the text; one more is
+        checked, because the text may end inside the last one.
         """
         texts = self.texts[index]
         if not texts:
@@ -82,7 +82,7 @@ class StopTexts:
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
-    """Return a text up to where the first of some stop texts begins."""
+    """Return a text up to the first stop text."""
     return text[: min((text.find(stop) for stop in stops if stop in text), default=len(text))]
 
 
@@ -98,23 +98,23 @@ def generate(
     choices: Sequence[Choice] | None = None,
     on_progress: Progress = silent,
 ) -> list[Answer]:
-    """Answer each prompt until a stop token, with the likeliest next token unless told otherwise.
+    """Generate an answer to each prompt, by default greedily.
 
-    The model's own generation config (temperature, repetition penalty) has no say.
+    The model's own generation config (temperature, repetition penalty) is ignored.
 
     Args:
         model: in evaluation mode, on its device.
-        examples: prompts with their reference answers, of which only the answer is labelled; one
-            without labels is all prompt.
-        max_new_tokens: longest answer to each, in tokens.
+        examples: prompts with reference answers, with labels on the answer only; one without labels
+            is all prompt.
+        max_new_tokens: longest answer to each prompt, in tokens.
         stop_ids: token ids that end an answer.
-        tokens_per_batch: padded tokens of one batch, answers included.
-        stop_texts: texts that end answers, too.
-        choices: how the tokens of each answer are chosen; None: the likeliest.
+        tokens_per_batch: padded tokens in one batch, including answers.
+        stop_texts: texts that also end answers.
+        choices: how the tokens of each answer are chosen; None for greedy decoding.
         on_progress: called with (prompts done, all).
 
     Returns:
-        An answer to each prompt, in the order given.
+        An answer to each prompt, in the given order.
     """
     prompts = [_prompt(example) for example in examples]
     lengths = [
@@ -154,7 +154,7 @@ def _references(
     mask_BT: torch.Tensor | None,
     plan: CachePlan,
 ) -> list[Scored]:
-    """Score the reference answers of a batch; those that are not there have no tokens."""
+    """Score the reference answers of a batch; missing ones have no tokens."""
     there = [bool((example.labels != IGNORED_LABEL).any()) for example in examples]
     if not any(there):
         return [_NO_REFERENCE] * len(examples)
@@ -182,7 +182,7 @@ def _prompt(example: TokenizedExample) -> Prompt:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How the answers of a batch continue, and when each ends."""
+    """How the answers of a batch continue, and when each one ends."""
 
     batch: Sequence[int]
     limits: Sequence[int]
@@ -198,7 +198,7 @@ class _Rule:
     def next_tokens(
         self, logits_BV: torch.Tensor, going: Sequence[int], texts: Sequence[Sequence[int]]
     ) -> list[int]:
-        """Choose the next token of each answer that continues, after all tokens before it."""
+        """Choose the next token of each unfinished answer, given all previous tokens."""
         tokens: list[int] = logits_BV.argmax(dim=-1).tolist()
         if self.choices is None:
             return tokens
@@ -211,7 +211,7 @@ class _Rule:
 
 
 class _Answers:
-    """The answers of a batch as they grow."""
+    """The growing answers of a batch."""
 
     def __init__(self, prompts: Sequence[Prompt], rule: _Rule) -> None:
         self._rule = rule
@@ -221,7 +221,7 @@ class _Answers:
         self.going = list(range(len(prompts)))
 
     def add(self, logits_BV: torch.Tensor) -> list[int]:
-        """Add a token to each answer that continues; returns the rows of those that still do."""
+        """Add a token to each unfinished answer; return the rows that are still unfinished."""
         kept = []
         tokens = self._rule.next_tokens(logits_BV, self.going, self.texts)
         for row, (place, token) in enumerate(zip(self.going, tokens, strict=True)):
@@ -235,7 +235,7 @@ class _Answers:
         return kept
 
     def found(self) -> list[tuple[list[int], bool]]:
-        """Return the tokens of each answer, and whether the model ended it."""
+        """Return each answer's tokens, and whether the model ended it."""
         return [(self._answer(place), ended) for place, ended in enumerate(self._ended)]
 
     def _answer(self, place: int) -> list[int]:
@@ -250,9 +250,9 @@ def _continue_batch(
     rule: _Rule,
     plan: CachePlan,
 ) -> list[tuple[list[int], bool]]:
-    """Generate after what `read_prompts` left, from the prompts' last tokens on."""
+    """Generate from the cache of `read_prompts`, starting at the prompts' last tokens."""
     answers = _Answers(prompts, rule)
-    rows = answers.going  # which answer each row of the cache belongs to
+    rows = answers.going  # the answer that each row of the cache belongs to
     while answers.going:
         ids_B1 = torch.tensor([answers.texts[place][-1:] for place in rows], device=model.device)
         mask_BT = torch.cat([mask_BT, torch.ones_like(ids_B1)], dim=1)
@@ -272,7 +272,7 @@ def _continue_batch(
 def _continue_without_cache(
     model: PreTrainedModel, prompts: Sequence[Prompt], rule: _Rule
 ) -> list[tuple[list[int], bool]]:
-    """Generate by reading each text again for its next token."""
+    """Generate without a cache, reading the whole text again for every token."""
     answers = _Answers(prompts, rule)
     while answers.going:
         texts = [answers.texts[place] for place in answers.going]

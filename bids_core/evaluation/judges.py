@@ -1,4 +1,4 @@
-"""The judge of a task's answers, from the table of metrics (`metrics`)."""
+"""Makes the judge of a task's answers, from the table of metrics (`metrics`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ __all__ = ["Judge", "make_judge"]
 def make_judge(
     task: TestTask, rows: Sequence[EvaluationRow], *, code_limits: Limits | None
 ) -> Judge:
-    """Return the judge of a task that generates, tried out on the task's rows.
+    """Return the judge of a generative task, after trying it on the task's rows.
 
     Args:
-        task: its metric and what goes with it.
+        task: the task, with its metric and the metric's settings.
         rows: its rows.
-        code_limits: what a generated program may use; None: generated code is not run.
+        code_limits: resource limits of generated programs; None if generated code must not be run.
 
     Raises:
-        ConfigError: the scorer, or a package that the judge needs, is not there; or code may not be
-            run.
-        DataError: the scorer fails on the first reference answer, or a row lacks what it is judged
-            by.
-        SandboxError: code cannot be run safely here.
+        ConfigError: the scorer or a required package is missing, or code must not be run.
+        DataError: the scorer fails on the first reference answer, or a row lacks a field needed to
+            judge it.
+        SandboxError: code cannot be run safely on this machine.
     """
     make = METRICS[task.metric].judge
     if make is None:

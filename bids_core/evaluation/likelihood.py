@@ -1,8 +1,8 @@
-"""Log-probabilities of given tokens: held-out answer loss, and the score of each choice.
+"""Log-probabilities of given tokens: held-out answer loss, and scores of choices.
 
 Logits are computed in the model's dtype, the log-softmax in float32.
 
-Shapes: B rows of a batch, T tokens, K positions kept (those from the first scored token on).
+Shapes: B rows in a batch, T tokens, K positions kept (from the first scored token on).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Scored:
 
     Args:
         log_likelihood: sum over the labelled tokens, natural logarithm.
-        n_tokens: how many there are.
-        is_greedy: whether each of them is the likeliest next token.
-        weighted_loss: mean token loss with the example's weights; None where all count alike.
+        n_tokens: number of labelled tokens.
+        is_greedy: whether each of them is the most likely next token.
+        weighted_loss: mean token loss with the example's weights; None if all weights are equal.
     """
 
     log_likelihood: float
@@ -59,9 +59,9 @@ def answer_losses(
     tokens_per_batch: int,
     on_progress: Progress = silent,
 ) -> npt.NDArray[np.float64]:
-    """Return the mean token cross-entropy over each example's completion tokens, one an example.
+    """Return the mean token cross-entropy over the completion tokens of each example.
 
-    Weighted where the example has weights, as in training.
+    It is weighted if the example has weights, as in training.
     """
     scored = log_likelihoods(
         model, examples, tokens_per_batch=tokens_per_batch, on_progress=on_progress
@@ -86,7 +86,7 @@ def log_likelihoods(
         on_progress: called with (examples done, all).
 
     Returns:
-        One `Scored` an example, in the order given.
+        One `Scored` per example, in the given order.
     """
     results: dict[int, Scored] = {}
     lengths = [example.n_tokens for example in examples]
@@ -99,7 +99,7 @@ def log_likelihoods(
 
 
 def rows_of_a_batch(model: PreTrainedModel, lengths: Sequence[int]) -> int | None:
-    """Return the most rows of a batch: one, where padding changes the model's scores."""
+    """Return the maximum rows in a batch: 1 if padding changes the model's scores, else None."""
     return None if cache_plan(model, longest=max(lengths, default=0)).pads else 1
 
 
@@ -123,10 +123,10 @@ def score_row(
     """Score the labelled tokens of one row.
 
     Args:
-        logits_KV: logits at its last K positions (or more, if the row is shorter: then the last
-            positions count); those at a position are about the next token.
+        logits_KV: logits at its last K positions, each predicting the next token; if the row is
+            shorter than K, only the last positions are used.
         labels: [T] int64, `IGNORED_LABEL` where nothing is scored.
-        weights: [T] float32, how much each label counts in the loss; None: all alike.
+        weights: [T] float32, weight of each label in the loss; None for equal weights.
     """
     targets = labels[1:][-(logits_KV.shape[0] - 1) :].to(logits_KV.device)
     predicting = logits_KV[:-1][-len(targets) :]

@@ -1,9 +1,9 @@
-"""The table of metrics of test tasks: what the model is asked for, and who judges its answer.
+"""The table of metrics for test tasks: what the model is asked for, and how answers are judged.
 
-A metric is an entry of `METRICS` and, where answers are judged, the function that makes its judge.
-A judge takes a row and an answer and returns values of that row; `Metric.main` names the one that
-is the row's score, from 0 to 1. A new metric is written here, and nowhere else. This file imports
-nothing heavy: the configuration reads it.
+A metric is an entry in `METRICS` and, if it judges answers, the function that makes its judge. A
+judge takes a row and an answer and returns named values; `Metric.main` names the one that is the
+row's score, from 0 to 1. A new metric is added here, and nowhere else. This file imports nothing
+heavy, because the configuration reads it.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class JudgedRow(Protocol):
 
     @property
     def reference(self) -> str:
-        """The reference answer; blank if it has none."""
+        """The reference answer; empty if there is none."""
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The row as in the file."""
+        """The row as it is in the file."""
 
 
 Judge: TypeAlias = "Callable[[JudgedRow, str], dict[str, Any]]"
@@ -50,15 +50,16 @@ class Metric(Entry):
     """One metric.
 
     Args:
-        asks: what the model is asked for: an answer, the likeliest of the row's choices, or nothing
-            (only the loss of the reference answer is taken).
-        judge: makes the judge of a task's answers, tried out on its rows; None where `asks` is
-            something other than an answer.
-        main: the value of the judge that is the row's score, by lm-eval's name.
-        needs: what it needs, in words.
+        asks: what the model is asked for: an answer, the most likely of the row's choices, or
+            nothing (only the loss of the reference answer is computed).
+        judge: makes the judge of a task's answers, after trying it on its rows; None unless `asks`
+            is an answer.
+        main: the judge's value that is the row's score, under lm-eval's name.
+        needs: requirements, in words.
         needs_reference: whether a row without a reference answer cannot be scored.
-        scorer: whether the task names a function of the user's own that judges.
-        identity: what judges, besides the task's settings and the row: versions of checkers.
+        scorer: whether the task must name a scorer function.
+        identity: what else determines the score, besides the task's settings and the row: versions
+            of checkers.
     """
 
     asks: Literal["answer", "choice", "nothing"] = "answer"
@@ -71,7 +72,7 @@ class Metric(Entry):
 
 
 def metric_label(name: str) -> str:
-    """Return a metric's name on a page: ours, or a suite's by lm-eval's name."""
+    """Return a metric's display name, for our own or lm-eval's name."""
     if name in METRICS:
         return METRICS[name].label
     ours = {metric.main: metric.label for metric in METRICS.values() if metric.asks == "answer"}
@@ -148,7 +149,7 @@ METRICS: Final = Registry(
         ),
         Metric(
             name="multiple_choice",
-            what="the likeliest choice, end of turn included, is the reference",
+            what="the most likely choice, including the end of turn, is the reference",
             asks="choice",
             main="acc",
             needs="`mapping.choices`",
@@ -199,4 +200,4 @@ _SUITES: Final = {
     "math_verify": "math-verify",
     "pass_at_1": "tests passed",
 }
-"""Metrics of the suites that are called differently from ours, by lm-eval's names."""
+"""Display names of suite metrics that differ from ours, by lm-eval's names."""

@@ -1,12 +1,12 @@
-"""Own test tasks scored: each row asked, its answer judged, the rows' scores averaged.
+"""Scores the user's own test tasks: asks each row, judges the answer, averages the row scores.
 
-All choices of all tasks are scored together, then all answers generated, so that batches are full.
-The result is what lm-eval's evaluator makes of the same requests (a test compares them): the score
-is the mean over rows, its standard error the sample's standard deviation over the root of their
-number.
+All choices of all tasks are scored together, then all answers are generated, so that batches are
+full. The result equals that of lm-eval's evaluator on the same requests (a test compares them): the
+score is the mean over rows, its standard error the sample standard deviation divided by the square
+root of their number.
 
-Answers cut off inside a thought are not judged (see `thoughts`): the score covers the others, and
-the share of unjudged ones is reported.
+Answers cut off inside a thought are not judged (see `thoughts`): the score covers only the others,
+and the share of unjudged ones is reported.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 UNFINISHED: Final = "unfinished_thoughts"
-"""Share of a task's answers that were cut off inside a thought, among its other metrics."""
+"""Metric name for the share of a task's answers that were cut off inside a thought."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What was found for one task; the lists have one entry a row, in the rows' order.
+    """The results of one task; lists have one entry per row, in row order.
 
     Args:
-        score: mean of the row scores; NaN where no answer could be judged.
+        score: mean of the row scores; NaN if no answer could be judged.
         stderr: its standard error; NaN for a single row.
         more: other metrics of the task.
         row_scores: score of each row, from 0 to 1; NaN for an answer cut off inside a thought.
-        predictions: the answer; None where the answer pattern matched nothing, or none was judged.
+        predictions: the answer; None if the answer pattern did not match, or it was not judged.
         generations: the whole generated text; None for multiple choice.
         references: score of the reference answer.
     """
@@ -72,10 +72,10 @@ class Asking:
 
     Args:
         stop_ids: token ids that end an answer.
-        tokens_per_batch: padded tokens of one forward pass.
-        generation: settings of the tasks that have none of their own.
-        seed: of the draws, where there are any.
-        thought_markers: beginning and end of a thought, where they are none of the known.
+        tokens_per_batch: padded tokens in one forward pass.
+        generation: settings for tasks without their own.
+        seed: seed for sampling, if tokens are sampled.
+        thought_markers: beginning and end of a thought, if not one of the known markers.
     """
 
     stop_ids: Sequence[int]
@@ -104,19 +104,19 @@ def run_tasks(
 
     Args:
         model: in evaluation mode, on its device.
-        tokenizer: its tokenizer; it is only read.
-        tasks: what to score, and how.
+        tokenizer: its tokenizer, which is not changed.
+        tasks: the tasks to score.
         rows: test rows of each task.
         asking: how answers are generated.
-        on_progress: called at the pace of each kind of request with (requests done, all).
-        judges: what scores generations, by task, of the tasks that generate.
+        on_progress: called for each kind of request with (requests done, all).
+        judges: judges of the generative tasks, by task.
 
     Returns:
         The result of each task, by name.
     """
     kinds = {task.task: METRICS[task.metric].asks == "choice" for task in tasks}
     found: dict[str, TaskResult] = {}
-    for is_choice in dict.fromkeys(kinds.values()):  # in the order in which the tasks want them
+    for is_choice in dict.fromkeys(kinds.values()):  # in the order of the tasks
         chosen = [task for task in tasks if kinds[task.task] == is_choice]
         if is_choice:
             found |= _choose(model, chosen, rows, asking, on_progress)
@@ -132,7 +132,7 @@ def _choose(
     asking: Asking,
     on_progress: Progress,
 ) -> dict[str, TaskResult]:
-    """Take the likeliest choice of each row."""
+    """Take the most likely choice of each row."""
     asked = [row for task in tasks for row in rows[task.task]]
     scored = iter(
         choice_log_likelihoods(
@@ -166,7 +166,7 @@ def _write(
     on_progress: Progress,
     judges: Mapping[str, Judge],
 ) -> dict[str, TaskResult]:
-    """Have an answer to each row generated, and judge it."""
+    """Generate an answer to each row, and judge it."""
     asked = [(task, row) for task in tasks for row in rows[task.task]]
     texts = [_Text(tokenizer, task, row, asking.markers) for task, row in asked]
     choices = [
@@ -196,7 +196,7 @@ def _write(
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """Turns the tokens of the answer to one row into text."""
+    """Decodes the answer to one row."""
 
     tokenizer: PreTrainedTokenizerBase
     task: TestTask
@@ -204,14 +204,14 @@ class _Text:
     markers: Sequence[tuple[str, str]]
 
     def in_thought(self, tokens: list[int]) -> bool:
-        """Return whether the answer so far is a thought that has not ended."""
+        """Return whether the answer so far is still inside a thought."""
         thought = find_thought(
             tokens, self._decode, prompt=self.row.prompt_text, markers=self.markers
         )
         return thought is not None and thought.is_open
 
     def read(self, answer: Answer) -> tuple[str, str | None]:
-        """Return the whole text, and what of it is judged; None if it was cut off in a thought."""
+        """Return the whole text, and the part to judge; None if it was cut off inside a thought."""
         text = self._decode(answer.tokens, True)
         plain = cut_at(text, self.task.stop).lstrip()
         if self.row.opening and plain.startswith(self.row.opening):

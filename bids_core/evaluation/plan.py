@@ -1,4 +1,4 @@
-"""What can be checked of an evaluation before a model is loaded: rows, judges, the sandbox."""
+"""Checks before a model is loaded for evaluation: rows, judges, the sandbox."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """What some tasks are made of.
+    """The rows and judges of the tasks to evaluate.
 
     Args:
         rows: test rows of each task.
-        judges: what scores the generations of each task that generates.
+        judges: judge of each generative task.
     """
 
     rows: dict[str, list[EvaluationRow]]
@@ -45,12 +45,12 @@ def plan_tasks(
     vocabulary: int | None = None,
     markers: Sequence[tuple[str, str]] = MARKERS,
 ) -> EvaluationPlan:
-    """Make the rows, import the scorers and try them, build the sandbox; see `evaluate`.
+    """Make the rows, import and try the scorers, and build the sandbox; see `evaluate`.
 
     Raises:
         DataError: a row cannot be scored, or a scorer fails on the first reference answer.
-        ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
-            may not be run.
+        ConfigError: an answer pattern is not a regular expression, a scorer is missing, or code
+            must not be run.
     """
     rows = {
         task.task: rows_of_task(

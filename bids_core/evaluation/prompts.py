@@ -1,10 +1,10 @@
-"""Prompts that are read once, and the completions that are scored after them.
+"""Reads each prompt once, and scores completions after it.
 
-A prompt goes through the model without its last token and leaves its keys and values in a cache.
-Whatever comes next starts from there: each choice, the reference answer, the generated one.
+The model reads a prompt without its last token, which fills a cache. Everything else continues from
+there: each choice, the reference answer, the generated one.
 
-Shapes: B prompts of a batch, T tokens of a prompt, R completions of all prompts of a batch, S
-tokens of a completion (with the prompt's last token in front).
+Shapes: B prompts in a batch, T tokens in a prompt, R completions of all prompts in a batch, S
+tokens in a completion (preceded by the prompt's last token).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt and its completions, split into what is read once and what is read for each.
+    """One prompt and its completions, split into a shared part and a tail for each.
 
     Args:
         shared: token ids that go into the cache.
@@ -47,7 +47,7 @@ class Prompt:
         """Split a group.
 
         Raises:
-            ValueError: its examples have no token in common before the one before their labels.
+            ValueError: its examples do not share a prompt of at least two tokens.
         """
         size = _common_tokens(group)
         if size < 1:
@@ -64,12 +64,12 @@ class Prompt:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that are read in all."""
+        """Total number of tokens to read."""
         return len(self.shared) + sum(len(tail) for tail in self.tails)
 
 
 def _common_tokens(group: Sequence[TokenizedExample]) -> int:
-    """Return how many tokens all examples begin with, up to the second last before a label."""
+    """Return the number of common leading tokens, without the last one before the labels."""
     limit = min(int(np.argmax(example.labels != IGNORED_LABEL)) for example in group) - 1
     rows = np.stack([example.input_ids[:limit] for example in group])
     same = (rows == rows[0]).all(axis=0)
@@ -89,7 +89,7 @@ def read_prompts(model: PreTrainedModel, prompts: Sequence[Prompt]) -> tuple[Any
 def score_completions(
     model: PreTrainedModel, prompts: Sequence[Prompt], cache: Any, mask_BT: torch.Tensor
 ) -> list[list[Scored]]:
-    """Score each completion of each prompt after what `read_prompts` left; uses the cache up."""
+    """Score each completion of each prompt from the cache of `read_prompts`, which is consumed."""
     owner = [index for index, prompt in enumerate(prompts) for _ in prompt.tails]
     owner_R = torch.tensor(owner, device=model.device)
     if len(owner) > len(prompts):

@@ -1,9 +1,9 @@
-"""Token ids into a model: padded batches, with or without a cache.
+"""Runs a model on token ids: padded batches, with or without a cache.
 
-Rows of a batch are padded on the left, so that their ends line up: vocabulary-sized logits are then
-computed for the last few positions only.
+Rows in a batch are padded on the left, so that their ends align, and vocabulary-sized logits are
+needed only for the last few positions.
 
-Shapes: B rows of a batch, T tokens, K positions kept.
+Shapes: B rows in a batch, T tokens, K positions kept.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def read(
 
     Args:
         model: in evaluation mode, on its device.
-        ids_BT: token ids; with a cache, those after it.
-        mask_BT: 1 for tokens, 0 for padding; with a cache, of what it holds too.
-        cache: what was read before; it grows.
-        keep: logits at this many last positions; None: at all.
-        remember: make a cache, or continue with the one given.
+        ids_BT: token ids; with a cache, those that follow it.
+        mask_BT: 1 for tokens, 0 for padding; with a cache, covers its contents too.
+        cache: cache of the preceding tokens; extended in place.
+        keep: number of last positions to return logits for; None for all.
+        remember: whether to create a cache, or extend the given one.
 
     Returns:
         Logits [B, K, V] in the model's dtype, and the cache (None without one).
@@ -54,7 +54,7 @@ def read(
         inputs["position_ids"] = positions(mask_BT)[:, -ids_BT.shape[1] :]
     if "use_cache" in accepted:
         inputs["use_cache"] = remember
-    name = "cache_params" if "cache_params" in accepted else "past_key_values"  # Mamba's word
+    name = "cache_params" if "cache_params" in accepted else "past_key_values"  # Mamba's name
     if cache is not None:
         inputs[name] = cache
     if keep is not None and "logits_to_keep" in accepted:
@@ -65,10 +65,10 @@ def read(
 
 
 def select_rows(cache: Any, rows_B: torch.Tensor) -> None:
-    """Keep some rows of a cache, in the order given; a row may be taken several times.
+    """Keep the given rows of a cache, in that order; a row may occur several times.
 
-    Layers that keep a state have no `batch_select_indices`, or one for a part of what they keep
-    (transformers 5.23); the way in which beam search reorders them takes any number of rows.
+    Stateful layers have no `batch_select_indices`, or one that covers only part of their state
+    (transformers 5.23), but beam search's reordering method accepts any number of rows.
     """
     for layer in cache.layers:
         if isinstance(layer, LinearAttentionCacheLayerMixin):
@@ -80,9 +80,10 @@ def select_rows(cache: Any, rows_B: torch.Tensor) -> None:
 def _last_positions(ids_BT: torch.Tensor, n: int) -> torch.Tensor:
     """Return the indices of the last `n` positions, for `logits_to_keep`.
 
-    Given a number the model slices its hidden states, and a matrix product of a slice [B, n, H]
-    copies the output head B times (3.8 s against 0.01 s, and 1.5 GB, for 26 rows of a vocabulary
-    of 49,152 on a CPU in bfloat16); given indices it gathers them. The logits are the same bits.
+    Given a number, the model slices its hidden states, and a matrix product with a slice [B, n, H]
+    copies the output head B times (3.8 s instead of 0.01 s, and 1.5 GB, for 26 rows and a
+    vocabulary of 49,152 on a CPU in bfloat16); given indices, it gathers them. The logits are
+    bitwise identical.
     """
     n_tokens = ids_BT.shape[1]
     return torch.arange(n_tokens - n, n_tokens, device=ids_BT.device)
@@ -91,7 +92,7 @@ def _last_positions(ids_BT: torch.Tensor, n: int) -> torch.Tensor:
 def left_padded(rows: Sequence[Ids], *, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad rows of token ids on the left.
 
-    The padding id is 0: it is masked from attention, so its value cannot matter.
+    The padding id is 0; its value does not matter, because it is masked from attention.
 
     Returns:
         Ids and attention mask, both [B, T] int64.

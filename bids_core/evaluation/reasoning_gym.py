@@ -1,7 +1,7 @@
-"""Scorer for rows of reasoning-gym: `scorer: bids_core.evaluation.reasoning_gym:score`.
+"""Scorer for rows from reasoning-gym: `scorer: bids_core.evaluation.reasoning_gym:score`.
 
 The rows are reasoning-gym's own entries written as JSON: `question`, `answer`, and `metadata` with
-`source_dataset`, the name of the data set whose verifier judges.
+`source_dataset`, the name of the dataset whose verifier scores the answer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __version__ = version("reasoning-gym")
 
 
 def score(generation: str, row: Mapping[str, Any]) -> float:
-    """Return what the data set's own verifier says, from 0 to 1.
+    """Return the score of the dataset's own verifier, from 0 to 1.
 
-    An answer that it cannot read (some raise) is a wrong one.
+    An answer that it cannot parse (some verifiers raise) is wrong.
 
     Raises:
-        KeyError: the row has no metadata of reasoning-gym.
+        KeyError: the row has no reasoning-gym metadata.
     """
     verifier = reasoning_gym.get_score_answer_fn(row["metadata"]["source_dataset"])
     try:

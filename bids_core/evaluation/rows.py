@@ -1,10 +1,10 @@
-"""A test row becomes token ids, a reference answer and (for multiple choice) scored choices.
+"""From test rows to token ids, reference answers and (for multiple choice) tokenized choices.
 
-The prompt is the stored token ids of the row up to its last completion, never a second rendering,
-so the model reads in evaluation what it read in training. A choice is tokenized like a completion
-of that conversation, end of turn included, so a choice that is a prefix of another (`1`, `10`)
-gets no head start. Everything that can be wrong with a row is found here, before the first forward
-pass.
+The prompt consists of the row's stored token ids up to its last completion, never of a second
+rendering, so the model reads in evaluation exactly what it read in training. A choice is tokenized
+like a completion of that conversation, including the end of turn, so a choice that is a prefix of
+another (`1`, `10`) has no advantage. All problems with a row are found here, before the first
+forward pass.
 """
 
 from __future__ import annotations
@@ -36,25 +36,26 @@ if TYPE_CHECKING:
     from bids_core.sandbox import Expression
 
 _UNLIMITED: Final = 2**31
-"""Choices are not truncated: whether they fit the model is checked, not corrected."""
+"""Choices are not truncated; whether they fit the model is checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
-    """One test row, ready to be evaluated.
+    """One test row, ready for evaluation.
 
     Args:
         location: ``file:line``.
-        example: all its tokens; the labels are what the answer loss is taken over.
-        last: the same with labels on the last completion alone, which is what is asked for.
+        example: all its tokens; the answer loss is computed over its labels.
+        last: the same with labels on the last completion only, which is what is asked for.
         prompt: token ids up to the last completion.
-        prompt_text: the same, as text.
-        opening: what the chat template writes between the prompt and the answer (the blank
-            `<think>` block of some), nearly always nothing.
-        reference: the answer to compare with; blank for a judged row that has none.
-        choices: answer options (multiple choice), else empty.
-        choice_examples: the tokens of each option after the prompt; labels on the option alone.
-        fields: the row as in the file.
+        prompt_text: the prompt as text.
+        opening: what the chat template writes between the prompt and the answer (some write a blank
+            `<think>` block); almost always empty.
+        reference: the answer to compare with; empty for a judged row that has none.
+        choices: answer options (multiple choice only).
+        choice_examples: prompt and option as tokens, for each option, with labels on the option
+            only.
+        fields: the row as it is in the file.
     """
 
     location: str
@@ -75,9 +76,9 @@ class EvaluationRow:
 
     @property
     def scored_anyway(self) -> bool:
-        """Whether what is asked for covers all labels: no earlier turns, nothing truncated.
+        """Whether scoring the last completion gives the answer loss: it has all the labels.
 
-        Labels that do not all count alike are scored with their weights, on their own.
+        Labels with unequal weights are scored separately, with their weights.
         """
         if self.example.weights is not None:
             return False
@@ -101,14 +102,14 @@ def rows_of_task(
 
     Args:
         split: the test split.
-        task: which task, and how it is scored.
-        tokenizer: the model's; it is only read.
-        max_positions: longest sequence that the model takes, None where it says nothing.
-        vocabulary: rows of the model's embedding, None where it says nothing.
-        markers: beginning and end of thoughts; what is compared is the text behind one.
+        task: the task, with its metric.
+        tokenizer: the model's tokenizer, which is not changed.
+        max_positions: longest sequence that the model accepts; None if unknown.
+        vocabulary: number of rows of the model's embedding; None if unknown.
+        markers: beginning and end of thoughts; the text after one is compared.
 
     Raises:
-        DataError: the task has no rows, or a row cannot be scored (its location is named).
+        DataError: the task has no rows, or a row cannot be scored (the message gives its location).
         ConfigError: the answer pattern is not a regular expression.
     """
     frame = split.frame[split.frame["task"] == task.task]
@@ -152,7 +153,7 @@ def _row(
         )
         raise DataError(msg)
     start, end = last_completion(example.labels)
-    if messages[-1].tool_calls:  # what the model writes for them is the template's choice
+    if messages[-1].tool_calls:  # how they are written is up to the template
         ids = example.input_ids[start:end].tolist()
         text = str(tokenizer.decode(ids, skip_special_tokens=True))
     before, found, _ = _decode(tokenizer, example.input_ids[start:end]).partition(text.strip())
@@ -180,7 +181,7 @@ def _without_reference(
     fields: dict[str, Any],
     tokenizer: PreTrainedTokenizerBase,
 ) -> EvaluationRow:
-    """Make a row that is all prompt."""
+    """Make a row that consists only of a prompt."""
     return EvaluationRow(
         location=location,
         example=example,
@@ -194,9 +195,9 @@ def _without_reference(
 
 
 def last_completion(labels: npt.NDArray[np.int32]) -> tuple[int, int]:
-    """Return where the last run of labelled tokens starts and ends (exclusive).
+    """Return the start and end (exclusive) of the last run of labelled tokens.
 
-    Earlier runs are the assistant's earlier turns: part of the prompt.
+    Earlier runs are earlier assistant turns, which are part of the prompt.
     """
     labelled = np.flatnonzero(labels != IGNORED_LABEL)
     gaps = np.flatnonzero(np.diff(labelled) > 1)
@@ -264,7 +265,7 @@ def _with_choices(
 
 
 def _last_only(example: TokenizedExample) -> TokenizedExample:
-    """Keep the labels of the last completion only, all of one weight."""
+    """Keep the labels of the last completion only, with equal weights."""
     labels = example.labels.copy()
     labels[: last_completion(labels)[0]] = IGNORED_LABEL
     return replace(example, labels=labels, weights=None)
@@ -299,9 +300,9 @@ def stop_tokens(
 ) -> tuple[int, ...]:
     """Return the token ids that end an answer.
 
-    They are the special token that closes each row's completion, read off the data (`<|im_end|>`,
-    `<|eot_id|>`), the tokenizer's end of sequence, and those that the model's own generation
-    config names.
+    These are the special token that closes each row's completion in the data (`<|im_end|>`,
+    `<|eot_id|>`), the tokenizer's end-of-sequence token, and those in the model's own generation
+    config.
     """
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     found: dict[int, None] = {}

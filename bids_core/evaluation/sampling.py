@@ -1,10 +1,9 @@
-"""The next token of each answer: the likeliest, or drawn.
+"""Chooses the next token of each answer, greedily or by sampling.
 
-Draws are made one answer at a time, each from its own random stream, seeded by the seed and the
-row's id, so they do not depend on the batches. The settings act in the order in which
-transformers' `generate` applies them.
+Each answer has its own random stream, seeded with the seed and the row's id, so sampling does not
+depend on batching. The settings are applied in the same order as in transformers' `generate`.
 
-Shapes: B answers that continue, V vocabulary.
+Shapes: B unfinished answers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ class Choice:
 
     Args:
         settings: temperature and the like.
-        seed: of the draws.
-        row_id: of the row that is answered.
+        seed: seed for sampling.
+        row_id: id of the row being answered.
     """
 
     settings: GenerationConfig
@@ -51,14 +50,14 @@ class Choice:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is the likeliest token, whatever came before."""
+        """Whether it is simply the most likely token, independent of the text so far."""
         return self.settings.temperature == 0 and self.settings.repetition_penalty == 1
 
     def next_token(self, logits_V: torch.Tensor, before: Sequence[int]) -> int:
         """Return the next token.
 
         Args:
-            logits_V: about it.
+            logits_V: logits for it.
             before: token ids of prompt and answer so far.
         """
         scores = logits_V.float().cpu()[None]

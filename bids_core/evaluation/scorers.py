@@ -1,6 +1,7 @@
-"""Scorer functions of the user: found, identified by the source they come from, and called safely.
+"""The user's scorer functions: imports them, identifies them by their source, checks their results.
 
-A scorer takes a generation and the row's fields as in the file, and returns a number from 0 to 1.
+A scorer takes a generation and the row's fields as they are in the file, and returns a number from
+0 to 1.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class Scorer:
     """A scorer function.
 
     Args:
-        name: as in the configuration.
-        function: (generation, fields) to a number.
-        digest: of the file that defines it, and its module's `__version__` if it has one.
+        name: its name in the configuration.
+        function: maps (generation, fields) to a number.
+        digest: digest of the file that defines it, and of its module's `__version__` if there is
+            one.
     """
 
     name: str
@@ -39,9 +41,9 @@ class Scorer:
         """Score one generation.
 
         Args:
-            generation: what the model wrote.
-            fields: the row, as in the file.
-            row: what to call it in a message.
+            generation: the model's output.
+            fields: the row as it is in the file.
+            row: its name in messages.
 
         Raises:
             DataError: the scorer raised, or returned something other than a number from 0 to 1.
@@ -68,7 +70,7 @@ def load_scorer(task: TestTask) -> Scorer:
     """Import a task's scorer.
 
     Raises:
-        ConfigError: it is not there, cannot be imported, or cannot be called with two arguments.
+        ConfigError: it does not exist, cannot be imported, or cannot be called with two arguments.
     """
     name = task.scorer or ""
     found = load_function(
@@ -84,7 +86,7 @@ def load_scorer(task: TestTask) -> Scorer:
 def try_scorer(
     scorer: Scorer, *, reference: str, fields: Mapping[str, Any], row: str, task: str
 ) -> None:
-    """Run a scorer once, on a row's reference answer (a blank one if it has none).
+    """Run a scorer once, on a row's reference answer (an empty text if it has none).
 
     Raises:
         DataError: it raises, or returns something other than a number from 0 to 1.

@@ -1,4 +1,4 @@
-"""Evaluate a model on test tasks: scores per task, answers per row."""
+"""Evaluates a model on test tasks: scores by task, answers by row."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ if TYPE_CHECKING:
 
 
 ANSWER_LOSS: Final = "answer_loss"
-"""Metric of a task that has no score, only the held-out answer loss."""
+"""Metric of a task without a score, with only the held-out answer loss."""
 _PROMPT_SHOWN: Final = 1000
-"""Characters of a prompt that the samples keep."""
+"""Characters of a prompt kept in the samples."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Args:
         scores: one row per task: task, capability, metric, n, score and stderr, majority (score of
-            always answering the most frequent reference answer), answer_loss (mean over examples of
+            always giving the most frequent reference answer), answer_loss (mean over examples of
             the mean token cross-entropy over the completion, nats), answer_loss_stderr. Score and
-            stderr are NaN where the metric is `answer_loss` or every answer was cut off inside a
-            thought, the losses where no row has a reference answer, majority where one of both is
-            missing. `more`: other metrics of the task, as JSON (`unfinished_thoughts`: share of
-            answers that were cut off inside a thought, which score and n leave out); None if it has
+            stderr are NaN if the metric is `answer_loss` or every answer was cut off inside a
+            thought; the losses if no row has a reference answer; majority if there is no score or a
+            row has no reference. `more`: other metrics of the task, as JSON (`unfinished_thoughts`:
+            share of answers cut off inside a thought, which score and n leave out); None if it has
             none.
-        samples: one row a test example: row_id, task, prompt (shortened), reference (blank if it
-            has none), prediction (None where the answer pattern matched nothing), generation (the
-            whole text; None for multiple choice), score (from 0 to 1; NaN where the answer was cut
-            off inside a thought), correct (it is 1), answer_loss.
+        samples: one row per test example: row_id, task, prompt (shortened), reference (empty if it
+            has none), prediction (None if the answer pattern did not match), generation (the whole
+            text; None for multiple choice), score (from 0 to 1; NaN if the answer was cut off
+            inside a thought), correct (whether the score is 1), answer_loss.
     """
 
     scores: pd.DataFrame
@@ -80,29 +80,30 @@ def evaluate(
     thought_markers: tuple[str, str] | None = None,
     on_progress: Progress = silent,
 ) -> Evaluation:
-    """Evaluate a model on our own test rows.
+    """Evaluate a model on the user's own test rows.
 
-    Generation is greedy unless the configuration says otherwise, and the choice the likeliest, so
-    the result is deterministic. The model and the tokenizer are left as they were.
+    Generation is greedy unless the settings say otherwise, and multiple choice takes the most
+    likely choice, so the result is deterministic. The model and the tokenizer are unchanged
+    afterwards.
 
     Args:
         model: causal language model, with or without adapters, on its device.
-        tokenizer: the one that the split was tokenized with.
+        tokenizer: the tokenizer of the split.
         split: the test split.
-        tasks: what to score, and how.
-        tokens_per_batch: padded tokens of one forward pass.
-        code_limits: what a generated program may use; None: generated code is not run.
-        generation: how answers are generated, by tasks that do not say; None: greedily.
-        seed: of draws, where a temperature is set.
-        thought_markers: beginning and end of a thought, where they are none of the known.
-        on_progress: called with (done, all), counted in generations, choices, and rows whose
-            answer loss takes a pass of its own (earlier turns, truncated answers).
+        tasks: the tasks to score.
+        tokens_per_batch: padded tokens in one forward pass.
+        code_limits: resource limits of generated programs; None if generated code must not be run.
+        generation: how to generate answers for tasks without settings; None for greedy decoding.
+        seed: seed for sampling, if a temperature is set.
+        thought_markers: beginning and end of a thought, if not one of the known markers.
+        on_progress: called with (done, all), counting generations, choices, and rows whose answer
+            loss needs a separate pass (earlier turns, truncated answers).
 
     Raises:
-        DataError: there is nothing to evaluate, or a row cannot be scored, before any forward
-            pass; or a scorer fails on an answer.
-        ConfigError: an answer pattern is not a regular expression, a scorer is not there, or code
-            may not be run.
+        DataError: there is nothing to evaluate, or a row cannot be scored (both found before any
+            forward pass); or a scorer fails on an answer.
+        ConfigError: an answer pattern is not a regular expression, a scorer is missing, or code
+            must not be run.
     """
     if split.frame.empty or not tasks:
         msg = "there are no test rows to evaluate on; add tasks with rows under `test`"
@@ -137,7 +138,7 @@ def _forward(
     *,
     report: Progress,
 ) -> tuple[dict[str, TaskResult], dict[str, npt.NDArray[np.float64]]]:
-    """Ask the rows, then take the answer losses that their answers did not bring along."""
+    """Ask the rows, then compute the answer losses that did not come with the answers."""
     rows = plan.rows
     everything = [row for group in rows.values() for row in group]
     answered = [task for task in tasks if METRICS[task.metric].asks != "nothing"]
@@ -175,7 +176,7 @@ def _forward(
 
 
 class _Steps:
-    """Adds up the progress of several passes."""
+    """Combines the progress of several passes."""
 
     def __init__(self, report: Progress, total: int) -> None:
         self._report = report
@@ -183,14 +184,14 @@ class _Steps:
         self._before = 0
 
     def step(self, done: int, total: int) -> None:
-        """Report the progress of the pass that is running; its last report ends it."""
+        """Report the progress of the current pass; its last report ends it."""
         self._report(self._before + done, self._total)
         if done == total:
             self._before += total
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Return the token ids that end an answer by the model's and the tokenizer's own word."""
+    """Return the end-of-answer token ids given by the model and the tokenizer."""
     return stop_tokens([], tokenizer, _configured_stops(model))
 
 
@@ -229,7 +230,7 @@ def _samples(
 
 
 def shortened(text: str) -> str:
-    """Return as much of a prompt as the samples keep."""
+    """Shorten a prompt as for the samples."""
     return text if len(text) <= _PROMPT_SHOWN else f"{text[:_PROMPT_SHOWN]}..."
 
 
@@ -259,7 +260,7 @@ def _score(
 
 @contextlib.contextmanager
 def evaluation_mode(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """Switch dropout off, and put back afterwards what lm-eval's model (suites) may set."""
+    """Turn dropout off, and restore afterwards what lm-eval's model (suites) may change."""
     was_training = {module for module in model.modules() if module.training}
     padding_side, pad_token = tokenizer.padding_side, tokenizer.pad_token
     model.eval()  # type: ignore[no-untyped-call]
@@ -280,12 +281,12 @@ def macro_average(scores: pd.DataFrame) -> dict[str, float]:
         scores: frame with columns capability, metric and score, one row per task.
 
     Returns:
-        ``task``: mean over tasks (the papers' macro average); ``capability``: mean over
-        capabilities of the mean over their tasks. Tasks that only have an answer loss are left out;
-        NaN if no task has a score, or one that should has none.
+        ``task``: mean over tasks (the papers' macro average); ``capability``: mean over tasks
+            within each capability, then over capabilities. Tasks with only an answer loss are left
+            out; NaN if no task has a score, or a score is missing.
     """
     scored = scores[scores["metric"] != ANSWER_LOSS]
-    if scored["score"].isna().any():  # an average of the others would be another measure
+    if scored["score"].isna().any():  # an average over the others would be a different measure
         return {"task": math.nan, "capability": math.nan}
     by_capability = scored.groupby("capability")["score"].mean()
     return {"task": float(scored["score"].mean()), "capability": float(by_capability.mean())}

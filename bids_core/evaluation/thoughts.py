@@ -1,8 +1,8 @@
-"""Thoughts before an answer: where they end, and answers that never got past them.
+"""Thoughts before an answer: where they end, and answers cut off inside them.
 
-A thought stands at the beginning of an answer, between two markers; the chat template may have
-opened it in the prompt. What is judged is the text after it. An answer cut off inside a thought
-does not show what the model would have answered, so it is counted and not judged.
+A thought comes first in an answer, between two markers; the chat template may have opened it in the
+prompt. Only the text after it is judged. An answer cut off inside a thought does not show what the
+model would have answered, so it is counted but not judged.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ MARKERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Thought:
-    """What an answer has of a thought.
+    """The thought in an answer.
 
     Args:
-        n_tokens: tokens of the answer up to the end of its thought; all of them if it has none.
-        is_open: it has not ended.
+        n_tokens: tokens of the answer up to the end of its thought; all of them if the thought is
+            open.
+        is_open: whether it has not ended.
     """
 
     n_tokens: int
@@ -46,16 +47,16 @@ def find_thought(
     prompt: str = "",
     markers: Sequence[tuple[str, str]] = MARKERS,
 ) -> Thought | None:
-    """Find the thought that an answer begins with.
+    """Find the thought at the beginning of an answer.
 
     Args:
-        tokens: of the answer.
+        tokens: token ids of the answer.
         decode: token ids to text.
-        prompt: text before the answer, special tokens written out; it may open the thought.
+        prompt: text before the answer, including special tokens; it may open the thought.
         markers: beginnings and ends of thoughts.
 
     Returns:
-        Where it ends, None where the answer does not begin with one.
+        The thought; None if the answer does not begin with one.
     """
     text = decode(tokens, False).lstrip()
     for opening, closing in markers:
@@ -68,7 +69,7 @@ def find_thought(
 
 
 def text_behind_thought(text: str, markers: Sequence[tuple[str, str]] = MARKERS) -> str:
-    """Return a reference answer without the thought that it begins with, if it does."""
+    """Return a reference answer without the thought at its beginning, if any."""
     for opening, closing in markers:
         if text.lstrip().startswith((opening, closing)) and closing in text:
             return text.rpartition(closing)[2].strip()
@@ -76,7 +77,7 @@ def text_behind_thought(text: str, markers: Sequence[tuple[str, str]] = MARKERS)
 
 
 def _tokens_up_to(closing: str, tokens: list[int], decode: Decode) -> int:
-    """Return how many tokens it takes to write the last end of a thought."""
+    """Return the number of tokens up to the last end of a thought."""
     n_found = decode(tokens, False).count(closing)
     low, high = 1, len(tokens)
     while low < high:

@@ -1,13 +1,13 @@
-"""Jinja templates from strangers: no access beyond the row, and a limit on a rendering's cost.
+"""Untrusted Jinja templates: no access beyond the row, and a limit on the cost of rendering.
 
-Jinja's sandbox keeps a template from Python's inside. It does not stop `'x' * 10**9`, a width of a
-billion or nested loops from taking all memory or all day. Here every rendering has a budget of
-*steps*, charged before the work is done, so the same row ends the same way on every machine: no
-clock is read.
+Jinja's sandbox keeps a template away from Python's internals. It does not stop `'x' * 10**9`, a
+field width of a billion or nested loops from exhausting memory or running all day. Here every
+rendering has a budget of *steps*, charged before the work is done. No clock is involved, so the
+same row gives the same result on every machine.
 
-Reading order: `steps` (what is counted), `costs` (what operators, methods and filters cost),
-`rewriting` (what Jinja does not let a sandbox see),
-`environment` (the sandbox that counts, for mappings and for transformers' chat templates).
+Reading order: `steps` (what is counted), `costs` (of operators, methods and filters), `rewriting`
+(for operations that Jinja's sandbox does not intercept), `environment` (the metered sandbox, for
+mappings and for transformers' chat templates).
 """
 
 from bids_core.data.templates.environment import (

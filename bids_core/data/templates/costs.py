@@ -1,6 +1,6 @@
-"""The cost of a template's operators, methods and filters in steps, known before they run.
+"""The cost in steps of a template's operators, methods and filters, computed before they run.
 
-Only operations whose result can be much larger than their source are listed: widths, repetitions,
+Only operations whose result can be much larger than their input are listed: widths, repetitions,
 replacements, indents, products. Everything else costs its input and output
 (`bids_core.data.templates.environment`).
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Cost = Callable[..., float]
 
 _LONGEST_NUMBER: Final = 1 << 16
-"""Bits of the largest whole number that is made; Python prints 4300 digits, 14 thousand bits."""
+"""Bits of the largest integer computed; Python prints at most 4300 digits, about 14,000 bits."""
 _DIGITS: Final = re.compile(r"\d+")
 _PRINTF: Final = re.compile(rb"%|\*|\d+")
 
@@ -36,7 +36,7 @@ def binary(operator: str, left: Any, right: Any) -> float:
     """Return the steps of an operator.
 
     Raises:
-        TooManySteps: it makes a number of more than 64 thousand bits.
+        TooManySteps: the result is a number of more than 64 Ki bits.
     """
     if operator == "+":
         return shallow(left) + shallow(right)
@@ -58,7 +58,7 @@ def binary(operator: str, left: Any, right: Any) -> float:
 
 
 def printf(pattern: Any, values: Any) -> float:
-    """Return the steps of `pattern % values`: its widths, and all values for each place."""
+    """Return the steps of `pattern % values`: its widths, plus all values for each placeholder."""
     raw = pattern if isinstance(pattern, bytes | bytearray) else str(pattern).encode()
     found = _PRINTF.findall(raw)
     widths = sum(_bounded(number) for number in found if number not in (b"%", b"*"))
@@ -77,7 +77,7 @@ def _bounded(digits: str | bytes) -> int:
 
 
 def passes(value: Any) -> Any:
-    """Return what a loop goes over, paid for: at once if its length is known, else on the way."""
+    """Return a loop's items, paid for: at once if their number is known, else one by one."""
     if isinstance(value, TEXT + SEQUENCE + (dict, range)):
         spend(len(value))
         return value
@@ -94,7 +94,7 @@ def _counted(items: Iterator[Any]) -> Iterator[Any]:
 
 
 def method(name: str, owner: Any, arguments: tuple[Any, ...]) -> float:
-    """Return the steps of calling a method of plain data; what it returns is paid for later."""
+    """Return the steps of calling a method of plain data; its result is paid for separately."""
     if isinstance(owner, TEXT):
         special = _TEXT_METHODS.get(name)
         return weight(owner) + (special(owner, *arguments) if special else sum_of(arguments))
@@ -106,7 +106,7 @@ def method(name: str, owner: Any, arguments: tuple[Any, ...]) -> float:
 
 
 def sum_of(values: Any) -> int:
-    """Return the steps of going through some values."""
+    """Return the steps of traversing these values."""
     return sum(map(weight, values))
 
 
@@ -122,7 +122,7 @@ def _tabs(owner: Any, size: Any = 8) -> float:
 def _replace(text: Any, old: Any, new: Any, count: Any = None) -> float:
     text, old, new = (v if isinstance(v, TEXT) else str(v) for v in (text, old, new))
     if isinstance(text, str) != isinstance(old, str):
-        return 0  # which Python refuses
+        return 0  # which Python rejects
     found = text.count(old)
     if isinstance(count, int) and count >= 0:
         found = min(found, count)
@@ -139,7 +139,7 @@ def _between(items: Any, separator: Any) -> float:
 
 
 def _pieces(owner: Any, *_: Any) -> float:
-    return len(owner) / 16  # a list of its words
+    return len(owner) / 16  # a list of words
 
 
 def _translate(owner: Any, table: Any, *_: Any) -> float:
@@ -158,11 +158,11 @@ _TEXT_METHODS: Final[dict[str, Cost]] = {
 }  # fmt: skip
 
 
-# ---- filters: (value, *arguments) -> steps, with the arguments that Jinja's filters have --------
+# ---- filters: (value, *arguments) -> steps, with the arguments of Jinja's filters --------------
 
 
 def nothing(*_: Any, **__: Any) -> float:
-    """Return no steps: the filter takes one item, or is charged as it iterates."""
+    """Return zero steps: the filter takes one item, or is charged as it iterates."""
     return 0
 
 
@@ -171,7 +171,7 @@ def _listed(value: Any, *_: Any, **__: Any) -> float:
 
 
 def slowly(factor: int) -> Cost:
-    """Return the steps of a filter that goes through its value in Python, or sorts it."""
+    """Return the cost function of a filter that traverses its value in Python, or sorts it."""
 
     def cost(value: Any, *args: Any, **kwargs: Any) -> float:
         return factor * (weight(value) + sum_of(args) + sum_of(kwargs.values()))
@@ -186,10 +186,10 @@ def _indent(s: Any, width: Any = 4, first: Any = False, blank: Any = False) -> f
 
 
 def _wordwrap(s: Any, width: Any = 79, *_: Any, **__: Any) -> float:
-    """Python's textwrap copies the rest of a word for each line that it takes from it."""
+    """Python's textwrap copies the rest of a long word for each line that it splits off."""
     if not isinstance(s, str) or not isinstance(width, int) or width < 1:
         return 16 * weight(s)
-    spend(16 * weight(s) + len(s) / 16)  # before the words are listed
+    spend(16 * weight(s) + len(s) / 16)  # before splitting into words
     longest = max(map(len, s.split()), default=0)
     return characters(longest * longest / width)
 
@@ -217,17 +217,17 @@ def _round(value: Any, precision: Any = 0, method: Any = "common") -> float:
 
 
 def _json(value: Any, *args: Any, **kwargs: Any) -> float:
-    """Each part stands on a line of its own, as deep as the value is nested, indented."""
+    """Each part goes on its own line, indented by its nesting depth."""
     settings = (*args, *kwargs.values())
     wide = sum(abs(v) if isinstance(v, int) else weight(v) * 256 for v in settings)
     return weight(value) * (1 + characters(wide * _LEVELS))
 
 
-_LEVELS: Final = 16  # of a value that is nested; deeper ones pay for what comes out
+_LEVELS: Final = 16  # nesting levels; deeper values pay for their output
 
 
 def _sum(iterable: Any, attribute: Any = None, start: Any = 0) -> float:
-    """Lists are added one after the other, and each sum is a new list."""
+    """Lists are added one by one, and each partial sum is a new list."""
     del attribute
     many = len(iterable) if hasattr(iterable, "__len__") else 0
     return many + (0 if isinstance(start, int | float) else many * weight(iterable))
@@ -264,4 +264,4 @@ FILTERS: Final[dict[str, Cost]] = {
     "tojson": _json,
     "wordwrap": _wordwrap,
 }  # fmt: skip
-"""Filters that cost something else than going through what they are given once."""
+"""Filters whose cost is not a single traversal of their input."""

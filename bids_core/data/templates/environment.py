@@ -1,9 +1,9 @@
 """Jinja's sandbox, with the steps of every rendering counted.
 
-Operators, calls, filters, tests and what is printed are paid for where Jinja lets a sandbox look.
+Operators, calls, filters, tests and output are charged where Jinja lets a sandbox intercept them.
 Where it does not, the template is rewritten before it is compiled
-(`bids_core.data.templates.rewriting`). Constants are not computed when a template is compiled, so
-nothing is made before somebody counts.
+(`bids_core.data.templates.rewriting`). Constants are not folded at compile time, so nothing is
+computed before counting starts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOT_COMPILED: Final = (
     TemplateSyntaxError, ValueError, OverflowError, RecursionError, MemoryError, SyntaxError,
 )  # fmt: skip
-"""What compiling a template can raise: it is no Jinja, or Python cannot take what it comes to."""
+"""What compiling a template can raise: it is not Jinja, or Python cannot compile the result."""
 _LONGEST_TEMPLATE: Final = 1 << 20
 _LONGEST_WIDTH: Final = 32
 _SANDBOX: Final = "ImmutableSandboxedEnvironment"
@@ -34,7 +34,7 @@ _COMPILED: Final = "_compile_jinja_template"
 
 
 class BoundedTemplate(Template):
-    """A template each of whose renderings is counted."""
+    """A template whose renderings are counted."""
 
     @classmethod
     def _from_namespace(
@@ -55,16 +55,16 @@ class BoundedTemplate(Template):
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox whose templates cannot take more than their steps (`TooManySteps`)."""
+    """A sandbox that stops templates which exceed their steps (`TooManySteps`)."""
 
     template_class = BoundedTemplate
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.optimized = False  # it computes constants when a template is compiled
+        self.optimized = False  # the optimizer folds constants at compile time
         self.finalize = _printed
-        del self.globals["lipsum"]  # text without end, and another one each time
+        del self.globals["lipsum"]  # endless text, and different each time
         self.filters = _Filters(self.filters)
         dict.update(self.filters, PAYING_FILTERS)
         self.tests = {**self.tests, **PAYING_TESTS}
@@ -84,9 +84,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return super()._generate(rewritten, name, filename, defer_init=defer_init)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Pay for an operator, and compute it."""
+        """Charge for an operator, and apply it."""
         del context
-        if operator == "+" and type(left) is type(right) is str:  # nearly always
+        if operator == "+" and type(left) is type(right) is str:  # the most common case
             result: str = left + right
             spend(1 + (len(result) >> 8))
             return result
@@ -94,13 +94,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return self.binop_table[operator](left, right)
 
     def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Pay for a call, and make it."""
+        """Charge for a call, and make it."""
         owner = getattr(function, "__self__", None)
         cost: float
         if isinstance(owner, PLAIN):
             args = tuple(map(_settled, args))
             cost = costs.method(function.__name__, owner, (*args, *kwargs.values()))
-        elif isinstance(function, LoopContext):  # a recursive loop goes over its argument
+        elif isinstance(function, LoopContext):  # a recursive loop iterates over its argument
             args, cost = tuple(map(costs.passes, args)), 0
         elif isinstance(function, Macro):
             cost = len(args)
@@ -112,7 +112,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """Return `str.format` and `format_map` with the widths in their fields paid for."""
+        """Return `str.format` or `format_map`, charging for the widths in their fields."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -121,7 +121,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         def bounded(*args: Any, **kwargs: Any) -> str:
             mapping = args[0] if value.__name__ == "format_map" and args else kwargs
             positional = () if value.__name__ == "format_map" else args
-            # run for its costs: it pays field by field, and stops before a wide one is made
+            # run only to charge: it pays field by field, and stops before a wide one is built
             _Payer(self).vformat(str(text), positional, cast("Mapping[str, Any]", mapping))
             return wrapped(*args, **kwargs)
 
@@ -129,12 +129,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 class _Payer(SandboxedFormatter):
-    """Goes through a format's fields, and pays for each instead of writing it."""
+    """Walks a format's fields, and charges for each instead of writing it."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         spend(costs.format_spec(format_spec) + weight(value))
         nested = isinstance(value, str | int) and len(str(value)) < _LONGEST_WIDTH
-        return str(value) if nested else ""  # a width that stands in the format of another field
+        return str(value) if nested else ""  # it may be the width in another field's format
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
         del conversion
@@ -143,7 +143,7 @@ class _Payer(SandboxedFormatter):
 
 
 class _Filters(dict[str, Any]):
-    """Filters that pay; one that is added later (transformers adds `tojson`) does too."""
+    """Filters that charge, including any added later (transformers adds `tojson`)."""
 
     def __init__(self, filters: Mapping[str, Any]) -> None:
         super().__init__({name: _paid(name, function) for name, function in filters.items()})
@@ -155,7 +155,7 @@ class _Filters(dict[str, Any]):
 def _paid(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     cost = costs.FILTERS.get(name, costs.slowly(1))
     lazy = cost is costs.nothing
-    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # the context, or environment, in front
+    first = 1 if hasattr(function, "jinja_pass_arg") else 0  # a leading context or environment
 
     @functools.wraps(function)
     def paid(*args: Any, **kwargs: Any) -> Any:
@@ -170,11 +170,11 @@ def _paid(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _settled(value: Any) -> Any:
-    """Return a list instead of an iterator, whose length is unknown."""
+    """Turn an iterator, whose length is unknown, into a list."""
     return list(costs.passes(value)) if isinstance(value, Iterator) else value
 
 
-@pass_eval_context  # so that Jinja does not print constants when it compiles
+@pass_eval_context  # so that Jinja does not print constants at compile time
 def _printed(_: Any, value: Any) -> Any:
     spend(1 + (len(value) >> 8 if type(value) is str else weight(value)))
     return value
@@ -183,11 +183,11 @@ def _printed(_: Any, value: Any) -> Any:
 def bound_chat_templates() -> None:
     """Make transformers render all chat templates in this environment.
 
-    It has no setting for that, so its sandbox is replaced where it looks for it; lm-eval's prompts
-    and the evaluation's go the same way.
+    It has no setting for this, so the sandbox class it uses is replaced; prompts of lm-eval and of
+    our evaluation are covered too.
 
     Raises:
-        RuntimeError: this version of transformers looks for its sandbox elsewhere.
+        RuntimeError: this version of transformers gets its sandbox from elsewhere.
     """
     from transformers.utils import chat_template_utils as theirs
 

@@ -1,7 +1,7 @@
-"""Templates rewritten so that loops, comparisons, `~`, slices and keys are paid for.
+"""Rewrites templates so that loops, comparisons, `~`, slices and keys are charged.
 
-Jinja lets a sandbox see operators and calls, and nothing else. So before a template is compiled,
-what it would do unseen gets a filter around it that pays and hands on what it is given.
+Jinja's sandbox intercepts only operators and calls. So before a template is compiled, every other
+operation is wrapped in a filter that charges for it and passes its input on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NODES_A_STEP: Final = 16
-# Names of filters that templates are rewritten with; no template can spell a name with a blank.
+# Names of the inserted filters; a name with a space cannot occur in a template.
 _PASSES, _WEIGHED, _COPIED, _JOINED, _WITHIN, _SPENT = (
     f"bids {name}" for name in ("passes", "weighed", "copied", "joined", "within", "spent")
 )
@@ -82,17 +82,17 @@ PAYING_TESTS: Final[dict[str, Callable[..., Any]]] = {
 
 
 class Rewriter(NodeTransformer):
-    """Puts paying filters where Jinja's sandbox does not look."""
+    """Inserts charging filters where Jinja's sandbox does not intercept."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
-        """Pay for each pass, and what the body writes down."""
+        """Charge for each iteration, and for the literal text in the body."""
         self.generic_visit(node)
         node.iter = _filter(_PASSES, node.iter)
         _charge(node.body, node)
         return node
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
-        """Pay for what the body writes down at each call."""
+        """Charge for the literal text in the body at each call."""
         self.generic_visit(node)
         _charge(node.body, node)
         return node
@@ -100,12 +100,12 @@ class Rewriter(NodeTransformer):
     visit_CallBlock = visit_Block = visit_Macro
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
-        """Pay for a text that is joined (`~`)."""
+        """Charge for a concatenation (`~`)."""
         self.generic_visit(node)
         return _filter(_JOINED, nodes.Tuple(node.nodes, "load", lineno=node.lineno))
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
-        """Pay for a slice, and for a key that is no constant (it is hashed)."""
+        """Charge for a slice, and for a key that is not constant (it is hashed)."""
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
             node.node = _filter(_COPIED, node.node)
@@ -114,14 +114,14 @@ class Rewriter(NodeTransformer):
         return node
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
-        """Pay for a key that is no constant (it is hashed)."""
+        """Charge for a key that is not constant (it is hashed)."""
         self.generic_visit(node)
         if not isinstance(node.key, nodes.Const):
             node.key = _filter(_WEIGHED, node.key)
         return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        """Pay for what is gone through to compare, unless one side is written down."""
+        """Charge for traversing both sides, unless one is a literal."""
         self.generic_visit(node)
         operand = node.ops[0]
         if len(node.ops) == 1 and operand.op in ("in", "notin"):
@@ -131,7 +131,7 @@ class Rewriter(NodeTransformer):
             return within if operand.op == "in" else nodes.Not(within, lineno=node.lineno)
         sides = [node.expr, *(operand.expr for operand in node.ops)]
         if len(sides) == 2 and any(map(_is_plain, sides)):
-            return node  # as short as what it is compared with
+            return node  # the comparison costs no more than the literal's length
         node.expr = _filter(_WEIGHED, node.expr)
         for operand in node.ops:
             operand.expr = _filter(_WEIGHED, operand.expr)
@@ -139,7 +139,7 @@ class Rewriter(NodeTransformer):
 
 
 def _is_plain(node: nodes.Expr) -> bool:
-    """Tell whether an expression is written down: a constant, or a list of some."""
+    """Return whether an expression is a literal: a constant, or a list of constants."""
     if isinstance(node, nodes.List | nodes.Tuple):
         return all(isinstance(item, nodes.Const) for item in node.items)
     return isinstance(node, nodes.Const)
@@ -150,7 +150,7 @@ def _filter(name: str, value: Any, *args: nodes.Expr) -> nodes.Filter:
 
 
 def _charge(body: list[nodes.Node], owner: nodes.Node) -> None:
-    """Pay for what a body writes down itself each time that it runs."""
+    """Charge for a body's literal text each time it runs."""
     written = sum(len(data.data) for item in body for data in _find(item, nodes.TemplateData))
     parts = sum(1 for item in body for _ in _find(item, nodes.Node))
     steps = (written >> 8) + parts // _NODES_A_STEP

@@ -1,9 +1,9 @@
-"""The steps of a rendering: one per pass of a loop, a call, or 256 characters that are handled.
+"""The steps of a rendering: one per loop iteration, call, or 256 characters processed.
 
-A text of a gigabyte costs four million steps, so `STEPS` bounds memory as well as time: what one
-rendering makes is at most 256 characters a step, held or not. A long row may cost more: when the
-steps are used up, the row itself (all variables of the template) adds `PER_PART` for each of its
-parts and each 256 of its characters, once.
+A gigabyte of text costs four million steps, so `STEPS` bounds memory as well as time: a rendering
+produces at most 256 characters per step. A long row may cost more: when the steps are used up, the
+row itself (all variables of the template) adds, once, `PER_PART` steps for each of its parts and
+each 256 of its characters.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 STEPS: Final = 1_000_000
-"""Steps of one rendering, beyond what its row adds; ordinary rows take some hundred."""
+"""Steps of one rendering, not counting its row's allowance; ordinary rows take a few hundred."""
 PER_PART: Final = 100
-"""Steps that each part of a row, and each 256 characters of it, may cost."""
+"""Allowance in steps for each part of a row, and for each 256 of its characters."""
 _SHIFT: Final = 8  # 256 characters a step
 _NEVER: Final = 1 << 60
 
@@ -33,12 +33,12 @@ _HOLDERS: Final = (*SEQUENCE, dict, Namespace)
 
 
 class TooManySteps(TemplateRuntimeError):
-    """A rendering would take more steps than it may."""
+    """A rendering would take more steps than allowed."""
 
 
 class _Meter(threading.local):
     limit: int = STEPS
-    left: float = float("inf")  # nothing is rendered: constants of a template that is compiled
+    left: float = float("inf")  # outside a rendering: constants at compile time
     variables: Mapping[str, Any] | None = None
 
 
@@ -47,7 +47,7 @@ _meter = _Meter()
 
 @contextmanager
 def at_most(steps: int) -> Iterator[None]:
-    """Bound the renderings that begin inside, in this thread, by some steps."""
+    """Limit each rendering started within the block, in this thread, to this many steps."""
     before = _meter.limit
     _meter.limit = steps
     try:
@@ -61,7 +61,7 @@ def metered(variables: Mapping[str, Any]) -> Iterator[None]:
     """Count the steps of one rendering.
 
     Args:
-        variables: what the template is rendered with.
+        variables: the variables of the template.
     """
     before = _meter.left, _meter.variables
     _meter.left, _meter.variables = _meter.limit, variables
@@ -72,7 +72,7 @@ def metered(variables: Mapping[str, Any]) -> Iterator[None]:
 
 
 def spend(steps: float) -> None:
-    """Take steps from the rendering that is under way.
+    """Charge steps to the current rendering.
 
     Raises:
         TooManySteps: they are used up.
@@ -90,7 +90,7 @@ def _go_on_or_stop() -> None:
 
 
 def _add_row() -> bool:
-    """Add what the row may cost beyond the limit, once; tell whether this was the time."""
+    """Add the row's allowance to the limit, once; return whether it was added now."""
     variables, _meter.variables = _meter.variables, None
     if variables is None:
         return False
@@ -99,10 +99,10 @@ def _add_row() -> bool:
 
 
 def weight(value: object) -> int:
-    """Return the steps of going through a value once, all that lies in it included.
+    """Return the steps of traversing a value once, including everything nested in it.
 
-    Nothing for numbers and the like. It stops where the rendering's steps are used up: lists that
-    hold one list many times are larger than any memory.
+    Numbers and the like cost nothing. It stops once the rendering's steps are used up: lists that
+    contain the same list many times can be larger than any memory.
     """
     if isinstance(value, TEXT):
         return len(value) >> _SHIFT
@@ -115,14 +115,14 @@ def weight(value: object) -> int:
 
 
 def shallow(value: object) -> int:
-    """Return the steps of copying a value, not what lies in it."""
+    """Return the steps of copying a value, without what is nested in it."""
     if isinstance(value, TEXT):
         return len(value) >> _SHIFT
     return len(value) >> 3 if isinstance(value, list | tuple | dict | set | frozenset) else 0
 
 
 def characters(count: float) -> float:
-    """Return the steps of a text of so many characters."""
+    """Return the steps of a text of this many characters."""
     return max(count, 0) / (1 << _SHIFT)
 
 

@@ -1,8 +1,8 @@
-"""Test rows of a suite that are among the validation instances: they are left out of the score.
+"""Finds test rows of a suite that are among the validation instances; the score leaves them out.
 
-A test row is left out if its id is that of a validation instance of a task of the same name, or if
-its question stands in the prompt of any validation instance (so a template around it, or few-shot
-examples before it, do not hide it). Letter case, Unicode form and spacing do not count.
+A test row is left out if a validation instance of a task with the same name has its id, or if its
+question occurs in the prompt of any validation instance (so a surrounding template or preceding
+few-shot examples do not hide it). Letter case, Unicode form and spacing are ignored.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 _ID_FIELDS: Final = ("id", "task_id", "key", "question_id")
 _QUESTION_FIELDS: Final = ("question", "problem", "prompt", "input", "text")
 _SHORTEST: Final = 16
-"""Characters that a question needs to be looked for inside a prompt; a shorter one has to be the
+"""Shortest question, in characters, that is searched for inside a prompt; a shorter one must be the
 whole prompt."""
 
 
 @dataclass(frozen=True)
 class ValidationTexts:
-    """The validation instances, ready to be searched.
+    """The validation instances, ready for searching.
 
     Args:
         ids: pairs of task and id.
         prompts: normalised prompts.
-        everything: all of them in one text.
+        everything: all prompts in one text.
     """
 
     ids: frozenset[tuple[str, str]]
@@ -42,7 +42,7 @@ class ValidationTexts:
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> ValidationTexts:
-        """Read them from the prepared validation split."""
+        """Collect them from the prepared validation split."""
         ids, prompts = set(), []
         for row in frame.itertuples(index=False):
             name = str(row.row_id)
@@ -67,7 +67,7 @@ class ValidationTexts:
 def kept_rows(
     documents: Sequence[Mapping[str, Any]], validation: ValidationTexts, *, task: str
 ) -> list[int]:
-    """Return which test rows are none of the validation instances, by position."""
+    """Return the positions of the test rows that are not validation instances."""
     return [
         index
         for index, document in enumerate(documents)
@@ -76,7 +76,7 @@ def kept_rows(
 
 
 def question_of(document: Mapping[str, Any]) -> str:
-    """Return the text of a test row that is its question."""
+    """Return the question of a test row."""
     for field in _QUESTION_FIELDS:
         if isinstance(document.get(field), str):
             return str(document[field])
@@ -84,5 +84,5 @@ def question_of(document: Mapping[str, Any]) -> str:
 
 
 def normalised(text: str) -> str:
-    """Return a text in lower case and one Unicode form, with single spaces."""
+    """Return a text in lower case, a single Unicode form, and single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,4 +1,4 @@
-"""The suites' lm-eval tasks with their data: from a local folder, the hub's cache, or the hub.
+"""Loads the suites' lm-eval tasks with their data, from a local folder, the hub's cache or the hub.
 
 This module imports lm-eval (3.4 s); import it where it is used.
 """
@@ -49,10 +49,10 @@ _FOLDERS: Final = (
 
 
 def first_blocks(answers: list[list[str]], _: object = None, /, **__: object) -> list[list[str]]:
-    """Return the code that ends the block which the prompt has opened.
+    """Return the code up to the end of the block that the prompt opened.
 
-    In place of lm-eval's own filter for `mbpp_instruct`, which takes the first word behind the
-    fence (often `def`) for the name of a language and cuts it off.
+    Replaces lm-eval's own filter for `mbpp_instruct`, which takes the first word after the fence
+    (often `def`) for a language name and removes it.
     """
     return [[extract_code(f"```python\n{answer}") for answer in group] for group in answers]
 
@@ -68,11 +68,11 @@ class LoadedTask:
     """One task of a suite, loaded.
 
     Args:
-        suite_task: what it is.
-        metric: lm-eval's `metric,filter` that is its score.
+        suite_task: its definition.
+        metric: lm-eval's `metric,filter` used as its score.
         tasks: lm-eval's tasks, by name.
-        kept: which rows of each are evaluated.
-        excluded: how many rows of each are validation instances.
+        kept: rows of each that are evaluated.
+        excluded: number of rows of each that are validation instances.
     """
 
     suite_task: SuiteTask
@@ -83,7 +83,7 @@ class LoadedTask:
 
     @cached_property
     def digest(self) -> str:
-        """Identify what is asked and how: rows by content, task definitions, versions."""
+        """Digest of what is asked and how: row contents, task definitions, versions."""
         digest = hashlib.sha256(f"{VERSION} {version('lm-eval')} {self.metric}".encode())
         for name, task in self.tasks.items():
             settings = {**task.dump_config(), "metadata": None, "dataset_path": None}
@@ -98,18 +98,18 @@ class LoadedTask:
 def load_suite_task(
     task: SuiteTask, settings: EvaluationConfig, validation: ValidationTexts
 ) -> LoadedTask:
-    """Load one task of a suite, and leave the validation instances out.
+    """Load one task of a suite, without the validation instances.
 
     Args:
-        task: which.
-        settings: where the data is, how many rows, chat template or not.
+        task: the task.
+        settings: location of the data, number of rows, whether to use the chat template.
         validation: the validation instances.
 
     Raises:
-        ConfigError: a package that it needs is not installed.
-        DataError: its data is neither in `suite_data` nor in the cache, and the hub cannot be
-            reached; or no row is left.
-        SandboxError: it runs code, and the sandbox cannot be built here.
+        ConfigError: a required package is not installed.
+        DataError: its data is neither in `suite_data` nor in the cache, and the hub is unreachable;
+            or no row is left.
+        SandboxError: it runs code, and the sandbox cannot be built on this machine.
     """
     _require_packages(task)
     if task.runs_code:
@@ -129,7 +129,7 @@ def load_suite_task(
 
 
 def _load(task: SuiteTask, names: Sequence[str], settings: EvaluationConfig) -> dict[str, Any]:
-    """Have lm-eval build its tasks, with our number of examples and the local data."""
+    """Let lm-eval build its tasks, with our number of examples and the local data."""
     changes: dict[str, Any] = {"num_fewshot": task.few_shot}
     local = None if settings.suite_data is None else Path(settings.suite_data) / task.data
     if local is not None and local.is_dir():
@@ -142,7 +142,7 @@ def _load(task: SuiteTask, names: Sequence[str], settings: EvaluationConfig) -> 
         with _no_bars():
             built: list[Any] = []
             for name in names:
-                # the factory behind TaskManager.load, which takes changes for inline tasks only
+                # the factory behind TaskManager.load, which accepts overrides only for inline tasks
                 item = TaskFactory().build(registry[name], overrides=changes, registry=registry)
                 built += item if isinstance(item, list) else [item]
             found: dict[str, Any] = manager.load(built)["tasks"]
@@ -151,7 +151,7 @@ def _load(task: SuiteTask, names: Sequence[str], settings: EvaluationConfig) -> 
         setting = "" if settings.suite_data else " with evaluation.suite_data: FOLDER"
         reason = shorten(" ".join(str(error).split()) or type(error).__name__, 200)
         msg = (
-            f"suite task {task.name!r}: its data set {task.data} cannot be loaded ({reason}); "
+            f"suite task {task.name!r}: its dataset {task.data} cannot be loaded ({reason}); "
             f"reach the hub once, or fetch it elsewhere (`hf download {task.data} --repo-type "
             f"dataset --local-dir {where}`{setting}), or leave the task out "
             "(evaluation.suite_tasks)"
@@ -162,7 +162,7 @@ def _load(task: SuiteTask, names: Sequence[str], settings: EvaluationConfig) -> 
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """Keep the progress bars of `datasets` off the screen."""
+    """Hide the progress bars of `datasets`."""
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -174,7 +174,7 @@ def _no_bars() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _manager() -> TaskManager:
-    """Return lm-eval's index of the tasks that suites are made of (of all takes many seconds)."""
+    """Return lm-eval's index of only the suites' tasks (indexing all takes many seconds)."""
     root = Path(lm_eval.tasks.__file__).parent
     folders: list[str | Path] = [root / folder for folder in _FOLDERS]
     return TaskManager(include_path=folders, include_defaults=False)
@@ -194,7 +194,7 @@ def _require_packages(task: SuiteTask) -> None:
 
 
 def _named(value: object) -> str:
-    """Return what identifies a value of a task's definition that JSON has no word for."""
+    """Return what identifies a value of a task definition that is not a JSON type."""
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 

@@ -1,7 +1,7 @@
-"""lm-eval's Hugging Face model for the suites: its tokens and stop rules, our forward passes.
+"""lm-eval's Hugging Face model for the suites, with its tokenization and stop rules but our passes.
 
-Prompts become the token ids that lm-eval's own class makes of them. Then choices of one prompt are
-scored after reading it once, batches are made by length, and rows that are done leave the batch.
+Prompts become the same token ids as in lm-eval's own class. But choices of one prompt are scored
+after reading it once, batches are made by length, and finished rows leave the batch.
 
 This module imports lm-eval (3.4 s); import it where it is used.
 """
@@ -43,9 +43,9 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         model: causal language model, with or without adapters, on its device.
         tokenizer: its tokenizer.
         stop_ids: token ids that end an answer.
-        tokens_per_batch: padded tokens of one forward pass.
+        tokens_per_batch: padded tokens in one forward pass.
         on_progress: called with (requests done, all).
-        model_args: further arguments of lm-eval's class.
+        model_args: additional arguments of lm-eval's class.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         on_progress: Progress,
         **model_args: Any,
     ) -> None:
-        with offline_and_quiet():  # lm-eval warns of models that are loaded already
+        with offline_and_quiet():  # lm-eval warns about models that are already loaded
             super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", **model_args)
         self._stop_ids = stop_ids
         self._tokens_per_batch = tokens_per_batch
@@ -78,7 +78,7 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        """Score continuations; those of one context that fits are scored after reading it once."""
+        """Score continuations; a context that fits is read once for all of its own."""
         del disable_tqdm, override_bs
         groups: dict[tuple[int, ...], list[int]] = {}
         alone: list[int] = []
@@ -110,7 +110,7 @@ class SuiteModel(HFLM):  # type: ignore[misc]  # lm-eval is untyped
         return [found[place] for place in range(len(requests))]
 
     def _example(self, request: Request) -> TokenizedExample:
-        """Return the tokens of a request, cut on the left as lm-eval cuts them."""
+        """Return the tokens of a request, truncated on the left as in lm-eval."""
         _, context, continuation = request
         ids = (context + continuation)[-(self.max_length + 1) :]
         labels = [IGNORED_LABEL] * (len(ids) - len(continuation)) + continuation

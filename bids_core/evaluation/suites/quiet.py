@@ -1,4 +1,4 @@
-"""Keeps lm-eval off the network, and its messages off the screen.
+"""Keeps lm-eval offline and quiet.
 
 This module imports lm-eval (3.4 s); import it where it is used.
 """
@@ -23,10 +23,10 @@ def _no_bar(items: Iterable[Any], **_: object) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def offline_and_quiet() -> Iterator[None]:
-    """Keep lm-eval off the network, and its notes about itself off the screen.
+    """Keep lm-eval offline, and hide its messages.
 
-    The libraries read `HF_HUB_OFFLINE` when they are imported, so the values that they then keep
-    are set instead, and put back.
+    The libraries read `HF_HUB_OFFLINE` on import, so the values they stored then are changed
+    instead, and restored afterwards.
     """
     log = logging.getLogger("lm_eval")
     level = log.level

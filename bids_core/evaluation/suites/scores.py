@@ -1,4 +1,4 @@
-"""Evaluate a model on tasks of the suites: one line per task, as the papers count them."""
+"""Evaluates a model on the suites' tasks: one line per task, as in the papers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bids_core.evaluation.suites.loading import LoadedTask
 
 FEW_SHOT_SEED: Final = 1234
-"""lm-eval's own default: who draws few-shot examples at random draws these."""
+"""lm-eval's default, so that randomly drawn few-shot examples are the usual ones."""
 _CHOICE: Final = "multiple_choice"
 
 
@@ -29,13 +29,13 @@ def evaluate_suite_task(model: LM, loaded: LoadedTask, *, chat: bool) -> Evaluat
     Args:
         model: one of lm-eval's models.
         loaded: the task, with its data.
-        chat: put the prompts into the chat template, few-shot examples as turns.
+        chat: apply the chat template to prompts, with few-shot examples as turns.
 
     Returns:
-        `scores`: one row for the task, the columns as `evaluate` has them (no answer loss; majority
-        for multiple choice); `more` has the scores of lm-eval's tasks that it is made of, and how
-        many rows were left out as validation instances. `samples`: one row a test row; `part` says
-        which of lm-eval's tasks it is from.
+        `scores`: one row for the task, with the columns of `evaluate` (no answer loss; majority for
+            multiple choice only); `more` has the scores of its lm-eval tasks, and how many rows
+            were left out as validation instances. `samples`: one row per test row; `part` names the
+            lm-eval task it is from.
     """
     from lm_eval.evaluator import evaluate as run_harness
 
@@ -52,10 +52,10 @@ def evaluate_suite_task(model: LM, loaded: LoadedTask, *, chat: bool) -> Evaluat
                 for name, task in loaded.tasks.items()
                 if len(loaded.kept[name]) < len(task.eval_docs)
             },
-            bootstrap_iters=1,  # switches standard errors on; that of a mean needs no bootstrap
+            bootstrap_iters=1,  # enables standard errors; that of a mean needs no bootstrap
             apply_chat_template=chat,
             fewshot_as_multiturn=chat,
-            confirm_run_unsafe_code=loaded.suite_task.runs_code,  # lm-eval's; ours was asked before
+            confirm_run_unsafe_code=loaded.suite_task.runs_code,  # ours was asked before
         )
     samples = pd.concat(
         [_samples(name, results["samples"][name], loaded) for name in loaded.tasks],
@@ -65,15 +65,16 @@ def evaluate_suite_task(model: LM, loaded: LoadedTask, *, chat: bool) -> Evaluat
 
 
 def suite_averages(scores: pd.DataFrame, members: Mapping[str, list[str]]) -> dict[str, Any]:
-    """Return each suite's macro averages, as the papers define them.
+    """Return each suite's macro averages, as defined in the papers.
 
     Args:
         scores: one row per task.
         members: tasks of each suite.
 
     Returns:
-        By suite: `task`, the mean over its tasks; `capability`, the mean over capabilities of the
-        mean over their tasks; `missing`, its tasks that were not evaluated (left out of both).
+        By suite: `task`, the mean over its tasks; `capability`, the mean over tasks within each
+        capability, then over capabilities; `missing`, its tasks that were not evaluated (left out
+        of both).
     """
     found: dict[str, Any] = {}
     for suite, names in members.items():
@@ -86,7 +87,7 @@ def suite_averages(scores: pd.DataFrame, members: Mapping[str, list[str]]) -> di
 
 
 def _samples(name: str, rows: list[dict[str, Any]], loaded: LoadedTask) -> pd.DataFrame:
-    """Return the rows of one of lm-eval's tasks, scored by the metric that counts."""
+    """Return the rows of one lm-eval task, scored by the task's main metric."""
     metric, _, kind = loaded.metric.partition(",")
     chosen = [row for row in rows if row["filter"] == kind]
     chosen.sort(key=lambda row: int(row["doc_id"]))
@@ -112,7 +113,7 @@ def _score(loaded: LoadedTask, samples: pd.DataFrame) -> dict[str, Any]:
     parts = samples.groupby("part")["score"].agg(["mean", "sem", "size"])
     by_size = loaded.suite_task.by_size
     weights = parts["size"] / parts["size"].sum() if by_size else 1.0 / len(parts)
-    variance = ((weights * parts["sem"]) ** 2).sum(skipna=False)  # unknown for a part of one row
+    variance = ((weights * parts["sem"]) ** 2).sum(skipna=False)  # unknown if a part has one row
     choice = all(task.OUTPUT_TYPE == _CHOICE for task in loaded.tasks.values())
     return {
         "task": loaded.suite_task.name,

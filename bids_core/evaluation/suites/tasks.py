@@ -1,10 +1,10 @@
-"""Standard benchmarks by name: what lm-eval tasks they are, how many examples, which score counts.
+"""Standard benchmarks by name: their lm-eval tasks, number of few-shot examples, and score.
 
 `bids7` is the evaluation of the BIDS paper, `less3` that of LESS. Prompts, filters and metrics are
-lm-eval's; what is set here is the number of few-shot examples, where lm-eval leaves it open, and
-which of a task's scores is its score. A task of a suite may be several of lm-eval's (57 subjects of
-MMLU): `by_size` weighs them by their rows, as lm-eval's groups do; else each counts the same, as
-LESS averages TyDi QA's languages.
+lm-eval's; this file sets the number of few-shot examples, where lm-eval leaves it open, and which
+metric is a task's score. A task of a suite may consist of several lm-eval tasks (57 subjects of
+MMLU): `by_size` weights them by their rows, like lm-eval's groups; otherwise all have equal weight,
+as when LESS averages TyDi QA's languages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bids_core.config import EvaluationConfig, TestTask
 
 VERSION: Final = 1
-"""Raised when scores of a suite change for the same lm-eval."""
+"""To be raised when a suite's scores change for the same lm-eval version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,17 @@ class SuiteTask:
     """One task of a suite.
 
     Args:
-        name: as in results.
-        capability: that it stands for in the papers.
-        data: hub repository of its data set.
+        name: its name in results.
+        capability: its capability in the papers.
+        data: hub repository of its dataset.
         tasks: lm-eval's tasks, groups or tags.
         metric: lm-eval's `metric,filter`.
         few_shot: examples in the prompt.
-        chat_tasks: lm-eval's tasks for prompts in the chat template, where it has others.
-        chat_metric: their metric, where it is another.
-        by_size: weigh lm-eval's tasks by their rows.
-        runs_code: it runs programs that the model wrote.
-        needs: packages beyond lm-eval, and the extra that brings them.
+        chat_tasks: lm-eval's tasks for prompts in the chat template, if different.
+        chat_metric: their metric, if different.
+        by_size: whether to weight lm-eval's tasks by their rows.
+        runs_code: whether it runs programs written by the model.
+        needs: required packages beyond lm-eval, and the extra that installs them.
     """
 
     name: str
@@ -52,7 +52,7 @@ class SuiteTask:
     needs: tuple[tuple[str, ...], str] = ((), "")
 
     def variant(self, *, chat: bool) -> tuple[tuple[str, ...], str]:
-        """Return lm-eval's tasks and the metric, for prompts with or without the chat template."""
+        """Return lm-eval's tasks and metric, for prompts with or without the chat template."""
         if not chat:
             return self.tasks, self.metric
         return self.chat_tasks or self.tasks, self.chat_metric or self.metric
@@ -106,15 +106,15 @@ SUITES: Final = {
 
 
 def chosen_tasks(settings: EvaluationConfig, own: tuple[TestTask, ...] = ()) -> list[SuiteTask]:
-    """Return the tasks of the suites that a configuration asks for, each once.
+    """Return the suite tasks that a configuration selects, without duplicates.
 
     Args:
-        settings: suites, and perhaps some of their tasks.
+        settings: the suites, and optionally a subset of their tasks.
         own: the user's test tasks.
 
     Raises:
-        ConfigError: a task is in none of the suites, needs code to be run that may not be, or has
-            the name of one of the user's own.
+        ConfigError: a task is not in any of the suites, runs code although that is not allowed, or
+            has the same name as one of the user's own tasks.
     """
     known = {task.name: task for name in settings.suites for task in SUITES[name]}
     asked = settings.suite_tasks if settings.suite_tasks is not None else tuple(known)

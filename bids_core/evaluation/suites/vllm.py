@@ -1,4 +1,4 @@
-"""vLLM as the suites' backend, where it is installed; lm-eval's own class does the work."""
+"""vLLM as the suites' backend, if installed, through lm-eval's own class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def require_vllm() -> None:
-    """Check that vLLM is there.
+    """Check that vLLM is installed.
 
     Raises:
         ConfigError: it is not.
@@ -29,12 +29,12 @@ def require_vllm() -> None:
 
 
 def vllm_model(config: ModelConfig, tuned: Path | None, model_args: Mapping[str, Any]) -> Any:
-    """Return lm-eval's vLLM model of a base model, with the adapter of a fine-tuning if it has one.
+    """Return lm-eval's vLLM model for a base model, with a fine-tuned adapter if there is one.
 
     Args:
         config: the base model.
-        tuned: folder of a fine-tuning; None: the base model alone.
-        model_args: further arguments of lm-eval's class.
+        tuned: folder of a fine-tuning; None for the base model alone.
+        model_args: additional arguments of lm-eval's class.
 
     Raises:
         ConfigError: vLLM is not installed.

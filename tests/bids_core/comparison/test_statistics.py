@@ -146,7 +146,7 @@ def test_nothing_is_concluded_from_nothing():
     skills = {("bids", 10): 0.42, ("random", 10): 0.4}
     found = compare(Results.of(results(skills, n=20, seeds=1), CAPABILITIES), "bids")
     text = judge(found).sentences
-    assert text[0].startswith("This cannot tell whether BIDS is better or worse")
+    assert text[0].startswith("These results do not show whether BIDS is better or worse")
     assert "trained only once, so the variation between seeds is unknown" in " ".join(text)
     same = {("bids", 5, 0): {"a": [0, 0]}, ("random", 5, 0): {"a": [0, 0]}}
     found = compare(Results.of(frame(same), {"a": "x"}), "bids")
@@ -171,7 +171,7 @@ def test_answer_loss_alone_and_other_rows():
     found = compare(Results.of(table, {"a": "x"}), "bids")
     assert set(found.differences["of"]) == {"loss"}
     first = judge(found).sentences[0]
-    assert first.startswith("This cannot tell")  # one row says nothing, however far apart
+    assert first.startswith("These results do not show")  # one row says nothing, however far apart
     assert (
         "answer loss 1.000 against 2.000 nats, 1.000 lower (95% interval 1.000 to 1.000 lower, p 1)"
         in first

@@ -55,8 +55,9 @@ def test_a_clear_difference_in_loss_is_heard_where_accuracy_says_nothing(verdict
         "2.940 nats, 0.680 lower (95% interval 0.5"
     )
     assert verdict.sentences[1] == (
-        "Accuracy cannot tell here: the macro averages of BIDS and random selection (10.5% and "
-        "6.0%) are not above the score of always giving each task's most frequent answer "
+        "Accuracy is not informative here: the macro averages of BIDS and random selection "
+        "(10.5% and 6.0%) are not above the score of always giving each task's most frequent "
+        "answer "
         "(15.0%)."
     )
     assert "BIDS is better than LESS by held-out answer loss: answer loss 2.260" in text(verdict)
@@ -95,15 +96,16 @@ def test_a_small_lead_is_no_lead(verdict_of):
     verdict = verdict_of({"bids": [(0.52, 1.5)] * 2, "random": [(0.5, 1.5)] * 2})
     assert (verdict.badge, verdict.by) == (Badge.UNCLEAR, ())
     assert verdict.sentences[0].startswith(
-        "This cannot tell whether BIDS is better or worse than random selection: macro average "
-        "52.0% against 50.0%, 2.0 points higher (95% interval "
+        "These results do not show whether BIDS is better or worse than random selection: "
+        "macro average 52.0% against 50.0%, 2.0 points higher (95% interval "
     )
     assert (
         "; answer loss 1.499 against 1.501 nats, 0.002 lower (95% interval" in verdict.sentences[0]
     )
     assert " lower to " in verdict.sentences[0]
-    assert "would just detect it (an estimate; twice as many are safe): add rows to `test`" in text(
-        verdict
+    assert (
+        "would just detect it (an estimate; use twice as many to be safe): add rows to `test`"
+        in text(verdict)
     )
 
 
@@ -154,7 +156,7 @@ def test_a_method_that_is_better_than_the_main_one_is_named_right_after(verdict_
     verdict = verdict_of(arms)
     assert verdict.badge is Badge.BETTER
     assert verdict.sentences[2].startswith("BIDS is worse than LESS by accuracy and held-out")
-    assert verdict.sentences[3] == "BIDS cannot be told apart from sum."
+    assert verdict.sentences[3] == "BIDS cannot be distinguished from sum."
 
 
 def test_without_random_nothing_is_concluded(verdict_of):
@@ -186,7 +188,7 @@ def test_few_rows_are_no_certainty(verdict_of):
 def test_nothing_answered_at_all_is_not_accuracy(verdict_of):
     verdict = verdict_of({"bids": [(0.0, 1.0)], "random": [(0.0, 2.0)]}, majority=math.nan)
     assert verdict.by == ("loss",)
-    assert "neither BIDS nor random selection gives any right answer" in text(verdict)
+    assert "neither BIDS nor random selection gives a single right answer" in text(verdict)
 
 
 def test_scores_alone_and_losses_alone(verdict_of, samples_of):
@@ -216,7 +218,7 @@ def test_budgets_are_told_one_by_one(verdict_of, samples_of):
     verdict = verdict_of(samples=samples_of(arms))
     assert verdict.badge is Badge.BETTER
     assert verdict.sentences[0].startswith(
-        "BIDS is better than random selection with 10 rows and cannot be told apart from it "
+        "BIDS is better than random selection with 10 rows and cannot be distinguished from it "
         "with 20 rows: with 10 rows macro average 75.0% against 25.0%"
     )
     assert "--budgets 10,20" in verdict.command
@@ -273,7 +275,7 @@ def test_what_only_the_number_of_comparisons_hides_needs_no_more_rows(verdict_of
     arms = {f"m{i}": [(0.5, 1.5)] for i in range(8)}
     verdict = verdict_of(arms | {"bids": [(0.5, 1.5)], "random": [(0.36, 1.5)]})
     assert verdict.badge is Badge.UNCLEAR
-    assert "A comparison of these two alone, over more seeds, may tell" in text(verdict)
+    assert "A comparison of these two alone, over more seeds, may settle it" in text(verdict)
 
 
 def test_estimates_are_rounded_up_to_two_digits():

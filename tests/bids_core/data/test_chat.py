@@ -93,7 +93,7 @@ def test_template_that_refuses_a_role_rejects_the_row_in_one_line(tokenizer_with
     with pytest.raises(RejectedRow) as caught:
         completions(tokenizer_with, "llama2", "sS", "uQ", "aA")
     assert caught.value.reason == "template-refused"
-    assert "refuses the turns 'system, user, assistant'" in caught.value.detail
+    assert "rejects the turns 'system, user, assistant'" in caught.value.detail
     assert "System role not supported" in caught.value.detail
 
 
@@ -120,7 +120,7 @@ def test_template_that_changes_answers_is_not_guessed_at(tokenizer_with, templat
 
 def test_marked_template_that_refuses_a_role(tokenizer_with):
     template = "{{ raise_exception('No.') }}{% generation %}{% endgeneration %}"
-    with pytest.raises(RejectedRow, match=r"refuses the turns 'user, assistant': No\."):
+    with pytest.raises(RejectedRow, match=r"rejects the turns 'user, assistant': No\."):
         completions(tokenizer_with, template, "uQ", "aA")
 
 

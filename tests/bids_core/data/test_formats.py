@@ -64,9 +64,9 @@ def test_roles_of_other_files_are_translated():
     ("row", "reason", "words"),
     [
         ({"text": "x"}, "missing-field", "no known format has the fields text"),
-        ({"prompt": "Q"}, "missing-field", "'prompt' is there, but not 'completion'"),
-        ({"instruction": "Q"}, "missing-field", "'instruction' is there, but not 'output'"),
-        ({"answer": "Q"}, "missing-field", "'answer' is there, but not 'question'"),
+        ({"prompt": "Q"}, "missing-field", "'prompt' is present, but not 'completion'"),
+        ({"instruction": "Q"}, "missing-field", "'instruction' is present, but not 'output'"),
+        ({"answer": "Q"}, "missing-field", "'answer' is present, but not 'question'"),
         ({"messages": None}, "wrong-type", "expected a list of messages, found None"),
         ({"messages": []}, "wrong-type", "list of messages"),
         ({"messages": "hello"}, "wrong-type", "list of messages"),

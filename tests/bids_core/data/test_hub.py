@@ -27,7 +27,7 @@ def test_folder_of_one_split(tmp_path):
 def test_one_split_under_another_name(tmp_path):
     datasets.Dataset.from_list(ROWS, split="train").save_to_disk(tmp_path / "d")
     assert len(open_dataset(tmp_path / "d", split="train", where="w")) == 2
-    with pytest.raises(DataError, match="holds no split 'dev' \\(it is one split: train\\)"):
+    with pytest.raises(DataError, match="has no split 'dev' \\(it is one split: train\\)"):
         open_dataset(tmp_path / "d", split="dev", where="w")
 
 
@@ -56,7 +56,7 @@ def test_hub_out_of_reach_is_one_line(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(DataError) as caught:
         open_dataset("hf:org/name", split=None, where="pool source 'name'")
-    assert str(caught.value).startswith("pool source 'name': the data set hf:org/name cannot be")
+    assert str(caught.value).startswith("pool source 'name': the dataset hf:org/name cannot be")
     assert "download it" in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -77,11 +77,11 @@ def test_duplicate_id_within_a_source(read):
     assert prompts(result) == ["q0", "q2"]
     (reject,) = result.rejects
     assert (reject.reason, reject.row_id) == ("duplicate-id", "x")
-    assert "also at f0.jsonl:1" in reject.detail
+    assert "also occurs at f0.jsonl:1" in reject.detail
 
 
 def test_duplicate_id_can_stop_the_run(read):
-    with pytest.raises(DataError, match=r"^f0.jsonl:2: the id 'x' is also at f0.jsonl:1"):
+    with pytest.raises(DataError, match=r"^f0.jsonl:2: the id 'x' also occurs at f0.jsonl:1"):
         read([good(0, id="x"), good(1, id="x")], duplicate_ids="error")
 
 

@@ -113,7 +113,7 @@ def test_entries_of_llama_factory(project, name, expected):
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({}, "describes several data sets; set `dataset` to one of: sums, chats"),
+        ({}, "describes several datasets; set `dataset` to one of: sums, chats"),
         ({"dataset": "sum"}, "has no entry 'sum'; it has: sums"),
         ({"dataset": "script"}, "needs a script; download"),
         ({"dataset": "odd"}, "formatting 'parquet'"),

@@ -111,7 +111,7 @@ def test_the_sizes_of_good_files_add_up_to_what_their_metadata_says(tmp_path, op
     assert sum(page.values for page in claimed) == sum(column.num_values for column in columns)
     schema = pa.schema([table.schema.field(name) for name in ("text", "same", "number", "list")])
     assert read_bounded(path, schema).equals(table.select(schema.names).cast(schema))
-    with pytest.raises(ValueError, match="column number is double and not string"):
+    with pytest.raises(ValueError, match="column number is double, not string"):
         read_bounded(path, pa.schema([("number", pa.string())]))
     assert read_bounded(path, pa.schema([("new", pa.int32())]))["new"].null_count == 100
 

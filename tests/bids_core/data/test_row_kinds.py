@@ -201,7 +201,7 @@ def test_tools_that_can_not_be_read(row):
     assert caught.value.reason == "bad-tools"
 
 
-def test_tools_that_the_system_turn_lists_are_not_written_twice():
+def test_tools_that_the_system_turn_lists_are_noted():
     system = {"role": "system", "content": "Use <tools>[f]</tools>."}
     found = read_row({"tools": [{"name": "f"}], "messages": [system, *TURNS]})
     assert found.notes == {"tools-in-system"}

@@ -1,4 +1,4 @@
-"""A hub that takes the question and does not answer, or answers byte by byte: one line, soon."""
+"""A hub that accepts requests and does not respond, or answers byte by byte: one line, soon."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_it_is_given_up_in_one_line_that_says_how_long(hub, what):
             open_dataset("hf:org/name", split=None, where="pool source 'name'")
     assert time.monotonic() - started < 20
     message = str(caught.value)
-    assert f"the hub at {hub} takes the question and does not answer it within 2 s" in message
+    assert f"the hub at {hub} accepts requests but does not respond within 2 s" in message
     assert "HF_HUB_OFFLINE=1" in message
     assert "\n" not in message
 

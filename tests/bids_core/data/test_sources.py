@@ -50,7 +50,7 @@ def test_one_task_of_two_files_needs_names(files, tmp_path, make_config):
 
 
 def test_split_is_for_data_sets(files, tmp_path, make_config):
-    with pytest.raises(ConfigError, match="`split` is only for data sets"):
+    with pytest.raises(ConfigError, match="`split` is only for datasets"):
         find_sources(make_config([{"path": "train.jsonl", "split": "train"}]), tmp_path)
 
 

@@ -16,7 +16,7 @@ def test_what_was_missed_is_scaled_up_from_the_sample():
     assert found.missed == pytest.approx(12)
     assert found.low == pytest.approx(600 * 0.0055, rel=0.02)  # Wilson's interval of 2 of 100
     assert found.high == pytest.approx(600 * 0.0700, rel=0.02)
-    assert "about 12 of the 100 picks (95%: 3 to 42) would be other rows" in found.words
+    assert "about 12 of the 100 picks (95%: 3 to 42) would be different" in found.words
 
 
 def test_no_more_than_all_picks_and_no_less_than_none():
@@ -29,7 +29,7 @@ def test_no_more_than_all_picks_and_no_less_than_none():
 def test_without_a_sample_nothing_is_claimed():
     found = screened(sampled=0, sampled_picked=0)
     assert (found.low, found.high) == (0, 100)
-    assert "would be other rows" not in found.words
+    assert "would be different" not in found.words
 
 
 def test_nothing_left_out_is_nothing_missed():
