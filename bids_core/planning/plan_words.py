@@ -1,4 +1,4 @@
-"""What a plan says in words: which setting to take, what it costs and keeps."""
+"""A plan in words: which setting to use, what it costs and how much it keeps."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _none_cheaper(
 
 
 def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Return what a setting costs and keeps, in one clause."""
+    """Return in one clause what a setting costs and keeps."""
     cost, overlap, kept = row["cost"], row["overlap"], row["kept"]
     text = (
         f"{percent(cost['share'], 0)} of the cost ({duration(cost['seconds'])}), keeps "
@@ -102,7 +102,7 @@ def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 
 def interval(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """Format an estimate: `0.74 (0.66 to 0.81)`; a dash where there is none."""
+    """Format an estimate: `0.74 (0.66 to 0.81)`; a dash if there is none."""
     if estimate["value"] is None:
         return number(float("nan"))
     shown = number(estimate["value"], digits)

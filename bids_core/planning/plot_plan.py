@@ -25,7 +25,8 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
         plan: what `plan.json` holds.
 
     Returns:
-        A point a setting, with its interval; those that no other beats are joined and named.
+        A figure with one point per setting, with its interval; efficient settings are joined and
+        named.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -68,7 +69,7 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
 
 
 def _apart(rows: Sequence[Mapping[str, Any]], chosen: str | None) -> list[Mapping[str, Any]]:
-    """Return the points to name: the chosen one, and of those that lie together only the first."""
+    """Return the points to name: the chosen one, and of points close together only the first."""
     found: list[Mapping[str, Any]] = []
     for row in sorted(rows, key=lambda one: one["name"] != chosen):
         x, y = row["cost"]["share"], row["overlap"]["value"]
