@@ -1,4 +1,4 @@
-"""Figures in Python: matplotlib's, in colours that all readers can tell apart."""
+"""Matplotlib figures, in colours that colour-blind readers can distinguish too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHERS: Final = "others"
 
 
 class Picture(Figure):
-    """A figure that notebooks show as it is returned, whatever plotting backend is set."""
+    """A figure that notebooks show when it is returned, whatever plotting backend is set."""
 
     def _repr_png_(self) -> bytes:
         drawn = io.BytesIO()
@@ -33,5 +33,5 @@ class Picture(Figure):
 
 
 def colour(place: int, group: str = "") -> str:
-    """Return the colour of the group at a place; grey for `OTHERS`."""
+    """Return the colour of the group at an index; grey for `OTHERS`."""
     return "#999999" if group == OTHERS else COLOURS[place % len(COLOURS)]
