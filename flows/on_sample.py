@@ -46,7 +46,7 @@ class OnSample:
         self._trained: dict[str, Handle] = {}
 
     def measure(self, setting: Setting) -> Measured:
-        """Compute a setting's influence and picks; all but the exact one's are shown as one step."""
+        """Compute a setting's influence and picks, shown as one step except for the exact one."""
         if setting.name == EXACT:
             return self._measured(setting)
         whole = AsOne(current(), f"setting {setting.name}")
