@@ -40,7 +40,7 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 def summed_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the batch of each example's mean loss; for equal lengths B times the batch's mean."""
+    """Sum over the batch of each example's mean loss; for equal lengths B times the mean."""
     loss: torch.Tensor = model(**batch, use_cache=False).loss * len(batch["labels"])
     return loss
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PLAIN: Final = re.compile(r"(?!\d+[.)] )\w[\w .,:;?'\"()/%$=-]*|")
-"""Texts in which Markdown sees nothing."""
+"""Text without Markdown markup."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet computes (OWASP, CSV injection)."""
+"""First characters of a cell that a spreadsheet takes for a formula (OWASP, CSV injection)."""
 
 
 def percent(value: float, digits: int = 1) -> str:

@@ -16,11 +16,11 @@ except ImportError as error:
 __all__ = ["COLOURS", "MARKERS", "OTHERS", "Picture", "colour"]
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish."""
 MARKERS: Final = "osD^vPX*<>"
-"""With the colours, the marks of up to 70 groups."""
+"""Markers; with the colours, they distinguish up to 70 groups."""
 OTHERS: Final = "others"
-"""The group of all that have no colour of their own."""
+"""The group of everything without its own colour."""
 
 
 class Picture(Figure):

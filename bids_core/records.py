@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IGNORED_LABEL: Final = -100
-"""Label of a token that takes no part in the loss (the convention of torch's cross-entropy)."""
+"""Label of a token that is ignored in the loss (the convention of torch's cross-entropy)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def _states(model: nn.Module, examples: list[Any]) -> Floats:
 
 
 def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line per setting: means over seeds, and the paired loss gap to the exact pipeline."""
+    """Return a line per setting: means over seeds, and the paired loss gap to the exact one."""
     from controlled_lab.summary import interval
 
     exact = {row["seed"]: row["loss"] for row in rows if row["setting"] == "exact"}

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _FILE: Final = "ekfac.safetensors"
 _ROUNDING: Final = 1e-6
-"""Share of the largest gradient of a call below which one is rounding: eight times float32's."""
+"""Gradients below this share of a call's largest count as rounding: eight times float32's."""
 
 
 class Ekfac:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bids_core.training.moments import AdamMoments
 
 Change = Callable[["Slot", "torch.Tensor"], "torch.Tensor"]
-"""From a parameter and its [B, d] float32 gradients to the [B, d] feature; may write in place."""
+"""Maps a parameter and its [B, d] float32 gradients to the [B, d] feature; may write in place."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _weighted_mean(hidden_BTH: torch.Tensor, mask_BT: torch.Tensor) -> torch.Ten
 
 
 FORWARD_SHARE: Final = 1 / 3
-"""A forward pass alone against forward and backward with frozen base weights."""
+"""Cost of a forward pass as a share of forward and backward with frozen base weights."""
 
 TRAINING_FEATURES: Final = Registry(
     "training feature",
@@ -204,4 +204,4 @@ TRAINING_FEATURES: Final = Registry(
         ),
     ),
 )
-"""Training features by the names that users type."""
+"""Training features, by the names that users type."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _LEAST: Final = 8
-"""Fewer landmarks say nothing of their own error."""
+"""With fewer landmarks their own error cannot be estimated."""
 
 
 @dataclass(frozen=True)

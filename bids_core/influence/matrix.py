@@ -23,13 +23,13 @@ MatrixLike: TypeAlias = Any
 """What `as_matrix` takes: numpy array, torch tensor, Zarr array, pandas frame or `Matrix`."""
 
 RESIDENT_BYTES: Final = 2 << 30
-"""A Zarr array up to this size is read into memory once; a larger one stays on disk."""
+"""A Zarr array up to this size is read into memory; a larger one stays on disk."""
 _BLOCK_BYTES: Final = 1 << 20
 """float64 bytes of one block: fits the second-level cache of common processors."""
 _SLAB_BYTES: Final = 1 << 26
 """Bytes read from disk at a time."""
 _ROW_OF_CHUNKS: Final = 4 << 30
-"""Most bytes that can only be read together: the chunks that hold one row."""
+"""Largest amount that can only be read together: the chunks that hold one row."""
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ Floats = npt.NDArray[np.float64]
 _MAD_TO_SIGMA: Final = 1.4826
 """1 / Phi^-1(3/4): makes the median absolute deviation of a normal sample its sigma."""
 _SUSPECT: Final = 1e-6
-"""A column whose spread is below this share of its mean is compared entry by entry: rounding can
-give a constant column a tiny positive variance."""
+"""A column whose spread is below this share of its mean is compared entry by entry, because
+rounding can give a constant column a tiny positive variance."""
 _COLUMNS_AT_A_TIME: Final = 16
 _NAMED: Final = 5
-"""Columns that a warning names before it only counts."""
+"""Columns that a warning names; the others are only counted."""
 
 
 class ColumnWarning(UserWarning):
@@ -321,4 +321,4 @@ NORMALIZATIONS: Final = Registry(
         ),
     ),
 )
-"""Normalisations by the names that users type."""
+"""Normalisations, by the names that users type."""

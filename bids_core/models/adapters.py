@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bids_core.config import LoraConfig
 
 _SHOWN: Final = 8
-"""Names of layers that a message lists."""
+"""Most layer names listed in a message."""
 _PLAIN_NAME: Final = re.compile(r"[\w.-]+")
 
 

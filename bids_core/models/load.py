@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPREAD: Final = "spread"
-"""`model.device` of a model whose layers lie on several GPUs."""
+"""`model.device` of a model with its layers on several GPUs."""
 _MODEL_FILES: Final = (
     "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt",
     "*.py",  # code that `trust_remote_code` runs

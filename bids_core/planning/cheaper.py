@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _FIRST: Final = "gradients only at the first checkpoint"
 _MOST_LANDMARKS: Final = 8000
-"""Each is compared with each other one: of 8,000 that takes 0.5 GB, of 30,000 it would take 7."""
+"""Most landmarks. Each pair is compared: 8,000 take 0.5 GB, 30,000 would take 7."""
 
 _DRAWN: Final = 20
-"""Of a small pool, one row in so many is drawn at random beside a screen: else it saves nothing."""
+"""In a small pool, one row in this many is drawn at random beside a screen: more would save
+nothing."""
 
 
 def candidates(

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 _PROBE_TOKENS: Final = 1024
 _PROBE_PASSES: Final = 3
 _FULL_SHARE: Final = 3 / 2
-"""Training all weights against adapters: three products a weight instead of two."""
+"""Cost of training all weights relative to adapters: three products per weight instead of two."""
 _DECODING_SHARE: Final = 5
-"""A generated token against a read one: decoding waits for memory, not for arithmetic."""
+"""Cost of a generated token relative to a read one: decoding waits for memory, not arithmetic."""
 _CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to this many, in two passes
 _ENTRIES_PER_SECOND: Final = 1e8
 """Entries of the matrix that a method reads per second: BIDS, measured (docs/selection.md)."""
@@ -54,7 +54,7 @@ _NO_SIZE: Final = ModelSize(
     n_parameters=0, n_trainable=0, model_bytes=0, hidden_size=1, n_layers=1, intermediate_size=1,
     query_width=1, key_width=1, vocabulary=1, adapter_inputs=1,
 )  # fmt: skip
-"""Of no model: for costs that depend on none."""
+"""Speed of no model: for costs that do not depend on one."""
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 

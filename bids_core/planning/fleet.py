@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from bids_core.planning.cost import Counts, Speed
 
 _PREPARE_SECONDS: Final = 2.7e-6
-"""A pool token, read, rendered and tokenized: 4,000 against 1,000 rows of 965 tokens, one core."""
+"""Seconds to read, render and tokenize a pool token: 4,000 against 1,000 rows of 965 tokens, one
+core."""
 _PREPARED_BYTES: Final = 15.3
-"""Bytes of memory per pool token wherever the prepared data are loaded; from the same rows."""
+"""Bytes of memory per pool token wherever the prepared data is loaded; from the same rows."""
 _START_SECONDS: Final = 14.0
-"""A flow run of shards until its first one begins: process, imports (docs/production.md)."""
+"""Seconds until a flow run begins its first shard: process, imports (docs/production.md)."""
 _FROM_DISK: Final = 5e9 / 224
-"""Entries that BIDS reads a second from a matrix beyond memory: 5,000,000 x 1,000
+"""Entries that BIDS reads per second from a matrix larger than memory: 5,000,000 x 1,000
 (docs/selection.md)."""
 _REPORT_SECONDS: Final = (3.2, 3.7e-5)
-"""Of the report page: always, and a pool row (40,000 and 120,000 rows, 15% picked)."""
+"""Seconds for the report: fixed, and per pool row (40,000 and 120,000 rows, 15% picked)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _FLOAT32: Final = 4
 _PROGRAM: Final = 2**30
-"""Python, torch, the data, or a GPU's context."""
+"""Fixed bytes: Python, torch, the data, or a GPU's context."""
 _ALLOCATOR: Final = 1.25
-"""What an allocator holds against what is in use: blocks of changing sizes leave gaps."""
+"""Memory held by an allocator relative to memory in use: blocks of changing sizes leave gaps."""
 _STATE: Final = 16
-"""Weight, gradient and two moments of a trained parameter, in float32."""
+"""Bytes of a trained parameter in float32: weight, gradient and two moments."""
 
 
 @dataclass(frozen=True, slots=True)

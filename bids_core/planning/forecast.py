@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LEAST_SECONDS: Final = 3.0
-"""Steps of a kind count as measured after so long: the first seconds are loading."""
+"""Steps of a kind count as measured after this many seconds: the first ones are loading."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 LEAST_PICKS: Final = 20
-"""With fewer picks the interval of an overlap is wider than 0.4, too wide for a conclusion."""
+"""With fewer picks the interval of an overlap is wider than 0.4, too wide for conclusions."""
 _TAIL: Final = 0.025
 
 

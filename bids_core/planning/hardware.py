@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from bids_core.planning.footprint import ModelSize
 
 PLANNED_SHARE: Final = 0.35
-"""Of a GPU's peak, what a run is assumed to reach."""
+"""Share of a GPU's peak that a run is assumed to reach."""
 _SPREAD: Final = "gradients"
-"""The stage whose shards several GPUs share; what else there is runs on one of them."""
+"""The stage whose shards several GPUs share; everything else runs on one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ GPUS: Final = Registry(
         Gpu(name="h200", label="H200, 141 GB", flops=989e12, gb=141),
     ),
 )
-"""GPUs by the names that users type."""
+"""GPUs, by the names that users type."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROOM: Final = 1.8
-"""The axis of costs reaches so far beyond the first and last point: their names need room."""
+"""How far the cost axis extends beyond the first and last point, to make room for their names."""
 
 _NEAR: Final = 0.04
-"""Points that are nearer than this, in cost as a share of it and in overlap, have one name."""
+"""Points closer than this (in relative cost, and in overlap) share one name."""
 
 
 def plot_plan(plan: Mapping[str, Any]) -> Picture:

@@ -217,7 +217,7 @@ RECIPES: Final[dict[str, Callable[[], RunConfig]]] = {
     "qlora_24gb": qlora_24gb,
     "cpu": cpu,
 }
-"""Recipes by the name of their file in `examples/recipes/`."""
+"""Recipes, by the name of their file in `examples/recipes/`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ _LLAMA2_7B: Final = ModelSize(
     vocabulary=32_000, adapter_inputs=32 * 5 * 4096,  # of four layers, and the masks
 )  # fmt: skip
 _FOUR_BITS: Final = 0.72
-"""Bytes a weight in 4 bits: scales, and an embedding and a head that stay as they are."""
+"""Bytes per weight in 4 bits, with scales, and an embedding and head that are not quantised."""
 
 COSTS: Final = {
     "bids_paper": Outlay(
@@ -288,4 +288,4 @@ COSTS: Final = {
         "computed twice",
     ),
 }  # fmt: skip
-"""Plans of the recipes that need a GPU; what the CPU recipe takes was measured."""
+"""Cost inputs of the recipes that need a GPU; the CPU recipe was measured."""

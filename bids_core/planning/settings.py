@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 EXACT: Final = "exact"
 YOURS: Final = "yours"
 MAY_CHANGE: Final = ("warmup", "gradients", "screen", "landmarks", "lora")
-"""Sections that a setting may change: another pool, model, budget or seed has other exact picks."""
+"""Sections that a setting may change: with another pool, model, budget or seed the exact picks
+differ."""
 LEAST_LANDMARKS: Final = 8
-"""As `bids_core.influence.landmarks` wants them."""
+"""Fewest landmarks that `bids_core.influence.landmarks` accepts."""
 SHORTCUTS: Final[dict[str, Any]] = {
     "warmup.stop_after": None,
     "gradients.checkpoints": None,
@@ -36,7 +37,7 @@ SHORTCUTS: Final[dict[str, Any]] = {
     "screen.by": None,
     "landmarks.rows": None,
 }
-"""What makes a configuration cheaper than the exact one; all of it off."""
+"""The fields that make a configuration cheaper than the exact one, all switched off."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TAG: Final = "bids.selection"
 _LEFT_OUT: Final = ("dataset/*",)
-"""What the hub need not hold: the same rows in the format of `save_to_disk`."""
+"""Not uploaded to the hub: the same rows in the format of `save_to_disk`."""
 
 
 def require_publishers(output: OutputConfig) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _ROWS: Final = 3
-"""Test rows shown of each task."""
+"""Test rows shown per task."""
 _TEXT: Final = 400
 """Characters shown of an answer."""
 _ZERO: Final = 0.02

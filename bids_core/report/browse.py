@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 SHOWN: Final = 50
-"""Picks that are listed without JavaScript."""
+"""Picks listed without JavaScript."""
 BUDGET: Final = 8_200_000
 """Characters that the packed picks may add to the page."""
 _OTHERS: Final = 0.35

@@ -19,7 +19,7 @@ SPLITS: Final = {
     "test": "test rows",
 }
 _EXAMPLES: Final = 3
-"""Rejected rows that are shown for each reason."""
+"""Rejected rows shown for each reason."""
 
 
 def data_section(inputs: ReportInputs) -> dict[str, Any] | None:

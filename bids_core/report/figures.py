@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 SMALL = 400.0
-"""Drawings narrower than this put names above what they name."""
+"""Drawings narrower than this put names above, not beside, what they name."""
 
 
 MEDIUM = 600.0

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _MOST_BARS: Final = 320
-"""Bars of one panel; above this, neighbours within a task are averaged."""
+"""Most bars in a panel; beyond this, neighbours within a task are averaged."""
 _MOST_SMALL: Final = 100
-"""Likewise, on a phone."""
+"""The same, on a phone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from bids_core.errors import ConfigError
 from bids_core.formatting import brief
 
 SECONDS: Final = 5
-"""Processor time allowed per text, in seconds; ordinary expressions take under a millisecond."""
+"""Processor seconds allowed per text; ordinary expressions take less than a millisecond."""
 _MEMORY: Final = 1 << 30
 _LONGEST: Final = 10_000
 
