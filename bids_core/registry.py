@@ -97,4 +97,4 @@ def unknown_name(kind: str, name: object, known: Sequence[str]) -> str:
     """Return the message for an unknown name, with the nearest matches."""
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}"
+    return f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}"

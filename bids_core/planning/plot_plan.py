@@ -57,7 +57,7 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
     axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel(f"share of the exact cost ({plan['machine']['label']})")
-    axes.set_ylabel("share of the exact picks that it picks too")
+    axes.set_ylabel("share of the exact picks that it keeps")
     axes.spines[["top", "right"]].set_visible(False)
     sample = plan["sample"]
     axes.set_title(

@@ -267,13 +267,13 @@ COSTS: Final = {
         "one A100 of 80 GB",
         Counts(288_579, 288_579 * 700, 354, 354 * 400, **_BIDS7),
         planned_speed(_LLAMA3_8B, flops=_A100, utilisation=PLANNED_SHARE),
-        "700 tokens a pool row, 400 a validation instance, 700 a test prompt",
+        "700 tokens per pool row, 400 per validation instance, 700 per test prompt",
     ),
     "less_paper": Outlay(
         "one A100 of 80 GB",
         Counts(270_679, 270_679 * 250, 456, 456 * 300, 25_628, 25_628 * 1100, 1_400_000),
         planned_speed(_LLAMA2_7B, flops=_A100, utilisation=PLANNED_SHARE),
-        "250 tokens a pool row, 300 a validation instance, 1,100 a few-shot test prompt",
+        "250 tokens per pool row, 300 per validation instance, 1,100 per few-shot test prompt",
     ),
     "qlora_24gb": Outlay(
         "one RTX 4090 of 24 GB",
@@ -283,7 +283,7 @@ COSTS: Final = {
                     model_bytes=int(_FOUR_BITS * _LLAMA3_8B.n_parameters)),
             flops=_RTX4090, utilisation=0.2,
         ),
-        "600 tokens a pool row (cut at 1,024), 350 a validation instance, 700 a test prompt; "
+        "600 tokens per pool row (cut at 1,024), 350 per validation instance, 700 per test prompt; "
         "a fifth of the peak, because weights are dequantised from 4 bits and activations "
         "computed twice",
     ),

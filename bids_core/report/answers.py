@@ -73,14 +73,15 @@ def format_note(part: pd.DataFrame) -> str:
     own, asked = (_median([pair[place] for pair in lengths]) for place in (0, 1))
     if own >= _LONGER * max(asked, 1):
         said.append(
-            f"the median length of its answers is {own:g} words, of the reference answers {asked:g}"
+            f"the median length of its answers is {own:g} words, that of the reference answers "
+            f"{asked:g}"
         )
     if not said:
         return ""
     score = f"{100 * float(base['score'].mean()):.0f}%"
     return (
         f"the base model scores {score}, but {' and '.join(said)}. Part of any gain here may "
-        "be the form of the answers, not skill."
+        "come from the format of the answers, not from skill."
     )
 
 

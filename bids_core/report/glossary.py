@@ -35,7 +35,7 @@ GLOSSARY: Final = {
     ),
     "budget": "How many examples to select: a count, or a fraction of the pool.",
     "utility": (
-        "The worth of a pick when it was made. For BIDS: its highest normalised influence on "
+        "The value of a pick when it was made. For BIDS: its highest normalised influence on "
         "a validation instance, minus the mean influence of the earlier picks on that "
         "instance."
     ),

@@ -118,7 +118,7 @@ def _method(word: str) -> str:
     if word not in METHODS:
         near = get_close_matches(word, list(METHODS), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        what = f"no such method; {hint}known are {', '.join(METHODS)}"
+        what = f"no such method; {hint}known: {', '.join(METHODS)}"
         msg = f"--methods {word}: {METHODS.unknown(word) if word.endswith('.py') else what}"
         raise ConfigError(msg)
     path = own_file(word)

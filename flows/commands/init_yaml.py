@@ -64,7 +64,7 @@ model:
 # The training pool: what to select from.
 pool:
 {_sources(answers.pool)}
-# A few examples of each thing the model should be good at; 10 to 50 a task is usual. Tasks of one
+# A few examples of each thing the model should be good at; 10 to 50 per task is usual. Tasks of one
 # capability share a line in the averages: give them the same name.
 validation:
 {_tasks(answers.validation)}{_test(answers.test)}

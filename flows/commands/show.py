@@ -1,4 +1,4 @@
-"""`bids show`: a row as the model sees it, with the trained parts marked."""
+"""`bids show`: a row as the model sees it, with the learned parts marked."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ COMMAND = Command(show, place=30, options={"context_settings": ANY_ROW})
 
 
 def print_row(console: Console, row: RowView, *, longest: int | None = None) -> None:
-    """Print a row's text, with trained parts marked in words and, on a terminal, in colour.
+    """Print a row's text, with the learned parts marked in words and, on a terminal, in colour.
 
     Args:
         console: where to print.
@@ -89,7 +89,7 @@ def print_row(console: Console, row: RowView, *, longest: int | None = None) -> 
 
 
 def print_tokens(console: Console, row: RowView, *, most: int | None) -> None:
-    """Print a row's tokens with their ids, trained ones with a star."""
+    """Print a row's tokens with their ids, learned ones with a star."""
     from rich.text import Text
 
     if not row.tokens:

@@ -45,7 +45,7 @@ def check_server() -> str:
     """Return the API's URL, after it has answered and accepted our credentials.
 
     Raises:
-        UserError: no server is named, it does not answer, or it refuses us.
+        UserError: no server is named, it does not answer, or it rejects our login.
     """
     from prefect.settings import get_current_settings
 
@@ -70,7 +70,7 @@ def check_server() -> str:
         raise UserError(msg) from error
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         msg = (
-            f"PREFECT_API_URL {url}: the server refuses us ({answer.status_code}); set "
+            f"PREFECT_API_URL {url}: the server rejects the login ({answer.status_code}); set "
             "PREFECT_API_AUTH_STRING to its user:password"
         )
         raise UserError(msg)

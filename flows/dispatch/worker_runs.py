@@ -171,7 +171,7 @@ def _asked(request: Callable[[], T]) -> T | None:
     except PrefectHTTPStatusError as error:
         if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
             raise
-        logger.warning("the Prefect server is in trouble (%s); continuing", error)
+        logger.warning("the Prefect server reports an error (%s); continuing", error)
     return None
 
 

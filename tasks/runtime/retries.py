@@ -71,7 +71,9 @@ def smaller_after_out_of_memory(function: Callable[P, R]) -> Callable[P, R]:
                     raise
                 if not given or not isinstance(given[0], RunConfig):
                     raise
-                logger.warning("out of memory (%s); again with half the tokens in a batch", error)
+                logger.warning(
+                    "out of memory (%s); trying again with half the tokens in a batch", error
+                )
             free_memory()  # here nothing refers to the failed attempt's tensors any more
             given = (_with_half_batches(given[0]), *given[1:])
         raise AssertionError  # the loop returns or raises
