@@ -247,7 +247,7 @@ def _scheduled(
         found = Schedule([], [], [])
         with_losses = all(len(one.losses) == len(one.learning_rates) for _, one in pairs)  # type: ignore[union-attr]
         for number, (_, one) in enumerate(pairs):
-            assert one is not None  # noqa: S101 - all are
+            assert one is not None  # noqa: S101 - checked above
             found.learning_rates.extend(one.learning_rates)
             found.losses.extend(one.losses if with_losses else [])
             found.epochs.extend([number] * len(one.learning_rates))
@@ -297,7 +297,7 @@ def _digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=512)
-def _digest_of(path: str, size: int, changed: int) -> str:  # noqa: ARG001 - what makes it another file
+def _digest_of(path: str, size: int, changed: int) -> str:  # noqa: ARG001 - part of the cache key
     return file_digest(Path(path))
 
 

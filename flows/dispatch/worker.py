@@ -52,7 +52,7 @@ def _tell(store: ArtifactStore | None, name: str, failure: Failure) -> None:
     if store is not None:
         try:
             store.failures().write(name, failure)
-        except Exception as error:  # noqa: BLE001 - every file system has classes of its own
+        except Exception as error:  # noqa: BLE001 - every file system has its own classes
             logger.warning("%s could not record the failure: %s", store.url, error)
         else:
             return

@@ -69,13 +69,13 @@ class Together:
         self._whole: Progress | None = None
         self._done = self._within = 0
 
-    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's are shown
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - those of the whole are shown
         """Begin one of the steps."""
         if self._whole is None:
             self._whole = self._shown.step(self._label, self._unit)
         whole = self._whole
 
-        def progress(done: int, total: int) -> None:  # noqa: ARG001 - the whole's is shown
+        def progress(done: int, total: int) -> None:  # noqa: ARG001 - that of the whole is shown
             self._within = done
             whole(self._done + done, self._total)
 
@@ -105,7 +105,7 @@ class AsOne:
         self._before = self._total = 0
         self._started = time.perf_counter()
 
-    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's is shown
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - that of the whole is shown
         """Begin one of the steps; its progress is added to that of the steps before it."""
         if self._whole is None:
             self._whole = self._shown.step(self._label, unit)

@@ -45,7 +45,7 @@ def test_when_nothing_cheaper_will_do():
         "No cheaper setting keeps 0.70 of the exact picks: stay exact, or lower --overlap. The "
         "closest is bm25 20%: 10% of the cost (1 h 00 min), keeps 0.40"
     )
-    assert found[1].startswith("The exact picks do not clearly have more summed influence")
+    assert found[1].startswith("The exact picks do not clearly have more influence")
     assert plan_words(plan([EXACT], chosen="exact")) == [
         "No cheaper setting keeps 0.70 of the exact picks: stay exact."
     ]
