@@ -9,13 +9,13 @@ For a bare machine: it needs Python with torch, transformers and accelerate, thi
 copy them). Nothing is downloaded. Parts (`--only` picks some):
 
 parity       the engine's gradients against batches of one, in float32, bfloat16 and 4 bits; Adam
-             features by the stored moments of an AdamW that ran on the device, against float64
-speed        features a second at 512 to 4,096 tokens, Llamas of 1B and 8B random weights, adapters
-             of rank 128: ours (with float32 products in TF32 too), the plain batched pass (ratio
-             1.00), bergson if it is installed. Batches are halved until all contenders fit; if not
-             even one row does, activations are checkpointed
-kernels      the projections sjlt and srht alone, on pieces as the backward pass delivers them
-halving      a batch that does not fit is halved: provoked, and compared with undisturbed features
+             features from the stored moments of an AdamW that ran on the device, against float64
+speed        features per second at 512 to 4,096 tokens, Llamas with 1B and 8B random weights,
+             adapters of rank 128: ours (also with float32 products in TF32), the plain batched pass
+             (ratio 1.00), bergson if it is installed. Batches are halved until all contenders fit;
+             if not even one row fits, activations are checkpointed
+kernels      the projections sjlt and srht alone, on pieces as they come from the backward pass
+halving      a batch that does not fit is halved: forced, and compared with undisturbed features
 attribution  the [N, M] matrix from a gradient store, and its products on the device
 
 Without a GPU, `--tiny` is the default. Each part's rows are written to the JSON as soon as they are

@@ -11,7 +11,7 @@ import logging
 
 import lazy_loader
 
-# On a CPU, importing bitsandbytes (peft does, if it is there) says that a faster kernel is missing.
+# On a CPU, bitsandbytes (imported by peft if installed) warns that a faster kernel is missing.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 # Public names are listed in __init__.pyi and loaded on first use.

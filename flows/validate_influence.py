@@ -1,4 +1,4 @@
-"""Can influence be trusted on this data? It is compared with what it predicts.
+"""Can influence be trusted on this data? Its predictions are compared with measurements.
 
 Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: also training runs on
 random subsets, with the user's own settings. The store keeps finished work: run it again to compute

@@ -67,7 +67,7 @@ class Capture:
 
     Args:
         model: the model; its parameters are those of `slots`.
-        slots: the parameters to capture, each held by linear layers only.
+        slots: the parameters to capture, used by linear layers only.
         head: the output head, inside which rows are label positions instead of tokens.
         flat_is_batch: names of modules whose two-dimensional inputs are the batch's tokens in
             order (see `plan`); such inputs anywhere else are refused.

@@ -35,7 +35,7 @@ class FeatureInputs:
 
     Args:
         slots: the trainable parameters.
-        moments: state of the optimizer that ran; None where there is none.
+        moments: state of the optimizer that ran; None if there is none.
         curvature: the fitted Fisher matrix; None where the feature needs none.
         options: values of the configuration that the feature lists in `Feature.options`.
     """

@@ -56,11 +56,11 @@ class Labels:
         """Add the labels from a file.
 
         Args:
-            path: `.txt`: one name a line, in the order of the columns (rows, for sources). `.json`:
-                a list in that order, or an object that maps validation ids (row ids) to names.
-                `.csv` or `.parquet`: columns `validation_id` (`row_id`) and `task` (`source`);
-                columns `subtask` and `capability` are read too. In a matrix without names, ids are
-                the numbers 0, 1, ...
+            path: `.txt`: one name per line, in the order of the columns (rows, for sources).
+                `.json`: a list in that order, or an object that maps validation ids (row ids) to
+                names. `.csv` or `.parquet`: columns `validation_id` (`row_id`) and `task`
+                (`source`); columns `subtask` and `capability` are read too. In a matrix without
+                names, ids are the numbers 0, 1, ...
             of: `tasks` or `sources`.
 
         Raises:

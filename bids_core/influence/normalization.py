@@ -1,4 +1,4 @@
-"""Instance-level normalisation: each column (validation instance) on a scale of its own.
+"""Instance-level normalisation: each column (validation instance) gets its own scale.
 
 Shapes: N training rows, M validation instances (columns), R rows of one block.
 

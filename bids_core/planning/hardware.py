@@ -120,7 +120,7 @@ class Price:
 
 
 def price(config: RunConfig, counts: Counts, machine: Machine) -> Price:
-    """Return what a configuration's picks cost on a machine, by the cost model.
+    """Return what a configuration's picks cost on a machine, according to the cost model.
 
     The warmup runs in `execution.processes` processes, one GPU each, or fewer if GPUs are short.
 

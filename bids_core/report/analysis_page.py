@@ -1,4 +1,4 @@
-"""The report of a matrix alone: what `bids analyze` writes, in the style of a run's report.
+"""The report of a matrix alone, written by `bids analyze` in the style of a run's report.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """

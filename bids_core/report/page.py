@@ -29,7 +29,7 @@ TEXTS: Final = "report_texts"
 
 
 def write_report(inputs: ReportInputs, path: Path) -> None:
-    """Write the report of a run, and beside it a folder with the texts that do not fit on the page.
+    """Write the report of a run, and a folder beside it with the texts that do not fit on the page.
 
     The page works without that folder; long texts are then cut, with a note where the full text is.
 

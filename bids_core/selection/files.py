@@ -52,8 +52,7 @@ def write_selection(
     Args:
         path: `.parquet`, `.csv` or `.json`: one record per pick with rank, row, row_id, source,
             utility, winning_column, winning_validation, winning_task; `.npy`: the row indices;
-            `.txt`: the row ids, one per line. Parent folders are made; an existing file is
-                replaced.
+            `.txt`: the row ids, one per line. Makes parent folders; replaces an existing file.
         selection: the picks.
         labels: names of the rows and columns.
         seed: of the selection.

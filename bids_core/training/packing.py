@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _KERNELS: Final = ("sdpa", "eager")
 _PROBED: Final = 64
-"""Tokens to compare, and by how many an example exceeds the model's window."""
+"""Tokens to compare, and the number by which an example exceeds the model's window."""
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float16: 1e-2}
 _BFLOAT16_TOLERANCE: Final = 3e-2
 """Relative difference of logits (in norm) that rounding can cause when kernels differ."""
