@@ -1,10 +1,10 @@
 """Streaming the attribution matrix from a Zarr gradient store, against numpy.memmap and a GEMM.
 
 Writes a synthetic store of unit rows (float16) and the same rows as one flat file, then computes
-the [N, M] matrix from each, in turn, in processes of their own so that peak memory can be told.
+the [N, M] matrix from each, in turn, in separate processes so that peak memory can be measured.
 Baseline (ratio 1.00): numpy.memmap, blocks of the same number of rows, float32 GEMM, result into a
-memmap. The size the paper has is 288,000 x 350 x 8,192; the default is scaled down eight times in
-rows, which is linear in time.
+memmap. The paper's size is 288,000 x 350 x 8,192; the default has an eighth of the rows, and time
+is linear in rows.
 
     python benchmarks/attribution.py --rows 36000 --json out.json
 """

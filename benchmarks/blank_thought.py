@@ -1,10 +1,10 @@
-"""How much of a short answer's gradient a blank thought before it makes.
+"""How much a blank thought before a short answer contributes to the gradient.
 
     python benchmarks/blank_thought.py ROWS.jsonl [ROWS.jsonl ...]
 
 For prompt/completion rows, on SmolLM2-135M-Instruct: the gradient of the mean loss over the blank
-thought and the answer, against that over either alone, in the weights of the last layer (a backward
-pass through one layer, so that it runs anywhere).
+thought and the answer is compared with that over either alone, for the weights of the last layer (a
+backward pass through one layer, so that it runs anywhere).
 """
 
 from __future__ import annotations

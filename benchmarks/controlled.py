@@ -1,17 +1,18 @@
 """Does selection pay? A controlled benchmark in which the truth about every row is known.
 
 A small Llama is pretrained on the spot on twelve sequence tasks. Six of them are the target tasks;
-a pool holds rows of these, of the other six, rows with wrong answers, near-duplicates. Methods pick
-from the pool, a fresh adapter is trained on the picks, and the loss on held-out rows of the target
-tasks is taken. Everything is drawn again for every seed, and shared by all methods of a seed, so
-that methods are compared in pairs.
+a pool contains rows of these, rows of the other six, rows with wrong answers, and near-duplicates.
+Methods pick from the pool, a fresh adapter is trained on the picks, and the loss on held-out rows
+of the target tasks is measured. Everything is drawn again for every seed, and shared by all methods
+of a seed, so that comparisons are paired.
 
     python benchmarks/controlled.py --seeds 3 --json out.json
     python benchmarks/controlled.py --json out.json --pools half_off_target --methods random bids
     python benchmarks/controlled.py --seeds 10 --methods all --json out.json
     python benchmarks/controlled.py --json out.json --seeds 0 --plots docs/images --page PAGE.md
 
-Results are written after every seed; the same command continues with the missing ones.
+Results are written after every seed; running the same command again continues with the missing
+ones.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def arguments() -> argparse.Namespace:
 
 
 def missing(settings: Settings, done: set[tuple[str, str]]) -> Settings | None:
-    """Return what of the settings is not among the (pool, method) pairs done; None if nothing."""
+    """Return the settings without the finished (pool, method) pairs; None if nothing is left."""
     wanted = [(pool, arm) for pool in settings.pools for arm in settings.arms]
     left = [pair for pair in wanted if pair not in done]
     if not left:
@@ -71,7 +72,7 @@ def missing(settings: Settings, done: set[tuple[str, str]]) -> Settings | None:
 
 
 def kept(file: Path | None, settings: Settings) -> dict[str, Any]:
-    """Return the results of earlier runs, refusing those of other settings."""
+    """Return the results of earlier runs; refuse those with other settings."""
     fixed = {k: v for k, v in asdict(settings).items() if k not in ("pools", "arms")}
     fixed = json.loads(json.dumps(fixed))
     if file is None or not file.exists():
@@ -86,7 +87,7 @@ def kept(file: Path | None, settings: Settings) -> dict[str, Any]:
 def check_pools(
     rows: list[dict[str, Any]], seed: int, pools: tuple[str, ...], file: Path | None
 ) -> None:
-    """Refuse to add results of a seed to those of other pools: a seed draws for all at once."""
+    """Refuse to add a seed's results to those of other pools: a seed draws all pools at once."""
     known = {row["pool"] for row in rows if row["seed"] == seed}
     if known and known != set(pools):
         msg = (
@@ -127,7 +128,7 @@ def main() -> None:
 
 
 def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return both, without those of the old ones that there are again."""
+    """Return old and new results, without the old ones that are replaced."""
     keys = ("pool", "seed", "method", "budget", "score", "among")
     fresh = {tuple(row.get(key) for key in keys) for row in new}
     return [row for row in old if tuple(row.get(key) for key in keys) not in fresh] + new

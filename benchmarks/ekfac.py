@@ -2,7 +2,7 @@
 
 Both fit the empirical Fisher matrix on the pool and score it against a few validation rows, with
 the damping of Grosse et al. (a tenth of the mean eigenvalue). Needs `kronfluence` (the `bench`
-extra). Prints the seconds of fit and scores, and how far the two matrices agree.
+extra). Prints the seconds for fitting and scoring, and how well the two matrices agree.
 
     python benchmarks/ekfac.py --json out.json
 """
@@ -42,13 +42,13 @@ def make_model() -> torch.nn.Module:
     lora = LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
     model = get_peft_model(LlamaForCausalLM(config), lora).eval()
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:  # zero would leave the other factor without a gradient
+        if "lora_B" in name:  # with zero, the other factor would have no gradient
             torch.nn.init.normal_(parameter, std=0.05)
     return model
 
 
 class MeanLoss(Task):
-    """The summed mean completion loss of the rows, for training and validation rows alike."""
+    """Sum over the rows of the mean completion loss, for training and validation rows alike."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._layers = [

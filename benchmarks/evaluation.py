@@ -1,13 +1,13 @@
 """Held-out evaluation against plain lm-eval, on the demo's test tasks, with equal scores.
 
-The test tasks of a configuration (default: the demo's; answers generated), and a task `mmlu` as
-multiple choice too where there is one, go
-through lm-eval's evaluator with (a) lm-eval's Hugging Face model at its default batch size of 1,
-(b) the same with a batch size found by hand, (c) our model for suites, (d) for the tasks, our
-own evaluation, which computes the held-out answer loss of every row on top. Baseline (ratio 1.00)
-is (a). `--auto` adds lm-eval's batch_size="auto", which tries batches of the model's full length
-until memory runs out: on a CPU with 8,192 positions that alone takes longer than all the rest.
-Scores are compared row by row; a difference is printed, not hidden.
+The test tasks of a configuration (default: the demo's, with generated answers; a task `mmlu`, if
+there is one, also as multiple choice) go through lm-eval's evaluator with (a) lm-eval's Hugging
+Face model at its default batch size of 1, (b) the same with a batch size found by hand, (c) our
+model for suites; and the tasks also through (d) our own evaluation, which computes the held-out
+answer loss of every row in addition. The baseline (ratio 1.00) is (a). `--auto` adds lm-eval's
+batch_size="auto", which tries batches of the model's full length until memory runs out: on a CPU
+with 8,192 positions that alone takes longer than everything else. Scores are compared row by row,
+and differences are printed.
 
     python examples/demo/make_data.py examples/demo/data   (or `make demo`)
     python benchmarks/evaluation.py --json out.json
@@ -50,7 +50,7 @@ Answers = dict[str, list[float]]
 
 
 def plain_task(task: TestTask, rows: list[EvaluationRow], *, choice: bool) -> ConfigurableTask:
-    """Return a task as one writes it for lm-eval in YAML."""
+    """Return a task as one would write it in YAML for lm-eval."""
     documents = [
         {"prompt": row.prompt_text, "reference": row.reference, "index": index}
         for index, row in enumerate(rows)
@@ -106,7 +106,7 @@ def through_harness(model: Any, tasks: tuple[TestTask, ...], rows: Rows) -> Answ
 
 
 def measure(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:
-    """Return the median of several runs in seconds, and what they found."""
+    """Return the median time of several runs in seconds, and their result."""
     seconds, found = [], {}
     for _ in range(repeats):
         started = time.perf_counter()
@@ -116,7 +116,7 @@ def measure(run: Callable[[], Answers], repeats: int) -> tuple[float, Answers]:
 
 
 def differences(one: Answers, other: Answers) -> int:
-    """Count the rows that are scored differently."""
+    """Count the rows with different scores."""
     shared = [name for name in one if name in other]
     return sum(a != b for name in shared for a, b in zip(one[name], other[name], strict=True))
 

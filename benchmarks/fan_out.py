@@ -3,8 +3,8 @@
     python benchmarks/fan_out.py [--json]
 
 A real server, a real pipeline worker, and one or two workers of the gpu pool with one thread each.
-The model is small and random, its shards some seconds each. What is timed runs from the first shard
-handed out to the last one in the store, so that starting flow runs is part of it.
+The model is small and random, with shards of a few seconds each. The time runs from the first shard
+handed out to the last one in the store, so it includes starting flow runs.
 """
 
 from __future__ import annotations

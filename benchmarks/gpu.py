@@ -1,24 +1,25 @@
-"""Everything that a GPU has to show, in one command: right, how fast, and what happens when full.
+"""All GPU measurements in one command: correctness, speed, and what happens when memory is full.
 
     python benchmarks/gpu.py --json gpu.json             # tens of minutes on one large GPU
     python benchmarks/gpu.py --quick --json gpu.json     # minutes
     python benchmarks/gpu.py --tiny                      # a minute of a CPU; no figures
 
-For a bare machine: Python with torch, transformers and accelerate, this checkout's `bids_core/` and
-`benchmarks/`, and the wheels of `gpu_wheels.txt` (57 MB; that file says how to carry them). Nothing
-is downloaded. Parts (`--only` picks some):
+For a bare machine: it needs Python with torch, transformers and accelerate, this checkout's
+`bids_core/` and `benchmarks/`, and the wheels in `gpu_wheels.txt` (57 MB; that file says how to
+copy them). Nothing is downloaded. Parts (`--only` picks some):
 
 parity       the engine's gradients against batches of one, in float32, bfloat16 and 4 bits; Adam
-             features by the stored moments of an AdamW that ran on the device, against float64
-speed        features a second at 512 to 4,096 tokens, Llamas of 1B and 8B random weights, adapters
-             of rank 128: ours (with float32 products in TF32 too), the plain batched pass (ratio
-             1.00), bergson if it is installed. Batches are halved until all contenders fit; if not
-             even one row does, activations are checkpointed
-kernels      the projections sjlt and srht alone, on pieces as the backward pass delivers them
-halving      a batch that does not fit is halved: provoked, and compared with undisturbed features
+             features from the stored moments of an AdamW that ran on the device, against float64
+speed        features per second at 512 to 4,096 tokens, Llamas with 1B and 8B random weights,
+             adapters of rank 128: ours (also with float32 products in TF32), the plain batched pass
+             (ratio 1.00), bergson if it is installed. Batches are halved until all contenders fit;
+             if not even one row fits, activations are checkpointed
+kernels      the projections sjlt and srht alone, on pieces as they come from the backward pass
+halving      a batch that does not fit is halved: forced, and compared with undisturbed features
 attribution  the [N, M] matrix from a gradient store, and its products on the device
 
-Without a GPU it is `--tiny`. Each part's rows are written to the JSON as soon as they are there.
+Without a GPU, `--tiny` is the default. Each part's rows are written to the JSON as soon as they are
+available.
 """
 
 from __future__ import annotations
@@ -90,13 +91,13 @@ def measure(device: Device, plan: Plan, part: str) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what matters, of those that are installed."""
+    """Return the versions of the relevant packages that are installed."""
     found = {}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            continue  # what is not installed is not compared, and the tables say so
+            continue  # packages that are not installed are not compared, and the tables say so
     return found
 
 

@@ -1,8 +1,8 @@
 """Features per second of the gradient engine, against a plain batched backward pass and others.
 
-Baseline (ratio 1.00): Hugging Face's own batched forward and backward of the same batches, which
-computes the gradient of the batch and nothing per example. Every round runs every contender once,
-in turn; the figures are medians over the rounds.
+The baseline (ratio 1.00) is Hugging Face's own batched forward and backward pass over the same
+batches, which computes the gradient of the batch and nothing per example. Every round runs every
+contender once, in turn; the figures are medians over the rounds.
 
     python benchmarks/gradients.py --model llama --model smollm2 --json out.json
 """
@@ -29,7 +29,7 @@ from bids_core.models import LabelRows, bundled_model, example_losses, output_he
 from bids_core.records import IGNORED_LABEL, TokenizedExample
 from bids_core.training import AdamMoments
 
-LESS_PROJECT_INTERVAL = 16  # examples that the LESS code collects before it projects them
+LESS_PROJECT_INTERVAL = 16  # examples collected by the LESS code before projecting them
 Contender = Callable[[], None]
 
 
@@ -56,7 +56,7 @@ def with_adapters(model: torch.nn.Module, rank: int) -> torch.nn.Module:
 
 
 def model_folder(name: str) -> str:
-    """Return where a model lies; the bundled one is made ready on the first use."""
+    """Return the folder of a model; the bundled one is converted on first use."""
     return str(bundled_model("smollm2-135m-instruct")) if name == "smollm2" else name
 
 
@@ -86,7 +86,7 @@ def make_moments(model: torch.nn.Module) -> AdamMoments:
 
 
 def stepped_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Return an AdamW that has state, for peers that read it there; no weight moves."""
+    """Return an AdamW with state, for peers that read it there; no weight changes."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.grad = 1e-4 * torch.randn_like(parameter)
@@ -98,7 +98,7 @@ def stepped_optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget: int,
                dim: int, chosen: list[str]) -> dict[str, Contender]:  # fmt: skip
-    """Return what is timed, the baseline first."""
+    """Return the contenders, the baseline first."""
     moments, size = make_moments(model), n_trainable(model)
     plan = token_budget_batches([e.n_tokens for e in examples], budget)
     batches = [on_device(model, [examples[i] for i in rows]) for rows in plan]
@@ -128,7 +128,7 @@ def contenders(model: torch.nn.Module, examples: list[TokenizedExample], budget:
 def peer_contenders(model: torch.nn.Module, examples: list[TokenizedExample],
                     plan: list[list[int]], batches: list[dict[str, torch.Tensor]],
                     dim: int) -> dict[str, Contender]:  # fmt: skip
-    """Return other libraries, those that are installed; only dattri-llm has the Adam update."""
+    """Return the other libraries that are installed; only dattri-llm has the Adam update."""
     import peers
 
     optimizer = stepped_optimizer(model) if find_spec("dattri_llm") else None
@@ -154,7 +154,7 @@ def peer_contenders(model: torch.nn.Module, examples: list[TokenizedExample],
 
 
 def on_device(model: torch.nn.Module, examples: list[TokenizedExample]) -> dict[str, torch.Tensor]:
-    """Return a batch where the model is."""
+    """Return a batch on the model's device."""
     device = next(model.parameters()).device
     return {k: v.to(device) for k, v in collate(examples, pad_token_id=0).items()}
 
@@ -187,7 +187,7 @@ def single_loop(model: torch.nn.Module, examples: list[TokenizedExample]) -> Non
 
 
 def less_loop(model, examples, moments, projector) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """What the public LESS code does: batches of one, flat gradients, a dense projection of 16."""
+    """Run like the public LESS code: batches of one, flat gradients, a dense projection of 16."""
     names = [n for n, p in model.named_parameters() if p.requires_grad]
     m_D, v_D = moments.flat(names)
     collected = []
@@ -205,7 +205,7 @@ def less_loop(model, examples, moments, projector) -> None:  # type: ignore[no-u
 def measure(
     runs: dict[str, Contender], rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
-    """Return the seconds of every round of every contender, taken in turn."""
+    """Return the seconds of every round of every contender, run in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():

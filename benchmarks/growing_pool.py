@@ -1,14 +1,14 @@
-"""What a night costs when a pool changes a little: with a warmup that is kept, and without.
+"""The cost of a nightly run when a pool changes a little: with a kept warmup, and without.
 
     python benchmarks/growing_pool.py [--rows N] [--hidden N] [--json FILE]
 
-A random Llama and a pool of made-up rows, through the real pipeline up to the influence matrix.
-The first night computes everything; then, each from the same store: the same again, 1% new rows at
-the end, 1% put in at random places, 1% of the rows gone, other validation rows, a task more. For
-each: rows whose gradients were computed (over all checkpoints), shards computed and found, seconds
-of warmup and gradients, and processor seconds of the whole `bids run`, imports and Prefect's
-temporary server included, as shares of the first night. The last line is 1% at the end with
-`when_pool_changes: renew`.
+A random Llama and a pool of made-up rows go through the real pipeline up to the influence matrix.
+The first night computes everything. Then come, each from the same store: the same again, 1% new
+rows at the end, 1% inserted at random, 1% of the rows removed, other validation rows, one more
+task. For each: rows whose gradients were computed (over all checkpoints), shards computed and
+found, seconds of warmup and gradients, and processor seconds of the whole `bids run` including
+imports and Prefect's temporary server, as shares of the first night. The last line is 1% at the end
+with `when_pool_changes: renew`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def records(folder: Path, stage: str) -> dict[str, dict[str, Any]]:
 
 
 def night(folder: Path, config: dict[str, Any], *, renew: bool = False) -> dict[str, Any]:
-    """Run the pipeline as a schedule would, and see what it added to the store."""
+    """Run the pipeline as a schedule would, and return what it added to the store."""
     content = json.loads(json.dumps(config))
     content["warmup"]["when_pool_changes"] = "renew" if renew else "reuse"
     (folder / "bids.yaml").write_text(json.dumps(content), encoding="utf-8")

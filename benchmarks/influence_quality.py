@@ -1,7 +1,7 @@
 """How well each estimator predicts real retrainings: the linear datamodeling score (LDS).
 
-A small Llama, trained a little on sequence tasks, is fine-tuned with LoRA on many random halves of
-a pool; each time the loss of every validation instance is taken. The score of an estimator is the
+A small Llama, briefly trained on sequence tasks, is fine-tuned with LoRA on many random halves of a
+pool; each time the loss of every validation instance is measured. The score of an estimator is the
 Spearman correlation, over the subsets, between minus that loss and the summed attributions of the
 subset's examples, averaged over validation instances (TRAK, arXiv 2303.14186, definition 2.3), with
 a 95% bootstrap interval over subsets. `ceiling` is the score of a second set of retrainings of the
@@ -43,7 +43,7 @@ TASKS = ("copy", "reverse", "sort", "shift", "double", "swap")
 
 
 def make_examples(count: int, seed: int) -> list[TokenizedExample]:
-    """Return sequences and what each task makes of them; the task's token comes first."""
+    """Return sequences with each task's answers; the task's token comes first."""
     rng = np.random.default_rng(seed)
     examples = []
     for index in range(count):
@@ -62,7 +62,7 @@ def make_examples(count: int, seed: int) -> list[TokenizedExample]:
 
 
 def base_model(seed: int, steps: int) -> LlamaForCausalLM:
-    """Return a small Llama after a short training of all its weights."""
+    """Return a small Llama after briefly training all its weights."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=32, hidden_size=48, intermediate_size=96, num_hidden_layers=2,
@@ -204,7 +204,7 @@ def interval(predicted: np.ndarray, outcome: np.ndarray) -> tuple[float, float]:
 
 
 def retrain(base, pool, validation, members, args, seeds):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Return minus the validation losses of each subset, [subsets, M], mean over seeds."""
+    """Return the negative validation losses of each subset, [subsets, M], averaged over seeds."""
     out = []
     for rows in members:
         subset = [pool[row] for row in np.flatnonzero(rows)]

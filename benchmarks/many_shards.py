@@ -1,15 +1,15 @@
-"""A run of very many gradient shards on a real Prefect server: what grows, and how fast.
+"""A run with very many gradient shards on a real Prefect server: what grows, and how fast?
 
-The shards sleep and write; all else is real (tests/sleeping_shards.py): the run that waits, its
-groups of shards, a flow run for each group, a task run for each shard, locks, store, server and
-database. In the middle the waiting run is killed (kill -9) and started again.
+The shards only sleep and write (tests/sleeping_shards.py); everything else is real: the waiting
+run, its groups of shards, a flow run per group, a task run per shard, locks, store, server and
+database. Halfway through, the waiting run is killed (kill -9) and started again.
 
     python benchmarks/many_shards.py --shards 100 1000 10000 --database postgres --json out.json
 
-Groups hold 8 shards (`--group`), as many as a run with shards of 40 s makes of them; 128 flow runs
-are in flight, as with 64 GPUs. One process works them off, one after the other: the figures are
-processor seconds a shard, not how long 64 GPUs would take. What a flow run's start costs on top
-(a Python and its imports, linear by nature) is in benchmarks/orchestration.py.
+Groups have 8 shards (`--group`), as in a run with shards of 40 s; 128 flow runs are in flight, as
+with 64 GPUs. A single process works through them one by one: the figures are processor seconds per
+shard, not how long 64 GPUs would take. The startup cost of a flow run (Python and its imports,
+linear by nature) is measured in benchmarks/orchestration.py.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ PATIENCE = {
     "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
     "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
 }
-"""Of the server with its database, on a machine that other work shares: else it answers 500."""
+"""For the server with its database, on a machine shared with other work: else it answers 500."""
 SETTLED_SECONDS = 20.0
-"""Without a further task run in the database, after which none is expected."""
+"""Seconds without a new task run in the database after which none is expected."""
 LINEAR = 1.15
-"""Growth by more than this power of the shards is said to be faster than linear."""
+"""Growth with more than this power of the shards is reported as faster than linear."""
 
 
 @dataclass
 class Watched:
-    """A process, looked at now and then; with its children where these do its work.
+    """A process, sampled now and then; with its children if they do its work.
 
-    (Elsewhere a child is a fork on its way to another program, and would count twice.)
+    (Otherwise a child is a fork about to start another program, and would count twice.)
     """
 
     name: str
@@ -65,7 +65,7 @@ class Watched:
     peak: int = 0
 
     def look(self) -> None:
-        """Add up processor time and memory of all that are alive."""
+        """Sum processor time and memory of all that are alive."""
         memory = 0
         try:
             itself = psutil.Process(self.pid)
@@ -121,7 +121,7 @@ def settled(server: Any) -> tuple[int, float]:
     """Wait until the events of the last task runs are in the database.
 
     Returns:
-        How many task runs were not there when the run ended, and the seconds until they were.
+        How many task runs were missing when the run ended, and the seconds until they appeared.
     """
     started = last = time.perf_counter()
     first = seen = database_facts(server)["rows"]["task_run"]
@@ -140,7 +140,7 @@ def published(store: Path) -> dict[str, int]:
 
 
 class Trial:
-    """One run of so many shards, from an empty store and database."""
+    """One run with a given number of shards, from an empty store and database."""
 
     def __init__(self, folder: Path, model: Path, args: argparse.Namespace, shards: int) -> None:
         import sleeping_shards
@@ -156,7 +156,7 @@ class Trial:
         (folder / "config.json").write_text(json.dumps(self._config))
 
     def run(self) -> dict[str, Any]:
-        """Prepare, run with a kill in the middle, and return what was measured."""
+        """Prepare, run with a kill halfway, and return the measurements."""
         import sleeping_shards
         from stack import Server
 
@@ -229,7 +229,7 @@ class Trial:
             )  # fmt: skip
 
     def _until(self, count: int, process: Any, *, first_is: Any = ()) -> float:
-        """Wait for so many shards in the store; returns the seconds."""
+        """Wait for this many shards in the store; return the seconds."""
         count = min(count, self._shards)
         started = time.perf_counter()
         folder = self._store / "gradients"
@@ -265,7 +265,7 @@ class Trial:
 
 
 def growth(results: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the power of the shards by which each figure grows, between the two largest runs."""
+    """Return the power of the shards with which each figure grows, between the two largest runs."""
     if len(results) < 2:
         return {}
     small, large = results[-2:]
@@ -279,7 +279,7 @@ def growth(results: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def marginal(history: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the processor seconds that one more shard takes, by process: starts are left out."""
+    """Return the processor seconds of one more shard, by process, without startup."""
     working = [note for note in history if note["shards"]]
     if len(working) < 2 or working[-1]["shards"] == working[0]["shards"]:
         return {}

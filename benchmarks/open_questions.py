@@ -1,13 +1,13 @@
-"""Questions that the papers leave open, asked where the truth is known.
+"""Questions that the papers leave open, examined where the truth is known.
 
 On the model, tasks and pools of `controlled.py`:
 
 - `adding_up`: is the influence of a set the sum of its rows'? Adapters are trained on random
-  subsets, and on subsets tilted towards rows of high influence; the fall of the mean test loss is
-  set beside the summed influence.
-- `transfer`: do picks serve a model other than the one that chose them? Picks of a small model are
-  fine-tuned on it, on another of the same shape, and on a larger one.
-- `imbalance`: do other scores than influence favour some tasks? What instance-max picks by
+  subsets, and on subsets tilted towards rows with high influence; the reduction in mean test loss
+  is compared with the summed influence.
+- `transfer`: do picks serve a model other than the one that chose them? A small model's picks are
+  used to fine-tune it, another of the same shape, and a larger one.
+- `imbalance`: do scores other than influence favour some tasks? The picks of instance-max by
   influence, by hidden states (RDS+) and by BM25.
 
     python benchmarks/open_questions.py adding_up --first-seed 20 --seeds 10 --json out.json

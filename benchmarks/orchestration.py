@@ -1,15 +1,15 @@
-"""What Prefect costs: seconds a task run and a shard flow run, on SQLite and on PostgreSQL.
+"""What Prefect costs: seconds per task run and per shard flow run, on SQLite and on PostgreSQL.
 
     python benchmarks/orchestration.py [--tasks N] [--runs N] [--databases sqlite postgres] [--json]
 
-Real servers and a real worker, started and stopped here (PostgreSQL from Debian's package, skipped
-and said so where it is not installed). Figures:
+Real servers and a real worker, started and stopped here (PostgreSQL from Debian's package; skipped
+with a note if it is not installed). Figures:
 
-task run     N empty tasks, one after the other, over N: time as the flow sees it
+task run     time of N empty tasks in sequence, divided by N, as seen by the flow
 flow run     one empty flow run of a process worker, from its submission to its end
-two at once  seconds a flow run when two overlap on the worker
-temporary    what a run without a server waits for: start of Prefect's temporary one, and its stop
-imports      what a shard's flow run needs on top of an empty one
+two at once  seconds per flow run when two overlap on the worker
+temporary    what a run without a server waits for: start and stop of Prefect's temporary one
+imports      what a shard's flow run needs in addition to an empty one
 
 The share of a run follows: (shards x task run + groups x flow run) / run time.
 """
@@ -59,7 +59,7 @@ PIPELINE_IMPORTS = "import flows.gradient_shards"
 
 
 def task_seconds(server: Any, count: int) -> float:
-    """Return the client's seconds a task run."""
+    """Return the client's seconds per task run."""
     done = subprocess.run(
         [sys.executable, "-c", TASKS_SCRIPT, str(count)],
         env=server.client_env, cwd=server.folder, capture_output=True, text=True, check=True,
@@ -68,7 +68,7 @@ def task_seconds(server: Any, count: int) -> float:
 
 
 def flow_run_seconds(server: Any, runs: int, folder: Path) -> dict[str, float]:
-    """Return the seconds of one flow run, and a flow run when several overlap."""
+    """Return the seconds of a single flow run, and per flow run when several overlap."""
     from stack import Worker
 
     (folder / "empty_flow.py").write_text(FLOW_MODULE)
@@ -97,7 +97,7 @@ def flow_run_seconds(server: Any, runs: int, folder: Path) -> dict[str, float]:
 
 
 def import_seconds() -> float:
-    """Return what a shard flow run needs on top: the imports of the pipeline."""
+    """Return what a shard flow run needs in addition: the imports of the pipeline."""
     seconds = []
     for statement in ("import prefect", f"import prefect; {PIPELINE_IMPORTS}"):
         started = time.perf_counter()
@@ -107,7 +107,7 @@ def import_seconds() -> float:
 
 
 def temporary_server_seconds() -> float:
-    """Return the seconds that a one-flow program takes without a server, beyond its imports."""
+    """Return the seconds that a one-flow program takes without a server, without its imports."""
     program = "from prefect import flow\n@flow\ndef empty(): pass\n"
     seconds = []
     for call in ("", "empty()"):
@@ -176,7 +176,7 @@ def main() -> None:
 
 
 def print_advice(results: dict[str, object]) -> None:
-    """Say what follows for the size of shards and groups."""
+    """Print what follows for the size of shards and groups."""
     imports = results["imports_of_a_shard_run"]
     for name, found in results.items():
         if isinstance(found, dict) and isinstance(imports, float):

@@ -1,8 +1,7 @@
 """Other libraries' estimators on the benchmarks' models and data; needs the `bench` extra.
 
-dattri-llm has LESS's feature. dattri, bergson and traker have no Adam update: theirs is the plain
-gradient, projected in their own way. Each function works at the parameters that the model holds
-now.
+dattri-llm has LESS's feature. dattri, bergson and traker have no Adam update: they use the plain
+gradient, projected in their own way. Each function uses the model's current parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Examples as the dictionaries a data loader stacks."""
+    """Examples as dictionaries for a data loader."""
 
     def __init__(self, examples: Sequence[TokenizedExample]) -> None:
         batch = collate(examples, pad_token_id=0)
@@ -41,7 +40,7 @@ class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 def summed_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Sum over the batch of each example's mean loss; equal lengths make it a multiple."""
+    """Sum over the batch of each example's mean loss; for equal lengths B times the mean."""
     loss: torch.Tensor = model(**batch, use_cache=False).loss * len(batch["labels"])
     return loss
 
@@ -116,7 +115,7 @@ def adam_features(
 def dattri_gradients(
     model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], dim: int
 ) -> list[torch.Tensor]:
-    """Return dattri's projected plain gradients of each batch, as its TracIn takes them."""
+    """Return dattri's projected plain gradients of each batch, as used in its TracIn."""
     from dattri.func.projection import random_project
     from dattri.task import AttributionTask
 
@@ -144,7 +143,7 @@ def dattri_gradients(
 def traker_gradients(
     model: torch.nn.Module, batches: Sequence[dict[str, torch.Tensor]], dim: int
 ) -> list[torch.Tensor]:
-    """Return traker's projected plain gradients of each batch; it has no CPU kernel but a loop."""
+    """Return traker's projected plain gradients of each batch; on a CPU it uses a loop."""
     from trak.gradient_computers import FunctionalGradientComputer
     from trak.modelout_functions import AbstractModelOutput
     from trak.projectors import BasicProjector, ProjectionType

@@ -1,10 +1,10 @@
-"""What a cheaper influence costs, and what is lost: picks and the loss after training on them.
+"""What cheaper influence costs, and what is lost: picks and the loss after training on them.
 
 Two worlds, both half off target:
 
-- the controlled one (`controlled.py`): 800 rows, a small Llama, fine-tunings by the hundred;
-- SmolLM2-135M-Instruct on 1,007 rows of reasoning-gym (five tasks that are asked for, ten that are
-  not), through the real pipeline, a store for each setting so that nothing is shared.
+- the controlled one (`controlled.py`): 800 rows, a small Llama, hundreds of fine-tuning runs;
+- SmolLM2-135M-Instruct on 1,007 rows of reasoning-gym (five target tasks, ten others), through the
+  real pipeline, with a store per setting so that nothing is shared.
 
 `cost_share` is processor time of everything before selection (warmup, screen, hidden states,
 gradients, attribution) as a share of the exact pipeline's: four epochs of warmup on a quarter of
@@ -19,7 +19,7 @@ bootstrap) on SmolLM2.
     python benchmarks/price.py --tried --json out.json      the controlled world: ways that were
                                                             tried and rejected
 
-Results are kept as they come; the same command continues with the missing ones.
+Results are saved as they come; running the same command again continues with the missing ones.
 """
 
 from __future__ import annotations

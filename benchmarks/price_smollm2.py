@@ -40,13 +40,14 @@ SETTINGS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 TRAINED: Final = ("exact", "checkpoint 1", "checkpoint 1, screen bm25 40%",
                   "checkpoint 1, screen bm25 20%")  # fmt: skip
-"""Settings whose picks are fine-tuned on, beside `random` and `rds` (LESS by hidden states)."""
+"""Settings whose picks are used for fine-tuning, beside `random` and `rds` (LESS by hidden
+states)."""
 BEFORE_SELECTION: Final = ("warmup", "screen", "representations", "gradients", "attribution",
                            "inference")  # fmt: skip
 
 
 def write_data(folder: Path) -> None:
-    """Write pool, validation and test rows, as the demo's, but more and none of them wrong."""
+    """Write pool, validation and test rows like the demo's, but more of them and none wrong."""
     demo = _demo()
     for task in demo.TARGETS:
         counts = (SIZES[task.name], N_VALIDATION, N_TEST)
@@ -65,7 +66,7 @@ def _demo() -> ModuleType:
     assert spec is not None  # noqa: S101 - for the type checker
     assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
-    sys.modules["demo"] = module  # dataclasses look their module up
+    sys.modules["demo"] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -96,7 +97,7 @@ def write_config(folder: Path) -> Path:
 
 
 def measure(work: Path) -> list[dict[str, Any]]:
-    """Run every setting and return a line for each; what is in the stores is not done again."""
+    """Run every setting and return a line for each; results already in the stores are reused."""
     work = work.resolve()
     if not (work / "config.yaml").exists():
         write_data(work / "data")
@@ -134,7 +135,7 @@ def _bids(work: Path, *arguments: str, settings: Sequence[str]) -> None:
 
 
 def _processor_seconds(stage: Path) -> float:
-    """Return what the artifacts of a stage took."""
+    """Return the processor seconds of a stage's artifacts."""
     records = [json.loads(path.read_text()) for path in stage.glob("*/record.json")]
     return sum(float(record["summary"]["processor_seconds"]) for record in records)
 
@@ -172,6 +173,6 @@ def _line(
 
 
 def _by_seed(samples: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Return the losses of a task, seeds in lines and test rows in columns."""
+    """Return the losses of a task, with seeds as rows and test rows as columns."""
     chosen = samples[samples["task"] == task]
     return chosen.pivot_table(index="seed", columns="row_id", values="answer_loss")

@@ -2,9 +2,9 @@
 
 Adam features of training examples and plain gradients of validation examples are taken at a
 checkpoint of a short LoRA warmup on reasoning-gym tasks, kept unprojected, and compared with their
-projections: the root mean square error of the cosines over all (train, validation) pairs and
-seeds, and the mean square error of the inner products of unit vectors divided by what independent
-random signs have in theory (1.00 is Rademacher's variance; lower is better).
+projections: the root mean square error of the cosines over all (train, validation) pairs and seeds,
+and the mean square error of the inner products of unit vectors divided by the theoretical value for
+independent random signs (1.00 is Rademacher's variance; lower is better).
 
     python benchmarks/projection.py --model smollm2 --json out.json
 """
@@ -94,7 +94,7 @@ def rademacher_variance(x_ND: torch.Tensor, y_MD: torch.Tensor) -> torch.Tensor:
 
 
 def projections(kind: str, rows: torch.Tensor, dim: int, n_seeds: int):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    """Yield the rows' projection for one seed after another.
+    """Yield the rows' projections, seed by seed.
 
     Rademacher rows are independent, so one large projection is cut into several small ones.
     """
@@ -135,7 +135,7 @@ def errors(kind: str, x_ND: torch.Tensor, y_MD: torch.Tensor, dim: int, seeds: i
 
 
 def storage_errors(x_ND: torch.Tensor, y_MD: torch.Tensor, dim: int) -> list[dict]:  # type: ignore[type-arg]
-    """Return what storing the projected unit rows in a smaller dtype does to the cosines."""
+    """Return the error in the cosines from storing the projected unit rows in a smaller dtype."""
     projector = make_projector("sjlt", x_ND.shape[1], dim, 0)
     sides = [projector.project(rows) for rows in (x_ND, y_MD)]
     unit = [torch.nn.functional.normalize(side, dim=1).numpy() for side in sides]
@@ -156,9 +156,9 @@ def storage_errors(x_ND: torch.Tensor, y_MD: torch.Tensor, dim: int) -> list[dic
 
 
 def milliseconds(kind: str, rows: torch.Tensor, dim: int) -> float:
-    """Return processor milliseconds an example, the projector's own set-up left out."""
+    """Return processor milliseconds per example, without the projector's setup."""
     batch = rows[:8].clone()
-    if kind == "rademacher":  # a slice of D tells: the cost is proportional
+    if kind == "rademacher":  # a slice of D is enough: the cost is proportional
         batch = batch[:, : batch.shape[1] // 32].contiguous()
     projector = make_projector(kind, batch.shape[1], dim, 0)  # type: ignore[arg-type]
     if kind != "rademacher":

@@ -1,13 +1,13 @@
-"""Runs by hundreds in one queue: none lost, none twice, what the server and the worker need for it.
+"""Hundreds of runs in one queue: none lost, none run twice; what do server and worker need?
 
     python benchmarks/queue_of_runs.py [--runs 200] [--limit 2] [--json out.json]
 
 A real server on SQLite, `bids deploy`, the pool `cpu` with a concurrency limit, one process worker.
-All runs of `select-matrix/selection` are asked for at once, each with its own output; a small
-matrix, so that a run costs its start and imports and little else. Counted at the end: runs by
-state, how often each began, how many were at work at the same time, picks on disk. Memory (unique
-set) of the server and of the worker, without its runs, is looked at every five seconds; told are
-the first figure after a run has ended, the last and the highest.
+All runs of `select-matrix/selection` are requested at once, each with its own output; the matrix is
+small, so that a run costs little more than its start and imports. Counted at the end: runs by
+state, how often each started, how many ran at the same time, picks on disk. The memory (unique set)
+of the server, and of the worker without its runs, is sampled every five seconds; reported are the
+first figure after a run has ended, the last and the highest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def all_runs(server: Any) -> list[dict[str, Any]]:
-    """Return all flow runs of the server; it hands out 200 at a time."""
+    """Return all flow runs of the server, which returns 200 at a time."""
     found: list[dict[str, Any]] = []
     while True:
         page = server.post("/flow_runs/filter", sort="ID_DESC", limit=200, offset=len(found))
@@ -51,7 +51,7 @@ def database(folder: Path) -> float:
 
 
 def running(server: Any, runs: list[dict[str, Any]]) -> list[list[tuple[float, float]]]:
-    """Return for each run when it was Running, by the server's own states."""
+    """Return when each run was Running, according to the server's states."""
     spans = []
     for run in runs:
         states = server.get(f"/flow_run_states/?flow_run_id={run['id']}")
@@ -65,17 +65,17 @@ def running(server: Any, runs: list[dict[str, Any]]) -> list[list[tuple[float, f
 
 
 def most_at_once(spans: list[list[tuple[float, float]]]) -> int:
-    """Return how many runs were at work at the same moment, at most."""
+    """Return the largest number of runs at the same moment."""
     changes = [c for run in spans for start, end in run for c in ((start, 1), (end, -1))]
     count = most = 0
-    for _, change in sorted(changes):  # at the same moment, an end comes first
+    for _, change in sorted(changes):  # of equal times, an end comes first
         count += change
         most = max(most, count)
     return most
 
 
 def measure(folder: Path, *, runs: int, limit: int, patience: float) -> dict[str, Any]:
-    """Work off the queue; returns the figures."""
+    """Work through the queue; return the figures."""
     from stack import Server, Worker
 
     np.save(folder / "matrix.npy", np.random.default_rng(0).normal(size=(200, 8)))

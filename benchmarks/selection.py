@@ -2,13 +2,13 @@
 
     python benchmarks/selection.py                  # everything, about 5 minutes
     python benchmarks/selection.py --part speed --json
-    python benchmarks/selection.py --rows 50000     # smaller, for a look
+    python benchmarks/selection.py --rows 50000     # smaller, for a quick look
 
 Parts: `speed` (BIDS and every other method on influence, against `np.argpartition` over the
 columns), `memory` (peak of a process that holds the matrix and selects), `literal` (against the
-literal loop in numpy and torch, at a size where it ends), `disk` (from Zarr, out of core, at a
-series of sizes; the memory for fetched rows is scaled down with the size so that it makes as many
-passes as the full size would).
+literal loop in numpy and torch, at a size where it finishes), `disk` (from Zarr, out of core, at a
+series of sizes; the memory for fetched rows is scaled down with the size, so that there are as many
+passes as at full size).
 
 Times are medians of interleaved repeats. Shapes: N rows, M columns, B budget.
 """
@@ -31,7 +31,7 @@ import numpy as np
 
 FULL_DISK_ROWS = 5_000_000
 DISK_COLUMNS = 1000
-CACHE_BYTES = 2 << 30  # of a selection from disk, scaled with the rows
+CACHE_BYTES = 2 << 30  # for a selection from disk, scaled with the rows
 BEST = 1024  # rows per column that the baseline separates from the rest
 METHODS = (
     "bids_cautious", "instance_max", "less", "task_max", "sum", "round_robin",
@@ -40,7 +40,7 @@ METHODS = (
 
 
 def make_matrix(n_rows: int, n_columns: int, seed: int = 0) -> np.ndarray:
-    """Influence-like: instances of a task (50 each) share half of their variance."""
+    """Return a matrix like influence: the 50 instances of a task share half of their variance."""
     rng = np.random.default_rng(seed)
     matrix = rng.standard_normal((n_rows, n_columns), dtype=np.float32)
     tasks = np.arange(n_columns) // 50
@@ -178,7 +178,7 @@ def literal(_arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def disk_one(n_rows: int) -> dict[str, Any]:
-    """Write a matrix to Zarr, select 15% of it out of core; runs in a process of its own."""
+    """Write a matrix to Zarr, select 15% of it out of core; runs in a separate process."""
     import zarr
 
     from bids_core.influence import as_matrix

@@ -1,10 +1,10 @@
-"""Does the quick form of `bids validate` say of an estimator what real retrainings say?
+"""Does the quick form of `bids validate` judge an estimator as real retraining does?
 
 On the model, tasks and estimators of `influence_quality.py`: the rank correlation of each estimator
-with single optimizer steps from the first warmup checkpoint (what `bids validate` measures, in a
-minute), beside its linear datamodeling score over retrainings on random halves of the pool (what
-`bids validate --full` measures). The last lines say how alike the two order the estimators, and
-what `bids_core.diagnostics.fit_datamodel` makes of the retrainings.
+with single optimizer steps from the first warmup checkpoint (what `bids validate` measures in a
+minute), beside its linear datamodeling score over retraining on random halves of the pool (what
+`bids validate --full` measures). The last lines say how similarly the two rank the estimators, and
+what `bids_core.diagnostics.fit_datamodel` finds in the retraining runs.
 
     python benchmarks/trust.py --subsets 32 --seeds 2 --json out.json
 """

@@ -3,16 +3,16 @@
 from bids_core import analyze, explain, select
 
 picks = select("matrix.parquet", 0.15)          # from an attribution matrix to the best rows
-found = analyze("matrix.parquet", picks)        # what pool and picks influence
-explain("matrix.parquet", picks, picks[0].row)  # why a row was picked, or was not
+found = analyze("matrix.parquet", picks)        # what the pool and the picks influence
+explain("matrix.parquet", picks, picks[0].row)  # why a row was picked or not
 """
 
 import logging
 
 import lazy_loader
 
-# On a CPU, importing bitsandbytes (peft does, if it is there) says that a faster kernel is missing.
+# On a CPU, bitsandbytes (imported by peft if installed) warns that a faster kernel is missing.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+# Public names are listed in __init__.pyi and loaded on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""From gradient features to the attribution matrix; lives in `bids_core.influence.attribution`.
+"""From gradient features to the attribution matrix; defined in `bids_core.influence.attribution`.
 
 The public name: `influence(train_CNP, validation_CMP, checkpoint_weights_C) -> [N, M]`.
 """

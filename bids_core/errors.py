@@ -27,7 +27,7 @@ class DataError(UserError):
 
 
 class ModelError(UserError):
-    """The model cannot be used: path not there, unsupported layer, no chat template."""
+    """The model cannot be used: missing path, unsupported layer, no chat template."""
 
 
 class MatrixError(UserError):
@@ -35,12 +35,12 @@ class MatrixError(UserError):
 
 
 class MissingInputError(MatrixError):
-    """A selection method needs something that was not given.
+    """A selection method needs an argument that was not given.
 
     Args:
-        who: what needs it, in words.
+        who: in words, what needs it.
         name: of the argument.
-        what: it is, in words.
+        what: in words, what the argument is.
     """
 
     def __init__(self, who: str, name: str, what: str) -> None:
@@ -53,7 +53,7 @@ class MethodError(UserError):
 
 
 class NonFiniteError(BidsError):
-    """A loss or gradient is NaN or infinite; names the rows."""
+    """A loss or gradient is NaN or infinite; the message names the rows."""
 
 
 class ArtifactError(BidsError):
@@ -65,8 +65,8 @@ class StageTimeoutError(BidsError):
 
 
 class WorkerError(BidsError):
-    """Work that was handed to workers did not get done."""
+    """Work handed to workers was not done."""
 
 
 class PublishError(BidsError):
-    """Selected data could not be sent where the configuration asks for."""
+    """Selected data could not be sent to the destination in the configuration."""

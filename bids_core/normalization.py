@@ -1,4 +1,4 @@
-"""Per-column normalisation of an attribution matrix; lives in `bids_core.influence.normalization`.
+"""Per-column normalisation of a matrix; defined in `bids_core.influence.normalization`.
 
 The public name: `normalize(attribution_NM, method="zscore") -> [N, M]`.
 """

@@ -1,8 +1,8 @@
-"""Functions of the user, named in a configuration: found by name, and identified by their source.
+"""The user's own functions, named in a configuration: found by name, identified by their source.
 
-A name is `package.module:function`, or `file.py:function`. Loading one runs its module, so code
-that accepts other people's configurations checks first (`flows.confinement`); `function_name` and
-`check_name` look at the text alone.
+A name is `package.module:function` or `file.py:function`. Loading one runs its module, so code that
+accepts other people's configurations checks them first (`flows.confinement`); `function_name` and
+`check_name` only look at the text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FILE: Final = ".py"
 
 @dataclass(frozen=True, slots=True)
 class OwnFunction:
-    """A function of the user.
+    """One of the user's own functions.
 
     Args:
         name: as in the configuration.
@@ -41,31 +41,31 @@ class OwnFunction:
 
 
 def is_own(name: str) -> bool:
-    """Return whether a name names a function of the user, not an entry of a table."""
+    """Return whether a name is that of a user's function, not of an entry in a table."""
     return ":" in name
 
 
 def function_name(name: str) -> str:
-    """Return what people call it: the function's name, or the name itself where it names none."""
+    """Return the name to show people: the function's, or all of a name without a function."""
     return name.rpartition(":")[2]
 
 
 def own_file(name: str) -> str | None:
-    """Return the path in `file.py:function`, None for a function of a package."""
+    """Return the path in `file.py:function`; None for a function in a package."""
     place = name.rpartition(":")[0]
     return place if place.endswith(_FILE) else None
 
 
 def check_name(name: str, *, where: str, example: str) -> tuple[str, str]:
-    """Return the module (or file) and the function that a name consists of.
+    """Split a name into its module (or file) and its function.
 
     Args:
         name: as in the configuration.
-        where: what the name stands for, for the message.
+        where: what the name is for, in the message.
         example: file name for the message (`scorers.py`).
 
     Raises:
-        ConfigError: it is written in another way.
+        ConfigError: it has another form.
     """
     place, colon, attribute = name.rpartition(":")
     if not colon or not place or not attribute.isidentifier():
@@ -81,13 +81,13 @@ def load_function(
 
     Args:
         name: `package.module:function`, or `file.py:function`.
-        where: what it stands for, for messages (`selection method 'm.py:pick'`).
+        where: what it is for, in messages (`selection method 'm.py:pick'`).
         example: file name for a message (`scorers.py`).
         call: how it will be called, for a message (`(generation, row)`).
-        arguments: as many as it will be called with.
+        arguments: placeholders, as many as the arguments it will be called with.
 
     Raises:
-        ConfigError: it is not there, cannot be imported, or cannot be called like that.
+        ConfigError: it does not exist, cannot be imported, or cannot be called like that.
     """
     place, attribute = check_name(name, where=where, example=example)
     try:
@@ -109,10 +109,10 @@ def load_function(
 
 
 def check_call(function: Any, *, where: str, call: str, arguments: Sequence[Any]) -> None:
-    """Refuse what cannot be called like that.
+    """Check that something can be called with the given arguments.
 
     Raises:
-        ConfigError: it is no function, or takes other arguments.
+        ConfigError: it is not callable, or takes other arguments.
     """
     try:
         inspect.signature(function).bind(*arguments)
@@ -122,7 +122,7 @@ def check_call(function: Any, *, where: str, call: str, arguments: Sequence[Any]
 
 
 def _from_file(path: Path) -> ModuleType:
-    """Import a file under a name that its place and content decide; the last one stays."""
+    """Import a file under a module name made of its path and content, so that edits reload it."""
     content = path.read_bytes()
     key = hashlib.sha256(str(path.resolve()).encode() + content).hexdigest()[:16]
     name = f"bids_own_{key}"
@@ -132,7 +132,7 @@ def _from_file(path: Path) -> ModuleType:
             msg = f"{path} is not a Python file"
             raise ImportError(msg)
         module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # while it runs: its dataclasses look themselves up there
+        sys.modules[name] = module  # before it runs: dataclasses look up their module there
         try:
             spec.loader.exec_module(module)
         except BaseException:
@@ -146,7 +146,7 @@ def _digest(module: ModuleType, function: Callable[..., Any]) -> str:
     for item in (module, function):
         try:
             source = inspect.getsourcefile(inspect.unwrap(item))  # type: ignore[arg-type]
-        except TypeError:  # an object that can be called has no file of its own: the module's
+        except TypeError:  # a callable object has no source file of its own: the module's is used
             continue
         if source is not None:
             digest.update(Path(source).read_bytes())

@@ -1,4 +1,4 @@
-"""Figures in Python: matplotlib's, in colours that all readers can tell apart."""
+"""Matplotlib figures, in colours that colour-blind readers can distinguish too."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ except ImportError as error:
 __all__ = ["COLOURS", "MARKERS", "OTHERS", "Picture", "colour"]
 
 COLOURS: Final = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish."""
 MARKERS: Final = "osD^vPX*<>"
-"""With the colours, the marks of up to 70 groups."""
+"""Markers; with the colours, they distinguish up to 70 groups."""
 OTHERS: Final = "others"
-"""The group of all that have no colour of their own."""
+"""The group of everything without its own colour."""
 
 
 class Picture(Figure):
-    """A figure that notebooks show as it is returned, whatever plotting backend is set."""
+    """A figure that notebooks show when it is returned, whatever plotting backend is set."""
 
     def _repr_png_(self) -> bytes:
         drawn = io.BytesIO()
@@ -33,5 +33,5 @@ class Picture(Figure):
 
 
 def colour(place: int, group: str = "") -> str:
-    """Return the colour of the group at a place; grey for `OTHERS`."""
+    """Return the colour of the group at an index; grey for `OTHERS`."""
     return "#999999" if group == OTHERS else COLOURS[place % len(COLOURS)]

@@ -1,4 +1,4 @@
-"""The records that travel from a file to the model: read example, tokenized example, reject.
+"""Records on the way from a file to the model: example as read, tokenized example, reject.
 
 Shapes: T tokens of one example.
 """
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 IGNORED_LABEL: Final = -100
-"""Label of a token that takes no part in the loss (the convention of torch's cross-entropy)."""
+"""Label of a token that is ignored in the loss (the convention of torch's cross-entropy)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call of a tool that an assistant's turn makes.
+    """One tool call in an assistant's turn.
 
     Args:
         name: of the tool.
         arguments: a JSON object, as text.
-        id: what the tool's answer refers to, if the data names it.
+        id: identifier that the tool's answer refers to, if the data has one.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Message:
 
     Args:
         role: system, user, assistant or tool.
-        content: what is said; blank for an answer that only calls tools.
-        reasoning: what the assistant thought before, where the data keeps it apart.
-        tool_calls: calls that the assistant's turn makes.
-        name: of the tool that answers, or of who speaks.
-        tool_call_id: call that a tool's turn answers.
-        weight: how much each token of an assistant's turn counts in the loss; 0 is not learned.
-        other: further fields of the turn, a JSON object as text; blank where there are none.
+        content: the text; blank for an answer that only calls tools.
+        reasoning: the assistant's reasoning before it, if the data keeps it separate.
+        tool_calls: tool calls in the assistant's turn.
+        name: of the tool that answers, or of the speaker.
+        tool_call_id: the call that a tool's turn answers.
+        weight: weight in the loss of each token of an assistant's turn; 0: it is not trained on.
+        other: further fields of the turn, a JSON object as text; blank if there are none.
     """
 
     role: str
@@ -65,15 +65,15 @@ class Example:
         source: name of the data source (training pool) or of the task (validation, test).
         messages: the conversation; the assistant's turns are the completion.
         location: ``file:line`` for messages to the user.
-        task: name of the validation or test task, None in the pool.
-        capability: capability that the task belongs to, None in the pool.
+        task: name of the validation or test task; None in the pool.
+        capability: capability that the task belongs to; None in the pool.
         subtask: optional finer label within the task.
         choices: answer options of a multiple-choice test row.
-        fields: the row as in the file (JSON), for what judges its answers; test rows only.
-        tools: schemas of the tools that the assistant may call (JSON list), None without any.
-        extra: the row's further columns (JSON object), None without any.
-        notes: what is worth saying of the row, codes of `bids_core.data.notes.NOTES`.
-        form: format that it was read in, `mapping` where the configuration says how.
+        fields: the row as in the file (JSON), for judging its answers; test rows only.
+        tools: schemas of the tools that the assistant may call (JSON list); None if there are none.
+        extra: the row's other columns (JSON object); None if there are none.
+        notes: remarks about the row, codes of `bids_core.data.notes.NOTES`.
+        form: format it was read in; `mapping` if the configuration maps its columns.
     """
 
     row_id: str
@@ -100,8 +100,8 @@ class TokenizedExample:
         input_ids: [T] int32.
         labels: [T] int32, ``IGNORED_LABEL`` outside the completion; ``labels[t]`` equals
             ``input_ids[t]`` elsewhere (the shift by one happens in the loss).
-        weights: [T] float32, how much each labelled token counts in the mean loss; None where all
-            count alike.
+        weights: [T] float32, weight of each labelled token in the mean loss; None if all weigh the
+            same.
     """
 
     row_id: str
@@ -121,11 +121,11 @@ class Reject:
 
     Args:
         location: ``file:line``.
-        reason: short stable code, e.g. ``malformed-json``, ``empty-completion``.
+        reason: short stable code, such as ``malformed-json`` or ``empty-completion``.
         detail: one sentence: what was found and how to fix it.
         split: train, validation or test.
         source: source or task name.
-        row_id: if the row got far enough to have one.
+        row_id: if it was read far enough to have one.
     """
 
     location: str

@@ -1,8 +1,8 @@
 """Tables of things that users choose by name: methods, normalisations, features, metrics.
 
-A table holds one object for each choice, which says everything about it: its name, its words, what
-it needs, what it costs, how it is computed. The command line's help, the configuration's choices,
-the cost model, the report and the docs read the table, so a new choice is written in one file.
+A table has one object per choice that says everything about it: its name, its description, what it
+needs, what it costs, how it is computed. The command line's help, the configuration's choices, the
+cost model, the report and the docs read the table, so a new choice is added in one file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _NAME: Final = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What every entry of a table says about itself.
+    """What every entry of a table has.
 
     Args:
         name: as users type it.
-        what: one line for people, without a full stop.
-        label: what it is called on a page; default: the name, without underscores.
+        what: one-line description, without a full stop.
+        label: display name; by default the name without underscores.
     """
 
     name: str
@@ -42,12 +42,12 @@ E = TypeVar("E", bound=Entry)
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """The entries of one kind, by name, in the order in which they were added.
+    """The entries of one kind, by name, in the order they were added.
 
     Args:
-        kind: what one of them is called in messages: `normalisation`.
-        entries: what is in it from the beginning.
-        reserved: names that mean something else, so that no entry may have them.
+        kind: what an entry is called in messages: `normalisation`.
+        entries: the initial entries.
+        reserved: names with another meaning, which no entry may have.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Registry(Mapping[str, E], Generic[E]):
         return sum(1 for _ in self)
 
     def unknown(self, name: object) -> str:
-        """Return the message for a name that is not in the table, with the nearest ones."""
+        """Return the message for a name that is not in the table, with the nearest matches."""
         return unknown_name(self.kind, name, list(self))
 
     def words(self) -> str:
-        """Return one line that describes each: `` `a`: what it does; `b`: ... ``."""
+        """Return one line that describes every entry: `` `a`: what it does; `b`: ... ``."""
         return "; ".join(f"`{name}`: {self[name].what}" for name in self)
 
 
 def unknown_name(kind: str, name: object, known: Sequence[str]) -> str:
-    """Return the message for a name that is not known, with the nearest ones."""
+    """Return the message for an unknown name, with the nearest matches."""
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}"
+    return f"unknown {kind} {name!r}: {hint}known: {', '.join(known)}"

@@ -1,14 +1,14 @@
-"""The one name that nobody else's folder has: the program and its deployments start here.
+"""The entry point of the program and its deployments, under a name that no other folder has.
 
     bids run config.yaml                    the command is `bids_select:main`
     python -m bids_select run config.yaml   the same, with a Python of your choice
     from bids_select import select_rows     the pipeline in one call, from rows in memory
-    from bids_select import select_data     the flows, for code of yours
+    from bids_select import select_data     the flows, for your own code
 
-Our packages `flows` and `tasks` are called what people who use Prefect call folders of their own,
-and a worker puts the folder that it was started in before everything that is installed: there,
-`flows.select_data` would be looked for among theirs. So ours are imported here, from where this
-package lies, before anything asks for them by name.
+Prefect users often have folders of their own named `flows` and `tasks`, like our packages, and a
+worker puts the folder it was started in before all installed packages, so `flows.select_data` would
+be looked up in theirs. So our packages are imported here, from the folder of this package, before
+anything asks for them by name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a flow (or `select_rows`); imported when it is asked for, since that takes seconds."""
+    """Return a flow (or `select_rows`), imported on first use because that takes seconds."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
@@ -61,12 +61,12 @@ def __getattr__(name: str) -> Any:
 
 
 def _claim_names() -> None:
-    """Import our packages from beside this one, whatever `sys.path` has before it.
+    """Import our packages from beside this one, whatever comes first on `sys.path`.
 
     Their modules are found through the packages from then on, never through `sys.path`.
 
     Raises:
-        UserError: somebody else's package of such a name is imported already.
+        UserError: another package with such a name is already imported.
     """
     sys.path.insert(0, str(_HOME))
     try:

@@ -2,8 +2,8 @@
 
     python examples/make_mmlu.py data/mmlu.jsonl [--max-characters 320]
 
-They are MMLU's development questions, five a subject, in a seeded order; the test split itself is
-not in the wheel. A configuration cuts them into parts with `start` and `limit`.
+These are MMLU's development questions, five per subject, in a seeded order; the test split itself
+is not in the wheel. A configuration takes parts of them with `start` and `limit`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import yaml
 
 
 def questions() -> Iterator[dict[str, str]]:
-    """Yield question, letter of the answer, and subject."""
+    """Yield question, answer letter and subject."""
     folder = files("lm_eval").joinpath("tasks/mmlu/flan_cot_fewshot")
     for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if not path.name.endswith(".yaml"):

@@ -1,7 +1,7 @@
 """The first line of every flow: does this machine accept the run?
 
-It is cheap and runs before anything is read or written: a refused run fails within a second, in
-one line that names the key.
+The check is cheap and runs before anything is read or written: a refused run fails within a second,
+with one line that names the key.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _GIB: Final = 1 << 30
 
 
 def admit(config: RunConfig, *handles: Handle) -> None:
-    """Refuse a run whose configuration reaches beyond what this machine allows.
+    """Refuse a run whose configuration goes beyond what this machine allows.
 
     Args:
         config: the run.
-        handles: artifacts that the caller names; their store has to be the configuration's.
+        handles: artifacts named by the caller; they must be in the configuration's store.
 
     Raises:
         ConfigError: a path outside `BIDS_ALLOWED_PATHS`, remote code, a handle of another store.
-        UserError: the run asks for more GPUs, or larger ones, than this worker has.
+        UserError: the run asks for more or larger GPUs than this worker has.
     """
     mistakes_in_one_line()
     confinement = Confinement.from_environment(os.environ)
@@ -46,7 +46,7 @@ def admit(config: RunConfig, *handles: Handle) -> None:
 
 
 def admit_paths(**paths: str | None) -> None:
-    """Refuse paths outside what this machine allows; the keys name them in the message.
+    """Refuse paths that this machine does not allow; the message names their keys.
 
     Raises:
         ConfigError: a path outside `BIDS_ALLOWED_PATHS`.
@@ -59,14 +59,14 @@ def admit_paths(**paths: str | None) -> None:
 
 
 def admit_methods(methods: Sequence[str], *, key: str) -> None:
-    """Refuse selection methods that this machine may not run, and those that are not there.
+    """Refuse selection methods that do not exist or that this machine may not run.
 
     Args:
-        methods: names, or functions of the user's own.
-        key: what names them, for the message.
+        methods: names, or the user's own functions.
+        key: where they are named, for the message.
 
     Raises:
-        ConfigError: code that this machine does not run, or that is not there.
+        ConfigError: code that does not exist, or that this machine does not run.
     """
     confinement = Confinement.from_environment(os.environ)
     for method in methods:
@@ -76,14 +76,14 @@ def admit_methods(methods: Sequence[str], *, key: str) -> None:
 
 
 def check_gpus(request: str) -> None:
-    """Check that the visible GPUs are as many and as large as the job variables ask for.
+    """Check that there are as many visible GPUs, and as large, as the job variables ask for.
 
     Args:
-        request: `count=2 memory_gib=40`, as the job template writes it; a missing value asks for
+        request: `count=2 memory_gib=40`, as written by the job template; a missing value asks for
             nothing.
 
     Raises:
-        UserError: they are not.
+        UserError: there are too few, or they are too small.
     """
     asked = {name: float(value) for name, value in re.findall(r"(\w+)=([\d.]+)", request)}
     count, gib = int(asked.get("count", 0)), asked.get("memory_gib", 0.0)

@@ -1,7 +1,7 @@
 """Mistakes in a run's settings that can be found before Prefect starts and anything is computed.
 
-Every flow checks this first; the commands check it before they import Prefect, whose server takes
-fifteen seconds to start.
+Every flow runs these checks first; the commands run them before they import Prefect, whose server
+takes fifteen seconds to start.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 
 def check_settings(config: RunConfig, methods: Sequence[str] | None = None) -> RunConfig:
-    """Look for whatever the settings name: files, models, code, packages, places to write.
+    """Check everything that the settings name: files, models, code, packages, output folders.
 
     Args:
         config: the run.
-        methods: that are asked for; None: the configuration's.
+        methods: the requested ones; None: the configuration's.
 
     Returns:
-        The configuration, with the adapters' settings of checkpoints from elsewhere.
+        The configuration, with the adapter settings of checkpoints from elsewhere.
 
     Raises:
-        BidsError: one line that names the key, the value and the fix.
+        BidsError: something is wrong; one line that names the key, the value and the fix.
     """
     confinement = Confinement.from_environment(os.environ)
     if confinement is not None:
@@ -60,7 +60,7 @@ def check_settings(config: RunConfig, methods: Sequence[str] | None = None) -> R
 
 
 def check_comparison(config: RunConfig, methods: Sequence[str]) -> RunConfig:
-    """Do the same for a comparison of methods, which also needs test rows to compare them on."""
+    """Run the same checks for a comparison of methods, which also needs test rows."""
     try:
         distinct_names(tuple(methods))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Budgets of the command line, checked against the pool."""
+"""Budgets from the command line, checked against the pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def budget_option(text: str, *, option: str = "--budget") -> int | float:
     """Return a count for `500`, a fraction for `0.15` or `15%`.
 
     Raises:
-        UserError: it is none of these; names the option.
+        UserError: it is none of these; the message names the option.
     """
     try:
         budget: int | float = parse_budget(text)
@@ -29,7 +29,7 @@ def budget_option(text: str, *, option: str = "--budget") -> int | float:
 
 
 def planned_picks(budget: int | float, n_pool: int) -> int:
-    """Return how many rows will be selected; refuses a wrong budget before anything costly starts.
+    """Return how many rows will be selected; refuse an invalid budget before any costly work.
 
     Raises:
         ConfigError: the budget is beyond the pool, or less than one of its rows.
@@ -56,7 +56,7 @@ def require_room(config: RunConfig, picks: int, n_pool: int) -> None:
     """Refuse a screen that keeps fewer rows than the budget selects.
 
     Raises:
-        ConfigError: it does; says what to raise.
+        ConfigError: it does; the message says what to increase.
     """
     from bids_core.selection.request import resolve_budget
 
@@ -72,7 +72,7 @@ def require_room(config: RunConfig, picks: int, n_pool: int) -> None:
 
 
 def check_methods(config: RunConfig, data: PreparedData, methods: Sequence[str]) -> None:
-    """Check, before anything is computed, that the user's own methods make picks.
+    """Check, before anything is computed, that the user's own methods work.
 
     Raises:
         UserError: one is missing, raises, or returns something else.

@@ -1,17 +1,18 @@
-"""A run heeds what the server says of it: cancelled, it stops at once; given up, it says it lives.
+"""A run watches its own state on the server: it stops if cancelled, and objects if declared lost.
 
 Prefect (3.8.8) leaves both to the worker. That is not enough:
 
-- after the server has been away for half a minute, a worker stops looking for runs to cancel;
-- the run's process gone, a worker imports the flow again to look for hooks, which is seconds of
-  CPU for each run, before the run becomes Cancelled.
+- once the server has been unreachable for half a minute, a worker stops looking for runs to cancel;
+- when the run's process is gone, a worker imports the flow again to look for hooks before the run
+  becomes Cancelled, which takes seconds of CPU per run.
 
-So a run of a deployment asks for its own state, and stops when that is Cancelling. It says
+So a run of a deployment polls its own state, and stops when that is Cancelling. It reports
 Cancelled as soon as its work has stopped, whoever stopped it.
 
-A server that was away for longer than a run may be without heartbeat takes all runs for lost when
-it is back, in its first seconds. A run that lives sees that it is Crashed for want of a heartbeat,
-and is Running again, before the automation for crashed runs would have it started a second time.
+A server that was down for longer than a run may go without a heartbeat declares all runs lost in
+its first seconds after it is back. A run that is still alive sees that it was marked Crashed for a
+missing heartbeat, and marks itself Running again before the automation for crashed runs starts it a
+second time.
 """
 
 from __future__ import annotations
@@ -36,23 +37,23 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NO_HEARTBEAT: Final = "no heartbeat: its worker or machine is gone"  # says the automation
+NO_HEARTBEAT: Final = "no heartbeat: its worker or machine is gone"  # set by the automation
 POLL_SECONDS: Final = 5.0
-_AGAIN_SECONDS: Final = 30.0  # what Prefect gives a run to clean up
+_AGAIN_SECONDS: Final = 30.0  # the time that Prefect gives a run to clean up
 _AT_ONCE: Final = {PREFECT_CLIENT_MAX_RETRIES: 0}  # else up to a minute's sleep after an outage
-_LIVES: Final = "it lives: the server had been away, or the run had been suspended"
+_LIVES: Final = "still running: the server was unreachable, or the run was suspended"
 _STOPPED: Final = "stopped; start it again to continue from what is in the store"
 
 
 class RunCancelledError(Abort):
-    """The server calls this run cancelled. Prefect lets it end the process and nothing else."""
+    """The server cancelled this run. Prefect lets this error end the process, no more."""
 
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """Stop what runs inside when this flow run is cancelled on the server.
+    """Stop the block's work when this flow run is cancelled on the server.
 
-    Only in runs of deployments, in the main thread: a run from a terminal has Ctrl-C.
+    Only in deployment runs, in the main thread: a run from a terminal has Ctrl-C.
 
     Raises:
         RunCancelledError: it was cancelled, and the worker did not stop it first.
@@ -75,7 +76,7 @@ def cancellable() -> Iterator[None]:
 
 
 class _CancelWatch(threading.Thread):
-    """Looks at the run's state until told to end; interrupts the main thread."""
+    """Polls the run's state until ended; interrupts the main thread."""
 
     def __init__(self, run_id: UUID) -> None:
         super().__init__(name="bids-cancelling", daemon=True)
@@ -91,7 +92,7 @@ class _CancelWatch(threading.Thread):
                 try:
                     cancelled = _look(client, self.run_id)
                 except ObjectNotFound:
-                    return  # deleted: there is nothing left to be cancelled
+                    return  # deleted: nothing left to cancel
                 except (httpx.TransportError, PrefectHTTPStatusError) as error:
                     logger.debug("cannot ask the server whether this run was cancelled: %s", error)
                     continue
@@ -100,7 +101,7 @@ class _CancelWatch(threading.Thread):
                     pause = _AGAIN_SECONDS
 
     def end(self) -> None:
-        """Interrupt no more."""
+        """Stop interrupting."""
         with self._interrupting:
             self._ended.set()
 
@@ -117,18 +118,18 @@ def _stop(*_: object) -> NoReturn:
 
 
 def _look(client: SyncPrefectClient, run_id: UUID) -> bool:
-    """Return whether the run is cancelled; one that was given up for its silence says it lives."""
+    """Return whether the run is cancelled; if it was declared lost, mark it Running again."""
     state = client.read_flow_run(run_id).state
     if state is None:
         return False
     if state.type == StateType.CRASHED and state.message == NO_HEARTBEAT:
         client.set_flow_run_state(run_id, Running(message=_LIVES), force=True)
-        logger.warning("the server counted this run as lost; it goes on")
+        logger.warning("the server declared this run lost; it is still running and continues")
     return state.type in (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def _say_cancelled(run_id: UUID) -> None:
-    """Let a run that is Cancelling be Cancelled; other terminations are not for us to name."""
+    """Mark a run that is Cancelling as Cancelled; any other final state is not ours to set."""
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(run_id).state

@@ -1,8 +1,8 @@
-"""The cells of a comparison, side by side on workers: each is fine-tuned, then evaluated.
+"""The cells of a comparison, in parallel on workers: each is fine-tuned, then evaluated.
 
-The evaluation of a cell is ready as soon as its fine-tune is in the store, and goes before further
-fine-tunes: an interrupted comparison has complete cells. A failure is recorded with its cell, and
-the others continue.
+The evaluation of a cell is ready as soon as its fine-tuned model is in the store, and has priority
+over further fine-tuning, so that an interrupted comparison has complete cells. A failure is
+recorded with its cell, and the others continue.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Follow: TypeAlias = "Callable[[Cell, Handle], Call | None]"
-"""Returns what a cell with its picks needs next, given the data that is trained on."""
+"""Returns the next call of a cell that has its picks, given the training data."""
 
 
 def next_call(cell: Cell, target: Handle) -> Call | None:
-    """Return what a cell with its picks needs next; None when it has its scores.
+    """Return the next call of a cell that has its picks; None if it has its scores or has failed.
 
     Args:
         cell: one method at one budget with one seed.
@@ -50,7 +50,7 @@ def next_call(cell: Cell, target: Handle) -> Call | None:
 
 
 def with_result(cell: Cell, call: Call, handle: Handle) -> Cell:
-    """Return a cell that knows what one of its calls left in the store."""
+    """Return a cell with the result of one of its calls."""
     return cell.known(**{"tuned" if call.task.name == run_finetune.name else "scores": handle})
 
 
@@ -62,13 +62,13 @@ def with_error(cell: Cell, stage: str, error: Exception) -> Cell:
 
 
 def finish_cell(cell: Cell, config: RunConfig, target: Handle, follow: Follow = next_call) -> Cell:
-    """Bring a cell to its scores, or to the error that it fails with, in this process.
+    """Run a cell's calls in this process until it has its scores or an error.
 
     Args:
         cell: with its picks.
         config: of the comparison.
         target: prepared data, tokenized for the model that is trained.
-        follow: says what a cell needs next.
+        follow: returns the next call of a cell.
     """
     mine = cell.configure(config)
     while (call := follow(cell, target)) is not None:
@@ -82,16 +82,16 @@ def finish_cell(cell: Cell, config: RunConfig, target: Handle, follow: Follow = 
 def spread_cells(
     config: RunConfig, cells: Sequence[Cell], target: Handle, follow: Follow = next_call
 ) -> tuple[Cell, ...]:
-    """Bring cells to their scores, or to the errors that they fail with, on workers.
+    """Run the calls of cells on workers until each has its scores or an error.
 
     Args:
         config: of the comparison; `execution` says how many at once.
         cells: with their picks.
         target: prepared data, tokenized for the model that is trained.
-        follow: says what a cell needs next.
+        follow: returns the next call of a cell.
 
     Raises:
-        ConfigError: there is no deployment to hand them to, or it refuses.
+        ConfigError: there is no deployment for them, or it refuses the parameters.
     """
     store = ArtifactStore(config.store)
     queue = CellQueue(portable(config, store), cells, target, follow)
@@ -100,13 +100,13 @@ def spread_cells(
 
 
 class CellQueue:
-    """Parcels of cells: one call each, as it gets ready.
+    """Parcels of one call each, in the order in which cells are ready.
 
     Args:
-        config: as `portable` returns it.
+        config: from `portable`.
         cells: with their picks.
         target: prepared data, tokenized for the model that is trained.
-        follow: says what a cell needs next.
+        follow: returns the next call of a cell.
     """
 
     def __init__(
@@ -139,11 +139,11 @@ class CellQueue:
         return None
 
     def done(self, item: Item) -> None:
-        """Take a result; the cell's next call is ready."""
+        """Record a result; the cell's next call is ready."""
         self._take(item.value, item.handle, cached=False)
 
     def failed(self, parcel: Parcel, error: BidsError) -> None:
-        """Note the error with the cell."""
+        """Record the error with the cell."""
         for item in parcel.items:
             cell = self.cells[_owner(item.value)]
             self.cells[cell.label] = with_error(cell, item.value.task.name, error)

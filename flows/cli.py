@@ -1,7 +1,7 @@
 """The `bids` command line.
 
-Exit status: 0 fine, 2 the user's mistake (one line that names what, where and the fix), 1 ours.
-Heavy imports happen inside the commands, so that `bids --help` answers at once.
+Exit status: 0 success, 2 the user's mistake (one line that says what, where and how to fix it), 1
+our own. Heavy imports happen inside the commands, so that `bids --help` answers at once.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SERVER_HELP = (
     "(PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=300), or start your own server "
     "(`prefect server start`) and set PREFECT_API_URL to it"
 )
-_LEAVING = contextlib.ExitStack()  # what lasts until the program ends
-_INTERRUPTED = 130  # 128 + SIGINT, as shells and Typer have it
+_LEAVING = contextlib.ExitStack()  # open until the program ends
+_INTERRUPTED = 130  # 128 + SIGINT, the convention of shells and Typer
 _TERMINATED = 143  # 128 + SIGTERM
 
 app = typer.Typer(
@@ -66,15 +66,15 @@ def options(
     """Set up logging for all commands."""
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s: %(message)s", force=True)
-    logging.getLogger("bids_core.models.bundled").setLevel(logging.INFO)  # it makes one wait
+    logging.getLogger("bids_core.models.bundled").setLevel(logging.INFO)  # it makes the user wait
     if verbose:
         os.environ["BIDS_VERBOSE"] = "1"
     else:
         os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
         os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
-        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")  # Ctrl-C ends it too
+        os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")  # Ctrl-C stops it too
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        os.environ.setdefault("TQDM_DISABLE", "1")  # steps report through our own progress
+        os.environ.setdefault("TQDM_DISABLE", "1")  # steps have our own progress display
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -85,12 +85,11 @@ def options(
 def _interrupt(*_: object) -> None:
     """Leave at once on Ctrl-C; a terminal sends it to the temporary Prefect server too.
 
-    Without this Prefect reports the interruption to a server that is gone, again and again for
-    minutes.
+    Otherwise Prefect would try for minutes to report the interruption to a server that is gone.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "prefect.settings" in sys.modules:
-        with contextlib.suppress(ImportError, AttributeError):  # still being imported: nothing runs
+        with contextlib.suppress(ImportError, AttributeError):  # still importing: nothing runs
             from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
             _LEAVING.enter_context(temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}))
@@ -109,11 +108,11 @@ def _was_interrupted() -> bool:
 
 
 def main() -> None:
-    """Run the command line; turns errors into one line and an exit status."""
+    """Run the command line; turn errors into one line and an exit status."""
     from flows.console import error_console
 
     console = error_console()
-    # leave through Python, so that the temporary Prefect server is stopped too
+    # exit through Python, so that the temporary Prefect server is stopped too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     signal.signal(signal.SIGINT, _interrupt)
     try:

@@ -1,8 +1,8 @@
 """Is the selection any good? Methods x budgets x seeds, on one warmup and one gradient store.
 
-Every cell is fine-tuned and evaluated on its own, in this process or side by side on workers; one
-that fails is named, the others finish. The store keeps what is done: the same comparison again does
-only what is missing.
+Every cell is fine-tuned and evaluated separately, in this process or in parallel on workers; a cell
+that fails is named, the others finish. The store keeps finished work: running the same comparison
+again computes only what is missing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def compare_methods(
 
     Args:
         config: the whole configuration; `selection.method` is the main method if it takes part.
-        methods: what to compare.
+        methods: the methods to compare.
         budgets: counts or fractions of the pool; 1.0 is the whole pool.
         seeds: of the fine-tuning (order, adapters, dropout) and of random draws.
 
@@ -75,7 +75,7 @@ def compare_methods(
         for budget in budgets:
             require_room(config, planned_picks(budget, n_pool), n_pool)
         check_methods(config, load_prepared(data), methods)
-        transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
+        transfer = config.finetune.model is not None  # another tokenizer: tokens cannot be reused
         target = prepare_data(training_config(config)) if transfer else data
         for remark in check_run(
             config,
@@ -87,7 +87,7 @@ def compare_methods(
         plan = plan_cells(
             methods, budgets, seeds, n_pool=n_pool, zero_shot=config.evaluation.zero_shot
         )
-        if config.execution.training == "inline":  # how many at once is not known elsewhere
+        if config.execution.training == "inline":  # elsewhere the number in parallel is unknown
             expect(planned_comparison(config, data, plan))
         trained = [cell.picked_with for cell in plan if cell.method != ZERO_SHOT]
         shared = _Shared(config, data, target, trained)
@@ -116,7 +116,7 @@ def compare_methods(
 
 
 class _Shared:
-    """What all cells rest on, computed once."""
+    """What all cells share, computed once."""
 
     def __init__(self, config: RunConfig, data: Handle, target: Handle, methods: list[str]) -> None:
         self.data = data

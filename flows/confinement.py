@@ -1,10 +1,10 @@
-"""What a run may touch on a machine that runs other people's configurations: paths, remote code.
+"""What a run may access on a machine that runs other people's configurations: paths, remote code.
 
 A worker of a server runs whatever configuration reaches the server. With `BIDS_ALLOWED_PATHS` set
-(`/data,s3://bucket/bids`) a configuration may only name places in there, may use no environment
-variable in a path but `BIDS_...`, and may bring no code, neither a model repository's nor a scorer
-or selection method, unless `BIDS_ALLOW_REMOTE_CODE=1` is set too. Methods that an installed package
-adds are the machine's own. Without the variable nothing is confined.
+(`/data,s3://bucket/bids`) a configuration may only name places inside these, may use only
+environment variables named `BIDS_...` in a path, and may bring no code (from a model repository, as
+a scorer or as a selection method) unless `BIDS_ALLOW_REMOTE_CODE=1` is set too. Methods added by an
+installed package belong to the machine. Without the variable nothing is confined.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ALLOWED_PATHS: Final = "BIDS_ALLOWED_PATHS"
 ALLOW_REMOTE_CODE: Final = "BIDS_ALLOW_REMOTE_CODE"
 _SPLITS: Final = ("pool", "validation", "test")
 _WRITTEN: Final = ("store", "output_dir")
-"""Places that runs write; all others are only read, links in them included."""
+"""Places that runs write to; all others are only read, including links in them."""
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """The places and the code that configurations may use here.
+    """The places and code that configurations may use here.
 
     Args:
         folders: local folders, resolved.
@@ -50,7 +50,7 @@ class Confinement:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Confinement | None:
-        """Return what the environment sets; None where it confines nothing."""
+        """Return the confinement set in the environment; None if there is none."""
         entries = [entry.strip() for entry in environ.get(ALLOWED_PATHS, "").split(",")]
         entries = [entry for entry in entries if entry]
         if not entries:
@@ -64,10 +64,10 @@ class Confinement:
         )
 
     def check(self, config: RunConfig) -> None:
-        """Check all paths of a configuration, and whether it asks for remote code.
+        """Check all paths of a configuration, and whether it uses remote code.
 
         Raises:
-            ConfigError: one line that names the key, the value and what is allowed.
+            ConfigError: something is not allowed; one line with the key, the value and what is.
         """
         for key, model in _models(config):
             if model.trust_remote_code and not self.remote_code:
@@ -86,10 +86,11 @@ class Confinement:
             self.check_path(value, key=key, read_whole=key not in _WRITTEN)
 
     def check_method(self, method: str, *, key: str) -> None:
-        """Check a selection method that is named outside a configuration.
+        """Check a selection method named outside a configuration.
 
         Raises:
-            ConfigError: it is code that this machine does not run, or lies outside.
+            ConfigError: it is code that this machine does not run, or is outside the allowed
+                places.
         """
         if is_own(method):
             self._check_code(method, key=key)
@@ -110,10 +111,10 @@ class Confinement:
         Args:
             value: the path, as the configuration has it.
             key: its key, for the message.
-            read_whole: a folder's or glob's content is read too, so links in it count.
+            read_whole: the content of a folder or glob is read too, so links in it count.
 
         Raises:
-            ConfigError: it lies outside, or uses an environment variable that it may not.
+            ConfigError: it is outside the allowed places, or uses a forbidden environment variable.
         """
         for name in _VARIABLE.findall(value):
             if not name.startswith("BIDS_"):
@@ -140,15 +141,15 @@ class Confinement:
     def _holds(self, path: Path) -> bool:
         try:
             resolved = path.resolve()  # follows links and `..`, whether it exists or not
-        except (OSError, RuntimeError, ValueError):  # links in a circle, NUL characters
+        except (OSError, RuntimeError, ValueError):  # circular links, NUL characters
             return False
         return any(resolved.is_relative_to(folder) for folder in self.folders)
 
 
 def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """Yield key and value of everything in a configuration that names a place.
+    """Yield the key and value of every place named in a configuration.
 
-    Hub names and bundled models name none.
+    Hub names and bundled models are not places.
     """
     yield "store", config.store
     yield "output_dir", str(config.output_dir / config.name)
@@ -163,7 +164,7 @@ def paths_of(config: RunConfig) -> Iterator[tuple[str, str]]:
         for index, source in enumerate(getattr(config, split)):
             if not source.path.startswith(HUB_PREFIX):
                 yield f"{split}.{index}.path", source.path
-                for place in described_paths(source, Path.cwd()):  # read once it is allowed
+                for place in described_paths(source, Path.cwd()):  # read only after it is allowed
                     yield f"{split}.{index}.path", place
     for index, task in enumerate(config.test):
         if task.scorer is not None and (path := own_file(task.scorer)) is not None:
@@ -199,7 +200,7 @@ def _url(path: str) -> bool:
 
 
 def _content(path: Path) -> Iterator[Path]:
-    """Yield what lies in a folder or matches a glob now; any of it may be a link that leads out."""
+    """Yield what is in a folder or matches a glob; each entry may be a link that leads outside."""
     if path.is_dir():
         yield from path.rglob("*")
     elif glob.has_magic(str(path)):

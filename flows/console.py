@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _BORDER: Final = 3
-"""Width of a column's padding and of the line beside it."""
+"""Width of a column's padding and border."""
 _IN_A_PIPE: Final = 120
 _NARROWEST: Final = 20
-"""Columns; a smaller `COLUMNS` is no width to print in."""
+"""In characters; a smaller `COLUMNS` is ignored."""
 _LONGEST_WORD: Final = 32
-"""Longer words (paths, ids) are broken in a table."""
+"""Longest word; longer ones (paths, ids) are broken in a table."""
 
 
 class ConsoleReporter:
     """One line per step: a bar while it runs on a terminal, a line every ten seconds elsewhere.
 
-    Once it knows what the whole run has to do, it also says how long that still takes.
+    Once it knows the work of the whole run, it also shows the time left.
     """
 
     def __init__(self, console: Console) -> None:
@@ -52,7 +52,7 @@ class ConsoleReporter:
         self._said = time.monotonic()
 
     def expect(self, work: Work) -> None:
-        """Take in what the run still has to do; with a known speed, say how long it takes."""
+        """Take the work left in the run; if the speed is known, print how long it takes."""
         self._forecast = Forecast(work)
         self._groups = {}
         named: dict[str, _Group] = {}
@@ -98,7 +98,7 @@ class ConsoleReporter:
         return progress
 
     def _show(self, label: str, unit: str) -> Callback:
-        """Begin to show a step, or several as one."""
+        """Start showing a step, or several as one."""
         started = last = time.monotonic()
         bar: TaskID | None = None
         if self._live is not None:
@@ -131,7 +131,7 @@ class ConsoleReporter:
         if group is not None:
             group.end(label, seconds=seconds, cached=cached)
             if group.sizes:
-                return  # the others of the group are still to come
+                return  # more steps of the group are to come
             label, seconds, cached = group.name, group.seconds, not group.done
         self.stop()
         mark = "[dim]=[/]" if cached else "[green]✓[/]"
@@ -145,14 +145,14 @@ class ConsoleReporter:
             self._console.print(f"    {whole}", highlight=False)
 
     def stop(self) -> None:
-        """Take the bars off the terminal."""
+        """Remove the bars from the terminal."""
         if self._live is not None:
             for bar in list(self._live.task_ids):
                 self._live.remove_task(bar)
             self._live.stop()
 
     def _whole(self) -> str:
-        """Return how long the whole run still takes, in words; blank where nothing is known."""
+        """Return the time left in the whole run, in words; blank if unknown."""
         left = None if self._forecast is None else self._forecast.seconds_left()
         if self._forecast is None or left is None:
             return ""
@@ -162,14 +162,14 @@ class ConsoleReporter:
 
 @dataclass
 class _Group:
-    """Steps that are shown as one.
+    """Steps shown as one.
 
     Args:
-        name: of all of them.
-        sizes: of those that are still to come, by label.
-        done: size of those that were computed.
-        seconds: that they took.
-        show: shows their progress, once the first has begun.
+        name: of the group.
+        sizes: of the steps still to come, by label.
+        done: size of the steps already computed.
+        seconds: time these took.
+        show: shows the group's progress, once the first step has begun.
     """
 
     name: str
@@ -180,11 +180,11 @@ class _Group:
 
     @property
     def total(self) -> int:
-        """Size of the computed part and of the rest."""
+        """Size of the computed part and the rest together."""
         return self.done + sum(self.sizes.values())
 
     def end(self, label: str, *, seconds: float, cached: bool) -> None:
-        """Record that one of them is over."""
+        """Record that a step is finished."""
         size = self.sizes.pop(label, 0)
         if not cached:
             self.done += size
@@ -205,7 +205,7 @@ class _Bars(Progress):
         self.whole = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Return what is shown."""
+        """Return the bars and the line."""
         yield from super().get_renderables()
         if getattr(self, "whole", ""):
             yield Text(f"  {self.whole}", style="dim")
@@ -217,13 +217,13 @@ def error_console() -> Console:
 
 
 def output_console() -> Console:
-    """Return the console for results: words wrap on a terminal, lines stay whole in a pipe."""
+    """Return the console for results: text wraps on a terminal, lines stay whole in a pipe."""
     terminal = sys.stdout.isatty()
     return Console(highlight=False, width=_width(terminal), soft_wrap=not terminal)
 
 
 def _width(is_terminal: bool) -> int | None:
-    """Return the terminal's width; for files and pipes what `COLUMNS` says, or a fixed one."""
+    """Return the terminal's width; for files and pipes `COLUMNS`, or a fixed width."""
     if is_terminal:
         return None
     said = os.environ.get("COLUMNS", "")
@@ -231,15 +231,15 @@ def _width(is_terminal: bool) -> int | None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Group:
-    """Return a titled table; numbers are aligned right, None is shown as a dash.
+    """Return a titled table; numbers are right-aligned, None is shown as a dash.
 
-    Where it is too wide, its rows are shown one below the other, so that no word is broken.
+    If it is too wide, each row becomes a paragraph, so that no word is broken.
     """
     return Group(Text(title, style="bold"), _Fitting(columns, [list(row) for row in rows]))
 
 
 class _Fitting:
-    """Rows as a table where it fits, else a paragraph a row."""
+    """Rows as a table if it fits, otherwise one paragraph per row."""
 
     def __init__(self, columns: Sequence[str], rows: list[list[object]]) -> None:
         self._columns, self._rows = columns, rows
@@ -256,7 +256,7 @@ class _Fitting:
             justify: Literal["right", "left"] = "right" if numeric else "left"
             made.add_column(column, justify=justify, overflow="fold", width=width)
         for cells in self._cells:
-            made.add_row(*map(Text, cells))  # texts of data are never markup
+            made.add_row(*map(Text, cells))  # text from data is never markup
         yield made
 
     def _widths(self, width: int) -> list[int] | None:
@@ -269,7 +269,7 @@ class _Fitting:
         if left < 0:
             return None
         found = dict(enumerate(least))
-        # what is left goes to the columns that need little first, in equal parts
+        # the rest is divided equally, columns that need little first
         by_need = sorted(found, key=lambda index: wanted[index] - least[index])
         for place, index in enumerate(by_need):
             more = min(max(0, wanted[index] - least[index]), left // (len(by_need) - place))

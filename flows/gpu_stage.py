@@ -1,4 +1,4 @@
-"""What a GPU worker runs besides gradients: one training, one evaluation, one measurement."""
+"""The work of a GPU worker besides gradients: one training, one evaluation, one measurement."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> 
     """Run one stage that trains, evaluates or measures.
 
     Args:
-        config: the whole configuration of the run that asks.
+        config: the whole configuration of the requesting run.
         stage: which one.
-        arguments: what the stage's task takes besides the configuration, by name.
+        arguments: arguments of the stage's task besides the configuration, by name.
     """
     with cancellable(), run_logs(), telling_failures(config):
         checked = _checked(stage, arguments)
@@ -49,7 +49,7 @@ def gpu_stage(config: RunConfig, stage: GpuStage, arguments: dict[str, Any]) -> 
 
 
 def _checked(stage: GpuStage, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments in the types that the task declares."""
+    """Return the arguments, converted to the types declared by the task."""
     function = TASKS[stage].fn
     hints = get_type_hints(function)
     wanted = [name for name in signature(function).parameters if name != "config"]

@@ -1,8 +1,8 @@
-"""What a GPU worker runs: a group of gradient shards of one checkpoint.
+"""The work of a GPU worker: a group of gradient shards of one checkpoint.
 
-The parent (see dispatch) groups shards so that a flow run is worth its start. Each shard is an
-artifact of its own, so a group that dies loses at most the shard in hand, and shards that are in
-the store already are not computed again.
+The parent (see `flows.dispatch`) groups shards so that a flow run is worth its startup time. Each
+shard is its own artifact, so a group that dies loses at most the current shard, and shards already
+in the store are not computed again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def gradient_shards(
     """Compute gradient shards.
 
     Args:
-        config: the whole configuration of the run that asks.
+        config: the whole configuration of the requesting run.
         data: its prepared data.
         warm: its warmup checkpoints.
-        shards: what to compute, of one checkpoint.
+        shards: the shards to compute, all of one checkpoint.
     """
     with cancellable(), run_logs(), telling_failures(config):
         admit(config, data, warm)
@@ -41,7 +41,7 @@ def gradient_shards(
 def _in_hand_last(
     config: RunConfig, data: Handle, warm: Handle, shards: tuple[Shard, ...]
 ) -> list[Shard]:
-    """Put shards that another run has in hand last: they may be done by then."""
+    """Put shards that another run is computing last: they may be done by then."""
     store = ArtifactStore(config.store)
 
     def in_hand(shard: Shard) -> bool:

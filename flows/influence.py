@@ -1,4 +1,4 @@
-"""From a warmup to the influence matrix: all rows' gradients, or one of the cheaper ways."""
+"""From a warmup to the influence matrix: with the gradients of all rows, or in a cheaper way."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Rows:
     """The rows that get gradients.
 
     Args:
-        data: prepared data whose pool they are.
-        screen: the artifact that says why; None where they are the whole pool.
-        states: hidden states that influence is inferred from afterwards; None where it is not.
+        data: prepared data with these rows as its pool.
+        screen: the artifact that chose them; None if they are the whole pool.
+        states: hidden states from which influence is inferred afterwards; None if it is not.
     """
 
     data: Handle
@@ -42,12 +42,12 @@ class Rows:
 
 
 def rows_with_gradients(config: RunConfig, data: Handle, warm: Handle) -> Rows:
-    """Decide which rows get gradients: all, or those that a screen or landmarks leave.
+    """Decide which rows get gradients: all, or those kept by a screen or as landmarks.
 
     Args:
         config: the run.
         data: its prepared data.
-        warm: its warmup, for the landmarks' influence where rows are screened by it.
+        warm: its warmup, for the landmarks' influence if rows are screened by it.
     """
     if config.screen.by is None and config.landmarks.rows is None:
         return Rows(data)
@@ -70,7 +70,7 @@ def matrix_of(
     rows: Rows,
     gradients: tuple[CheckpointGradients, ...],
 ) -> Handle:
-    """Return the influence matrix of the rows with gradients; or of all, inferred from theirs."""
+    """Return the influence matrix of the rows with gradients, or of all rows, inferred from it."""
     matrix: Handle = run_attribution(config, rows.data, warm, gradients, rows.screen)
     if rows.states is None:
         return matrix
@@ -85,7 +85,7 @@ def matrix_key(
     rows: Rows,
     gradients: tuple[CheckpointGradients, ...],
 ) -> str:
-    """Return the key of what `matrix_of` returns, without computing it."""
+    """Return the key of the artifact that `matrix_of` returns, without computing it."""
     identity = run_attribution.identify(config, rows.data, warm, gradients, rows.screen)
     if rows.states is not None:
         store = ArtifactStore(config.store)
@@ -97,7 +97,7 @@ def matrix_key(
 def all_representations(
     config: RunConfig, data: Handle, methods: Sequence[str]
 ) -> dict[str, Representations]:
-    """Compute the hidden states that some methods select by; nothing if none does."""
+    """Compute the hidden states that some methods need; empty if none does."""
     prepared = load_prepared(data)
     found: dict[str, Representations] = {}
     for pooling in poolings(methods):

@@ -1,7 +1,8 @@
-"""Settings on a sample: the influence and picks of each, what they share computed once.
+"""Settings on a sample: the influence and picks of each, with shared work done once.
 
-The stages are the run's. Only where rows are screened out, and a row's influence depends on no
-other row, the screened matrix is read off the sample's instead of being put together from shards.
+The stages are those of a run, with one exception: if rows are screened out, and a row's influence
+depends on no other row, the screened matrix is taken from the sample's instead of being computed
+from shards.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class OnSample:
     Args:
         exact: the configuration without shortcuts.
         sample: the sample.
-        warms: the pool's warmup of each setting; None: each is warmed up on the sample.
+        warms: the pool's warmup for each setting; None: each warmup runs on the sample.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class OnSample:
         self._trained: dict[str, Handle] = {}
 
     def measure(self, setting: Setting) -> Measured:
-        """Make a setting's influence and picks; all but the exact one's are shown as one step."""
+        """Compute a setting's influence and picks, shown as one step except for the exact one."""
         if setting.name == EXACT:
             return self._measured(setting)
         whole = AsOne(current(), f"setting {setting.name}")
@@ -95,7 +96,7 @@ class OnSample:
         return screened
 
     def _whole(self, config: RunConfig, warm: Handle) -> Handle:
-        """Return the influence of all rows of the sample, by the setting's features."""
+        """Return the influence of all rows of the sample, with the setting's features."""
         data = self._sample.drawn
         key = run_attribution.identify(config, data, warm, ()).key
         if key not in self._matrices:

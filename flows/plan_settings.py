@@ -1,8 +1,8 @@
 """What would a cheaper setting cost and keep? Measured on a sample of the user's own pool.
 
-The exact pipeline runs on the sample up to the picks, then every setting. All of it goes through
-the run's own stages and store: features that two settings share are computed once, and if the store
-has the run's warmup, or some of its gradients, these are used.
+The exact pipeline runs on the sample up to the picks, then every setting. All of this uses the
+run's own stages and store: features shared by two settings are computed once, and if the store has
+the run's warmup, or some of its gradients, these are used.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from bids_core.artifacts import Handle
 
 ROWS: Final = 400
-"""Of a sample: 15% of it are 60 picks, whose overlap is known to within 0.13 at worst."""
+"""Smallest sample: 15% of it are 60 picks, whose overlap is known to within 0.13 at worst."""
 OVERLAP: Final = 0.7
 
 
@@ -59,23 +59,24 @@ def plan_settings(
     hours: float | None = None,
     overlap: float = OVERLAP,
 ) -> dict[str, Any]:
-    """Measure what cheaper settings keep on a sample, and work out what they cost on the pool.
+    """Measure on a sample what cheaper settings keep, and estimate what they cost on the pool.
 
     Args:
         config: the whole configuration; its own shortcuts are one of the settings.
         rows: of the sample; the whole pool if it has no more. None: 400, or as many as the
             budget needs for 20 picks.
         own: further settings.
-        gpu: that the costs are planned for; None: this machine, measured.
-        gpus: how many of them share the gradients.
-        hours: limit of the whole; the best setting within it is chosen.
-        overlap: without a limit, the share of the exact picks that the cheapest has to keep.
+        gpu: the GPU for which costs are planned; None: this machine, measured.
+        gpus: how many GPUs share the gradients.
+        hours: limit on the total time; the best setting within it is chosen.
+        overlap: without a time limit, the share of the exact picks that the cheapest setting must
+            keep.
 
     Returns:
-        What `plan.json` in the run folder has.
+        The content of `plan.json` in the run folder.
 
     Raises:
-        ConfigError: the sample is too small to judge, or a setting cannot be.
+        ConfigError: the sample is too small for conclusions, or a setting is impossible.
     """
     admit(config)
     config = check_settings(config)
@@ -138,11 +139,11 @@ def _require_influence(config: RunConfig) -> None:
 
 
 def _picks(whole: int, rows: int, pool_rows: int) -> int:
-    """Return the picks of the sample: the budget's share; refuses a sample too small to judge."""
+    """Return the number of picks from the sample, the budget's share; refuse too small a sample."""
     if rows >= pool_rows:
         rows, picks = pool_rows, whole
     else:
-        picks = whole * rows // pool_rows  # rounded down, as the rows that a screen keeps are
+        picks = whole * rows // pool_rows  # rounded down, like the rows that a screen keeps
     if picks < LEAST_PICKS:
         needed = least_sample(whole, pool_rows)
         fix = (
@@ -167,10 +168,10 @@ def _picks(whole: int, rows: int, pool_rows: int) -> int:
 def _own_settings(
     config: RunConfig, exact: RunConfig, counts: Counts, own: Sequence[Setting]
 ) -> list[Setting]:
-    """Return the user's own settings, the configuration's shortcuts first; refuses what cannot be.
+    """Return the user's own settings, the configuration's shortcuts first; refuse invalid ones.
 
     Raises:
-        ConfigError: one is no configuration, or leaves too few rows to pick from.
+        ConfigError: one is not a valid configuration, or leaves too few rows to pick from.
     """
     whole = planned_picks(exact.selection.budget, counts.pool_rows)
     shortcuts = shortcuts_of(config)
@@ -187,7 +188,7 @@ def _own_settings(
 def _candidates(
     exact: RunConfig, counts: Counts, own: Sequence[Setting], *, layers: int
 ) -> tuple[list[Setting], list[str]]:
-    """Return the settings to try besides, and the names of those that leave too few rows."""
+    """Return the other settings to try, and the names of those that leave too few rows."""
     whole = planned_picks(exact.selection.budget, counts.pool_rows)
     found = candidates(
         exact, n_checkpoints=n_checkpoints(exact), n_layers=layers, pool_rows=counts.pool_rows
@@ -202,7 +203,7 @@ def _candidates(
 
 
 def _rows_left(config: RunConfig, counts: Counts) -> int:
-    """Return how many rows a screen picks; all of them where there is none."""
+    """Return how many rows a screen keeps; all if there is none."""
     if config.screen.by is None:
         return counts.pool_rows
     return resolve_budget(config.screen.keep, counts.pool_rows)
@@ -211,10 +212,10 @@ def _rows_left(config: RunConfig, counts: Counts) -> int:
 def _warmups_there(
     settings: Sequence[Setting], exact: RunConfig, data: Handle
 ) -> dict[str, Handle] | None:
-    """Return the pool's own warmup of each setting; None unless the store has all of them.
+    """Return the pool's own warmup for each setting; None unless the store has all of them.
 
-    Else some settings would be measured at checkpoints that saw the pool, others at such that saw
-    the sample.
+    Otherwise some settings would be measured at checkpoints trained on the pool, others at
+    checkpoints trained on the sample.
     """
     store = ArtifactStore(exact.store)
     found: dict[str, Handle | None] = {}

@@ -1,4 +1,4 @@
-"""What `bids plan` has to do: the exact pipeline on the sample, then what each setting adds."""
+"""The work of `bids plan`: the exact pipeline on the sample, then what each setting adds."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from tasks.plan import Sample
 
 _SETTING_SECONDS: Final = 2.0
-"""Of a setting that computes no features: influence, picks, loading."""
+"""Seconds of a setting that computes no features: influence, picks, loading."""
 
 
 def work_of_plan(
     exact: RunConfig, sample: Sample, settings: Sequence[Setting], *, tokens_per_second: float
 ) -> Work:
-    """Return the work of measuring settings, as if the store had none of it.
+    """Return the work of measuring settings, assuming that the store has none of it.
 
-    What settings share is counted once, as `flows.on_sample` computes it.
+    Work shared by settings is counted once, as `flows.on_sample` computes it.
 
     Args:
         exact: the configuration without shortcuts.
-        sample: that they are measured on.
+        sample: on which they are measured.
         settings: the exact one first.
         tokens_per_second: measured speed.
     """
@@ -67,7 +67,7 @@ def work_of_plan(
 
 
 def _added(config: RunConfig, counts: Counts, done: set[str], *, trains: bool) -> float:
-    """Return the tokens of a setting that no setting before it computed, and note them as done."""
+    """Return the tokens of a setting that no earlier setting computed, and mark them as done."""
     alone = rows_stand_alone(config)
     whole = config.model_copy(
         update={"screen": ScreenConfig(), "landmarks": config.landmarks.model_copy(

@@ -1,4 +1,4 @@
-"""Rows that Python has in memory, as the JSONL files that the pipeline reads."""
+"""Rows in memory, written as the JSONL files that the pipeline reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rows_of(given: Rows, what: str) -> list[dict[str, Any]]:
         what: the argument, for messages: `validation['math']`.
 
     Raises:
-        DataError: they are something else, or there are none.
+        DataError: they have another type, or there are none.
     """
     if isinstance(given, str | Path):
         msg = (
@@ -48,10 +48,10 @@ def rows_of(given: Rows, what: str) -> list[dict[str, Any]]:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], what: str) -> None:
-    """Write rows as JSONL, the n-th on line n; parent folders are made, a file is replaced.
+    """Write rows as JSONL, the n-th on line n; make parent folders, replace an existing file.
 
     Raises:
-        DataError: a row holds what JSON has no form for; names the row.
+        DataError: a row has a value that JSON cannot represent; the message names the row.
     """
     lines = []
     for number, row in enumerate(rows):
@@ -65,7 +65,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], what: str) -> None
 
 
 def _plain(value: object) -> object:
-    """Return what json cannot write: numpy's numbers and arrays, times, paths."""
+    """Convert what json cannot write: numpy's numbers and arrays, times, paths."""
     for convert in ("tolist", "isoformat", "__fspath__"):
         if hasattr(value, convert):
             return getattr(value, convert)()
@@ -74,7 +74,7 @@ def _plain(value: object) -> object:
 
 
 def _without_missing(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a frame's row without the fields that it has no value for."""
+    """Return a frame's row without missing values."""
     return {
         str(name): value
         for name, value in row.items()

@@ -1,6 +1,6 @@
 """The pipeline: from a pool of examples to a balanced subset, a tuned model, scores and a report.
 
-Read `select_data` from top to bottom: each line is a stage, and what it passes on is a handle.
+Read `select_data` from top to bottom: each line is a stage, and stages pass on handles.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _stages(config: RunConfig, until: Stage) -> RunResult:
     check_methods(config, load_prepared(data), config.selection.methods)
     if until == "prepare":
         return gather_run(config, result)
-    transfer = config.finetune.model is not None  # its own tokenizer: never reuse tokens
+    transfer = config.finetune.model is not None  # another tokenizer: tokens cannot be reused
     reached = until in ("finetune", "report") and config.finetune.enabled
     target = prepare_data(training_config(config)) if transfer and reached else data
     for remark in check_run(

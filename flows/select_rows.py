@@ -1,7 +1,7 @@
 """From rows in memory, a model and validation rows to picks: the pipeline in one Python call.
 
-It runs the flow that `bids run` runs, with the same store and the same run folder; only the rows
-come from Python instead of files.
+It runs the same flow as `bids run`, with the same store and run folder; only the rows come from
+Python instead of files.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _INPUT: Final = "input"
 
 @dataclass(frozen=True, repr=False)
 class RowSelection:
-    """What `select_rows` found.
+    """The result of `select_rows`.
 
     Args:
         selection: the picks, with names; `.plot()`, `.to_frame()`.
         rows: the picked rows as they were given, best first.
-        indices: their places in the pool that was given (its sources one after the other).
-        rejects: a line for each row that was left out, with the reason.
+        indices: their indices in the given pool (its sources one after the other).
+        rejects: one line per row that was left out, with the reason.
         matrix: the attribution matrix, for `bids_core.analyze` and `bids_core.explain`.
         folder: the run's folder, with `report.html`, `selected/` and `manifest.json`.
         config: the configuration that was run.
@@ -57,7 +57,7 @@ class RowSelection:
 
     @property
     def report(self) -> Path:
-        """The report, a page for the browser."""
+        """Path of the report, an HTML page."""
         return self.folder / "report.html"
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class RowSelection:
         return len(self.rows)
 
     def __repr__(self) -> str:
-        """Return one line."""
+        """Return a one-line summary."""
         left = f", {len(self.rejects)} rejected" if len(self.rejects) else ""
         return f"<RowSelection: {self.selection.words()}{left}; report {self.report}>"
 
@@ -92,31 +92,31 @@ def select_rows(
 ) -> RowSelection:
     """Select the rows worth training on: warmup, gradients, attribution and selection in one call.
 
-    What was computed before with the same rows and settings is not computed again.
+    Results computed earlier with the same rows and settings are reused.
 
     Args:
         pool: the rows to choose from: a list of dictionaries, a pandas frame or a
             `datasets.Dataset`, in any format that `bids run` reads (messages, prompt/completion,
             Alpaca, ...); or several of them by the name of the source.
-        validation: a few rows of each task that the model should be good at, by the task's name, in
-            the same forms.
-        model: folder, hub name or `bundled:smollm2-135m-instruct`; or the configuration's section
-            `model`.
+        validation: a few rows of each task that the model should be good at, by task name, in the
+            same forms.
+        model: folder, hub name or `bundled:smollm2-135m-instruct`; or the `model` section of a
+            configuration.
         budget: how many rows: a count (500) or a fraction of the pool (0.15, "15%").
         method: how rows are picked; see docs/selection.md.
         test: held-out rows by task. With them the model is fine-tuned on the picks and scored.
-        capabilities: the capability of each task; default: a task is its own.
+        capabilities: the capability of each task; by default each task is its own.
         settings: other fields of the configuration by dotted name: `{"warmup.epochs": 2}`.
         name: of the run; its folder is `output_dir/name`.
-        output_dir: where the run's folder goes.
+        output_dir: parent of the run's folder.
         store: artifact store, a folder or URL.
 
     Returns:
         The picks, the rows themselves, and where the report is.
 
     Raises:
-        ConfigError: a setting is invalid, or the arguments do not fit together.
-        DataError: the rows cannot be used; says which and why.
+        ConfigError: a setting is invalid, or the arguments contradict each other.
+        DataError: the rows cannot be used; the message says which and why.
         ModelError: the model cannot be loaded.
     """
     sources = _by_source(pool)
@@ -169,7 +169,7 @@ def _tasks(
 def _written(
     folder: Path, split: str, sources: Mapping[str, list[dict[str, Any]]]
 ) -> list[dict[str, str]]:
-    """Write each source's rows to a file; returns the configuration's entries for them."""
+    """Write each source's rows to a file; return the configuration's entries for them."""
     entries = []
     for number, (source, rows) in enumerate(sources.items()):
         path = folder.resolve() / _INPUT / f"{split}-{number}.jsonl"
@@ -247,7 +247,7 @@ def _collect(
 
 
 def _places(data: PreparedData, sources: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    """Return where each usable row was in the pool: line n of a source's file is its n-th row."""
+    """Return each usable row's index in the pool: line n of a source's file is its n-th row."""
     lengths = [len(rows) for rows in sources.values()]
     first = dict(zip(sources, accumulate(lengths, initial=0), strict=False))
     frame = data.train.frame

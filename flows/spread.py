@@ -1,10 +1,10 @@
-"""The stages that may be spread over workers: gradient shards, and calls that train or evaluate.
+"""Stages that can be spread over workers: gradient shards, and calls that train or evaluate.
 
-Inline, everything runs in this process, one after the other. Handed out, shards are grouped: a
-flow run costs about ten seconds to start, so a group gets `execution.group_seconds` of work by the
-speed measured so far, less towards the end so that all workers end at the same time. Shards
-themselves keep `gradients.rows_per_shard`: their boundaries are part of their identity, so earlier
-shards would become useless if boundaries moved with the speed.
+Inline, everything runs in this process, one after the other. Shards that are handed out are
+grouped: a flow run takes about ten seconds to start, so a group gets `execution.group_seconds` of
+work at the speed measured so far, less towards the end so that all workers finish at the same time.
+Shards themselves keep `gradients.rows_per_shard`: their boundaries are part of their identity, so
+earlier shards would become useless if boundaries depended on the speed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPLITS: Final = ("train", "validation")
-_LEAST_SECONDS: Final = 30.0  # three times what it costs to start a flow run
+_LEAST_SECONDS: Final = 30.0  # three times the cost of starting a flow run
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Call:
 
 
 def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
-    """Run tasks that train or evaluate: here, or side by side on workers.
+    """Run tasks that train or evaluate: here, or in parallel on workers.
 
     Args:
         config: `execution.training` says where.
-        calls: independent of each other.
+        calls: the calls, independent of each other.
 
     Returns:
         Their handles, in order.
@@ -69,7 +69,7 @@ def spread_calls(config: RunConfig, calls: Sequence[Call]) -> list[Handle]:
 
 
 def warmed(config: RunConfig, data: Handle) -> Handle:
-    """Return the run's warmup: one that is kept, where that is asked for, or trained."""
+    """Return the run's warmup: an earlier one if the configuration allows it, otherwise trained."""
     started = time.perf_counter()
     warm = kept_warmup(config, data, run_warmup.identify(config, data))
     if warm is None:
@@ -81,14 +81,14 @@ def warmed(config: RunConfig, data: Handle) -> Handle:
 
 
 def call_parcel(config: RunConfig, call: Call) -> tuple[Handle, Parcel | None]:
-    """Return what a call leaves in the store, and the parcel that a worker makes it from.
+    """Return the handle of a call's result, and the parcel for a worker to compute it.
 
     Args:
-        config: as `portable` returns it.
-        call: what to run; the parcel's one item has it as its value.
+        config: from `portable`.
+        call: what to run; it is the value of the parcel's only item.
 
     Returns:
-        The handle, and None instead of a parcel if the store holds it whole.
+        The handle, and the parcel; None instead of a parcel if the store has the result intact.
     """
     identity = call.task.identify(config, **call.arguments)
     store = ArtifactStore(config.store)
@@ -125,15 +125,15 @@ class _Queue:
         return self._parcels.pop(0) if self._parcels else None
 
     def done(self, item: Item) -> None:
-        """Nothing to learn from it."""
+        """Do nothing."""
 
     def failed(self, parcel: Parcel, error: BidsError) -> None:  # noqa: ARG002 - it says which
-        """Stop: all of it is wanted."""
+        """Stop: every result is needed."""
         raise error
 
 
 def all_gradients(config: RunConfig, data: Handle, warm: Handle) -> tuple[CheckpointGradients, ...]:
-    """Compute the features of every shard of both splits at every checkpoint that is used."""
+    """Compute the features of every shard of both splits at every checkpoint used."""
     numbers = used_checkpoints(config, warm)
     plan = _plan(config, data, warm, numbers)
     progress = GradientProgress(config, sum(shard.stop - shard.start for shard in plan))
@@ -167,13 +167,13 @@ def shards_of(
     *,
     pool_rows: int | None = None,
 ) -> list[Shard]:
-    """Return the shards of both splits at some checkpoints, as they are before any is computed.
+    """Return the planned shards of both splits at some checkpoints.
 
     Args:
         config: the run.
         prepared: its data.
-        checkpoints: numbers.
-        pool_rows: how many rows of the pool there are shards of; None: all.
+        checkpoints: their numbers.
+        pool_rows: how many rows of the pool get gradients; None: all.
     """
     frames = {split: getattr(prepared, split).frame for split in SPLITS}
     frames["train"] = frames["train"].iloc[:pool_rows]
@@ -232,13 +232,13 @@ def _identities(
 
 
 def _refer_to_all(config: RunConfig, identities: dict[Shard, Identity]) -> None:
-    """Write down what the run needs, before any of it is computed, here or elsewhere."""
+    """Record what the run needs, before any of it is computed, here or elsewhere."""
     keys = [key for identity in identities.values() for key in (identity.key, *identity.uses)]
     refer(ArtifactStore(config.store).url, keys)
 
 
 class ShardGroups:
-    """Cuts the missing shards into groups as they are asked for, by the speed measured so far."""
+    """Groups the missing shards on request, by the speed measured so far."""
 
     def __init__(
         self,
@@ -263,12 +263,12 @@ class ShardGroups:
         self._tokens_left = sum(self._tokens.values())
         summary = warm.summary()
         self._seconds, self._measured = float(summary["seconds"]), int(summary["tokens"])
-        if not self._measured:  # trained elsewhere, at a speed that nobody knows
+        if not self._measured:  # trained elsewhere, at an unknown speed
             self._seconds, self._measured = _LEAST_SECONDS, 1
         self._from_warmup = True
 
     def next_parcel(self, slots: int) -> Parcel | None:
-        """Return as many shards of one checkpoint as make a group."""
+        """Return a group of shards of one checkpoint."""
         if not self._missing:
             return None
         target = self.target_seconds(slots)
@@ -285,7 +285,7 @@ class ShardGroups:
         return Parcel(f"{first.label}{more}", tuple(group), self._parameters)
 
     def target_seconds(self, slots: int) -> float:
-        """Return how long the next group should take: small until shards have been measured."""
+        """Return how long the next group should take: short until shards have been measured."""
         most = self._config.execution.group_seconds
         if self._from_warmup:
             return min(_LEAST_SECONDS, most)
@@ -293,7 +293,7 @@ class ShardGroups:
         return min(max(_LEAST_SECONDS, left / max(1, slots)), most)
 
     def done(self, item: Item) -> None:
-        """Learn the speed from a finished shard."""
+        """Update the speed from a finished shard."""
         if self._from_warmup:
             self._seconds, self._measured, self._from_warmup = 0.0, 0, False
         self._seconds += float(item.handle.summary()["compute_seconds"])
@@ -322,8 +322,8 @@ class ShardGroups:
 def portable(config: RunConfig, store: ArtifactStore) -> RunConfig:
     """Return a configuration that means the same on another machine.
 
-    The store is named by its whole address; `dtype: auto` of a model is decided here, once, because
-    workers with other devices would each decide for themselves and never find each other's work.
+    The store gets its full address; a model's `dtype: auto` is decided here, once, because workers
+    with different devices would decide differently and never find each other's work.
     """
     finetune = config.finetune
     if finetune.model is not None:

@@ -1,8 +1,8 @@
-"""Can influence be trusted on this data? Measured against what it predicts.
+"""Can influence be trusted on this data? Its predictions are compared with measurements.
 
-Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: also training runs
-on random subsets, at the user's own settings. The store keeps what is done: run it again to do only
-what is missing.
+Quick: single optimizer steps on sampled rows, from a warmup checkpoint. Full: also training runs on
+random subsets, with the user's own settings. The store keeps finished work: run it again to compute
+only what is missing.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def validate_influence(
     learning_rate: float | None = None,
     subsets: int = 0,
 ) -> dict[str, Any]:
-    """Measure what training on rows does to the validation losses, against what influence says.
+    """Compare the effect of training on rows on the validation losses with what influence predicts.
 
     Args:
         config: the whole configuration.
-        rows: pool rows that a single step is taken on.
+        rows: number of pool rows on which a single step is taken.
         checkpoint: of the warmup, from 1; None: the one with the largest weight.
         learning_rate: of the steps; None: the mean rate of the checkpoint's epoch.
-        subsets: random subsets of the budget's size that are trained on; 0: none.
+        subsets: number of random subsets of the budget's size to train on; 0: none.
 
     Returns:
-        What `validation.json` in the run folder has.
+        The content of `validation.json` in the run folder.
 
     Raises:
         SubsetsFailedError: training on some subsets failed; the result is written without them.
@@ -111,7 +111,7 @@ def validate_influence(
 
 
 def _checkpoint(config: RunConfig, warm: Handle, wanted: int | None) -> int:
-    """Return the number of a checkpoint that gradients are computed at; refuses any other."""
+    """Return the number of a checkpoint with gradients; refuse any other."""
     there = used_checkpoints(config, warm)
     if wanted is None:
         weights = warm.summary()["checkpoint_weights"]
@@ -124,7 +124,7 @@ def _checkpoint(config: RunConfig, warm: Handle, wanted: int | None) -> int:
 
 
 def _measured(config: RunConfig, data: Handle, warm: Handle, parts: list[StepRows]) -> list[Handle]:
-    """Take the steps of all parts; what is missing is shown as one step with the time left."""
+    """Take the steps of all parts; missing parts are shown as one step with the time left."""
     store = ArtifactStore(config.store)
     missing = sum(
         len(part.rows)
@@ -141,7 +141,7 @@ def _measured(config: RunConfig, data: Handle, warm: Handle, parts: list[StepRow
 
 
 def _with_subsets(config: RunConfig, found: Measurements, subsets: int) -> Measurements:
-    """Train on random subsets at the user's settings, and take the held-out losses."""
+    """Train on random subsets with the user's settings, and compute the held-out losses."""
     data, matrix = found.data, found.matrix
     section = config.selection
     n_pool = len(load_prepared(data).train)
@@ -176,7 +176,7 @@ def _pick(cell: Cell, config: RunConfig, data: Handle, matrix: Handle) -> Cell:
 
 
 def _next_call(cell: Cell, target: Handle) -> Call | None:
-    """Return the fine-tuning, then the held-out losses instead of the evaluation."""
+    """Return the next call: the fine-tuning, then the held-out losses instead of the evaluation."""
     call = next_call(cell, target)
     if call is None or call.task.name == run_finetune.name:
         return call

@@ -1,4 +1,4 @@
-"""What a run has to do, by the labels that its steps are shown under; for the time left."""
+"""The work of a run, by the labels under which its steps are shown; for the time left."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 _ORDER: Final = ("prepare", "warmup", "gradients", "attribution", "selection", "finetune", "report")
 _SUITES: Final = "the benchmark suites"
 _REPORT_SECONDS: Final = 2.0
-"""Gathering the run folder of a small run; of a large one it is a small part."""
+"""Seconds to gather the run folder of a small run; in a large run it hardly matters."""
 
 
 def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
-    """Return the work of every step that is still to come after `prepare`.
+    """Return the work of every step after `prepare`.
 
     Args:
         config: the run.
@@ -67,12 +67,12 @@ def planned_work(config: RunConfig, data: Handle, until: str) -> Work:
 
 
 def planned_comparison(config: RunConfig, data: Handle, cells: Sequence[Cell]) -> Work:
-    """Return the work of a comparison that is still to come after `prepare`, all done here.
+    """Return the work of a comparison after `prepare`, all of it in this process.
 
     Args:
         config: of the comparison.
         data: the prepared data.
-        cells: what is fine-tuned and evaluated; a cell without a seed is only evaluated.
+        cells: the cells to fine-tune and evaluate; a cell without a seed is only evaluated.
     """
     tuned = [cell for cell in cells if cell.seed is not None]
     methods = tuple(dict.fromkeys(cell.picked_with for cell in tuned))
@@ -85,7 +85,7 @@ def planned_comparison(config: RunConfig, data: Handle, cells: Sequence[Cell]) -
     prepared = load_prepared(data)
     stages = stage_tokens(mine, Counts.of(mine, prepared))
     work = planned_work(mine, data, "selection")
-    per_row = stages["finetune"] / (len(methods) * len(prepared.train))  # at a budget of all rows
+    per_row = stages["finetune"] / (len(methods) * len(prepared.train))  # a budget of all rows
     tokens = {f"finetune {cell.label}": per_row * cell.n_rows for cell in tuned}
     if "evaluation" in stages:
         n_models = len(methods) + config.evaluation.zero_shot
@@ -116,6 +116,6 @@ def _length(prepared: PreparedData, shard: Shard) -> int:
 
 
 def _shared(parts: Mapping[str, int], tokens: float) -> dict[str, float]:
-    """Share out a stage's work over its steps, in proportion."""
+    """Divide a stage's work among its steps, in proportion."""
     total = max(1, sum(parts.values()))
     return {label: tokens * part / total for label, part in parts.items()}

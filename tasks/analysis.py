@@ -45,7 +45,7 @@ TABLES: Final = "analysis"
 def identify(
     config: RunConfig, data: Handle, matrix: Handle, selections: dict[str, Handle]
 ) -> Identity:
-    """Return what an analysis is made from: the matrix, the picks, the texts."""
+    """Return the identity of an analysis: the matrix, the picks, the texts."""
     return Identity(
         "analysis",
         VERSION,
@@ -107,7 +107,7 @@ def compute(
         found.tables["breakdown"] = breakdown(columns, everywhere)
     try:
         found.tables.update(_stability(config, prepared, attribution, progress))
-    except UserError as error:  # a method of the user's own, with less than it was made for
+    except UserError as error:  # a user's own method, given less than it expects
         if METHODS[config.selection.method].code is None:
             raise
         msg = f"the stability of the picks is not shown, because with a part left out {error}"
@@ -120,13 +120,13 @@ run_analysis = stage_task("analysis", identify, compute, unit="picks")
 
 
 def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
-    """Return one table of an analysis, None if it does not apply to that run."""
+    """Return one table of an analysis; None if it does not apply to the run."""
     path = handle.path() / TABLES / f"{name}.parquet"
     return pd.read_parquet(path) if path.exists() else None
 
 
 def few_columns(data: PreparedData, row_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return the further columns that have a few values, for some rows."""
+    """Return the further columns with few distinct values, for some rows."""
     frame = data.train.frame.set_index("row_id")
     return few_valued(frame.loc[list(row_ids), "extra"].tolist())
 
@@ -157,7 +157,7 @@ def _selection(method: str, handle: Handle, attribution: Attribution) -> Selecti
 def _stability(
     config: RunConfig, data: PreparedData, attribution: Attribution, progress: Progress
 ) -> dict[str, pd.DataFrame]:
-    """Return agreement of checkpoints, and the picks with something left out, where it applies."""
+    """Return the agreement of checkpoints, and the picks with one thing left out, if applicable."""
     method, kinds = config.selection.method, config.analysis.leave_out
     tables: dict[str, pd.DataFrame] = {}
     number = [of_warmup - 1 for of_warmup in attribution.checkpoint_numbers]  # tables count from 0
@@ -167,7 +167,7 @@ def _stability(
             agreement[side] = [number[place] for place in agreement[side]]
         tables["checkpoint_agreement"] = agreement
     if METHODS[method].needs != "influence":
-        return tables  # there is no influence to leave out
+        return tables  # no influence that could be left out
     request = selection_request(
         selection_config(config, method), data, attribution, method, representations={}
     )

@@ -50,14 +50,14 @@ def identify(
     gradients: tuple[CheckpointGradients, ...],
     screen: Handle | None = None,
 ) -> Identity:
-    """Return what a matrix is made from: the features of all rows at all checkpoints.
+    """Return the identity of a matrix: the features of all rows at all checkpoints.
 
     Args:
         config: the run.
         data: prepared data with the rows that have gradients.
         warm: the warmup.
         gradients: of these rows.
-        screen: the artifact that left these rows of the pool; None where they are all of it.
+        screen: the artifact that chose these rows from the pool; None if they are the whole pool.
     """
     digests = data.summary()["digests"]
     shards = [shard for part in gradients for shard in (*part.train, *part.validation)]
@@ -138,7 +138,7 @@ def _open(shards: tuple[Handle, ...]) -> GradientStore:
 def _rejected(
     gradients: tuple[CheckpointGradients, ...], split: str, misaligned: list[str]
 ) -> list[str]:
-    """Return the rows that some checkpoint has no feature of, each once."""
+    """Return the rows without a feature at some checkpoint, each once."""
     shards = [shard for part in gradients for shard in getattr(part, split)]
     listed = [row_id for shard in shards for row_id in shard.summary()["nonfinite_row_ids"]]
     return list(dict.fromkeys(listed + misaligned))
@@ -148,7 +148,7 @@ def _kept(frame: pd.DataFrame, row_ids: list[str]) -> pd.DataFrame:
     """Return the validation rows that have features.
 
     Raises:
-        DataError: a task has none left.
+        DataError: a task has no rows left.
     """
     kept = frame.set_index("row_id").loc[row_ids]
     lost = [task for task in frame["task"].unique() if task not in set(kept["task"])]

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from bids_core.config import RunConfig
 
 FULL: Final = "full"
-"""Method that keeps the whole pool; every method does at a budget of all rows."""
+"""Method that keeps the whole pool, as every method does at a budget of all rows."""
 
 
 class Cell(BaseModel):
-    """One method at one budget with one seed, and how far it got."""
+    """One method at one budget with one seed, and its results so far."""
 
     model_config = ConfigDict(frozen=True)
 
     method: str
     """Name of the selection method, or `zero_shot`."""
     own: str | None = None
-    """Where the method lies, if it is the user's own: `methods.py:function`."""
+    """Location of a user's own method: `methods.py:function`."""
     budget: int | float | None = None
-    """As asked for; None without training."""
+    """The budget as configured; None without training."""
     n_rows: int = 0
-    """Rows that the budget comes to."""
+    """The budget in rows."""
     seed: int | None = None
-    """Of the fine-tuning and of random draws; None without training."""
+    """Seed of the fine-tuning and of random draws; None without training."""
     selection: Handle | None = None
     """The picks."""
     tuned: Handle | None = None
@@ -41,28 +41,28 @@ class Cell(BaseModel):
     scores: Handle | None = None
     """Its evaluation."""
     failed: str | None = None
-    """Stage and error, where it failed."""
+    """Stage and error, if it failed."""
 
     @property
     def picked_with(self) -> str:
-        """The method as `bids_core.selection.METHODS` finds it."""
+        """The method, in a form that `bids_core.selection.METHODS` finds."""
         return self.own or self.method
 
     @property
     def label(self) -> str:
-        """Name for people."""
+        """Display name."""
         if self.seed is None:
             return self.method
         return f"{self.method} {self.n_rows} rows seed {self.seed}"
 
     def known(self, **handles: Any) -> Cell:
-        """Return a copy that knows more."""
+        """Return a copy with more results."""
         return self.model_copy(update=handles)
 
     def configure(self, config: RunConfig) -> RunConfig:
         """Return the configuration of this cell; warmup, gradients and attribution stay the same.
 
-        The seed means the fine-tuning's (order, adapters, dropout) and that of random draws.
+        The seed is that of the fine-tuning (order, adapters, dropout) and of random draws.
         """
         if self.budget is None:
             return config
@@ -79,10 +79,10 @@ def plan_cells(
     n_pool: int,
     zero_shot: bool,
 ) -> list[Cell]:
-    """Return the cells: seed by seed, so that a comparison cut short is whole for some seeds.
+    """Return the cells, seed by seed, so that an interrupted comparison is complete for some seeds.
 
-    All methods are the same at a budget of the whole pool, and `full` at every budget: that is one
-    cell a seed.
+    At a budget of the whole pool all methods are the same, and `full` is the same at every budget:
+    that is one cell per seed.
 
     Raises:
         MatrixError: a budget is not within the pool.

@@ -1,4 +1,4 @@
-"""What can be checked of a run before anything is spent: models, adapters, packing, evaluation."""
+"""Checks of a run before anything is computed: models, adapters, packing, evaluation."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def check_run(
     evaluates: bool,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[str]:
-    """Find out whether the models can do what a run asks of them.
+    """Check that the models can do what a run needs.
 
     Args:
         config: the run.
-        data: tokenized for the model that gradients are computed for.
-        target: tokenized for the model that is fine-tuned, where it is another one.
-        evaluates: whether the run continues to the evaluation.
-        tokenizer: that made `data`; loaded if not given.
+        data: tokenized for the model whose gradients are computed.
+        target: tokenized for the model that is fine-tuned, if it is another one.
+        evaluates: whether the run includes the evaluation.
+        tokenizer: the one that made `data`; loaded if not given.
 
     Returns:
-        What works and may still be a mistake, a line each.
+        Warnings, one line each: what works but may be a mistake.
 
     Raises:
-        BidsError: one line for what will not work.
+        BidsError: something will not work; one line.
     """
     template_args = config.data.template_args
     tokenizer = tokenizer or load_tokenizer(config.model, template_args)

@@ -54,12 +54,12 @@ class ComparisonResult(BaseModel):
     matrix: Handle
     """Attribution matrix."""
     cells: tuple[Cell, ...]
-    """Methods x budgets x seeds, and the base model."""
+    """Cells: methods x budgets x seeds, and the base model."""
     folder: Path | None = None
     """The run folder."""
 
     def known(self, **values: Any) -> ComparisonResult:
-        """Return a copy that knows more."""
+        """Return a copy with more handles."""
         return self.model_copy(update=values)
 
 
@@ -82,8 +82,7 @@ def gather_comparison(config: RunConfig, result: ComparisonResult) -> Comparison
     """Write the tables, the statistics and the page of a comparison into the run folder.
 
     `comparison.parquet` has one row per cell and task, `comparison_samples.parquet` one per cell
-    and test row, `comparison_differences.parquet` the intervals, `comparison.json` a summary of
-    everything.
+    and test row; `comparison_differences.parquet` has the intervals, `comparison.json` a summary.
     """
     started = time.perf_counter()
     folder = config.output_dir.resolve() / config.name
@@ -103,7 +102,7 @@ def gather_comparison(config: RunConfig, result: ComparisonResult) -> Comparison
 
 
 def cell_table(result: ComparisonResult) -> pd.DataFrame:
-    """Return one row per cell and task: scores, costs, and why it failed where it did."""
+    """Return one row per cell and task: scores, costs, and the error if it failed."""
     rows: list[dict[str, Any]] = []
     for cell in result.cells:
         costs = cell_costs(cell)
@@ -125,7 +124,7 @@ def cell_table(result: ComparisonResult) -> pd.DataFrame:
 
 
 def sample_table(result: ComparisonResult) -> pd.DataFrame:
-    """Return a row a finished cell and test row: what `bids_core.comparison.Results` reads."""
+    """Return one row per finished cell and test row, for `bids_core.comparison.Results`."""
     parts = [
         arm_samples(
             cell.scores,

@@ -1,7 +1,7 @@
-"""The Fisher matrix that `train_feature: ekfac` measures gradients in: one artifact per checkpoint.
+"""The Fisher matrix of `train_feature: ekfac`: one artifact per checkpoint.
 
-It is fitted to a sample of the pool inside the first gradient shard that needs it; the others find
-it in the store; of those that need it at the same time, one fits it.
+It is fitted to a sample of the pool inside the first gradient shard that needs it; later shards
+find it in the store. If several need it at the same time, one of them fits it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from bids_core.config import RunConfig
 
 VERSION: Final = 2
-# Grosse et al. 2023 find that the factors need far less data than training does.
+# Grosse et al. 2023 find that the factors need far less data than training.
 SAMPLE_ROWS: Final = 512
 
 
 def identify_curvature(config: RunConfig, data: Handle, warm: Handle, checkpoint: int) -> Identity:
-    """Return what the curvature at a checkpoint is made from."""
+    """Return the identity of the curvature at a checkpoint."""
     frame = load_prepared(data).train.frame.iloc[_sample(config, data, warm)]
     return Identity(
         "curvature",
@@ -50,7 +50,7 @@ def fitted_curvature(
     model: nn.Module,
     pad_token_id: int,
 ) -> Ekfac:
-    """Return the curvature, fitting it unless the store holds it whole."""
+    """Return the curvature; fit it unless the store has it intact."""
 
     def fit(draft: Draft) -> None:
         examples = load_prepared(data).train.examples()
@@ -67,9 +67,9 @@ def fitted_curvature(
 
 
 def _sample(config: RunConfig, data: Handle, warm: Handle) -> list[int]:
-    """Draw rows by their content, among those that the warmup's pool had.
+    """Draw rows by their content from the warmup's pool.
 
-    So rows that join a pool whose warmup is kept leave the sample, and all gradients, as they are.
+    So if the warmup is kept, rows that join the pool change neither the sample nor any gradient.
     """
     keys, seen = pool_keys(data), seen_keys(warm)
     drawn = [

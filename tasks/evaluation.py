@@ -35,13 +35,13 @@ SAMPLES: Final = "samples.parquet"
 
 
 def identify(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Identity:  # noqa: ARG001 - a label
-    """Return what a model's scores are made from: the model, the test rows, how they are judged.
+    """Return the identity of a model's scores: the model, the test rows, how they are judged.
 
     Args:
         config: the run.
         data: tokenized for the model that is evaluated (`finetune.model`, or the run's).
         tuned: the fine-tuned model; None: the base model.
-        method: what selected its rows, for people.
+        method: display name of the method that selected its rows.
     """
     config = training_config(config)
     suites = load_suites(config, load_prepared(data))
@@ -122,7 +122,7 @@ run_evaluation = stage_task(
 
 @dataclass
 class _Model:
-    """The model that is evaluated, loaded when it is first needed."""
+    """The evaluated model, loaded when it is first needed."""
 
     config: RunConfig
     tuned: Handle | None
@@ -144,16 +144,16 @@ class _Model:
         folder = self.tuned.path() if self.tuned else None
         arguments = self.config.data.template_args
         model_args: dict[str, Any] = {**self.config.evaluation.model_args}
-        if arguments:  # vLLM loads a tokenizer of its own
+        if arguments:  # vLLM loads its own tokenizer
             model_args = {"chat_template_args": arguments, **model_args}
         return vllm_model(self.config.model, folder, model_args)
 
 
 def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[Evaluation, float]:
-    """Return the scores of one task of a suite, and the seconds that they took earlier.
+    """Return the scores of one task of a suite, and the seconds they took if computed earlier.
 
-    Each is an artifact of its own: a suite takes hours on a large model, and one that is killed
-    half-way goes on with the next task.
+    Each task is its own artifact: a suite takes hours on a large model, and a killed one resumes
+    with the next task.
     """
     from bids_core.evaluation.scores import evaluation_mode, stop_ids
     from bids_core.evaluation.suites.model import SuiteModel
@@ -184,7 +184,7 @@ def _suite_task(model: _Model, loaded: LoadedTask, progress: Progress) -> tuple[
 
 
 def _judge_identity(task: TestTask) -> dict[str, Any]:
-    """Return what judges a task's answers, besides its settings."""
+    """Return the identity of what judges a task's answers, besides its settings."""
     identity: dict[str, Any] = {}
     if task.scorer is not None:
         identity["scorer"] = load_scorer(task).digest
@@ -192,7 +192,7 @@ def _judge_identity(task: TestTask) -> dict[str, Any]:
 
 
 def _averages(scores: pd.DataFrame, config: RunConfig) -> dict[str, Any]:
-    """Return the macro averages for the record; None where no task has a score."""
+    """Return the macro averages for the record; None if no task has a score."""
     averages = {
         name: value if math.isfinite(value) else None
         for name, value in macro_average(scores).items()

@@ -1,4 +1,4 @@
-"""Whether an evaluation will work, known before anything is trained. Imports no Prefect."""
+"""Checks that an evaluation will work, before anything is trained. Imports no Prefect."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 def check_evaluation(
     config: RunConfig, data: PreparedData, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Find out, before anything is trained, whether the evaluation will work.
+    """Check, before anything is trained, that the evaluation will work.
 
     Args:
-        config: the run, `model` being the one that is evaluated.
+        config: the run, with `model` the one that is evaluated.
         data: tokenized for it.
         tokenizer: its tokenizer, with `data.template_args` set.
 
     Raises:
-        ConfigError, DataError, SandboxError: one line for what will not: a scorer, a row, a suite's
-            data set, a package, the sandbox.
+        ConfigError, DataError, SandboxError: something will not work (a scorer, a row, a suite's
+            data set, a package, the sandbox); one line.
     """
     if config.test:
         facts = read_config(config.model)
@@ -52,6 +52,6 @@ def check_evaluation(
 
 
 def code_limits(config: RunConfig) -> Limits | None:
-    """Return the limits of generated code, None where none is run."""
+    """Return the limits of generated code, None if none is run."""
     settings = config.evaluation
     return Limits(seconds=settings.code_seconds) if settings.run_generated_code else None

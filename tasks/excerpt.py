@@ -1,7 +1,7 @@
-"""Stage `attribution` once more: the rows that a screen leaves, out of a matrix that has them all.
+"""Stage `attribution` in another form: the rows a screen keeps, taken out of a full matrix.
 
-What a run computes for such rows alone, where a row's influence depends on no other row. `bids
-plan` tries many screens on one sample, and reads each one's influence off the sample's.
+The result is what a run computes for those rows alone, if a row's influence depends on no other
+row. `bids plan` tries many screens on one sample, and takes each one's influence from the sample's.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def rows_stand_alone(config: RunConfig) -> bool:
 
 
 def identify(config: RunConfig, matrix: Handle, screen: Handle) -> Identity:  # noqa: ARG001
-    """Return what the excerpt is made from: a matrix, and the rows that are taken."""
+    """Return the identity of the excerpt: a matrix, and the rows taken from it."""
     return Identity(
         "attribution",
         VERSION,

@@ -1,4 +1,4 @@
-"""`runs/<name>/explain/`: what `bids explain` needs, so that it works where the store is away.
+"""`runs/<name>/explain/`: what `bids explain` needs, so that it works without the store.
 
 The influence, the picks of each method, and the texts. Large parts stay only in the store.
 """
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 FOLDER: Final = "explain"
 INFLUENCE: Final = "influence.zarr"
 PICKS: Final = "picks"
-"""Folder with a file of picks a method."""
+"""Folder with a file of picks for each method."""
 TEXTS: Final = ("pool.parquet", "validation.parquet")
 LARGEST: Final = 64 << 20
-"""Bytes up to which a part is copied: the matrix as it is in the store, the texts as text."""
+"""Largest part that is copied, in bytes: of the matrix as stored, of the texts as text."""
 _COLUMNS: Final = ["row_id", "source", "task", "location", "messages"]
 
 
 def write_explain_files(
     folder: Path, data: PreparedData, matrix: Handle, selections: Mapping[str, Handle]
 ) -> None:
-    """Copy what an explanation needs into a run folder.
+    """Copy what `bids explain` needs into a run folder.
 
     Args:
-        folder: of the run; gets `explain/` whole, or keeps the old one.
+        folder: of the run; `explain/` is replaced as a whole, or the old one stays.
         data: the prepared data.
         matrix: the attribution matrix.
         selections: picks of each method.

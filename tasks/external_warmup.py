@@ -1,4 +1,4 @@
-"""Checkpoints of another training, as the run will use them.
+"""Checkpoints of another training, in the form in which the run will use them.
 
 `bids check` uses this too, so heavy imports wait until they are needed.
 """
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def needs_moments(config: RunConfig) -> bool:
-    """Tell whether the training feature reads Adam's moments."""
+    """Return whether the training feature reads Adam's moments."""
     return TRAINING_FEATURES[config.gradients.train_feature].moments
 
 
 def with_checkpoints_adapters(config: RunConfig) -> RunConfig:
-    """Return the configuration with the adapters' settings of the warmup's checkpoints, if any.
+    """Return the configuration with the adapter settings of the warmup's given checkpoints, if any.
 
     Raises:
-        ConfigError: they contradict what the configuration says.
+        ConfigError: they contradict the configuration.
     """
     if not config.warmup.checkpoints:
         return config
@@ -34,13 +34,13 @@ def with_checkpoints_adapters(config: RunConfig) -> RunConfig:
 
 
 def check_checkpoints(config: RunConfig) -> list[str]:
-    """Look at checkpoints of a training elsewhere as the run will use them.
+    """Check the checkpoints of another training the way the run will use them.
 
     Returns:
-        What works and may still be a mistake, a line each; nothing where the warmup is run here.
+        Warnings, one line each: what works but may be a mistake; none if the warmup is run here.
 
     Raises:
-        ConfigError: one line for what will not work.
+        ConfigError: something will not work; one line.
     """
     if not config.warmup.checkpoints:
         return []

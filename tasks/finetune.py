@@ -31,13 +31,13 @@ _NAMED: Final = 5
 
 
 def identify(config: RunConfig, data: Handle, selection: Handle, method: str) -> Identity:  # noqa: ARG001 - a label
-    """Return what a fine-tuned model is made from: the tokens of its rows (a set), the settings.
+    """Return the identity of a fine-tuned model: the tokens of its rows (as a set), the settings.
 
     Args:
         config: the run.
         data: tokenized for the model that is trained (`finetune.model`, or the run's).
         selection: the picks.
-        method: what selected them, for people.
+        method: display name of the method that selected them.
     """
     config = training_config(config)
     values = model_identity(config, "finetune")
@@ -65,7 +65,7 @@ def compute(
 ) -> None:
     """Train on the selected rows, in pool order.
 
-    A training that was killed continues from its last checkpoint.
+    A killed training continues from its last checkpoint.
     """
     config = training_config(config)
     frame = _chosen(data, selection)
@@ -90,7 +90,7 @@ run_finetune = stage_task(
 
 
 def _chosen(data: Handle, selection: Handle) -> pd.DataFrame:
-    """Return the selected rows, in pool order: a set of rows has one fingerprint."""
+    """Return the selected rows, in pool order, so that a set of rows has one fingerprint."""
     frame = load_prepared(data).train.frame
     return frame[frame["row_id"].isin(set(read_selection(selection)["row_id"]))]
 
@@ -150,7 +150,7 @@ def _curves(config: RunConfig, method: str) -> Path:
 
 
 def _missing(chosen: set[str], there: set[str]) -> list[str]:
-    """Return the picks that the trained model's tokenizer rejected (its rows may be longer)."""
+    """Return the picks that were rejected for the trained model (its tokens may be longer)."""
     missing = sorted(chosen - there)
     if missing:
         named = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")

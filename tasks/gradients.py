@@ -1,7 +1,7 @@
 """Stage `gradients`: projected gradient features of one shard at one checkpoint.
 
-A shard is an artifact of its own: it appears whole, is reused as long as its rows and checkpoint
-are the same (a grown pool recomputes only its new shards), and no two workers write one file.
+A shard is its own artifact: it appears whole, is reused as long as its rows and checkpoint are the
+same (a grown pool computes only its new shards), and no two workers write the same file.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Shard(BaseModel):
     stop: int
     """Row after the last."""
     earlier: tuple[str, ...] = ()
-    """Fingerprints of shards that held some of its rows when it was planned. It may copy from
+    """Fingerprints of the shards that had some of its rows when it was planned. It may copy from
     them; they are not part of its identity."""
 
     @property
     def label(self) -> str:
-        """Name for people."""
+        """Display name."""
         return f"gradients {self.split} checkpoint {self.checkpoint} rows {self.start}-{self.stop}"
 
 
@@ -82,17 +82,17 @@ def plan_shards(
 ) -> list[Shard]:
     """Cut a split into shards of at most `rows` rows.
 
-    Validation shards never straddle tasks, so that a new task leaves the other shards as they are.
-    Where an earlier shard's rows still follow one another they stay a shard, so that rows put in
-    before them do not shift all cuts; of those that are less than half full nothing is kept, lest
-    shards get ever smaller.
+    Validation shards never span tasks, so that a new task does not change the other shards. If an
+    earlier shard's rows are still consecutive, they stay a shard, so that rows inserted before them
+    do not shift all cuts. Shards that are less than half full are not preserved, because shards
+    would get ever smaller.
 
     Args:
         frame: the rows.
         split: train or validation.
         checkpoint: of the shards.
         rows: of a shard, at most.
-        keys: what the rows are known by.
+        keys: of the rows (`bids_core.data.row_keys`).
         cuts: the keys of earlier shards' rows.
     """
     tasks = frame["task"].tolist() if split == "validation" else [None] * len(frame)
@@ -105,7 +105,7 @@ def plan_shards(
     while row < len(frame):
         length = _same_length(keys, row, starting.get(keys[row], ())) if starting else 0
         if length and row > start:
-            ends.append(row)  # what came in before it
+            ends.append(row)  # rows inserted before it
         row += max(1, length)
         end = length or row == len(frame) or row - start == rows or tasks[row] != tasks[start]
         if length or end:
@@ -119,7 +119,7 @@ def plan_shards(
 
 
 def _same_length(keys: Sequence[str], row: int, cuts: Sequence[tuple[str, ...]]) -> int:
-    """Return how many rows from `row` on are those of an earlier shard; the longest, 0 for none."""
+    """Return the length of the longest earlier shard that starts at `row`; 0 if there is none."""
     lengths = [len(cut) for cut in cuts if tuple(keys[row : row + len(cut)]) == cut]
     return max(lengths, default=0)
 
@@ -127,7 +127,7 @@ def _same_length(keys: Sequence[str], row: int, cuts: Sequence[tuple[str, ...]])
 def plan_gradients(
     config: RunConfig, data: Handle, warm: Handle, *, split: str, checkpoint: int
 ) -> list[Shard]:
-    """Return the shards of a split at a checkpoint, as earlier pools were cut where that holds."""
+    """Return the shards of a split at a checkpoint, with earlier pools' cuts if possible."""
     rows = getattr(load_prepared(data), split)
     keys = pool_keys(data) if split == "train" else row_keys(rows.examples())
     first = Shard(split=split, checkpoint=checkpoint, start=0, stop=1)
@@ -145,13 +145,13 @@ def plan_gradients(
 
 
 def _looking_in(held_by: Mapping[str, list[str]], shard: Shard, keys: Sequence[str]) -> Shard:
-    """Return a shard that knows which earlier ones hold some of its rows."""
+    """Return the shard with the earlier shards that hold some of its rows."""
     names = dict.fromkeys(name for key in keys for name in held_by.get(key, ()))
     return shard.model_copy(update={"earlier": tuple(names)})
 
 
 def identify(config: RunConfig, data: Handle, warm: Handle, shard: Shard) -> Identity:
-    """Return what a shard's features are made from: its rows, the checkpoint, the feature."""
+    """Return the identity of a shard's features: its rows, the checkpoint, the feature."""
     frame = getattr(load_prepared(data), shard.split).frame.iloc[shard.start : shard.stop]
     inputs: dict[str, Any] = {
         "warmup": warm.fingerprint,
@@ -182,7 +182,7 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Compute the projected gradient features of one shard: of the rows that no other shard has."""
+    """Compute the projected gradient features of one shard; rows in other shards are copied."""
     examples = getattr(load_prepared(data), shard.split).part(shard.start, shard.stop).examples()
     store, identity = ArtifactStore(config.store), identify(config, data, warm, shard)
     keys = row_keys(examples)
@@ -251,7 +251,7 @@ run_gradient_shard = stage_task(
 
 
 class LoadedCheckpoint:
-    """The model of the last checkpoint, kept in memory from one call to the next."""
+    """The model of the last checkpoint, kept in memory between calls."""
 
     def __init__(self) -> None:
         self._key: tuple[str, ...] = ()
@@ -260,7 +260,7 @@ class LoadedCheckpoint:
     def get(
         self, config: RunConfig, warm: Handle, checkpoint: int
     ) -> tuple[Any, AdamMoments | None, Any]:
-        """Return (model with adapter, moments, projector); no moments where the warmup has none."""
+        """Return (model with adapter, moments or None if the warmup has none, projector)."""
         section = config.gradients
         key = (warm.key, str(checkpoint), config.model.device, config.model.dtype,
                section.projection, str(section.dim), str(section.layers),
@@ -280,7 +280,7 @@ class LoadedCheckpoint:
         return self._value
 
     def clear(self) -> None:
-        """Let the model go."""
+        """Release the model."""
         self._key, self._value = (), None
         gc.collect()
 

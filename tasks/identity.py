@@ -1,7 +1,7 @@
-"""What identifies results, where more than one stage needs it.
+"""Identities of results that more than one stage needs.
 
-The values come from the configuration's own annotations (`bids_core.config.effects.sliced`); what
-a value stands for (the files of a model, the dtype that `auto` comes to) is added here.
+The values come from the configuration's own annotations (`bids_core.config.effects.sliced`); what a
+value stands for (the files of a model, the dtype chosen by `auto`) is added here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def model_identity(config: RunConfig, stage: str) -> dict[str, Any]:
-    """Return what identifies a stage that loads the base model, besides what it reads.
+    """Return the identity of a stage that loads the base model, besides its inputs.
 
     Args:
         config: the run, with the model that the stage loads (`training_config`).
@@ -35,7 +35,7 @@ def model_identity(config: RunConfig, stage: str) -> dict[str, Any]:
 
 
 def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
-    """Return what identifies the gradient features of a split, besides checkpoint and rows."""
+    """Return the identity of the gradient features of a split, besides checkpoint and rows."""
     section = config.gradients
     if split != "train":
         feature = validation_feature(section.train_feature)
@@ -44,7 +44,7 @@ def gradient_identity(config: RunConfig, split: str) -> dict[str, Any]:
 
 
 def tokenizer_digest(config: RunConfig) -> str:
-    """Return a digest of the files that decide about tokens and template, weights excluded."""
+    """Return a digest of the files that determine tokens and template, without the weights."""
     folder = resolve_model(config.model).folder
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model",
              "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -71,7 +71,7 @@ def training_config(config: RunConfig) -> RunConfig:
 
 
 def with_method(values: dict[str, Any], method: str) -> dict[str, Any]:
-    """Return a stage's values with what identifies a method, in the place of where it is."""
+    """Return a stage's values with the method's identity in place of its location."""
     return values | {"selection": values["selection"] | METHODS[method].identity}
 
 

@@ -31,7 +31,7 @@ def identify(
     matrix: Handle,
     states: Mapping[str, Representations],
 ) -> Identity:
-    """Return what the inferred matrix is made from: landmarks' influence and all hidden states."""
+    """Return the identity of the inferred matrix: landmarks' influence and all hidden states."""
     shards = states[POOLING].train
     return Identity(
         "inference",

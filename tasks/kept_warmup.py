@@ -1,10 +1,10 @@
-"""A warmup that is kept while its pool changes (`warmup.when_pool_changes: reuse`).
+"""A warmup that is kept when its pool changes (`warmup.when_pool_changes: reuse`).
 
-Each warmup leaves the keys of the rows of its pool, and of those it was trained on. A run takes, of
-the whole warmups in the store with the same settings, its own if it is there; else the one whose
-pool differs least from the run's, the newest of equals; none that differs by more than
-`warmup.renew_at`. Which one it was is part of the identity of all that follows, and is in the run's
-manifest.
+Each warmup records the keys of its pool's rows, and of the rows it was trained on. Among the intact
+warmups in the store with the same settings, a run uses its own if it is there; otherwise the one
+whose pool differs least from the run's (of equals the newest), and none that differs by more than
+`warmup.renew_at`. The choice is part of the identity of everything that follows, and is recorded in
+the run's manifest.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _DTYPE: Final = "S32"  # hexadecimal digits
 
 
 class Coverage(BaseModel):
-    """What a warmup saw of a pool."""
+    """How much of a pool a warmup saw."""
 
     model_config = ConfigDict(frozen=True)
 
     pool_rows: int
     """Rows of the pool."""
     new_rows: int
-    """Rows of it that came after the warmup."""
+    """Rows of the pool that were added after the warmup."""
     trained_rows: int
     """Rows that the warmup was trained on."""
     gone_rows: int
-    """Rows of these that are no longer in the pool."""
+    """Rows among these that are no longer in the pool."""
 
     @property
     def new_share(self) -> float:
-        """Share of the pool that came after the warmup."""
+        """Share of the pool that was added after the warmup."""
         return self.new_rows / max(1, self.pool_rows)
 
     @property
@@ -60,7 +60,7 @@ class Coverage(BaseModel):
 
     @property
     def words(self) -> str | None:
-        """What differs, for people; None where nothing does."""
+        """The difference in words; None if there is none."""
         parts = []
         if self.new_rows:
             parts.append(
@@ -77,7 +77,7 @@ class Coverage(BaseModel):
 
 
 def write_keys(folder: Path, config: RunConfig, data: Handle) -> None:
-    """Leave in a warmup's folder which rows it could see, and which it was trained on."""
+    """Write to a warmup's folder which rows it could see, and which it was trained on."""
     keys = pool_keys(data)
     sample = warmup_sample(keys, config.warmup.fraction, seed=config.seed)
     for name, chosen in ((POOL_KEYS, keys), (TRAINED_KEYS, [keys[int(row)] for row in sample])):
@@ -102,7 +102,7 @@ def coverage(data: Handle, warm: Handle) -> Coverage | None:
 
 
 def seen_keys(warm: Handle) -> set[str] | None:
-    """Return what the rows of a warmup's pool are known by; None of one that does not say."""
+    """Return the keys of the rows in a warmup's pool; None if it did not record them."""
     path = warm.path() / POOL_KEYS
     if not path.is_file():
         return None
@@ -110,7 +110,7 @@ def seen_keys(warm: Handle) -> set[str] | None:
 
 
 def kept_warmup(config: RunConfig, data: Handle, identity: Identity) -> Handle | None:
-    """Return the warmup of the store that a run keeps, None if it has to be trained.
+    """Return the warmup in the store that a run keeps using; None if it has to be trained.
 
     Args:
         config: the run.
@@ -145,14 +145,14 @@ def kept_warmup(config: RunConfig, data: Handle, identity: Identity) -> Handle |
 
 
 def tell_coverage(config: RunConfig, data: Handle, warm: Handle) -> None:
-    """Say in the log what a kept warmup never saw."""
+    """Log what a kept warmup never saw."""
     facts = coverage_facts(config, data, warm)
     if facts is not None and facts["words"]:
         logger.warning("%s", facts["words"])
 
 
 def coverage_facts(config: RunConfig, data: Handle, warm: Handle) -> dict[str, Any] | None:
-    """Return what a kept warmup saw of the pool, for report and manifest; None of the run's own."""
+    """Return the coverage of a kept warmup, for report and manifest; None for the run's own."""
     seen = coverage(data, warm) if config.warmup.when_pool_changes == "reuse" else None
     if seen is None:
         return None
@@ -160,6 +160,6 @@ def coverage_facts(config: RunConfig, data: Handle, warm: Handle) -> dict[str, A
 
 
 def sampled_rows(config: RunConfig, data: Handle) -> list[int]:
-    """Return the places of the pool's rows that the warmup would train on."""
+    """Return the indices of the pool's rows that the warmup would train on."""
     sample = warmup_sample(pool_keys(data), config.warmup.fraction, seed=config.seed)
     return [int(row) for row in sample]

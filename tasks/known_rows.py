@@ -1,11 +1,11 @@
-"""Where features of single rows lie, in shards of earlier pools.
+"""Where to find features of single rows in the shards of earlier pools.
 
-Beside its features a shard keeps what its rows are known by (`bids_core.data.row_keys`). A small
-file in the store's `.rows/<feature>/` names each shard by the feature that it has: everything that
-its identity has but the rows. It only says where to look: a shard counts if it is present and
-intact. Who plans the shards of a run finds out, once, which earlier ones hold rows of each. So
-what a new shard computes is the rows that no shard of the same feature held then, wherever in the
-pool they were put.
+Beside its features a shard keeps the keys of its rows (`bids_core.data.row_keys`). A small file in
+the store's `.rows/<feature>/` lists each shard under its feature, which is its identity without the
+rows. The file only says where to look: a shard counts if it is present and intact. When the shards
+of a run are planned, it is looked up once which earlier ones have rows of each. So a new shard
+computes only rows that no shard of the same feature had at that time, wherever they are in the
+pool.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEYS: Final = "row_keys.json"
 
 
 def feature_name(identity: Identity) -> str:
-    """Return what all shards of one feature have in common: their identity without the rows."""
+    """Return what all shards of a feature have in common: their identity without the rows."""
     inputs = {name: value for name, value in identity.inputs.items() if name != "rows"}
     return fingerprint(
         identity.stage, version=identity.version, config=identity.config, inputs=inputs
@@ -38,12 +38,12 @@ def feature_name(identity: Identity) -> str:
 
 
 def leave_keys(folder: Path, keys: Sequence[str]) -> None:
-    """Leave in a shard's folder what its rows are known by, in order."""
+    """Write the keys of a shard's rows, in order, to its folder."""
     (folder / KEYS).write_text(json.dumps(list(keys)), encoding="utf-8")
 
 
 def announce(store: ArtifactStore, identity: Identity) -> None:
-    """Name a shard in the store as one to look in."""
+    """List a shard in the store as one to look in."""
     folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
     store.files().replace(f"{folder}/{identity.fingerprint}", b"")
 
@@ -56,7 +56,7 @@ def known_rows(
     earlier: Sequence[str],
     features: str,
 ) -> list[Known]:
-    """Return which of some rows lie in earlier shards of the same feature.
+    """Return which of some rows are in earlier shards of the same feature.
 
     Args:
         store: the artifact store.
@@ -87,16 +87,16 @@ def known_rows(
 
 
 def earlier_shards(store: ArtifactStore, identity: Identity) -> dict[str, tuple[str, ...]]:
-    """Return what the rows of each shard of a feature are known by, in order, by fingerprint.
+    """Return the row keys of each shard of a feature, in order, by the shard's fingerprint.
 
-    It reads a file of every such shard: once for a plan, never for each shard of it.
+    This reads a file of every such shard, so call it once per plan, not once per shard.
     """
     found = ((h.fingerprint, _keys_of(store, h)) for h in _announced(store, identity))
     return {name: keys for name, keys in found if keys}
 
 
 def holders(earlier: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Return the fingerprints of the shards that hold a row, by what the row is known by."""
+    """Return the fingerprints of the shards that hold a row, by the row's key."""
     found: dict[str, list[str]] = {}
     for name, keys in earlier.items():
         for key in keys:
@@ -105,7 +105,7 @@ def holders(earlier: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
-    """Return the shards of the feature that are there; forgets those that are gone."""
+    """Return the existing shards of the feature; forget those that are gone."""
     folder = f"{store.root}/{FOLDER}/{feature_name(identity)}"
     found = []
     for name in store.files().names(folder):
@@ -120,7 +120,7 @@ def _announced(store: ArtifactStore, identity: Identity) -> list[Handle]:
 
 
 def _keys_of(store: ArtifactStore, handle: Handle) -> tuple[str, ...]:
-    """Read the keys alone: of a remote store the shard itself is not fetched for them."""
+    """Read only the keys: from a remote store, the shard itself is not fetched."""
     content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
     try:
         keys = json.loads(content or b"[]")

@@ -1,4 +1,4 @@
-"""Where rows come from, told without a place on this machine."""
+"""Where rows come from, without paths of this machine."""
 
 from __future__ import annotations
 

@@ -24,13 +24,13 @@ SPLITS: Final = ("validation", "test")
 
 
 def identify(config: RunConfig, data: Handle, tuned: Handle | None, method: str) -> Identity:  # noqa: ARG001 - a label
-    """Return what losses are made from: the model and the rows.
+    """Return the identity of losses: the model and the rows.
 
     Args:
         config: the run.
         data: tokenized for the model that is trained (`finetune.model`, or the run's).
         tuned: the fine-tuned model; None: the base model.
-        method: what selected its rows, for people.
+        method: display name of the method that selected its rows.
     """
     digests = data.summary()["digests"]
     return Identity(
@@ -54,7 +54,7 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Take the losses of all held-out rows that have a completion."""
+    """Compute the losses of all held-out rows that have a completion."""
     config = training_config(config)
     model = load_tuned(config.model, tuned.path()) if tuned else load_base(config.model)
     prepared = load_prepared(data)

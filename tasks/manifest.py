@@ -1,7 +1,7 @@
 """`manifest.json` and `config.yaml` of a run folder: what ran, with paths relative to the folder.
 
-So a folder that is moved together with its data and store goes on working, and none of its files
-names a place on the machine that made it. Imports no Prefect, so that reading it is quick.
+So a folder that is moved together with its data and store keeps working, and none of its files
+names a path of the machine that made it. Imports no Prefect, so that reading it is quick.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 _HANDLE: Final = {"store", "stage", "fingerprint"}
 _BUCKETS: Final = frozenset({"s3", "gs", "gcs", "az", "abfs", "memory"})
-"""Remote stores that a manifest may name: buckets, which take the user's credentials. Reading a run
-folder from somewhere must not call any address that it names."""
+"""Remote stores that a manifest may name: buckets, which need the user's credentials. Reading a run
+folder from elsewhere must not call arbitrary addresses named in it."""
 _HEAD: Final = """\
 # The settings of this run: `bids run` on this file (or its folder) repeats it here, reusing what
 # the store still has. Paths are relative to this file. Fields not listed have their defaults;
@@ -43,12 +43,12 @@ _HEAD: Final = """\
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run folder says of its run.
+    """What a run folder records about its run.
 
     Args:
         path: of the manifest.
-        settings: the configuration that ran, as JSON values with absolute paths; not checked.
-        result: what `RunResult` dumps, with absolute paths.
+        settings: the configuration that ran, as JSON values with absolute paths; not validated.
+        result: `RunResult` as dumped, with absolute paths.
     """
 
     path: Path
@@ -60,7 +60,7 @@ class Manifest:
         """The configuration that ran.
 
         Raises:
-            ConfigError: this version does not know it.
+            ConfigError: it is invalid in this version.
         """
         return check_config(self.settings, origin=str(self.path))
 
@@ -73,7 +73,7 @@ def write_manifest(
     Args:
         folder: of the run.
         config: as it ran.
-        result: what `RunResult` dumps.
+        result: `RunResult` as dumped.
         facts: further facts to record.
     """
     content = {
@@ -115,7 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _example(folder: Path) -> str:
-    """Return the run that may have been meant: that of the same name, or the newest here."""
+    """Return the run that may have been meant: the one with the same name, or the newest here."""
     made = sorted(Path("runs").glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
     names = {path.parent.name: path.parent for path in made}
     name = folder.parent.name if folder.suffix in (".yaml", ".yml") else folder.name
@@ -123,11 +123,11 @@ def _example(folder: Path) -> str:
 
 
 def shown_config(config: RunConfig, folder: Path) -> RunConfig:
-    """Return a configuration as pages and cards show it: relative paths, models by name.
+    """Return a configuration in the form shown on pages and cards: relative paths, models by name.
 
     Args:
         config: the run.
-        folder: that the paths are relative to.
+        folder: to which the paths are relative.
     """
     content = relative_paths(config.model_dump(mode="json"), folder)
     shown = type(config).model_validate(content)
@@ -139,7 +139,7 @@ def shown_config(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _named(model: Any) -> Any:
-    """Return a model section whose local folder is named alone."""
+    """Return a model section with only the name of its local folder."""
     local = os.path.isabs(model.path)
     template = None if model.chat_template is None else os.path.basename(model.chat_template)
     path = os.path.basename(model.path.rstrip("/")) if local else model.path
@@ -147,19 +147,19 @@ def _named(model: Any) -> Any:
 
 
 def relative_handles(content: Any, folder: Path) -> Any:
-    """Return JSON values in which the stores of handles are relative to a folder."""
+    """Return JSON values with the stores of handles relative to a folder."""
     return _with_stores(content, lambda store: relative_path(store, folder))
 
 
 def absolute_handles(content: Any, folder: Path) -> Any:
-    """Return JSON values in which the stores of handles are absolute, relative ones in a folder."""
+    """Return JSON values with the stores of handles absolute; relative ones are inside a folder."""
 
     def absolute(store: str) -> str:
         scheme, remote, _ = store.partition("://")
         if remote and ("::" in store or scheme not in _BUCKETS):
             msg = (
-                f"{folder / MANIFEST} names the store {brief(store)}, and a file may not send "
-                "us to an address: copy its artifacts here, or run again"
+                f"{folder / MANIFEST} names the store {brief(store)}, but BIDS does not contact "
+                "an address named in a file: copy its artifacts here, or run again"
             )
             raise ConfigError(msg)
         return store if remote else os.path.normpath(folder / store)
@@ -178,7 +178,7 @@ def _with_stores(content: Any, change: Callable[[str], str]) -> Any:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never half of it."""
+    """Write a file so that a reader sees the old or the new one, never a part of it."""
     aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)

@@ -46,14 +46,14 @@ FIGURE: Final = "plan.png"
 
 @dataclass(frozen=True)
 class Sample:
-    """What settings are tried on.
+    """The sample on which settings are tried.
 
     Args:
         drawn: prepared data whose pool is the sample.
         rows: of the sample.
         pool_rows: of the pool.
-        picks: the budget's share of the sample.
-        own_warmup: whether it was warmed up on itself.
+        picks: the budget's share of the sample, in rows.
+        own_warmup: whether the warmup ran on the sample.
     """
 
     drawn: Handle
@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Measured:
-    """A setting, its influence on the sample and its picks."""
+    """A setting, with its influence and picks on the sample."""
 
     setting: Setting
     matrix: Handle
@@ -85,18 +85,18 @@ def gather_plan(
     hours: float | None,
     overlap: float,
 ) -> dict[str, Any]:
-    """Work out what each setting keeps and costs; write `plan.json` and `plan.png`.
+    """Compute what each setting keeps and costs; write `plan.json` and `plan.png`.
 
     Args:
         exact: the configuration without shortcuts.
         data: the prepared data of the whole pool.
-        counts: of it.
-        sample: that the settings were tried on.
+        counts: of the whole pool.
+        sample: on which the settings were tried.
         measured: the settings, the exact one first.
-        machine: that the costs are worked out for.
+        machine: for which the costs are estimated.
         left_out: names of settings that were not tried.
-        hours: limit.
-        overlap: least share of the exact picks.
+        hours: upper limit on the time.
+        overlap: lower limit on the share of the exact picks.
     """
     started = time.perf_counter()
     folder = exact.output_dir.resolve() / exact.name
@@ -153,7 +153,7 @@ def gather_plan(
 
 
 class _Opened:
-    """A setting's influence and picks, by places in the exact one's rows."""
+    """A setting's influence and picks, by index among the exact setting's rows."""
 
     def __init__(self, measured: Measured) -> None:
         self.attribution: Attribution = open_attribution(measured.matrix.path() / MATRIX)
@@ -161,11 +161,11 @@ class _Opened:
         self.place = {row_id: row for row, row_id in enumerate(self.attribution.row_ids)}
 
     def picked(self) -> list[int]:
-        """Return the picks' places among the setting's own rows."""
+        """Return the picks' indices among the setting's own rows."""
         return [self.place[row_id] for row_id in self._picks]
 
     def against(self, exact: _Opened, yardstick: Yardstick) -> Fidelity:
-        """Return what it keeps of the exact influence; rows that have no exact one do not count."""
+        """Return what it keeps of the exact influence, ignoring rows without exact influence."""
         columns = [
             self.attribution.validation_ids.index(name) for name in exact.attribution.validation_ids
         ]
@@ -179,7 +179,7 @@ class _Opened:
 
 
 def _itself(found: Fidelity) -> Fidelity:
-    """Return what the exact setting keeps of itself: all, and no other sample would say else."""
+    """Return what the exact setting keeps of itself: everything, on any sample."""
     all_of_it = Estimate(1.0, 1.0, 1.0)
     kept = found.kept if math.isnan(found.kept.value) else all_of_it
     return replace(found, rank_correlation=all_of_it, overlap=all_of_it, kept=kept)
@@ -218,7 +218,7 @@ def _choose(result: dict[str, Any]) -> None:
 
 
 def _known_gain(exact: RunConfig, data: Handle, pool_rows: int, folder: Path) -> float | None:
-    """Return what the exact picks gain over random ones in nats, if `bids validate --full` says."""
+    """Return what the exact picks gain over random ones, in nats, if `bids validate --full` ran."""
     warm = run_warmup.identify(exact, data)
     handle = ArtifactStore(exact.store).handle(warm.stage, warm.fingerprint)
     known = read_validation(folder, run_attribution.identify(exact, data, handle, ()).key)
@@ -231,7 +231,7 @@ def _known_gain(exact: RunConfig, data: Handle, pool_rows: int, folder: Path) ->
 
 
 def _draw(result: Mapping[str, Any], folder: Path) -> str | None:
-    """Draw the figure; without matplotlib, say why there is none."""
+    """Draw the figure; without matplotlib, log why there is none."""
     try:
         from bids_core.planning.plot_plan import plot_plan
     except UserError as error:

@@ -27,7 +27,7 @@ VERSION: Final = 3
 
 
 def identify(config: RunConfig) -> Identity:
-    """Return what prepared data is made from: the files by content, tokenizer and settings."""
+    """Return the identity of prepared data: the files by content, tokenizer and settings."""
     return Identity(
         "prepare",
         VERSION,
@@ -55,13 +55,13 @@ prepare_data = stage_task("prepare", identify, compute, unit="rows")
 
 @lru_cache(maxsize=2)
 def load_prepared(handle: Handle) -> PreparedData:
-    """Load a prepared data set; the last two stay in memory."""
+    """Load prepared data; the last two data sets stay in memory."""
     return PreparedData.load(handle.path())
 
 
 @lru_cache(maxsize=2)
 def pool_keys(handle: Handle) -> list[str]:
-    """Return what the rows of a pool are known by, in order."""
+    """Return the keys of a pool's rows, in order."""
     return row_keys(load_prepared(handle).train.examples())
 
 

@@ -1,4 +1,4 @@
-"""From the handles of a run to what its report is made from."""
+"""From the handles of a run to the inputs of its report."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 
 def collect(config: RunConfig, result: RunResult) -> ReportInputs:
-    """Read the artifacts of a run that got as far as its selections.
+    """Read the artifacts of a run that has at least its selections.
 
     Raises:
-        ArtifactError: an artifact has gone since.
+        ArtifactError: an artifact is gone.
     """
     if result.data is None or result.warm is None or result.matrix is None:
         msg = "a report needs prepared data, warmup and attribution"
@@ -87,12 +87,12 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
 
 
 def with_influence(picks: pd.DataFrame, row_ids: Sequence[str]) -> pd.DataFrame:
-    """Return the picks that have influence: all, but for what a screen left out."""
+    """Return the picks that have influence: all but those that a screen left out."""
     return picks[picks["row_id"].isin(list(row_ids))].reset_index(drop=True)
 
 
 def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
-    """Return the rows left out so far: those of `prepare`, and those without a finite gradient."""
+    """Return the rows left out so far: by `prepare`, and for a gradient that is not finite."""
     found = list(data.rejects)
     if matrix is None:
         return found
@@ -115,7 +115,7 @@ def all_rejects(data: PreparedData, matrix: Handle | None) -> list[Reject]:
 
 
 def analysis_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
-    """Return the tables of an analysis that the report shows, those that apply to the run."""
+    """Return those tables of an analysis that apply to the run and that the report shows."""
     names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
              "near_duplicates", "columns", "histograms")  # fmt: skip
     tables = {name: read_table(analysis, name) for name in names}
@@ -123,7 +123,7 @@ def analysis_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
 
 
 def given_answers(result: RunResult, data: PreparedData) -> pd.DataFrame | None:
-    """Return what every evaluated model answered to the test rows; None without an evaluation."""
+    """Return every evaluated model's answers to the test rows; None without an evaluation."""
     if not result.scores:
         return None
     parts = [
@@ -137,13 +137,13 @@ def given_answers(result: RunResult, data: PreparedData) -> pd.DataFrame | None:
         asked.get(row_id, prompt)
         for row_id, prompt in zip(rows["row_id"], rows["prompt"], strict=True)
     ]
-    chosen = rows["generation"].fillna(rows["prediction"])  # multiple choice generates nothing
+    chosen = rows["generation"].fillna(rows["prediction"])  # multiple choice generates no answer
     columns = ["method", "task", "row_id", "reference", "score"]
     return rows[columns].assign(question=questions, answer=chosen)
 
 
 def _question(messages: str) -> str:
-    """Return what the user asked last."""
+    """Return the user's last question."""
     asked = [said(turn) for turn in from_json(messages) if turn.role == "user"]
     return asked[-1] if asked else ""
 
@@ -151,9 +151,9 @@ def _question(messages: str) -> str:
 def stage_timings(
     records: Mapping[str, Mapping[str, Any]], *, since: datetime.datetime
 ) -> dict[str, dict[str, Any]]:
-    """Return seconds, peak memory and whether it was cached, of each step.
+    """Return the seconds and peak memory of each step, and whether it was cached.
 
-    Gradient shards of one checkpoint and split are added up. A step is cached if its artifact was
+    Gradient shards of one checkpoint and split are summed. A step is cached if its artifact was
     made before this run began.
     """
     timings: dict[str, dict[str, Any]] = {}

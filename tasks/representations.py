@@ -1,7 +1,7 @@
 """Stage `representations`: hidden states and losses of one shard under the base model.
 
-What `rds`, `rds_plus` and `perplexity` select by. The base model is taken as it is, without the
-warmup's adapter, as those methods are defined; so a grown pool computes its new shards alone.
+`rds`, `rds_plus` and `perplexity` select by them. By the definition of those methods, the base
+model is used without the warmup's adapter, so a grown pool computes only its new shards.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 Pooling = Literal["rds", "rds_plus"]
 PERPLEXITY_POOLING: Final[Pooling] = "rds"
-"""The pass that perplexities are taken from; the losses of both are the same."""
+"""The pooling whose pass gives the perplexities; the losses of both are the same."""
 
 
 class Representations(BaseModel):
@@ -48,7 +48,7 @@ class Representations(BaseModel):
 
 
 def poolings(methods: Iterable[str]) -> list[Pooling]:
-    """Return the poolings that some methods need, each once."""
+    """Return the poolings needed by some methods, each once."""
     found: dict[Pooling, None] = {}
     for method in methods:
         needs = METHODS[method].needs
@@ -60,7 +60,7 @@ def poolings(methods: Iterable[str]) -> list[Pooling]:
 
 
 def identify(config: RunConfig, data: Handle, pooling: Pooling, shard: Shard) -> Identity:
-    """Return what a shard's hidden states are made from: its rows, the model, the pooling."""
+    """Return the identity of a shard's hidden states: its rows, the model, the pooling."""
     frame = getattr(load_prepared(data), shard.split).frame.iloc[shard.start : shard.stop]
     return Identity(
         "representations",
@@ -118,7 +118,7 @@ def release_base() -> None:
 def signal_identity(
     method: str, data: Handle, representations: Mapping[str, Representations]
 ) -> dict[str, Any]:
-    """Return what a method's own input adds to the identity of its selection."""
+    """Return what a method's own inputs add to the identity of its selection."""
     if METHODS[method].needs == "texts":
         return {"texts": texts_digest(data)}
     shards = _shards_for(method, representations)
@@ -126,7 +126,7 @@ def signal_identity(
 
 
 def signal_keys(method: str, representations: Mapping[str, Representations]) -> list[str]:
-    """Return the keys of the artifacts that hold a method's own input."""
+    """Return the keys of the artifacts with a method's own inputs."""
     return [shard.key for shard in _shards_for(method, representations)]
 
 
@@ -150,7 +150,7 @@ def signals(
         method: its name.
         data: the prepared data.
         representations: by pooling.
-        row_ids: the rows to select from, in order; rows rejected later than `prepare` are missing.
+        row_ids: the rows to select from, in order, without rows rejected after `prepare`.
     """
     needs = METHODS[method].needs
     if needs == "texts":

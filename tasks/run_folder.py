@@ -1,4 +1,4 @@
-"""Last stage: `runs/<name>/`, the folder that collects what a person wants."""
+"""Last stage: `runs/<name>/`, the folder with everything a person wants from a run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_run_folder(
     Args:
         config: the run.
         result: its artifacts.
-        folder: where to; None: where the configuration says.
+        folder: where to write; None: where the configuration says.
     """
     folder = config.output_dir.resolve() / config.name if folder is None else folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,11 +91,11 @@ def write_run_folder(
 
 
 def write_run_folder_anew(folder: Path) -> RunResult:
-    """Write the folder of a run that is over again, from its manifest, into the same folder.
+    """Rewrite the folder of a finished run in place, from its manifest.
 
     Raises:
         ConfigError: the folder is not a run's.
-        ArtifactError: an artifact of the run has gone.
+        ArtifactError: an artifact of the run is gone.
     """
     manifest = read_manifest(folder)
     result = RunResult.model_validate(manifest.result)
@@ -116,7 +116,7 @@ def _write_analysis(analysis: Handle, folder: Path) -> None:
 
 
 def _facts(config: RunConfig, result: RunResult) -> dict[str, Any]:
-    """Return what the manifest says besides configuration and artifacts."""
+    """Return what the manifest records besides configuration and artifacts."""
     records = {name: handle.record() for name, handle in result.stages().items()}
     return {
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

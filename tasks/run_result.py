@@ -20,13 +20,13 @@ class RunResult(BaseModel):
     name: str
     """Name of the run."""
     started: datetime.datetime
-    """When it started (UTC); artifacts older than that were reused."""
+    """When it started (UTC); older artifacts were reused."""
     data: Handle | None = None
     """Prepared data."""
     warm: Handle | None = None
     """Warmup checkpoints."""
     screen: Handle | None = None
-    """The rows of the pool that got gradients, where not all did."""
+    """The rows of the pool that got gradients, if not all did."""
     gradients: tuple[CheckpointGradients, ...] = ()
     """Gradient shards by checkpoint."""
     matrix: Handle | None = None
@@ -42,17 +42,17 @@ class RunResult(BaseModel):
     folder: Path | None = None
     """The run folder."""
     artifacts: tuple[str, ...] = ()
-    """Keys of every artifact that the run refers to, those within others included."""
+    """Keys of every artifact that the run refers to, including nested ones."""
 
     def with_stage(self, **handles: Any) -> RunResult:
-        """Return a copy that knows more handles."""
+        """Return a copy with more handles."""
         return self.model_copy(update=handles)
 
     def stages(self) -> dict[str, Handle]:
-        """Return every artifact under a name for people, in the order of the pipeline."""
+        """Return every artifact under a display name, in pipeline order."""
         single = {"prepare": self.data, "warmup": self.warm, "screen": self.screen}
         named = {name: handle for name, handle in single.items() if handle is not None}
-        for number, part in enumerate(self.gradients, start=1):  # of those used
+        for number, part in enumerate(self.gradients, start=1):  # those of the checkpoints used
             for split, shards in (("train", part.train), ("validation", part.validation)):
                 for index, shard in enumerate(shards):
                     named[f"gradients checkpoint {number} {split} shard {index}"] = shard

@@ -1,4 +1,4 @@
-"""The score of every test row, of a run or of a comparison: what `bids_core.comparison` reads."""
+"""The score of every test row of a run or comparison, as input for `bids_core.comparison`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from tasks.run_result import RunResult
 
 NO_SEED = -1
-"""Seed of the base model, which was not trained."""
+"""Seed recorded for the base model, which was not trained."""
 
 
 def arm_samples(scores: Handle, *, method: str, n_rows: int, seed: int) -> pd.DataFrame:
-    """Return a row a test row of one evaluation.
+    """Return one row per test row of an evaluation.
 
     Args:
         scores: the evaluation.
-        method: that selected the training rows, or `zero_shot`.
+        method: the one that selected the training rows, or `zero_shot`.
         n_rows: training rows.
         seed: of the fine-tuning.
     """
@@ -52,16 +52,16 @@ def arm_samples(scores: Handle, *, method: str, n_rows: int, seed: int) -> pd.Da
 
 
 def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray[np.float64]:
-    """Return the score of each row, weighted so that a task's plain mean is what it reports.
+    """Return the score of each row, scaled so that a task's plain mean is its reported score.
 
-    Some tasks of the suites (TyDi QA) report the mean over their parts, not over their rows.
+    Some tasks in suites (TyDi QA) report the mean over their parts, not over their rows.
 
     Args:
         samples: of an evaluation.
-        reported: score of each task.
+        reported: the reported score of each task.
 
     Raises:
-        ArtifactError: the rows do not add up to what the task reports.
+        ArtifactError: the rows do not add up to the reported score.
     """
     column = samples["score"] if "score" in samples else samples["correct"]
     scores = np.array(
@@ -69,7 +69,7 @@ def row_scores(samples: pd.DataFrame, reported: pd.Series[float]) -> npt.NDArray
     )
     for name, score in reported.items():
         rows = (samples["task"] == name).to_numpy()
-        unjudged = bool(np.isnan(scores[rows]).any())  # answers that ended inside a thought
+        unjudged = bool(np.isnan(scores[rows]).any())  # answers that ended while still reasoning
         if math.isnan(score) or unjudged or math.isclose(scores[rows].mean(), score, abs_tol=1e-6):
             continue
         parts = samples.loc[rows, "part"] if "part" in samples else pd.Series("", index=[0])
@@ -89,7 +89,7 @@ def results_of(samples: pd.DataFrame, evaluations: Iterable[Handle]) -> Results:
     """Return the results of some evaluations; the tasks' facts are those of the first.
 
     Args:
-        samples: `arm_samples` of all of them, one below the other.
+        samples: `arm_samples` of all of them, concatenated.
         evaluations: at least one.
     """
     tasks: dict[str, dict[str, Any]] = {}
@@ -105,7 +105,7 @@ def results_of(samples: pd.DataFrame, evaluations: Iterable[Handle]) -> Results:
 
 
 def run_comparison(result: RunResult) -> Comparison | None:
-    """Return a run's evaluations as a comparison of one budget and one seed; None without any."""
+    """Return a run's evaluations as a comparison with one budget and one seed; None without any."""
     if not result.scores:
         return None
     parts = []
@@ -122,6 +122,6 @@ def run_comparison(result: RunResult) -> Comparison | None:
 
 
 def run_verdict(result: RunResult) -> Verdict | None:
-    """Return what a run's evaluations mean; None without any."""
+    """Return the verdict on a run's evaluations; None without any."""
     comparison = run_comparison(result)
     return None if comparison is None else judge(comparison)

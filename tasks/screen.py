@@ -1,8 +1,8 @@
-"""Stage `screen`: the rows of a pool that get gradients, where not all do (docs/cheaper.md).
+"""Stage `screen`: the rows of a pool that get gradients, if not all do (docs/cheaper.md).
 
-It leaves prepared data whose pool is a part of the run's. What follows takes it as any prepared
-data, so that gradients and influence know of no shortcut. Which rows they are and why is in
-`screen.parquet`.
+Its result is prepared data whose pool is a part of the run's. Later stages treat it like any
+prepared data, so gradients and influence need not know about the shortcut. `screen.parquet` says
+which rows were kept and why.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 ROWS: Final = "screen.parquet"
 POOLING: Final = "rds_plus"
-"""Hidden states that influence is inferred from."""
+"""The hidden states from which influence is inferred."""
 KEPT, SAMPLED = "kept", "sampled"
 
 
 def identify_sample(config: RunConfig, data: Handle, count: int) -> Identity:
-    """Return what random rows of the pool are drawn from."""
+    """Return the identity of a random sample of the pool."""
     return Identity(
         "screen",
         VERSION,
@@ -52,7 +52,7 @@ def identify_sample(config: RunConfig, data: Handle, count: int) -> Identity:
 def compute_sample(
     config: RunConfig, data: Handle, count: int, *, draft: Draft, progress: Progress
 ) -> None:
-    """Draw random rows of the pool: landmarks, or what `bids plan` tries settings on."""
+    """Draw random rows of the pool: landmarks, or the sample of `bids plan`."""
     rows = _random(config, data, count)
     _save(data, rows, [SAMPLED] * len(rows), draft)
     progress(len(rows), len(rows))
@@ -74,13 +74,13 @@ def identify(
     states: Mapping[str, Representations],
     inferred: Handle | None = None,
 ) -> Identity:
-    """Return what the rows that get gradients are picked by.
+    """Return the identity of the rows that get gradients.
 
     Args:
         config: the run.
         data: the prepared data.
         states: hidden states, for the methods that need them.
-        inferred: the matrix inferred from landmarks, where that is the signal.
+        inferred: the matrix inferred from landmarks, if that is the signal.
     """
     digests = data.summary()["digests"]
     inputs = {name: digests[name] for name in ("train", "validation", "sources")}
@@ -187,7 +187,7 @@ def screened_rows(part: Handle) -> pd.DataFrame:
 
 
 def states_method(config: RunConfig) -> list[str]:
-    """Return the methods whose hidden states a run needs before any gradient."""
+    """Return the methods whose hidden states a run needs before any gradients."""
     if config.landmarks.rows is not None:
         return [POOLING]
     by = config.screen.by

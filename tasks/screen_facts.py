@@ -1,4 +1,4 @@
-"""What a run's shortcut did, for report, manifest and log."""
+"""The effect of a run's shortcut, for report, manifest and log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def screen_facts(config: RunConfig, result: RunResult) -> dict[str, Any] | None:
-    """Return what became of the rows without gradients; None where all had them."""
+    """Return what happened to the rows without gradients; None if all had them."""
     main = result.selections.get(config.selection.main)
     if result.screen is None or result.matrix is None or main is None:
         return None
@@ -43,7 +43,7 @@ def screen_facts(config: RunConfig, result: RunResult) -> dict[str, Any] | None:
 
 
 def _inferred(matrix: Handle, picked: set[str]) -> dict[str, Any]:
-    """Return how far the picks rest on inferred influence."""
+    """Return to what extent the picks rest on inferred influence."""
     attribution, summary = open_attribution(matrix.path() / MATRIX), matrix.summary()
     error = attribution.expected_error
     assert error is not None  # noqa: S101 - an inferred matrix has it

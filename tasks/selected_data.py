@@ -29,15 +29,15 @@ logger = logging.getLogger(__name__)
 def write_selected(
     config: RunConfig, data: PreparedData, selections: Mapping[str, Handle], folder: Path
 ) -> None:
-    """Write every method's picks as JSONL and Parquet, the main one's as a `datasets` folder too.
+    """Write each method's picks as JSONL and Parquet, the main method's as a `datasets` folder too.
 
-    All of them have the rows' further columns (licence, language, the rejected answer).
+    The files include the rows' further columns (licence, language, the rejected answer).
 
     Args:
         config: the run.
         data: the prepared data.
         selections: of each method.
-        folder: the run folder; gets `selected/` whole, or keeps the old one.
+        folder: the run folder; `selected/` is replaced as a whole, or the old one stays.
     """
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
@@ -72,10 +72,10 @@ def write_selected(
 
 
 def publish(config: RunConfig, selections: Mapping[str, Handle], folder: Path) -> None:
-    """Send the selected data where the configuration's `output` section says.
+    """Send the selected data to the destinations in the configuration's `output` section.
 
     Raises:
-        PublishError: it could not be sent; the run folder is whole.
+        PublishError: it could not be sent; the run folder is complete.
     """
     output, selected = config.output, folder / "selected"
     digest = selections[config.selection.main].fingerprint
@@ -107,7 +107,7 @@ def _rows(chosen: pd.DataFrame, frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def with_extra(chosen: pd.DataFrame, data: PreparedData) -> pd.DataFrame:
-    """Return a ranking with the rows' further columns, one type a column."""
+    """Return a ranking with the rows' further columns, each of a single type."""
     extra = dict(zip(data.train.frame["row_id"], data.train.frame["extra"], strict=True))
     rows = [{"messages": [], **extra_columns(extra.get(row_id))} for row_id in chosen["row_id"]]
     names = [n for n in dict.fromkeys(n for row in rows for n in row) if n not in chosen.columns]

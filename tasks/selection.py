@@ -43,7 +43,7 @@ def identify(
     method: SelectionMethod,
     representations: Mapping[str, Representations] | None = None,
 ) -> Identity:
-    """Return what the picks of a method are made from."""
+    """Return the identity of a method's picks."""
     config = selection_config(config, method)
     values = with_method(sliced(config, "selection"), method)
     if not METHODS[method].seeded:
@@ -80,8 +80,8 @@ def compute(
         matrix: the attribution matrix.
         method: the method.
         representations: by pooling, for the methods that need them (`tasks.representations`).
-        draft: gets the picks.
-        progress: hears of them.
+        draft: where the picks are written.
+        progress: called as picks are made.
     """
     config = selection_config(config, method)
     attribution = open_attribution(matrix.path() / MATRIX)
@@ -124,10 +124,10 @@ def selection_request(
     method: str,
     representations: Mapping[str, Representations],
 ) -> Request:
-    """Return all that a method's selection is made from: the same for all who select again.
+    """Return the request of a method's selection, the same for everyone who selects again.
 
     Args:
-        config: as the selection sees it (`tasks.identity.selection_config`).
+        config: from `tasks.identity.selection_config`.
         data: the prepared data.
         attribution: the matrix.
         method: the method.
@@ -135,7 +135,7 @@ def selection_request(
     """
     row_ids = candidates(data, attribution, method)
     budget = config.selection.budget
-    if attribution.screened:  # a share is one of the whole pool
+    if attribution.screened:  # a share is of the whole pool
         budget = resolve_budget(budget, attribution.pool_rows)
     return make_request(
         attribution.matrix if row_ids is attribution.row_ids else None,
@@ -153,9 +153,9 @@ def selection_request(
 
 
 def candidates(data: PreparedData, attribution: Attribution, method: str) -> list[str]:
-    """Return the rows that a method chooses from: those that have influence.
+    """Return the rows from which a method chooses: those that have influence.
 
-    Where rows were screened out, methods that need no influence still choose from the whole pool.
+    If rows were screened out, methods that need no influence still choose from the whole pool.
     """
     if METHODS[method].needs == "influence":
         return attribution.row_ids
@@ -163,7 +163,7 @@ def candidates(data: PreparedData, attribution: Attribution, method: str) -> lis
 
 
 def pool_ids(data: PreparedData, attribution: Attribution) -> list[str]:
-    """Return the pool's rows: those of the matrix, and those that a screen left out of it."""
+    """Return the pool's rows: those in the matrix, and those that a screen left out."""
     return data.train.row_ids if attribution.screened else attribution.row_ids
 
 

@@ -1,7 +1,7 @@
-"""Stage `steps`: what single optimizer steps do to the validation losses, for a part of a sample.
+"""Stage `steps`: the effect of single optimizer steps on validation losses, for part of a sample.
 
-Each part is an artifact of its own, so that a measurement that was interrupted goes on, and a
-larger sample reuses the smaller one's parts.
+Each part is its own artifact, so that an interrupted measurement can continue, and a larger sample
+reuses the smaller one's parts.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 STEPS: Final = "steps"
 PART_ROWS: Final = 16
-"""Rows of a part: what is lost at most when a measurement is killed."""
+"""Rows of a part: the most that is lost when a measurement is killed."""
 
 _loaded = LoadedCheckpoint()
 
 
 class StepRows(BaseModel):
-    """A part of the sampled rows, and the step that is taken on each."""
+    """A part of the sampled rows, and the step taken on each."""
 
     model_config = ConfigDict(frozen=True)
 
     checkpoint: int
     """Number of the warmup checkpoint, from 1."""
     learning_rate: float
-    """Of the steps."""
+    """Learning rate of the steps."""
     rows: tuple[int, ...]
-    """Places in the training pool."""
+    """Indices in the training pool."""
     part: int = 0
-    """Number of the part, from 1, for people."""
+    """Number of the part, from 1, for display."""
     parts: int = 0
-    """How many there are."""
+    """How many parts there are."""
 
     @property
     def label(self) -> str:
-        """Name for people."""
+        """Display name."""
         return f"single steps, part {self.part} of {self.parts}"
 
 
@@ -76,8 +76,8 @@ def plan_steps(
     Args:
         warm: the warmup.
         pool: ids of all prepared rows.
-        there: ids of those that have an influence.
-        rows: how many are sampled; all of them if there are fewer.
+        there: ids of those that have influence.
+        rows: how many to sample; all if there are fewer.
         checkpoint: from 1.
         learning_rate: of the steps; None: the mean rate of the checkpoint's epoch.
         seed: of the sample.
@@ -94,7 +94,7 @@ def plan_steps(
 
 
 def identify(config: RunConfig, data: Handle, warm: Handle, part: StepRows) -> Identity:
-    """Return what the steps are made from: rows, validation rows, checkpoint, step, feature."""
+    """Return the identity of the steps: rows, validation rows, checkpoint, step, feature."""
     frame = load_prepared(data).train.frame.iloc[list(part.rows)]
     return Identity(
         "steps",
@@ -120,7 +120,7 @@ def compute(
     draft: Draft,
     progress: Progress,
 ) -> None:
-    """Take a step on each row, in float32, and measure and predict all validation losses."""
+    """Take a step on each row, in float32; measure and predict all validation losses."""
     release_model()
     section = config.gradients
     exact = config.model_copy(
@@ -173,7 +173,7 @@ run_steps = stage_task(
 
 
 def _projector_of_last(config: RunConfig, model: PeftModel, layers: int) -> Projector:
-    """Return the projector that the run has for the gradients of the last layers."""
+    """Return the projector that the run uses for the gradients of the last layers."""
     names = set(last_layer_names(model, layers))
     size = sum(slot.numel for slot in trainable_slots(model) if slot.name in names)
     section = config.gradients
@@ -181,7 +181,7 @@ def _projector_of_last(config: RunConfig, model: PeftModel, layers: int) -> Proj
 
 
 def read_steps(handle: Handle) -> dict[str, npt.NDArray[np.float64]]:
-    """Return what a part measured and predicted, by name."""
+    """Return the measurements and predictions of a part, by name."""
     folder = handle.path() / STEPS
     return {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.glob("*.npy"))}
 

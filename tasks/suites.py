@@ -1,4 +1,4 @@
-"""The benchmark suites of a run: loaded once a process; each task of one model is an artifact."""
+"""The benchmark suites of a run: loaded once per process; each task of a model is an artifact."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILES: Final = ("scores.parquet", "samples.parquet")
 
 
 class _ById:
-    """Validation rows as a cache key: the frame is hashed by its identity."""
+    """Validation rows as a cache key: the frame is hashed by object identity."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
@@ -38,14 +38,14 @@ class _ById:
 
 
 def load_suites(config: RunConfig, data: PreparedData) -> dict[str, LoadedTask]:
-    """Load the tasks of the suites that a configuration asks for, without validation instances.
+    """Load the tasks of the configured suites, without validation instances.
 
     Args:
         config: the run.
         data: whose validation rows are left out of the suites.
 
     Raises:
-        ConfigError: the choice of tasks does not work, or a package is missing.
+        ConfigError: the choice of tasks is invalid, or a package is missing.
         DataError: a data set cannot be loaded.
         SandboxError: a task runs code, and the sandbox cannot be built here.
     """
@@ -68,7 +68,7 @@ def _load(settings_json: str, names: tuple[str, ...], validation: _ById) -> dict
 
 
 def identify_part(config: RunConfig, tuned: Handle | None, loaded: LoadedTask) -> Identity:
-    """Return what the scores of one task of a suite are made from.
+    """Return the identity of the scores of one task of a suite.
 
     Args:
         config: the run, with the model that is evaluated (`training_config`).
@@ -86,7 +86,7 @@ def identify_part(config: RunConfig, tuned: Handle | None, loaded: LoadedTask) -
 
 
 def suite_members(config: RunConfig) -> dict[str, list[str]]:
-    """Return the tasks of each suite that a configuration asks for."""
+    """Return the tasks of each configured suite."""
     return {suite: [task.name for task in SUITES[suite]] for suite in config.evaluation.suites}
 
 

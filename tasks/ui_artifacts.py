@@ -1,7 +1,7 @@
 """What a run shows in the Prefect UI: progress, summary, tables, figures, a link to the report.
 
-Only with a server that stays; the temporary one of a local run has nobody to show it to. A server
-that does not answer costs the picture, never the run.
+Only with a permanent server: nobody looks at the temporary one of a local run. A server that does
+not answer costs the artifact, never the run.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ _TEXT_SHOWN: Final = 120
 
 
 class GradientProgress:
-    """Examples done, of all shards of all checkpoints, as a progress artifact.
+    """Examples done, over all shards of all checkpoints, as a progress artifact.
 
     Args:
         config: of the run.
-        total: examples, counted once a checkpoint.
+        total: examples, counted once per checkpoint.
     """
 
     def __init__(self, config: RunConfig, total: int) -> None:
@@ -97,7 +97,7 @@ class GradientProgress:
         self._show(now=True)
 
     def words(self) -> str:
-        """Return the state in words; the rate is that of what was computed."""
+        """Return the state in words; the rate counts only computed examples."""
         done = self._computed + self._within
         seconds = time.monotonic() - self._started
         text = describe(done, self._total - self._cached, "examples", seconds)
@@ -134,7 +134,7 @@ class GradientProgress:
 
 
 class _Watch:
-    """A reporter that also tells how far the shard in hand is."""
+    """A reporter that also passes on the progress of the current shard."""
 
     def __init__(self, shown: Reporter, advance: Callable[[int], None]) -> None:
         self._shown = shown
@@ -158,7 +158,7 @@ class _Watch:
 
 
 def show_run(config: RunConfig, result: RunResult) -> None:
-    """Publish summary, tables, figures and the link of a finished run."""
+    """Publish the summary, tables, figures and link of a finished run."""
     if not on_server():
         return
     _try(lambda: create_markdown_artifact(_summary(config, result), key=_key(config, "summary")))

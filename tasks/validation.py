@@ -1,4 +1,4 @@
-"""Last stage of `bids validate`: what the measurements say, in the run folder."""
+"""Last stage of `bids validate`: the conclusions from the measurements, in the run folder."""
 
 from __future__ import annotations
 
@@ -50,17 +50,18 @@ class Measurements(BaseModel):
     data: Handle
     """Prepared data."""
     matrix: Handle
-    """Attribution matrix that the measurements are compared with; keeps its checkpoints."""
+    """Attribution matrix with which the measurements are compared; it keeps its checkpoints."""
     run_matrix: str
-    """Key of the matrix that a run with this configuration has."""
+    """Key of the matrix of a run with this configuration."""
     parts: tuple[StepRows, ...]
     """What was measured, in parts."""
     steps: tuple[Handle, ...]
     """The measurements."""
     cells: tuple[Cell, ...] = ()
-    """Random subsets, trained on; with `losses` as their scores. Empty in the quick form."""
+    """Random subsets that were trained on, with `losses` as their scores. Empty in the quick
+    form."""
     picks: Handle | None = None
-    """The method's picks of the same number."""
+    """The method's picks, as many as a subset has."""
 
 
 class SubsetsFailedError(BidsError):
@@ -69,10 +70,10 @@ class SubsetsFailedError(BidsError):
 
 @task(name="validation", persist_result=False)
 def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
-    """Work out what the measurements say; write `validation.json`, and the report again.
+    """Evaluate the measurements; write `validation.json`, and the report again.
 
     A part that is not measured this time (the subsets, in the quick form) is kept from the last
-    time, if the influence is the same.
+    time if the influence is the same.
     """
     started = time.perf_counter()
     folder = config.output_dir.resolve() / config.name
@@ -84,7 +85,7 @@ def gather_validation(config: RunConfig, found: Measurements) -> dict[str, Any]:
         "matrix": found.run_matrix,
         "steps": _steps(found),
     }
-    result.pop("folder", None)  # of a file that an earlier version wrote
+    result.pop("folder", None)  # a file written by an earlier version
     if found.cells:
         result["subsets"] = _subsets(config, found)
     replace_file(folder / VALIDATION, json.dumps(result, indent=1, allow_nan=False))
@@ -122,7 +123,7 @@ def _steps(found: Measurements) -> dict[str, Any]:
 def _influence(
     attribution: Attribution, rows: list[int], checkpoint: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the run's own influence of some rows: at the checkpoint, and over all of them."""
+    """Return the run's own influence of some rows: at the checkpoint, and over all checkpoints."""
     whole = attribution.values()[rows].astype(np.float64)
     if len(attribution.checkpoint_weights) == 1 or not attribution.parts:  # one, or inferred
         return {"run": whole}
@@ -132,7 +133,7 @@ def _influence(
 
 
 def _subsets(config: RunConfig, found: Measurements) -> dict[str, Any]:
-    """Return how well summed influence ranked the training runs, on each kind of held-out rows."""
+    """Return how well summed influence ranked the training runs, for each kind of held-out rows."""
     assert found.picks is not None  # noqa: S101 - made together with the cells
     attribution = open_attribution(found.matrix.path() / MATRIX)
     done = [cell for cell in found.cells if cell.scores is not None]
@@ -172,9 +173,9 @@ def _outcomes(
     losses: list[pd.DataFrame],
     split: str,
 ) -> Outcomes | None:
-    """Return the outcomes on one split, None if influence says nothing of any of its rows.
+    """Return the outcomes on one split; None if influence covers none of its rows.
 
-    A validation row has a column of its own; a test row has the mean column of its task.
+    A validation row has its own column; a test row gets the mean column of its task.
     """
     columns = (
         {name: [j] for j, name in enumerate(attribution.validation_ids)}
@@ -197,6 +198,6 @@ def _outcomes(
 
 
 def _write_report_anew(folder: Path) -> None:
-    """Put the result into the report of the run, if there is one."""
+    """Put the result into the run's report, if there is one."""
     if (folder / MANIFEST).is_file():
         write_run_folder_anew(folder)

@@ -1,4 +1,4 @@
-"""The file in a run folder that says what `bids validate` found."""
+"""The file in a run folder with the results of `bids validate`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ VALIDATION: Final = "validation.json"
 
 
 def read_validation(folder: Path, matrix: str | None) -> dict[str, Any] | None:
-    """Return what was found about a run's influence.
+    """Return the validation results for a run's influence.
 
     Args:
         folder: of the run.
         matrix: key of the run's attribution matrix.
 
     Returns:
-        None if nothing was measured, or another influence than this was.
+        None if nothing was measured, or the measurement was of other influence.
     """
     path = folder / VALIDATION
     if matrix is None or not path.is_file():

@@ -27,14 +27,14 @@ VERSION: Final = 2
 
 
 def identify(config: RunConfig, data: Handle) -> Identity:
-    """Return what a warmup is made from: the pool's tokens, the model, the training's settings.
+    """Return the identity of a warmup: the pool's tokens, the model, the training settings.
 
-    One that was run elsewhere is known by its files alone.
+    A warmup run elsewhere is identified by its files alone.
     """
     if config.warmup.checkpoints:
         return _identify_external(config)
     inputs = {"train": data.summary()["digests"]["train"]}
-    if config.warmup.fraction < 1.0:  # rows that are not trained on are no part of it
+    if config.warmup.fraction < 1.0:  # rows that are not trained on are not part of it
         frame = load_prepared(data).train.frame.iloc[sampled_rows(config, data)]
         inputs = {"sample": rows_digest(frame)}
     return Identity(
@@ -48,7 +48,7 @@ def identify(config: RunConfig, data: Handle) -> Identity:
 
 
 def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress) -> None:
-    """Train adapters on the pool (or a share of it), a checkpoint each epoch; or import them."""
+    """Train adapters on the pool (or a share), with a checkpoint each epoch; or import them."""
     if config.warmup.checkpoints:
         draft.summary |= import_warmup(
             config.model, config.warmup, needs_moments=needs_moments(config), folder=draft.path
@@ -61,12 +61,12 @@ def compute(config: RunConfig, data: Handle, *, draft: Draft, progress: Progress
 
 
 def n_checkpoints(warm: Handle) -> int:
-    """Return how many checkpoints a warmup left."""
+    """Return how many checkpoints a warmup saved."""
     return len(warm.summary()["checkpoint_weights"])
 
 
 def used_checkpoints(config: RunConfig, warm: Handle) -> list[int]:
-    """Return the numbers of the checkpoints that gradients are computed at, from 1, in order.
+    """Return the numbers, from 1, of the checkpoints at which gradients are computed, in order.
 
     Raises:
         ConfigError: the warmup has no such checkpoint.

@@ -193,7 +193,7 @@ def test_an_unknown_name_is_one_line_with_the_nearest(tmp_path):
     content = config().model_dump(mode="json")
     content["gradients"]["train_feature"] = "adma"
     with pytest.raises(ConfigError, match=r"gradients\.train_feature: unknown training feature "
-                       r"'adma': did you mean adam\? known are adam, sgd") as caught:  # fmt: skip
+                       r"'adma': did you mean adam\? known: adam, sgd") as caught:  # fmt: skip
         check_config(content)
     assert "\n" not in str(caught.value)
 

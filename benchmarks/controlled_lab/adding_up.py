@@ -1,10 +1,10 @@
 """Is the influence of a set the sum of its rows' influence?
 
-For a subset S of one size, P_S = mean over tasks, over a task's instances j, of sum_{i in S} A_ij,
-and G_S = fall of the mean test loss against the base model. Random subsets differ little in P;
-tilted ones take a share of their rows from those of the highest mean influence, the rest at random,
-and reach as far as a selection does. Where effects add up, a line through the random subsets meets
-the tilted ones; where they saturate, it lies above them.
+For subsets S of equal size, P_S is sum_{i in S} A_ij averaged over a task's instances j and then
+over tasks, and G_S is the reduction in mean test loss relative to the base model. Random subsets
+differ little in P; tilted ones take a share of their rows from those with the highest mean
+influence, the rest at random, and reach as far as a selection. If effects add up, a line through
+the random subsets passes through the tilted ones; if they saturate, it is above them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ N_TILTED = 4
 
 
 def run(seed: int) -> list[dict[str, Any]]:
-    """Return a row for each subset: pool, kind, tilt, summed influence, fall of the loss."""
+    """Return a row for each subset: pool, kind, tilt, summed influence, reduction in loss."""
     found = []
     for name in POOLS:
         world = World.of(name, seed)
@@ -71,7 +71,7 @@ def run(seed: int) -> list[dict[str, Any]]:
 def tilted(
     worth: npt.NDArray[np.float64], tilt: float, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Return a subset with a share `tilt` of its rows out of the best tenth and a half of them."""
+    """Return a subset with a share `tilt` of its rows from the top rows, 1.5 times a subset."""
     best = np.argsort(-worth, kind="stable")[: SIZE * 3 // 2]
     chosen = rng.choice(best, round(tilt * SIZE), replace=False)
     left = np.setdiff1d(np.arange(len(worth)), chosen)
@@ -120,7 +120,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _line(part: list[dict[str, Any]]) -> tuple[float, tuple[float, float, float, float]]:
-    """Return the LDS over random subsets, and their means, deviation and slope."""
+    """Return the LDS over random subsets, and the means, deviation and slope of their line."""
     x, y = (
         np.array([row[key] for row in part if row["kind"] == "random"])
         for key in ("influence", "gain")
@@ -135,7 +135,7 @@ def _group(
     kind: str,
     tilt: float | None,
 ) -> tuple[float, float, float]:
-    """Return a group's place on the line in deviations, its gain over random, and of the line's."""
+    """Return a group's position in deviations, its gain over random, and the line's gain."""
     mean_x, deviation, mean_y, slope = line
     chosen = [row for row in part if row["kind"] == kind and row["tilt"] == tilt]
     x = np.mean([row["influence"] for row in chosen])

@@ -1,9 +1,9 @@
-"""The arms of the benchmark: every way to pick rows, by the label that its results carry.
+"""The arms of the benchmark: every way to pick rows, by the label of its results.
 
 A label is `METHOD`, `METHOD:NORMALIZATION` or `METHOD@ESTIMATOR`: the method of
 `bids_core.selection.select`, a normalisation other than its default, an influence estimator other
 than Adam's. `try_...` are variants of BIDS that are not in the library. References that know the
-truth or pick nothing have labels of their own.
+truth or pick nothing have their own labels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ints = "npt.NDArray[np.int64]"
 
 ZERO_SHOT, FULL = "zero_shot", "full"
 ORACLES = ("clean_random", "clean_balanced")
-"""References that are told which rows are clean: drawn at random, and the same from each task."""
+"""References that know which rows are clean: drawn at random, and equally from each task."""
 NORMALIZATIONS = ("minmax", "robust", "rank", "none")
 ESTIMATORS = ("adam", "adam_paper", "sgd", "sign", "ekfac", "fisher")
 SIMILARITIES = ("rds", "rds_plus")
@@ -37,7 +37,7 @@ CORE = (
     ZERO_SHOT, "random", "less", "round_robin", "instance_max", "bids", "bids_cautious",
     "bids:robust", "bids:rank", "bids:none", "rds_plus", "bm25", "clean_balanced",
 )  # fmt: skip
-"""What runs by default: three seeds in minutes."""
+"""The default arms: three seeds take minutes."""
 ARMS = (
     ZERO_SHOT,
     *METHODS,
@@ -47,12 +47,12 @@ ARMS = (
     *(f"bids@{kind}" for kind in SIMILARITIES),
     *CANDIDATES,
 )
-"""Everything that there is, `--methods all`."""
+"""All arms, `--methods all`."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A label taken apart."""
+    """A parsed label."""
 
     method: str
     normalization: str
@@ -109,7 +109,7 @@ def _cosines(states: npt.NDArray[np.float32], n_rows: int) -> npt.NDArray[np.flo
 
 
 def _clean(pool: Pool, seed: int, *, balanced: bool) -> Ints:
-    """Return the clean rows in random order, tasks in turn if asked for."""
+    """Return the clean rows in random order, with tasks taking turns on request."""
     order = np.random.default_rng(seed).permutation(len(pool.rows))
     rows = np.array([row for row in order if pool.rows[row].kind == "clean"])
     if not balanced:

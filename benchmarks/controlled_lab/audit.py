@@ -46,13 +46,13 @@ def suspicion(matrix_NM: npt.NDArray[np.float32], tasks: list[str], losses: Floa
 
 
 def audit_rows(pool: Pool, evidence: Evidence) -> list[dict[str, Any]]:
-    """Return each score's precision at 10, 50 and k = the number of wrong rows; none if none."""
+    """Return each score's precision at 10, 50 and k, the number of wrong rows; empty if k is 0."""
     wrong = np.array([row.kind == "wrong" for row in pool.rows])
     if not wrong.any():
         return []
     found = []
     scores = suspicion(evidence.matrices["adam"], evidence.instance_tasks, evidence.losses)
-    # Off-target rows are no business of an audit of answers: also judged without them.
+    # An audit of answers is not about off-target rows, so it is also judged without them.
     on_target = np.array([row.task in pool.targets for row in pool.rows])
     for name, values in scores.items():
         for among, rows in (("all rows", np.ones_like(wrong)), ("target rows", on_target)):

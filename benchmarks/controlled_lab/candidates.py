@@ -1,7 +1,7 @@
 """Variants of BIDS that were tried and are not in the library: see docs/results/controlled.md.
 
-Each changes the z-scores and leaves the loop alone, so it is `select` on the changed matrix without
-further normalisation.
+Each changes the z-scores but not the loop, so it is `select` on the changed matrix without further
+normalisation.
 
 Shapes: N pool rows, M validation instances, K tasks.
 """
@@ -40,7 +40,7 @@ def task_means(z_NM: Floats, tasks: Sequence[str]) -> Floats:
 
 
 def shrunk(z_NM: Floats, tasks: Sequence[str]) -> Floats:
-    """Move each z-score half of the way to its row's mean over the task."""
+    """Move each z-score halfway to its row's mean over the task."""
     moved = z_NM.copy()
     for columns in columns_of(tasks):
         mean = z_NM[:, columns].mean(1, keepdims=True)
@@ -49,7 +49,7 @@ def shrunk(z_NM: Floats, tasks: Sequence[str]) -> Floats:
 
 
 def shrunk_by_agreement(z_NM: Floats, tasks: Sequence[str]) -> Floats:
-    """Move z-scores to the task's mean by one minus the mean correlation of its instances."""
+    """Move z-scores towards the task's mean by one minus the mean correlation of its instances."""
     moved = z_NM.copy()
     for columns in columns_of(tasks):
         part = z_NM[:, columns]
@@ -60,19 +60,19 @@ def shrunk_by_agreement(z_NM: Floats, tasks: Sequence[str]) -> Floats:
 
 
 def task_columns(z_NM: Floats, tasks: Sequence[str]) -> Floats:
-    """One column a task: its mean z-score, on a scale of its own."""
+    """Return one column per task: its mean z-score, on its own scale."""
     return normalize(task_means(z_NM, tasks))
 
 
 def whitened(z_NM: Floats, tasks: Sequence[str]) -> Floats:
-    """Take what all columns share off them, z (C + RIDGE)^(-1/2), then shrink to the task."""
+    """Remove what the columns share, z (C + RIDGE)^(-1/2), then shrink to the task."""
     values, vectors = np.linalg.eigh(z_NM.T @ z_NM / len(z_NM))
     root = vectors * (np.maximum(values, 0) + RIDGE) ** -0.5 @ vectors.T
     return shrunk(z_NM @ root, tasks)
 
 
 def vetoed(z_NM: Floats, tasks: Sequence[str]) -> Floats:
-    """Put rows below the mean on most tasks behind all others."""
+    """Rank rows below the mean on most tasks after all others."""
     lost = (task_means(z_NM, tasks) < 0).mean(1) > 0.5
     return z_NM - 1000.0 * lost[:, None]
 

@@ -1,4 +1,4 @@
-"""What methods select by: attribution matrices, hidden states, losses and texts of a pool.
+"""The inputs of methods: attribution matrices, hidden states, losses and texts of a pool.
 
 Shapes: N pool rows, M validation instances, D parameters of an adapter, C checkpoints.
 """
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 Floats = "npt.NDArray[np.float32]"
 
 BETAS, EPS = (0.9, 0.999), 1e-8
-"""Torch's defaults, which the warmup runs with."""
+"""Torch's defaults, used by the warmup."""
 DAMPING = 0.1
 FISHER_DIM = 1024
-"""Gradients are projected to so many dimensions before the Fisher matrix is taken, as in TRAK."""
+"""Dimensions to which gradients are projected before computing the Fisher matrix, as in TRAK."""
 _BATCH = 100
 _TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one pool.
+    """What is known about one pool.
 
     Args:
-        matrices: [N, M] influence by estimator; `adam` is the one that all methods use.
+        matrices: [N, M] influence by estimator; `adam` is the default of all methods.
         states: [N + M, H] hidden states of the base model, by pooling (`rds`, `rds_plus`).
         losses: [N] loss of each row under the base model.
         texts: N + M texts.
@@ -121,7 +121,7 @@ def gather(
     *,
     estimators: Sequence[str],
 ) -> Evidence:
-    """Return everything that methods select by."""
+    """Return the inputs of all methods."""
     train = [row.example(f"row:{place}") for place, row in enumerate(pool.rows)]
     wanted = [row.example(f"instance:{place}") for place, row in enumerate(validation)]
     features: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in estimators}
@@ -204,7 +204,7 @@ def gradients(model: nn.Module, examples: list[TokenizedExample]) -> torch.Tenso
 
 
 def load_checkpoint(model: nn.Module, checkpoint: Checkpoint | None) -> None:
-    """Put a checkpoint's adapter into the model; none: the adapter that changes nothing."""
+    """Load a checkpoint's adapter into the model; None: the adapter that changes nothing."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     with torch.no_grad():
         for place, parameter in enumerate(trainable):

@@ -1,8 +1,8 @@
-"""Do other scores than influence favour some tasks?
+"""Do scores other than influence favour some tasks?
 
-By each score, the rows are picked that stand highest on any one instance (instance-max, what BIDS
-starts from), raw and with columns normalised, and by BIDS's loop. A picked row counts for the task
-of the instance that won it (THI). Measures: the largest task's share of the picks (balanced: a
+With each score, rows are picked by their highest value on any one instance (instance-max, from
+which BIDS starts), raw and with normalised columns, and by BIDS's loop. A picked row counts for the
+task of the instance that won it (THI). Measures: the largest task's share of the picks (balanced: a
 sixth), how many tasks are starved (less than a third of an equal share), and the imbalance of AID
 in the same score.
 """

@@ -1,9 +1,9 @@
-"""A small Llama, and many LoRA adapters on it that are trained side by side.
+"""A small Llama, and many LoRA adapters on it, trained in parallel.
 
-`Stack` puts K adapters of LoRA into the Hugging Face model itself: a batch of K x B rows goes
-through the shared frozen weights at once, and through each adapter for its own B rows. AdamW works
-entry by entry, so the sum of the K losses trains each adapter as if it were alone. This is what
-makes thousands of fine-tunings fit in minutes on one core.
+`Stack` puts K LoRA adapters into the Hugging Face model itself: a batch of K x B rows goes through
+the shared frozen weights at once, and through each adapter for its own B rows. AdamW works entry by
+entry, so the sum of the K losses trains each adapter as if it were alone. This way thousands of
+fine-tuning runs take minutes on one core.
 
 Shapes: K adapters, B rows of one adapter's batch, T tokens, R rank.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RANK = 8
 SCALE = 2
-"""Of an adapter's output: alpha over rank."""
+"""Scale of an adapter's output: alpha over rank."""
 BATCH = 16
 PRETRAINING_BATCH = 32
 
@@ -36,7 +36,7 @@ PRETRAINING_BATCH = 32
 def pretrained(
     seed: int, rng: np.random.Generator, *, steps: int, hidden: int = 64, layers: int = 2
 ) -> LlamaForCausalLM:
-    """Return the Llama after a short training of all weights on all twelve tasks."""
+    """Return the Llama after briefly training all weights on all twelve tasks."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=2 * hidden,
@@ -66,14 +66,14 @@ def answer_losses(model: nn.Module, tokens_BT: torch.Tensor) -> torch.Tensor:
 
 
 def adapted(base: LlamaForCausalLM, seed: int, *, rank: int = RANK) -> nn.Module:
-    """Return a copy of the model with one fresh adapter, as PEFT makes it; of one scale."""
+    """Return a copy of the model with one fresh adapter made by PEFT, with the same scale."""
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=rank * SCALE, target_modules="all-linear")
     return get_peft_model(copy.deepcopy(base), config)
 
 
 class StackedLora(nn.Module):
-    """A frozen linear layer with K adapters, for input whose rows lie adapter after adapter."""
+    """A frozen linear layer with K adapters, for input with its rows ordered by adapter."""
 
     def __init__(self, layer: nn.Module, count: int) -> None:
         super().__init__()
@@ -133,9 +133,10 @@ class Stack:
         Args:
             tokens_KNT: [K, N, T] token ids of each adapter's rows.
             epochs: passes over them.
-            lr: learning rate of the first step; it falls to zero.
+            lr: learning rate of the first step; it decays to zero.
             seed: of the order of the rows.
-            on_epoch: told the optimizer, the epoch's mean learning rate and the steps so far.
+            on_epoch: called with the optimizer, the epoch's mean learning rate and the steps so
+                far.
         """
         optimizer = torch.optim.AdamW(self.parameters(), lr=lr, weight_decay=0.0, fused=True)
         generator = torch.Generator().manual_seed(seed)

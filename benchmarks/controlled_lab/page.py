@@ -1,4 +1,4 @@
-"""The page of the results: its tables are written from the results, between two marks.
+"""The page of results: its tables are generated between two marks.
 
 <!-- results: KIND ARGUMENTS -->
 <!-- end -->
@@ -24,10 +24,10 @@ _BUDGETS = (0.01, 0.03, 0.05, 0.1, 0.2)
 
 
 def filled(text: str, results: dict[str, Rows]) -> str:
-    """Return a page with its tables written anew.
+    """Return a page with its tables regenerated.
 
     Raises:
-        KeyError: a mark names no kind of table.
+        KeyError: a mark names an unknown kind of table.
     """
 
     def table(found: re.Match[str]) -> str:
@@ -38,7 +38,7 @@ def filled(text: str, results: dict[str, Rows]) -> str:
 
 
 def _against(results: dict[str, Rows], other: str, kind: str = "methods") -> list[list[str]]:
-    """Return lines: method, and its loss minus another's in each pool and in all."""
+    """Return lines: method, and its loss minus another method's in each pool and in all."""
     lines = [["method", *POOLS, "all"]]
     for method in _arms(results, kind):
         cells = [told(results["rows"], method, other, pool=pool) for pool in POOLS]
@@ -60,7 +60,7 @@ def _losses(results: dict[str, Rows], pool: str) -> list[list[str]]:
 
 
 def _budgets(results: dict[str, Rows], pool: str) -> list[list[str]]:
-    """Return lines: budget, and how LESS and BIDS stand to each other and to random selection."""
+    """Return lines: budget, and LESS and BIDS compared with each other and with random."""
     pairs = (("less", "random"), ("bids", "random"), ("bids", "less"))
     names = {"less": "LESS", "bids": "BIDS", "random": "random"}
     head = [f"{names[one]} minus {names[other]}" for one, other in pairs]

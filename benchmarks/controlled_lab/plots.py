@@ -24,7 +24,7 @@ CURVES = {
 }
 """Methods drawn as curves over the budget, and their colours."""
 FEWEST_SEEDS = 3
-"""Of two seeds an interval by Student's t is 13 times the spread: not drawn."""
+"""With two seeds an interval by Student's t is 13 times the spread: not drawn."""
 BARS = (
     "less",
     "round_robin",
@@ -39,8 +39,8 @@ BARS = (
 def draw_all(results: dict[str, Any], folder: Path) -> None:
     """Write `controlled-budgets.svg` and `controlled-pools.svg`."""
     plt.switch_backend("Agg")
-    plt.rcParams["svg.fonttype"] = "none"  # text stays text
-    plt.rcParams["svg.hashsalt"] = "controlled"  # the same file for the same results
+    plt.rcParams["svg.fonttype"] = "none"  # keep text as text
+    plt.rcParams["svg.hashsalt"] = "controlled"  # same results, same file
     folder.mkdir(parents=True, exist_ok=True)
     rows = results["rows"]
     pools = list(dict.fromkeys(row["pool"] for row in rows))
@@ -49,7 +49,7 @@ def draw_all(results: dict[str, Any], folder: Path) -> None:
 
 
 def budgets(rows: Sequence[dict[str, Any]], pools: list[str], file: Path) -> None:
-    """Draw the test loss minus that of random over the budget, a panel a pool, paired."""
+    """Draw the paired test loss minus that of random over the budget, one panel per pool."""
     columns = min(4, len(pools))
     lines = -(-len(pools) // columns)
     figure, panels = plt.subplots(
@@ -62,7 +62,7 @@ def budgets(rows: Sequence[dict[str, Any]], pools: list[str], file: Path) -> Non
             curve = []
             for budget in sorted({row["budget"] for row in rows if 0 < row["budget"] < 1}):
                 mean, half, n = paired(rows, method, "random", pool=pool, budget=budget)
-                if n >= FEWEST_SEEDS:  # side by side, so that intervals can be told apart
+                if n >= FEWEST_SEEDS:  # side by side, so that intervals do not overlap
                     curve.append((100 * budget * 1.05**turn, mean, half))
             if curve:
                 x, mean, half = np.array(curve).T

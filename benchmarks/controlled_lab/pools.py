@@ -1,6 +1,6 @@
-"""Pools of which the truth is known: for every row, whether it is one to pick.
+"""Pools with known truth: for every row, whether it should be picked.
 
-All pools have 800 rows, so that the fine-tunings of a budget can be trained side by side.
+All pools have 800 rows, so that the fine-tuning runs of a budget can be trained in parallel.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNBALANCED = (160, 100, 60, 40, 25, 15)
 
 @dataclass(frozen=True)
 class Pool:
-    """A pool and what it is selected for.
+    """A pool and its targets.
 
     Args:
         name: one of `POOLS`.
@@ -45,7 +45,7 @@ class Pool:
 
 
 def shares(count: int, weights: Sequence[int]) -> list[int]:
-    """Return whole numbers that add up to `count`, as the weights have it."""
+    """Return integers that sum to `count`, in proportion to the weights."""
     exact = count * np.array(weights) / sum(weights)
     found = np.floor(exact).astype(int)
     for place in np.argsort(found - exact, kind="stable")[: count - found.sum()]:
@@ -54,32 +54,32 @@ def shares(count: int, weights: Sequence[int]) -> list[int]:
 
 
 def clean(count: int, rng: np.random.Generator, weights: Sequence[int] = UNBALANCED) -> list[Row]:
-    """Return right rows of the target tasks."""
+    """Return rows of the target tasks with correct answers."""
     parts = zip(TARGETS, shares(count, weights), strict=False)
     return [row for task, number in parts for row in draw(task, number, rng)]
 
 
 def off_target(count: int, rng: np.random.Generator) -> list[Row]:
-    """Return right rows of the tasks that nobody asks for."""
+    """Return rows of the other tasks with correct answers."""
     parts = zip(OTHERS, shares(count, [1] * len(OTHERS)), strict=True)
     return [row for task, number in parts for row in draw(task, number, rng, "off_target")]
 
 
 def wrong(count: int, rng: np.random.Generator) -> list[Row]:
-    """Return rows of target tasks with the answer to another question."""
+    """Return rows of the target tasks with the answer to another question."""
     parts = zip(TARGETS, shares(count, [1] * len(TARGETS)), strict=True)
     return [row for task, number in parts for row in draw_wrong(task, number, rng)]
 
 
 def _near_duplicates(rng: np.random.Generator) -> list[Row]:
-    """200 clean rows, 25 near-duplicates of each of 8 more, 400 off target."""
+    """Return 200 clean rows, 25 near-duplicates of each of 8 others, 400 off target."""
     originals = draw("copy", 4, rng) + draw("reverse", 4, rng)
     copies = [row for original in originals for row in near_duplicates(original, 25, rng)]
     return clean(200, rng) + copies + off_target(400, rng)
 
 
 def broken(count: int, rng: np.random.Generator) -> list[Row]:
-    """Return rows of all twelve tasks that give one and the same answer."""
+    """Return rows of all twelve tasks with one and the same answer."""
     parts = zip(TASKS, shares(count, [1] * len(TASKS)), strict=True)
     return [row for task, number in parts for row in draw_broken(task, number, rng)]
 
@@ -97,7 +97,7 @@ POOLS: dict[str, Callable[[np.random.Generator], list[Row]]] = {
         clean(400, rng, (24, 24, 280, 24, 24, 24)) + draw_broken("sort", 400, rng)
     ),
 }
-"""What each pool is made of; only `half_off_target` is half off target and nothing else."""
+"""Composition of each pool; only `half_off_target` is half off target and nothing else."""
 
 
 def make_pool(name: str, seed: int) -> Pool:

@@ -1,8 +1,8 @@
 """What cheaper influence costs and keeps, on the controlled pool that is half off target.
 
-Each setting computes only what it needs, from the same pretrained model, and the processor time of
-all of it before selection is taken: warmup, gradients, the screen's own signal. Its picks are
-compared with those of the exact pipeline, and fine-tuned on.
+Each setting computes only what it needs, from the same pretrained model. Its cost is the processor
+time of everything before selection: warmup, gradients, the screen's own signal. Its picks are
+compared with those of the exact pipeline, and used for fine-tuning.
 
 The exact pipeline has the four epochs, and so four checkpoints, of both papers; the warmup trains
 on a quarter of the pool.
@@ -44,10 +44,10 @@ class Setting:
 
     Args:
         name: in results.
-        checkpoints: how many of the warmup's are computed, from the first.
+        checkpoints: how many of the warmup's checkpoints are computed, from the first.
         screen: share of the pool that BM25 keeps; None: all rows get gradients.
-        landmarks: share of the pool that the influence of the others is inferred from.
-        half: gradients of the last half of the layers alone.
+        landmarks: share of the pool from which the influence of the others is inferred.
+        half: use gradients of the last half of the layers only.
     """
 
     name: str
@@ -72,7 +72,7 @@ SETTINGS = (
 
 
 def run(seed: int, settings: Sequence[Setting] = SETTINGS) -> list[dict[str, Any]]:
-    """Return a row for each setting, the exact one among them, and for the picks to beat."""
+    """Return a row for each setting, including the exact one, and for the picks to beat."""
     start = Start.of(seed)
     picks: dict[str, Ints] = {}
     seconds: dict[str, float] = {}
@@ -116,7 +116,7 @@ def lexical(start: Start) -> Floats:
 
 
 def with_sample(kept: Ints, start: Start) -> Ints:
-    """Return the rows that a screen keeps, and a random sample beside them."""
+    """Return the rows that a screen keeps, plus a random sample."""
     return np.union1d(kept, start.drawn[:SAMPLE])
 
 
@@ -142,7 +142,7 @@ def influence_of(
 
 @contextmanager
 def _gradients_of(model: nn.Module, *, half: bool) -> Iterator[torch.Tensor]:
-    """Take gradients in the second of the two layers alone; yields which coordinates those are."""
+    """Compute gradients in the second of the two layers only; yield which coordinates those are."""
     parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     left_out = [p for name, p in parameters if half and ".layers.1." not in name]
     columns = [torch.full((p.numel(),), not half or ".layers.1." in n) for n, p in parameters]
@@ -163,7 +163,7 @@ def _states(model: nn.Module, examples: list[Any]) -> Floats:
 
 
 def summarised(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line a setting: means over seeds, and the paired loss gap to the exact pipeline."""
+    """Return a line per setting: means over seeds, and the paired loss gap to the exact one."""
     from controlled_lab.summary import interval
 
     exact = {row["seed"]: row["loss"] for row in rows if row["setting"] == "exact"}

@@ -1,7 +1,7 @@
 """Twelve tasks on sequences of symbols, and rows of them.
 
-Six are the target tasks, those of `benchmarks/influence_quality.py`; the other six are like them,
-and nobody asks for them.
+Six are the target tasks, those of `benchmarks/influence_quality.py`; the other six are similar, but
+not targets.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ VOCABULARY = FIRST_TASK_TOKEN + len(TASKS)
 
 @dataclass(frozen=True)
 class Row:
-    """One row, and what is known of it.
+    """One row, and what is known about it.
 
     Args:
-        task: what it asks for.
+        task: its task.
         kind: `clean`, `off_target`, `wrong` (the answer of another row) or `duplicate`.
         source: [LENGTH] the symbols of the question.
         answer: [LENGTH] the symbols that the row gives as the answer.
@@ -66,7 +66,7 @@ class Row:
         return np.array([task, *self.source, SEPARATOR, *self.answer], dtype=np.int32)
 
     def example(self, row_id: str) -> TokenizedExample:
-        """Return the row as the library takes it; only the answer counts in the loss."""
+        """Return the row in the library's form; only the answer counts in the loss."""
         ids = self.tokens()
         labels = np.where(np.arange(len(ids)) < len(ids) - LENGTH, IGNORED_LABEL, ids)
         return TokenizedExample(row_id, ids, labels.astype(np.int32))
@@ -78,13 +78,13 @@ class Row:
 
 
 def draw(task: str, count: int, rng: np.random.Generator, kind: str = "clean") -> list[Row]:
-    """Return rows with right answers."""
+    """Return rows with correct answers."""
     sources = rng.integers(0, SYMBOLS, (count, LENGTH))
     return [Row(task, kind, source, TASKS[task](source)) for source in sources]
 
 
 def draw_wrong(task: str, count: int, rng: np.random.Generator) -> list[Row]:
-    """Return rows that give the right answer to another question."""
+    """Return rows with the correct answer to another question."""
     asked, answered = rng.integers(0, SYMBOLS, (2, count, LENGTH))
     return [
         Row(task, "wrong", source, TASKS[task](other))
@@ -93,13 +93,13 @@ def draw_wrong(task: str, count: int, rng: np.random.Generator) -> list[Row]:
 
 
 def draw_broken(task: str, count: int, rng: np.random.Generator) -> list[Row]:
-    """Return rows that all give the same answer, as those of a broken source do."""
+    """Return rows that all have the same answer, as from a broken source."""
     sources = rng.integers(0, SYMBOLS, (count, LENGTH))
     return [Row(task, "wrong", source, np.zeros(LENGTH, dtype=np.int64)) for source in sources]
 
 
 def near_duplicates(row: Row, count: int, rng: np.random.Generator) -> list[Row]:
-    """Return copies of a row with one symbol of the question changed, and the right answers."""
+    """Return copies of a row with one symbol of the question changed, and correct answers."""
     copies = []
     for _ in range(count):
         source = row.source.copy()

@@ -1,7 +1,7 @@
-"""What all ways to the influence matrix share on one seed of the controlled world.
+"""What all ways to compute influence share on one seed of the controlled world.
 
 The pool is half off target. The warmup trains on a quarter of it for four epochs. Everything is
-drawn and trained once a seed, so that ways are compared in pairs.
+drawn and trained once per seed, so that comparisons are paired.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ SHARE, EPOCHS, LR = 0.25, 4, 3e-3
 BUDGET = 80
 """10% of the pool."""
 SAMPLE = 40
-"""Random rows beside a screen's."""
+"""Random rows in addition to a screen's."""
 SMALLER = {"1/8": {"hidden": 32, "layers": 1}, "1/2": {"hidden": 64, "layers": 1}}
 """Smaller models, by the share of weights in their layers; the model itself has 64 and 2."""
 
 
 @dataclass(frozen=True)
 class Chooser:
-    """A model that influence is taken from, and its warmup on the pool.
+    """A model that provides influence, and its warmup on the pool.
 
     Args:
         model: with an adapter.
-        checkpoints: of the warmup, one an epoch.
+        checkpoints: of the warmup, one per epoch.
         epoch_seconds: processor time of an epoch.
     """
 
@@ -72,13 +72,13 @@ class Start:
     Args:
         world: pool, validation instances, test rows.
         base: the model that is fine-tuned on the picks.
-        chooser: the same, with its warmup.
+        chooser: the same model, with its warmup.
         train: the pool's N rows.
         wanted: the M validation instances.
         texts: N + M texts.
         tasks: M tasks.
-        drawn: the rows in random order: samples and landmarks are its first ones.
-        random: picks to beat.
+        drawn: the rows in random order; samples and landmarks are the first of them.
+        random: random picks, the ones to beat.
     """
 
     world: World
@@ -112,7 +112,7 @@ class Start:
 
     @cached_property
     def smaller(self) -> dict[str, Chooser]:
-        """Smaller models, pretrained alike, each with a warmup of its own."""
+        """Smaller models, pretrained in the same way, each with its own warmup."""
         return {
             name: Chooser.of(self.world.model(**shape), self.world)
             for name, shape in SMALLER.items()
@@ -121,7 +121,7 @@ class Start:
     def outcomes(
         self, picks: Mapping[str, Ints], seconds: Mapping[str, float]
     ) -> list[dict[str, Any]]:
-        """Return a row for each way, `exact` among them: its cost, its picks and their test loss.
+        """Return a row for each way, including `exact`: its cost, its picks and their test loss.
 
         Args:
             picks: of each way.

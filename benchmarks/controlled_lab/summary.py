@@ -1,6 +1,6 @@
 """Tables of the results: means over seeds, and paired differences with 95% intervals.
 
-An interval is Student's over seeds: a seed draws model, pool, validation and test rows again.
+Intervals are Student's t over seeds: each seed draws model, pool, validation and test rows again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Rows = "Sequence[dict[str, Any]]"
 
 
 def by_seed(rows: Rows, *, value: str = "loss", **where: object) -> dict[int, float]:
-    """Return the mean value of each seed's rows that fit; `where` names fields and their values."""
+    """Return the mean over each seed's matching rows; `where` gives fields and their values."""
     found: dict[int, list[float]] = {}
     for row in rows:
         if all(row.get(key) == wanted for key, wanted in where.items()) and value in row:
@@ -37,10 +37,10 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def paired(
     rows: Rows, one: str, other: str, *, value: str = "loss", **where: object
 ) -> tuple[float, float, int]:
-    """Return the mean of method one minus method other, half its 95% interval, and the seeds.
+    """Return the mean difference of method one from other, half its 95% interval, and n.
 
-    Compared are results of the same pool, budget and seed; a seed's differences are averaged
-    first, so that n is the number of seeds. NaN where nothing can be compared.
+    Results with the same pool, budget and seed are compared; a seed's differences are averaged
+    first, so that n is the number of seeds. NaN if nothing can be compared.
     """
     places: dict[str, dict[tuple[object, ...], float]] = {one: {}, other: {}}
     for row in rows:
@@ -56,7 +56,7 @@ def paired(
 
 
 def told(rows: Rows, one: str, other: str, *, value: str = "loss", **where: object) -> str:
-    """Return a paired difference in words, empty where there is none."""
+    """Return a paired difference in words, empty if there is none."""
     difference, half, n = paired(rows, one, other, value=value, **where)
     return f"{difference:+.3f} ± {half:.3f} (n={n})" if n and one != other else ""
 
@@ -81,7 +81,7 @@ def loss_table(rows: Rows, pool: str, methods: Sequence[str]) -> list[list[str]]
 
 
 def overall_table(rows: Rows, methods: Sequence[str]) -> list[list[str]]:
-    """Return lines: method, and over all pools and budgets its differences from BIDS."""
+    """Return lines: method, and its differences from BIDS over all pools and budgets."""
     values = {"loss": "loss", "worst task": "worst_task", "imbalance of AID": "aid_imbalance"}
     lines = [["method", *(f"{name}, minus BIDS" for name in values)]]
     for method in methods:
@@ -94,7 +94,7 @@ def overall_table(rows: Rows, methods: Sequence[str]) -> list[list[str]]:
 def picks_table(
     rows: Rows, pools: Sequence[str], methods: Sequence[str], budget: float
 ) -> list[list[str]]:
-    """Return lines: method, and for each pool the shares of clean, off-target, wrong, copied."""
+    """Return lines: method, and each pool's shares of clean, off-target, wrong, copied rows."""
     kinds = ("clean", "off_target", "wrong", "duplicate")
     lines = [["method", *pools]]
     for method in methods:
@@ -114,7 +114,7 @@ def picks_table(
 def mean_table(
     rows: Rows, keys: Sequence[str], values: Sequence[str], decimals: int = 2
 ) -> list[list[str]]:
-    """Return lines: the keys, and the mean of each value over seeds with its 95% interval."""
+    """Return lines: the keys, and each value's mean over seeds with its 95% interval."""
     lines = [[*keys, *(value.replace("_", " ") for value in values)]]
     for group in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
         where = dict(zip(keys, group, strict=True))

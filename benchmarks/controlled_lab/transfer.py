@@ -1,8 +1,8 @@
 """Do picks serve a model other than the one that chose them?
 
-A model of hidden size 64 and 2 layers chooses. Its picks are fine-tuned on itself, on a model of
-the same shape pretrained from another start, and on one of hidden size 96 and 3 layers; these two
-choose for themselves as well.
+A model with hidden size 64 and 2 layers chooses. Its picks are used to fine-tune itself, a model of
+the same shape pretrained from another start, and one with hidden size 96 and 3 layers; these two
+also choose for themselves.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def run(seed: int) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return loss minus that of random, and the overlap with the target's own picks."""
+    """Return the loss minus that of random, and the overlap with the target's own picks."""
     lines = []
     seeds = sorted({row["seed"] for row in rows})
     for pool in POOLS:

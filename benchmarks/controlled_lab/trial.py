@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 KINDS = ("clean", "off_target", "wrong", "duplicate")
 SIDE_BY_SIDE = 32
-"""Adapters trained at once; more are no faster on one core."""
+"""Adapters trained at once; more would be no faster on one core."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run of the benchmark varies; the defaults are those of docs/results.
+    """Settings of one run of the benchmark; the defaults are those of docs/results.
 
     Args:
         pools: names from `POOLS`.
@@ -43,7 +43,7 @@ class Settings:
         test_rows: test rows of a task.
         pretraining_steps: of the base model.
         warmup_share: part of the pool that the warmup trains on.
-        warmup_epochs: a checkpoint after each.
+        warmup_epochs: epochs of the warmup, with a checkpoint after each.
         epochs: of the fine-tuning.
         lr: learning rate of warmup and fine-tuning.
     """
@@ -116,14 +116,14 @@ def run(seed: int, settings: Settings) -> dict[str, list[dict[str, Any]]]:
 def jobs_of(
     arm: str, pool: Pool, evidence: Evidence, budgets: tuple[float, ...], seed: int
 ) -> list[Job]:
-    """Return an arm's fine-tunings; picks are nested, so one selection serves all budgets."""
+    """Return an arm's fine-tuning jobs; picks are nested, so one selection serves all budgets."""
     if arm == ZERO_SHOT:
         return [Job(pool.name, arm, 0.0, np.empty(0, dtype=np.int64))]
     if arm == FULL:
         return [Job(pool.name, arm, 1.0, np.arange(N_ROWS))]
     counts = {budget: resolve_budget(budget, N_ROWS) for budget in budgets}
     picks = pick(arm, max(counts.values()), pool, evidence, seed=seed)
-    # An oracle has no more than the clean rows.
+    # An oracle cannot pick more than the clean rows.
     reach = len(picks) if arm in ORACLES else N_ROWS
     return [
         Job(pool.name, arm, budget, picks[:count])

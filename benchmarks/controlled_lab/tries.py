@@ -1,22 +1,22 @@
-"""Ways to a cheaper influence that were tried and rejected, beside settings of `price.py`.
+"""Cheaper ways to influence that were tried and rejected, next to settings of `price.py`.
 
 **GIST** (arXiv 2602.18584). V [M, D] are the instances' gradients at a checkpoint, V = U S W^T, and
 W_r are the first r right singular vectors. The influence of a row is cos(W_r^T g, W_r^T v_j), with
-g its plain gradient. Taken over are the subspace, the plain gradient in place of Adam's update, and
-that there is one checkpoint, as in the authors' scripts; left out is the mean over a task's
-instances, for BIDS picks by instance. g is needed whole before it can be projected, so that no
-backward pass is saved.
+g its plain gradient. As in the authors' scripts, it uses the subspace, the plain gradient in place
+of Adam's update, and one checkpoint; unlike them, it does not average over a task's instances,
+because BIDS picks by instance. The whole g is needed before it can be projected, so no backward
+pass is saved.
 
 **Loss paths** (TACS, arXiv 2605.09404). An adapter of rank one is trained on the instances. A row's
-score is (l_0 - l_T) / l_0, with l_t its loss after t epochs: forward passes alone. Either there is
-one path on all instances, and the best rows are picked; or one for each task, and BIDS picks from
-the N x tasks scores. `matched` goes by pairs: the correlation of a row's steps l_t - l_(t-1) with
-those of instance j along the one path (the authors' code can take a row's covariance with the mean
-of the instances).
+score is (l_0 - l_T) / l_0, with l_t its loss after t epochs: forward passes only. Either there is
+one path on all instances, and the best rows are picked; or one per task, and BIDS picks from the N
+x tasks scores. `matched` uses pairs: the correlation of a row's steps l_t - l_(t-1) with those of
+instance j along the single path (the authors' code can take a row's covariance with the mean of the
+instances).
 
-**A smaller model**, pretrained alike: its influence at its first checkpoint, after a warmup of its
-own. Either its picks are taken as they are, or it is the screen: of the rows that it would pick at
-that size, the model's own influence picks.
+**A smaller model**, pretrained in the same way: its influence at its first checkpoint, after its
+own warmup. Either its picks are used directly, or it is the screen: the model's own influence picks
+among the rows that the smaller model picks at the screen's size.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BESIDE = (
     "exact", "checkpoint 1", "checkpoint 1, screen bm25 65%", "checkpoint 1, screen bm25 40%",
     "checkpoint 1, screen bm25 20%",
 )  # fmt: skip
-"""Settings of `price.py` that are run too."""
+"""Settings of `price.py` that also run."""
 PATH_EPOCHS, PATH_LR = 8, 3e-2
 _BATCH = 100
 
@@ -60,9 +60,9 @@ class Try:
 
     Args:
         name: in results.
-        pick: from one seed to the picked rows.
-        epochs: of the model's warmup that it needs.
-        smaller: the smaller model of which it needs an epoch.
+        pick: maps one seed to the picked rows.
+        epochs: how many epochs of the model's warmup it needs.
+        smaller: the smaller model of which it needs one epoch.
     """
 
     name: str
@@ -72,9 +72,9 @@ class Try:
 
 
 def run(seed: int, tries: Sequence[Try] | None = None) -> list[dict[str, Any]]:
-    """Return a row for each way, for the settings beside them, and for random picks."""
+    """Return a row for each way, for the settings to compare with, and for random picks."""
     start = Start.of(seed)
-    smaller = start.smaller  # before the clock of any way runs
+    smaller = start.smaller  # before any way is timed
     picks: dict[str, Ints] = {"random": start.random}
     seconds: dict[str, float] = {"random": 0.0}
     for setting in SETTINGS:
@@ -106,12 +106,12 @@ def subspace(instances_MD: torch.Tensor, rank: int) -> torch.Tensor:
 
 
 def path(start: Start, *, count: int = BUDGET) -> Ints:
-    """Pick the rows whose loss falls most along one path on all instances."""
+    """Pick the rows whose loss decreases most along one path on all instances."""
     return np.argsort(-falls(start, [range(len(start.wanted))])[:, 0], kind="stable")[:count]
 
 
 def path_of_tasks(start: Start) -> Ints:
-    """Pick with BIDS from the falls along a path for each task."""
+    """Pick with BIDS from the decreases along a path for each task."""
     return select(falls(start, by_task(start)), BUDGET, method="bids").indices
 
 
@@ -121,7 +121,7 @@ def screened_by_path(start: Start, *, keep: float) -> Ints:
 
 
 def matched(start: Start) -> Ints:
-    """Pick with BIDS by the correlation of losses' steps along one path on all instances."""
+    """Pick with BIDS by the correlation of loss changes along one path on all instances."""
     tokens = token_rows([*start.world.pool.rows, *start.world.validation])
     steps = np.diff(along(start, [range(len(start.wanted))], tokens)[:, 0], axis=0).T
     units = steps - steps.mean(1, keepdims=True)
@@ -139,7 +139,7 @@ def by_task(start: Start) -> list[list[int]]:
 
 
 def falls(start: Start, groups: Sequence[Sequence[int]]) -> Floats:
-    """Return by which share a row's loss falls along the path of each group, [N, groups]."""
+    """Return the relative decrease of each row's loss along the path of each group, [N, groups]."""
     ends = along(start, groups, token_rows(start.world.pool.rows), ends=True)
     return ((ends[0] - ends[-1]) / ends[0]).T
 
@@ -151,9 +151,9 @@ def along(
 
     Args:
         start: the seed.
-        groups: of instances of one size; an adapter of rank one is trained on each.
-        tokens: rows to take the loss of.
-        ends: before the first epoch and after the last one alone.
+        groups: groups of instances, of equal size; an adapter of rank one is trained on each.
+        tokens: rows whose loss is measured.
+        ends: measure only before the first epoch and after the last.
     """
     instances = token_rows(start.world.validation)
     stack = Stack(start.base, len(groups), seed=start.world.seed, rank=1)
@@ -183,12 +183,12 @@ def picks_of(name: str, start: Start, *, count: float = BUDGET) -> Ints:
 
 
 def screened_by(name: str, start: Start, *, keep: float) -> Ints:
-    """Pick with the model's own influence from those that a smaller one would pick."""
+    """Pick with the model's own influence from the rows that a smaller model would pick."""
     return survivors(picks_of(name, start, count=keep), start)
 
 
 def survivors(kept: Ints, start: Start) -> Ints:
-    """Pick with BIDS from what a screen keeps, by the influence at checkpoint 1."""
+    """Pick with BIDS from the rows that a screen keeps, by the influence at checkpoint 1."""
     rows = with_sample(kept, start)
     matrix = influence_of(rows, start, start.chooser, checkpoints=1)
     return rows[select(matrix, BUDGET, method="bids").indices]

@@ -1,4 +1,4 @@
-"""What the open questions start from: a base model, one pool, its evidence, test rows."""
+"""The starting point of the open questions: a base model, one pool, its evidence, test rows."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class World:
 
     @classmethod
     def of(cls, pool: str, seed: int) -> World:
-        """Draw it."""
+        """Draw the world."""
         rng = np.random.default_rng([seed, 2000])
         made = make_pool(pool, seed)
         validation = [row for task in made.targets for row in draw(task, SETTINGS.instances, rng)]
@@ -62,7 +62,7 @@ class World:
         return pretrained(seed, rng, steps=steps, hidden=hidden, layers=layers)
 
     def evidence(self, base: LlamaForCausalLM) -> Evidence:
-        """Warm up on the pool and return what methods select by."""
+        """Run the warmup on the pool and return the inputs of methods."""
         (checkpoints,) = warm_up(
             base, [self.pool], share=SETTINGS.warmup_share, epochs=SETTINGS.warmup_epochs,
             lr=SETTINGS.lr, seed=self.seed,
@@ -74,7 +74,7 @@ class World:
     ) -> npt.NDArray[np.float64]:
         """Return the mean test loss of each target task after each subset, [subsets, tasks].
 
-        Subsets have one size; an empty one is the base model.
+        All subsets have the same size; an empty one stands for the base model.
         """
         tokens = token_rows(self.pool.rows)
         found = []

@@ -1,4 +1,4 @@
-"""The device: what it is, what it could do, what it holds, and waiting for it."""
+"""The device: its name, peak speed and memory, and how to wait for it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ PEAKS = {
     "A100": 312e12, "L40S": 362e12, "A40": 150e12, "A10": 125e12, "L4": 121e12,
     "RTX 4090": 165e12, "RTX 3090": 71e12,
 }  # fmt: skip
-"""Dense bfloat16 operations a second, from NVIDIA's data sheets; the first name that fits."""
+"""Dense bfloat16 operations per second, from NVIDIA's data sheets; the first matching name
+counts."""
 _SIDE = {"cuda": 8192, "cpu": 1024}
 _REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where it all runs.
+    """The device under test.
 
     Args:
         device: torch's.
-        name: for people.
+        name: display name.
         dtype: of the models whose speed is measured.
-        flops: its peak in that dtype, operations a second.
-        peak_from: where that number is from.
-        memory: bytes; 0 where it is the machine's.
+        flops: its peak in that dtype, operations per second.
+        peak_from: source of that number.
+        memory: in bytes; 0 if the device uses the machine's memory.
     """
 
     device: torch.device
@@ -47,11 +48,11 @@ class Device:
 
     @classmethod
     def here(cls, name: str = "auto") -> Device:
-        """Look at the device of this machine: CUDA if there is one, else the CPU."""
+        """Return the device of this machine: CUDA if there is one, otherwise the CPU."""
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None:  # some of torch's calls want a number
+        if device.type == "cuda" and device.index is None:  # some of torch's calls need an index
             device = torch.device("cuda", torch.cuda.current_device())
         if device.type != "cuda":
             flops = measured_peak(device, torch.float32)
@@ -64,7 +65,7 @@ class Device:
         return cls(device, facts.name, torch.bfloat16, flops, source, facts.total_memory)
 
     def wait(self) -> None:
-        """Wait until all that was started on it is done."""
+        """Wait until all work started on it is done."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
@@ -77,7 +78,7 @@ class Device:
         return time.perf_counter() - started
 
     def reset_peak(self) -> None:
-        """Start a new high-water mark of its memory."""
+        """Reset the high-water mark of its memory."""
         free_memory()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -85,20 +86,20 @@ class Device:
             reset_peak_memory()
 
     def peak_bytes(self) -> int:
-        """Return the most memory that was in use since; on a CPU, of the whole process."""
+        """Return the peak memory in use since the reset; on a CPU, of the whole process."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
         return peak_memory()
 
 
 def known_peak(name: str) -> float | None:
-    """Return the peak of a GPU by the name that torch has for it; None of an unknown one."""
+    """Return the peak of a GPU by its name in torch; None if it is unknown."""
     found = (peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name))
     return next(found, None)
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the operations a second of a large square matrix product, the best of some."""
+    """Return the operations per second of a large square matrix product, the best of several."""
     side = _SIDE.get(device.type, 1024)
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -115,7 +116,7 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Let float32 products be float32 ones (no TF32), whatever was set before."""
+    """Compute float32 products in full float32 (no TF32), whatever was set before."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -125,7 +126,7 @@ def full_float32() -> Iterator[None]:
 
 
 def if_it_fits(run: Callable[[], object]) -> bool:
-    """Run something; tell whether the memory was enough for it."""
+    """Run something; return whether memory was sufficient."""
     try:
         run()
     except (RuntimeError, MemoryError) as error:
@@ -133,5 +134,5 @@ def if_it_fits(run: Callable[[], object]) -> bool:
             raise
     else:
         return True
-    free_memory()  # the traceback, which holds the tensors, is gone here
+    free_memory()  # the traceback, which keeps the tensors alive, is gone here
     return False

@@ -1,7 +1,8 @@
-"""A batch that does not fit is halved, and the features are the same: provoked.
+"""Checks, by forcing it, that a batch too large for memory is halved without changing features.
 
-On a GPU the allocator's limit is set between what one row and what all rows take. On a CPU, whose
-memory cannot be limited so, the model itself says that it has none from half of the rows on.
+On a GPU the allocator's limit is set between the memory for one row and for all rows. On a CPU,
+whose memory cannot be limited in this way, the model itself raises an out-of-memory error from half
+of the rows on.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from bids_core.gradients import Features
 
-_TOLERANCE = 0.1  # in bfloat16 a batch of another size rounds otherwise, see `parity`
+_TOLERANCE = 0.1  # in bfloat16 a batch of another size rounds differently, see `parity`
 
 
 def halving(device: Device, *, size: str, rows: int, length: int, dim: int) -> dict[str, Any]:
-    """Return how often the batch was halved, and how far the features are from undisturbed ones."""
+    """Return how often the batch was halved, and the features' error against undisturbed ones."""
     model = random_llama(size, device.device, device.dtype)
     examples = make_examples(rows, model.config.vocab_size, length=length)
     moments, projector = make_moments(model), make_projector("sjlt", n_trainable(model), dim, 0)
@@ -66,7 +67,7 @@ def halving(device: Device, *, size: str, rows: int, length: int, dim: int) -> d
 def _reserved(device: Device, run: Callable[[], object]) -> int:
     if device.device.type != "cuda":
         return 0
-    run()  # once before: kernels have workspaces of their own
+    run()  # run once before: kernels have their own workspaces
     free_memory()
     torch.cuda.reset_peak_memory_stats(device.device)
     run()

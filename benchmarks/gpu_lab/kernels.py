@@ -1,4 +1,4 @@
-"""The projections alone, on pieces of the sizes that a backward pass delivers."""
+"""The projections alone, on pieces of the sizes that occur in a backward pass."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = ("sjlt", "srht")
 def kernels(
     device: Device, *, models: tuple[str, ...], batch: int, dim: int, rounds: int
 ) -> list[dict[str, Any]]:
-    """Return milliseconds an example of each projection, and the bytes of gradients a second."""
+    """Return each projection's milliseconds per example, and its bytes of gradients per second."""
     found = []
     for name in models:
         for kind in KINDS:
@@ -49,5 +49,5 @@ def _times(
             projector.add_(out, pieces[size], offset=offset)
             offset += size
 
-    all_pieces()  # signs are made the first time, and kept
+    all_pieces()  # signs are made on the first call, and kept
     return [device.seconds(all_pieces) for _ in range(rounds)]

@@ -1,4 +1,4 @@
-"""Llamas of random weights: the speed does not depend on what the weights are."""
+"""Llamas with random weights: speed does not depend on the weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rank_of(name: str) -> int:
 def random_llama(
     name: str, device: torch.device, dtype: torch.dtype, *, checkpointing: bool = False
 ) -> torch.nn.Module:
-    """Return a model with adapters, made on the device: nothing of it passes through the host."""
+    """Return a model with adapters, made on the device without going through the host."""
     torch.manual_seed(0)
     with device:
         model = AutoModelForCausalLM.from_config(config_of(name), dtype=dtype)
@@ -53,10 +53,10 @@ def adapter_sizes(name: str) -> list[int]:
 
 
 def flops_per_token(model: torch.nn.Module) -> int:
-    """Return the operations of a forward and backward pass, a token.
+    """Return the operations of a forward and backward pass per token.
 
-    The count of `bids_core.planning.planned_speed`, so that the share of the peak found with it is
-    what to give there; attention's products and the input embedding are no part of it.
+    The count is that of `bids_core.planning.planned_speed`, so the measured share of the peak can
+    be used there; it excludes attention's products and the input embedding.
     """
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)

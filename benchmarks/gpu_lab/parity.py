@@ -1,6 +1,6 @@
-"""Is a batched gradient the gradient of a batch of one? In float32, bfloat16 and 4 bits.
+"""Is a batched gradient equal to that of a batch of one? In float32, bfloat16 and 4 bits.
 
-And is the Adam feature right with the moments of an optimizer that ran on the device?
+And is the Adam feature correct with the moments of an optimizer that ran on the device?
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 KINDS = ("float32", "bfloat16", "4-bit")
 _TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "4-bit": 0.1}
-"""Largest relative error that counts as rounding: as the engine's own probe has it."""
+"""Largest relative error that counts as rounding, as in the engine's own probe."""
 _STEPS = 3
 PROJECTIONS = ("rademacher", "sjlt", "srht")
 
@@ -51,7 +51,7 @@ def parity(device: Device, *, size: str, rows: int) -> list[dict[str, Any]]:
 
 
 def _loaded(folder: str, kind: str, device: Device) -> torch.nn.Module:
-    """Load as the pipeline does, and make the adapters' gradients differ from zero."""
+    """Load the model as the pipeline does, with adapters whose gradients are not zero."""
     model = load_base(
         ModelConfig(
             path=folder, device=str(device.device),
@@ -80,7 +80,7 @@ def _errors(
 
 
 def _adam(model: torch.nn.Module, examples: list[TokenizedExample]) -> dict[str, Any]:
-    """Compare features by stored moments of a real AdamW with the definition, in float64."""
+    """Compare features from stored moments of a real AdamW with the definition, in float64."""
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW([p for _, p in named], lr=1e-4, weight_decay=0.0)
     for step in range(_STEPS):
@@ -118,7 +118,7 @@ def _projected(device: Device, kind: str) -> dict[str, Any]:
     projector = make_projector(kind, size, dim, seed=0)  # type: ignore[arg-type]
     wanted = projector.project(grads)
     found = torch.zeros(rows, dim, device=device.device)
-    step = 30_001  # no multiple of a block
+    step = 30_001  # not a multiple of a block
     for start in range(0, size, step):
         projector.add(found, grads[:, start : start + step].to(device.device), offset=start)
     error = float(((found.cpu() - wanted).norm(dim=1) / wanted.norm(dim=1)).max())

@@ -1,4 +1,4 @@
-"""Attribution: as the pipeline computes it, and its products on the device."""
+"""Attribution: as computed by the pipeline, and with its products on the device."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def products(
 ) -> list[dict[str, Any]]:
     """Return the seconds of one checkpoint's [rows, columns] matrix from a gradient store.
 
-    The pipeline's way reads the store and multiplies on the CPU. The other reads the same store and
-    multiplies on the device, block by block. The largest difference between both is given.
+    The pipeline reads the store and multiplies on the CPU. The alternative reads the same store and
+    multiplies on the device, block by block. The largest difference between the two is also
+    returned.
     """
     sizes, found = (rows, columns, dim), []
     with tempfile.TemporaryDirectory() as name, full_float32():

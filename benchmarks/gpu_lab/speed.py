@@ -1,4 +1,4 @@
-"""Features per second, against the plain batched pass and bergson, by size of model and of rows."""
+"""Features per second against the plain batched pass and bergson, by model size and row length."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ PEER = "bergson"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The amount of work to measure.
 
     Args:
-        models: names of `models`.
-        lengths: tokens of all rows.
-        budget: tokens of a batch, where that many fit.
-        batches: that a contender goes through in a round.
+        models: names in `models`.
+        lengths: tokens per row.
+        budget: tokens of a batch, if that many fit.
+        batches: per contender and round.
         rounds: of all contenders.
         dim: of the projection.
     """
@@ -47,7 +47,7 @@ class Sizes:
 
 
 def speed(device: Device, sizes: Sizes) -> Iterator[dict[str, Any]]:
-    """Yield a row for each contender, or one that says that a size does not fit."""
+    """Yield a row for each contender, or one that reports a size that does not fit."""
     for name in sizes.models:
         for length in sizes.lengths:
             rows = _largest_that_fits(device, sizes, name, length)
@@ -82,14 +82,14 @@ def _largest_that_fits(
 def _measured(
     device: Device, sizes: Sizes, model: torch.nn.Module, length: int, budget: int
 ) -> list[dict[str, Any]]:
-    """Return a row a contender; none if the batch does not fit for one of them."""
+    """Return one row per contender; none if the batch does not fit for one of them."""
     count = sizes.batches * max(1, budget // length)
     examples = make_examples(count, model.config.vocab_size, length=length)
     peaks: dict[str, int] = {}
     runs: dict[str, Contender] = {}
     failed: dict[str, str] = {}
 
-    def first_round() -> None:  # not counted: kernels are chosen, caches filled
+    def first_round() -> None:  # not timed: kernels are chosen, caches filled
         runs.update(contenders(model, examples, budget, sizes.dim, list(CHOSEN)))
         if device.device.type == "cuda":  # adapters and their gradients are float32 products
             runs["bids adam + sjlt, TF32"] = in_tf32(runs["bids adam + sjlt"])
@@ -101,7 +101,7 @@ def _measured(
             except Exception as error:
                 if not name.startswith(PEER) or is_out_of_memory(error):
                     raise
-                failed[name] = f"failed: {error}"  # another's library: told of, and left out
+                failed[name] = f"failed: {error}"  # a peer: report it and leave it out
                 del runs[name]
                 continue
             peaks[name] = device.peak_bytes()
@@ -125,7 +125,7 @@ def _measured(
 
 
 def in_tf32(run: Contender) -> Contender:
-    """Return the same, with float32 products in TF32 (10 bits of mantissa)."""
+    """Return the same contender with float32 products in TF32 (10 bits of mantissa)."""
 
     def faster() -> None:
         before = torch.get_float32_matmul_precision()
@@ -140,7 +140,7 @@ def in_tf32(run: Contender) -> Contender:
 
 @contextmanager
 def halvings() -> Iterator[list[str]]:
-    """Collect what the engine says of batches that did not fit and were halved."""
+    """Collect the engine's messages about batches that did not fit and were halved."""
     said: list[str] = []
 
     class Listener(logging.Handler):

@@ -1,4 +1,4 @@
-"""What was found, for people."""
+"""The results as tables."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """Per-example gradient features: exact, batched, projected, stored.
 
-In reading order: `training_features` (the table of what there is), `parameters` (what is trainable
-and where it is), `loss`, `capture` and `plan` (how a batched backward pass gives each example's
+In reading order: `training_features` (the table of features), `parameters` (what is trainable and
+where it is), `loss`, `capture` and `plan` (how a batched backward pass gives each example's
 gradient), `engine`, `optimizer_update` (Adam), `hashing` and `projection`, `extraction` and
 `features` (a shard's work), `store` (Zarr). `ekfac` (before the projection) and `fisher` (after it)
 measure gradients in the curvature of the loss.
 
-What the names below need (torch, transformers) is imported when one of them is first asked for, so
-that the table can be read without.
+The names below are imported when first used, so that the table can be read without torch and
+transformers.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""The rows that the stores of all checkpoints have in common.
+"""The rows that the gradient stores of all checkpoints have in common.
 
-A row whose gradient is not finite at one checkpoint may be missing only there
-(`on_nonfinite="reject"`). Influence sums over checkpoints, so the row must be left out of all.
+With `on_nonfinite="reject"`, a row whose gradient is not finite at one checkpoint is missing from
+that checkpoint alone. Influence sums over checkpoints, so the row must be left out of all.
 
 Shapes: N rows of a store, K rows in common, P projected.
 """
@@ -58,17 +58,17 @@ class AlignedStore(GradientStore):
 
 
 def align(stores: Sequence[GradientStore]) -> tuple[list[GradientStore], list[str]]:
-    """Restrict stores to the rows that all of them have.
+    """Restrict stores to the rows that all of them hold.
 
     Args:
-        stores: one a checkpoint, their common rows in the same order.
+        stores: one per checkpoint, with their common rows in the same order.
 
     Returns:
-        The stores (the same ones where nothing is left out), and the ids of the rows that are left
-        out of at least one.
+        The stores (unchanged where nothing is left out), and the ids of the rows missing from at
+        least one of them.
 
     Raises:
-        MatrixError: no row is in all of them.
+        MatrixError: no row is in every store.
     """
     common = set(stores[0].row_ids).intersection(*(store.row_ids for store in stores[1:]))
     if not common:

@@ -1,12 +1,13 @@
 """Per-example gradients of linear layers, read off an ordinary batched backward pass.
 
 For a layer y = W x the gradient of example b is sum_t g_bt x_bt', with g the gradient of the loss
-at y. A forward hook puts an identity (a tap) on the layer's output, which keeps x and, in the
-backward pass, forms that sum. The weights themselves do not require a gradient meanwhile, so
-autograd does no work that would be thrown away. LoRA's two factors are plain linear layers.
+at y. A forward hook puts an identity (a tap) on the layer's output, which keeps x and forms that
+sum in the backward pass. Meanwhile the weights do not require a gradient, so autograd does no work
+that would be thrown away. LoRA's two factors are plain linear layers.
 
-A layer that runs several times in one forward adds up: every tap of a parameter also takes a
-scalar token, and autograd accumulates into the token only when the last of them is done.
+The contributions of a layer that runs several times in one forward pass add up: every tap of a
+parameter also takes a scalar token, and autograd accumulates into the token only when the last tap
+is done.
 
 Shapes: B batch, T tokens, n label positions, I inputs and O outputs of a layer.
 """
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Sees every call of a tapped layer in the backward pass."""
+    """Called for every call of a tapped layer in the backward pass."""
 
     def __call__(self, module: nn.Module, x_BTI: torch.Tensor, grad_BTO: torch.Tensor) -> None:
-        """See a layer's input and the gradient of its output, float32, by example."""
+        """Receive a layer's input and the gradient of its output, float32, by example."""
 
 
 class Consumer(Protocol):
@@ -44,7 +45,7 @@ class Consumer(Protocol):
 
 
 def owners(model: nn.Module, slot: Slot) -> list[tuple[nn.Module, str]]:
-    """Return the modules that hold a parameter and the name they hold it under."""
+    """Return the modules that hold a parameter, each with the parameter's name in it."""
     return [
         (module, name)
         for module in model.modules()
@@ -54,7 +55,7 @@ def owners(model: nn.Module, slot: Slot) -> list[tuple[nn.Module, str]]:
 
 
 def can_be_tapped(model: nn.Module, slot: Slot) -> bool:
-    """Tell whether every module that holds the parameter is a plain linear layer."""
+    """Return whether every module that holds the parameter is a plain linear layer."""
     return all(
         type(module) in (nn.Linear, Conv1D) and name in ("weight", "bias")
         for module, name in owners(model, slot)
@@ -66,12 +67,12 @@ class Capture:
 
     Args:
         model: the model; its parameters are those of `slots`.
-        slots: the parameters to capture, each held by linear layers only.
+        slots: the parameters to capture, used by linear layers only.
         head: the output head, inside which rows are label positions instead of tokens.
         flat_is_batch: names of modules whose two-dimensional inputs are the batch's tokens in
             order (see `plan`); such inputs anywhere else are refused.
-        observe: sees the layers' inputs and output gradients, if given.
-        loss_scale: what the loss was multiplied by, a power of two; divided out again.
+        observe: receives the layers' inputs and output gradients, if given.
+        loss_scale: factor the loss was multiplied by, a power of two; divided out again.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Capture:
         self._slots = slots
         self._taps: dict[nn.Module, dict[str, Slot]] = {}
         wanted = {id(slot.parameter): slot for slot in slots}
-        for module in model.modules():  # once over the model: this runs for every batch
+        for module in model.modules():  # one pass over the model: this runs for every batch
             for name, value in module.named_parameters(recurse=False, remove_duplicate=False):
                 if id(value) in wanted:
                     self._taps.setdefault(module, {})[name] = wanted[id(value)]

@@ -1,14 +1,14 @@
-"""Curvature of the loss by EK-FAC, to measure gradients in: George et al. 2018, Grosse et al. 2023.
+"""Curvature of the loss by EK-FAC, a metric for gradients: George et al. 2018, Grosse et al. 2023.
 
 For a linear layer with input x and output gradient g the Fisher matrix is approximated in the
-Kronecker eigenbasis of E[g g'] and E[x x'], with the second moments of the per-example gradients
-in that basis as eigenvalues: F = Q diag(L) Q', Q = Q_G (x) Q_A, L = mean_b (Q_G' dW_b Q_A)^2.
-The feature is (L + damping)^(-1/2) Q' g, so that inner products of features are g' (F + damping)^-1
-g', and cosines are cosines in the Fisher metric. It is to be used on both sides, train and
-validation. Parameters that are no linear layer's weight use the diagonal (Q = 1).
+Kronecker eigenbasis of E[g g'] and E[x x'], with the second moments of the per-example gradients in
+that basis as eigenvalues: F = Q diag(L) Q', Q = Q_G (x) Q_A, L = mean_b (Q_G' dW_b Q_A)^2. The
+feature is (L + damping)^(-1/2) Q' g, so that inner products of features are g' (F + damping)^-1 g',
+and cosines are cosines in the Fisher metric. Use it on both sides, train and validation. Parameters
+that are not the weight of a linear layer use the diagonal (Q = 1).
 
-The Fisher is the empirical one, with the labels of the data. Tokens whose gradient is zero (padding
-and what follows the last label) take no part.
+This is the empirical Fisher matrix, with the labels of the data. Tokens whose gradient is zero
+(padding, and whatever follows the last label) are left out.
 
 Shapes: B batch, T tokens, I inputs and O outputs of a layer, d = I O coordinates of one parameter.
 """
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _FILE: Final = "ekfac.safetensors"
 _ROUNDING: Final = 1e-6
-"""Share of the largest gradient of a call below which one is rounding: eight times float32's."""
+"""Gradients below this share of a call's largest count as rounding: eight times float32's."""
 
 
 class Ekfac:
@@ -49,7 +49,7 @@ class Ekfac:
         bases: by parameter name, (left, right) orthonormal, applied as left' dW right; absent for
             parameters that use the diagonal.
         eigenvalues: by parameter name, in the parameter's shape.
-        damping: share of a block's mean eigenvalue that is added to all its eigenvalues.
+        damping: share of a block's mean eigenvalue, added to all its eigenvalues.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Ekfac:
 
         Args:
             model: causal language model with trainable parameters.
-            examples: each with a completion token; a few hundred do.
+            examples: each with a completion token; a few hundred are enough.
             damping: see the class; 0.1 is Grosse et al.'s choice.
             tokens_per_batch: padded tokens in one batch.
-            pad_token_id: what padding is made of.
-            on_progress: told how many of 2 x len(examples) passes are done.
+            pad_token_id: token that pads the batches.
+            on_progress: called with how many of the 2 x len(examples) passes are done.
         """
         batches = token_budget_batches([e.n_tokens for e in examples], tokens_per_batch)
         covariances = _Covariances(model)
@@ -122,10 +122,10 @@ class Ekfac:
 
     @classmethod
     def load(cls, folder: Path, *, damping: float = 0.1) -> Ekfac:
-        """Read what `save` wrote; the damping may be chosen again.
+        """Read what `save` wrote; the damping may differ.
 
         Raises:
-            ArtifactError: it is not there or damaged.
+            ArtifactError: the file is missing or damaged.
         """
         parts: dict[str, dict[str, torch.Tensor]] = {"eigenvalues": {}, "left": {}, "right": {}}
         try:
@@ -187,8 +187,8 @@ class _Covariances:
 def _live(grad_BTO: torch.Tensor) -> torch.Tensor:
     """Return [B, T] bool: the positions whose gradient is more than rounding.
 
-    Exact zeros would not do: the query of a row's first token has no gradient (its softmax is over
-    one key), and comes out as 0 or 1e-12 as the kernel rounds.
+    Testing for exact zeros is not enough: the query of a row's first token has no gradient (its
+    softmax is over one key), but depending on the kernel's rounding it is 0 or 1e-12.
     """
     size_BT = grad_BTO.abs().amax(-1)
     live: torch.Tensor = size_BT > _ROUNDING * size_BT.max()
@@ -196,7 +196,7 @@ def _live(grad_BTO: torch.Tensor) -> torch.Tensor:
 
 
 def _eigenvectors(matrix: torch.Tensor) -> torch.Tensor:
-    # on the CPU: not every device has float64, in which small eigenvalues come out right
+    # on the CPU: small eigenvalues need float64, which not every device has
     vectors: torch.Tensor = torch.linalg.eigh(matrix.cpu().double())[1]
     return vectors.float().to(matrix.device)
 

@@ -32,7 +32,7 @@ class Sink(Protocol):
     """Takes the gradients of a batch piece by piece."""
 
     def begin(self, batch_size: int) -> None:
-        """Start a batch; called again when a batch has to be started over."""
+        """Start a batch; called again if the batch has to be started over."""
 
     def take(self, slot: Slot, grads_Bd: torch.Tensor) -> None:
         """Take one parameter's gradients, float32; each parameter comes once, in any order."""
@@ -70,8 +70,8 @@ def stream_gradients(
 ) -> torch.Tensor:
     """Hand the per-example gradients of a batch to `sink`, one parameter at a time.
 
-    Never holds [B, D]: a parameter's gradients are dropped once the sink has taken them. `observe`,
-    if given, sees the inputs and output gradients of the layers.
+    [B, D] is never held: a parameter's gradients are dropped once the sink has taken them.
+    `observe`, if given, receives the inputs and output gradients of the layers.
 
     Returns:
         [B] float32, the examples' losses.
@@ -129,7 +129,7 @@ def _run_taps(
 def _run_loop(
     model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor], sink: Sink
 ) -> torch.Tensor:
-    """One autograd pass an example, for the parameters that taps cannot serve."""
+    """Run one autograd pass per example, for the parameters that taps cannot handle."""
     slots = [slot for slot in plan.slots if slot in plan.looped]
     size = len(batch["labels"])
     grads = [torch.zeros(size, slot.numel, device=slot.parameter.device) for slot in slots]
@@ -149,7 +149,7 @@ def _run_loop(
 
 
 class _Collect:
-    """Keeps the whole [B, D]."""
+    """Collects the whole [B, D]."""
 
     def __init__(self) -> None:
         self._size = 0

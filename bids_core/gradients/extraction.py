@@ -1,4 +1,4 @@
-"""What turns a batch into one feature per example: gradients, or hidden states.
+"""Extractors turn a batch into one feature per example, from gradients or hidden states.
 
 Shapes: B batch, T tokens, P width of a feature, H hidden size, D parameters, d coordinates of one
 parameter.
@@ -40,18 +40,18 @@ class Extractor(Protocol):
 
     @property
     def eps_dominated_share(self) -> float | None:
-        """Share of Adam denominators that are mostly eps, None without Adam."""
+        """Share of Adam denominators dominated by eps, None without Adam."""
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a batch's losses [B] and features [B, P], float32."""
 
 
 class RepresentationExtractor:
-    """Hidden states after the last layer, pooled; no gradient is taken and nothing projected.
+    """Pools the hidden states after the last layer; no gradient is taken, nothing is projected.
 
     Args:
         model: causal language model.
-        feature: one that is taken from hidden states.
+        feature: one computed from hidden states.
     """
 
     eps_dominated_share = None
@@ -76,7 +76,7 @@ class RepresentationExtractor:
         if self._head is None:
             msg = "the model has no output head, so its last hidden states cannot be read"
             raise ModelError(msg)
-        # prepended: it sees all positions, before those without a label are left out
+        # prepended: it sees all positions, before those without a label are dropped
         handle = self._head.register_forward_pre_hook(
             lambda _module, args: states.append(args[0]), prepend=True
         )
@@ -144,6 +144,6 @@ class GradientExtractor:
 
     @property
     def eps_dominated_share(self) -> float | None:
-        """Share of denominators that are mostly eps."""
+        """Share of denominators dominated by eps."""
         share: float | None = getattr(self._change, "eps_dominated_share", None)
         return share

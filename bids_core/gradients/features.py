@@ -1,4 +1,4 @@
-"""Projected gradient features of many examples: what one shard of the gradient stage computes.
+"""Projected gradient features of many examples: the work of one shard of the gradient stage.
 
 Shapes: n examples, P projected, B batch, T tokens, D parameters, d coordinates of one parameter.
 """
@@ -42,7 +42,7 @@ _NORM_QUANTILES: Final = (0.01, 0.5, 0.99)
 
 @dataclass(frozen=True)
 class Features:
-    """Features of the examples that have one, in the order they were given.
+    """Features of the examples that have one, in the order given.
 
     Args:
         values: [n, P] float32, projected, not normalised.
@@ -50,7 +50,7 @@ class Features:
         losses: [n] float32, mean completion loss of each example.
         row_ids: their ids.
         nonfinite_row_ids: ids of the examples left out for a NaN or infinite loss or gradient.
-        eps_dominated_share: share of Adam denominators that are mostly eps, counted over the first
+        eps_dominated_share: share of Adam denominators dominated by eps, counted over the first
             example of every batch; None without Adam.
         n_tokens: tokens of all examples.
         seconds: time taken.
@@ -66,7 +66,7 @@ class Features:
     seconds: float
 
     def norm_quantiles(self) -> dict[str, float]:
-        """Return quantiles of the lengths, by name (0.01, 0.5, 0.99); none without rows."""
+        """Return quantiles of the lengths, by name (0.01, 0.5, 0.99); empty without rows."""
         if not len(self.norms):
             return {}
         found = np.quantile(self.norms.numpy(), _NORM_QUANTILES)
@@ -91,8 +91,8 @@ def compute_features(
     """Return the projected gradient feature of each example.
 
     Batches hold examples of similar length and at most `tokens_per_batch` padded tokens; a batch
-    that does not fit in memory is halved. Memory does not depend on the number of examples but for
-    the [n, P] result.
+    that does not fit in memory is halved. Apart from the [n, P] result, memory does not depend on
+    the number of examples.
 
     Args:
         model: causal language model with trainable (LoRA) parameters.
@@ -102,11 +102,11 @@ def compute_features(
         moments: state of the optimizer that ran; needed for `adam`.
         adam_mode: `less_code` or `paper`.
         curvature: the fitted Fisher matrix; needed for `ekfac`.
-        options: further values that the feature reads (`Feature.options`).
+        options: further values the feature reads (`Feature.options`).
         tokens_per_batch: padded tokens in one batch.
-        pad_token_id: what padding is made of (never seen by the model's attention).
-        on_nonfinite: stop at a NaN or infinite loss or gradient, or list the example and continue.
-        on_progress: told how many examples are done.
+        pad_token_id: token that pads the batches (never seen by the model's attention).
+        on_nonfinite: at a NaN or infinite loss or gradient, stop, or list the example and continue.
+        on_progress: called with how many examples are done.
 
     Returns:
         The features of the examples that have one.
@@ -114,7 +114,7 @@ def compute_features(
     Raises:
         DataError: an example has no completion token.
         NonFiniteError: a loss or gradient is not finite, and `on_nonfinite` is `error`.
-        ArtifactError: the moments are of other parameters.
+        ArtifactError: the moments belong to other parameters.
     """
     _require_completions(examples)
     started = time.perf_counter()
@@ -191,7 +191,7 @@ def _fill(
     values: torch.Tensor,
     losses: torch.Tensor,
 ) -> None:
-    """Compute a batch; halve it when memory runs out."""
+    """Compute a batch; halve it if memory runs out."""
     batch = collate([examples[row] for row in rows], pad_token_id=pad_token_id)
     try:
         losses_B, values_BP = extract(batch)

@@ -1,9 +1,10 @@
-"""The Fisher metric of projected features: what TRAK inverts, kept symmetric so cosines exist.
+"""The Fisher metric of projected features: TRAK's kernel, kept symmetric so that cosines exist.
 
-F = mean_i f_i f_i' over the training features f (with their lengths). Features are measured in
-(F + damping)^-1: with the Cholesky factor F + damping = L L', whitened rows are L^-1 f, and their
-inner products are f' (F + damping)^-1 f'. TRAK (arXiv 2303.14186, equation 13) has the same kernel
-without damping; at P near or above N the matrix needs it.
+F = mean_i f_i f_i' over the training features f (with their lengths). The metric is (F +
+damping)^-1: with the Cholesky factor F + damping = L L', the whitened rows are L^-1 f, and the
+inner product of two of them is f' (F + damping)^-1 h for features f and h. TRAK (arXiv 2303.14186,
+equation 13) has the same kernel without damping; with P near or above N the matrix needs damping to
+be invertible.
 
 Shapes: N train, P projected, b rows of a block.
 """
@@ -29,7 +30,7 @@ _BLOCK_ROWS = 1024
 
 
 class FisherMetric:
-    """A linear map after which plain inner products are those of the Fisher metric.
+    """A linear map that turns plain inner products into those of the Fisher metric.
 
     Args:
         whitening_PP: L^-1, float32.
@@ -43,8 +44,9 @@ class FisherMetric:
         """Fit to the training features of one checkpoint.
 
         Args:
-            store: training side; meant for `sgd` features, whose second moment the Fisher is.
-            damping: share of F's mean eigenvalue that is added to its diagonal.
+            store: training side; meant for `sgd` features, whose second moment is the Fisher
+                matrix.
+            damping: share of F's mean eigenvalue, added to its diagonal.
         """
         norms = store.norms
         blocks = (
@@ -68,7 +70,7 @@ class FisherMetric:
         whitening = torch.linalg.solve_triangular(
             factor, torch.eye(dim, dtype=torch.float64), upper=False
         )
-        # only directions count in cosines; scaled so that float32 holds it well
+        # cosines depend on directions only; scaled to a range that float32 holds well
         whitening /= whitening.diagonal().mean()
         return cls(whitening.float().numpy())
 

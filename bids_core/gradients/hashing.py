@@ -1,8 +1,8 @@
-"""Random bits from integers alone: the same on every device, dtype and block size.
+"""Random bits as a function of integers: the same for every device, dtype and block size.
 
-A bit depends on (seed, index) and on nothing else, so any part of a random matrix can be made
-when it is needed and is never stored. Steele, Lea and Flood's SplitMix64 finaliser; the 64-bit
-arithmetic wraps, as it should.
+A bit depends on (seed, index) alone, so any part of a random matrix can be made when it is needed
+and is never stored. The hash is Steele, Lea and Flood's SplitMix64 finaliser; its 64-bit arithmetic
+is meant to wrap.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def hash64(index: torch.Tensor, *, seed: int) -> torch.Tensor:
 
 
 def mix(z: torch.Tensor) -> torch.Tensor:
-    """SplitMix64's finaliser."""
+    """Apply SplitMix64's finaliser."""
     z = (z ^ _shift_right(z, 30)) * _MIX_1
     z = (z ^ _shift_right(z, 27)) * _MIX_2
     return z ^ _shift_right(z, 31)
 
 
 def _shift_right(z: torch.Tensor, bits: int) -> torch.Tensor:
-    """Logical shift: torch's own keeps the sign."""
+    """Shift right logically: torch's own shift keeps the sign."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

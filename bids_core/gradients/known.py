@@ -1,7 +1,7 @@
-"""Features combined from rows that are stored already and rows computed now.
+"""Features put together from stored rows and newly computed ones.
 
-A row's feature at a checkpoint depends only on the row (never on its batch), so one from an earlier
-shard is as good as a new one.
+A row's feature at a checkpoint depends only on the row, never on its batch, so one from an earlier
+shard can be used again.
 
 Shapes: n rows, P projected.
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """Rows of an earlier shard.
+    """Rows to reuse from an earlier shard.
 
     Args:
         folder: the Zarr group of the shard.
-        rows: places in it.
-        places: places of the same rows among those that are wanted.
+        rows: their indices in the shard.
+        places: their indices among the rows that are wanted.
         eps_dominated_share: of the shard.
     """
 
@@ -45,9 +45,9 @@ def put_together(
 
     Args:
         row_ids: of all rows that are wanted.
-        known: those that earlier shards hold.
-        computed: the others, by their ids; None where none was missing. Rows that it has no feature
-            of are left out.
+        known: the rows that earlier shards hold.
+        computed: the others, by their ids; None if none was missing. Rows without a feature in it
+            are left out.
 
     Raises:
         ArtifactError: a stored shard is damaged.

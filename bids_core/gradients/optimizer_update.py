@@ -34,9 +34,9 @@ def adam_update(
         grads_BD: [B, D] float32 gradients; not changed.
         exp_avg_D: [D] first moment m of the optimizer that ran.
         exp_avg_sq_D: [D] second moment v.
-        betas: decay of m and v, from the optimizer.
+        betas: decay rates of m and v, from the optimizer.
         eps: Adam's epsilon, from the optimizer.
-        step: updates the optimizer has made, at least 1 (matters to `paper` alone).
+        step: updates the optimizer has made, at least 1 (used by `paper` only).
         mode: `less_code` or `paper`, see the module's docstring.
 
     Returns:
@@ -49,7 +49,7 @@ def adam_update(
 
 
 class AdamTerms:
-    """The parts of the update that do not depend on the example, computed once a checkpoint.
+    """The parts of the update that do not depend on the example, computed once per checkpoint.
 
     Args: as `adam_update`.
     """
@@ -89,12 +89,12 @@ class AdamTerms:
         return torch.add(self._m_D, grads_BD, alpha=self._grad_scale).mul_(inverse_BD)
 
     def update_(self, grads_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace float32 gradients by their update direction.
+        """Replace float32 gradients with their update direction.
 
         Returns:
-            The changed `grads_BD`, and how many entries of its first row have a denominator that
-            is mostly eps: v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper` (a tensor,
-            so that the device need not be waited for).
+            The changed `grads_BD`, and how many entries of its first row have a denominator
+            dominated by eps: v' < eps for `less_code`, sqrt(v'_hat) < eps for `paper` (as a
+            tensor, to avoid waiting for the device).
         """
         v_BD = self._denominator(grads_BD)
         limit = 2 * self._eps if self.mode == "less_code" else self._eps**2

@@ -1,4 +1,4 @@
-"""Which parameters the gradients are computed for, and where each lies in the flat vector.
+"""Which parameters gradients are computed for, and where each sits in the flat gradient vector.
 
 D is the number of trainable parameters, in the order of `model.named_parameters()`.
 """

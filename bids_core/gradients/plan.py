@@ -1,10 +1,10 @@
-"""How each parameter's gradient is computed, found out once per model with a small probe.
+"""How each parameter's gradient is computed, decided once per model with a small probe.
 
-The probe is two short made-up examples. Logits picked before the head must give the same loss as
-all logits; the per-example gradients that a layer's taps deliver must add up to what autograd says
-of the batch; a layer that sees its input as [B * T, I] must treat examples as a batch of one would.
-A parameter that does not pass goes to the loop: one autograd pass an example, exact and slow. The
-choice is logged and kept as long as the model lives.
+The probe is two short made-up examples. Three checks: computing logits at label positions only must
+give the same loss as computing all logits; the per-example gradients from a layer's taps must sum
+to autograd's gradient of the batch; a layer that gets its input as [B * T, I] must treat each
+example as it would in a batch of one. A parameter that fails goes to the loop: one autograd pass
+per example, exact but slow. The decision is logged and kept for the lifetime of the model.
 
 Shapes: B batch, T tokens, d coordinates of one parameter.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PROBE_LENGTHS: Final = (13, 9)
-# A wrong layout is off by the size of the gradient itself; rounding is far below these.
+# A wrong layout is off by the size of the gradient itself; rounding stays far below these.
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float64: 1e-6}
 _LOW_PRECISION_TOLERANCE: Final = 0.1
 
@@ -46,9 +46,9 @@ class CapturePlan:
 
     Args:
         slots: all trainable parameters in order.
-        looped: those whose gradient takes an autograd pass an example.
-        head: output head before which label positions are picked; None computes all logits.
-        flat_is_batch: layers whose [B * T, I] input is known to be the batch in order.
+        looped: those whose gradient takes one autograd pass per example.
+        head: output head, computed at label positions only; None computes all logits.
+        flat_is_batch: layers whose [B * T, I] input is known to be the batch's tokens in order.
     """
 
     slots: list[Slot]
@@ -62,7 +62,7 @@ class CapturePlan:
         return [slot for slot in self.slots if slot not in self.looped]
 
     def loop_layer(self, model: nn.Module, layer: str, reason: str) -> None:
-        """Send the parameters of a layer to the loop."""
+        """Move a layer's parameters to the loop."""
         module = model.get_submodule(layer)
         moved = [s for s in self.tapped if any(owner is module for owner, _ in owners(model, s))]
         self.looped.update(moved)
@@ -73,7 +73,7 @@ _plans: weakref.WeakKeyDictionary[nn.Module, CapturePlan] = weakref.WeakKeyDicti
 
 
 def plan_for(model: nn.Module) -> CapturePlan:
-    """Return the model's plan, made on the first call and whenever its parameters change."""
+    """Return the model's plan, made on the first call and again whenever its parameters change."""
     slots = trainable_slots(model)
     known = _plans.get(model)
     if known is None or [id(s.parameter) for s in known.slots] != [id(s.parameter) for s in slots]:
@@ -83,10 +83,10 @@ def plan_for(model: nn.Module) -> CapturePlan:
 
 @contextmanager
 def deterministic(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off and put every module's state back afterwards.
+    """Switch dropout off, and restore every module's mode afterwards.
 
-    Gradient checkpointing acts in training mode only, so the layers that it wraps stay in it where
-    they have no dropout of their own; their submodules do not.
+    Gradient checkpointing works in training mode only, so the layers it wraps stay in that mode
+    unless they apply dropout themselves; their submodules do not.
     """
     before = [(module, module.training) for module in model.modules()]
     model.eval()
@@ -101,14 +101,14 @@ def deterministic(model: nn.Module) -> Iterator[None]:
 
 
 def _has_dropout(module: nn.Module) -> bool:
-    """Tell whether a module applies dropout itself, by a probability it holds as a number."""
+    """Return whether a module applies dropout itself, with a probability stored as a number."""
     values = vars(module).items()
     return any("dropout" in name and isinstance(p, float) and p > 0 for name, p in values)
 
 
 @contextmanager
 def frozen(slots: Sequence[Slot], *, but: Sequence[Slot] = ()) -> Iterator[None]:
-    """Let only the parameters `but` require a gradient."""
+    """Let only the parameters in `but` require a gradient."""
     try:
         for slot in slots:
             slot.parameter.requires_grad_(slot in but)
@@ -151,7 +151,7 @@ def _probe(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _checked_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> nn.Module | None:
-    """Return the output head if picking rows before it gives the loss of the full logits."""
+    """Return the output head if computing it at label positions only leaves the loss unchanged."""
     head = output_head(model)
     if head is None:
         return None
@@ -170,7 +170,7 @@ def _checked_head(model: nn.Module, batch: dict[str, torch.Tensor]) -> nn.Module
 
 
 def _check_taps(model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor]) -> None:
-    """Move to the loop every parameter whose taps do not agree with autograd on the probe."""
+    """Move every parameter whose taps disagree with autograd on the probe to the loop."""
     everything = frozenset(name for name, _ in model.named_modules())
     while plan.tapped:
         try:
@@ -196,7 +196,7 @@ def _tapped_sums(
     batch: dict[str, torch.Tensor],
     flat_is_batch: frozenset[str],
 ) -> tuple[dict[Slot, tuple[torch.Tensor, torch.Tensor]], set[str]]:
-    """Return each tapped parameter's gradient, summed over the batch, by taps and by autograd."""
+    """Return each tapped parameter's gradient summed over the batch, by taps and by autograd."""
     capture = Capture(model, plan.tapped, head=plan.head, flat_is_batch=flat_is_batch)
     sums: dict[Slot, torch.Tensor] = {}
     rows = LabelRows.of(batch["labels"])
@@ -205,8 +205,8 @@ def _tapped_sums(
     with frozen(plan.slots, but=plan.tapped):
         with capture.attached(rows, shape, lambda s, g: sums.__setitem__(s, g.sum(0))):
             losses = example_losses(model, batch, rows, head=plan.head)
-            # the taps' tokens take part only in backward(), so autograd's own gradients are
-            # collected from .grad and whatever was there is put back
+            # the taps' tokens exist only in backward(), so autograd's own gradients are read from
+            # .grad, and what was there before is restored
             kept = [parameter.grad for parameter in parameters]
             for parameter in parameters:
                 parameter.grad = None
@@ -221,7 +221,7 @@ def _tapped_sums(
 def _differing_from_single(
     model: nn.Module, plan: CapturePlan, batch: dict[str, torch.Tensor]
 ) -> set[Slot]:
-    """Return the tapped parameters whose gradient of the first example changes in a batch."""
+    """Return the tapped parameters whose gradient for the first example changes in a batch."""
     collected: list[dict[Slot, torch.Tensor]] = []
     for size in (2, 1):
         part = {name: value[:size] for name, value in batch.items()}

@@ -1,4 +1,4 @@
-"""One hidden state for each row: that of its last token (RDS), or a weighted mean (RDS+).
+"""One hidden state per row: the last token's (RDS), or a weighted mean (RDS+).
 
 Shapes: H hidden size, B rows of a batch, T tokens.
 """

@@ -1,18 +1,19 @@
-"""Random projections of gradients from D to P dimensions that keep inner products on average.
+"""Random projections of gradients from D to P dimensions that preserve inner products on average.
 
 All are linear, unbiased (E <Sx, Sy> = <x, y>) and applied to pieces of the gradient as they come:
-    rademacher  S_pi = +-1 / sqrt(P), independent: the reference; 2 D P operations an example.
+    rademacher  S_pi = +-1 / sqrt(P), independent: the reference; 2 D P operations per example.
     sjlt        coordinate i goes, with a random sign, into one bucket: block k = i // P is
-                rotated by a random amount and added up. D operations an example.
+                rotated by a random amount and added up. D operations per example.
     srht        each block of P coordinates gets random signs, a Hadamard transform and random
-                signs again, and is added up. D log P operations an example.
+                signs again, and is added up. D log P operations per example.
     none        S = I, for small D.
 
-Variance. For x and y, rademacher and a fully random one-bucket-a-coordinate hash have the same
-Var <Sx, Sy> = sum over pairs i < j of (x_i y_j + x_j y_i)^2 / P. In `sjlt` two coordinates of one
-block never meet and two of different blocks meet with probability 1/P, so its variance is the same
-sum without the pairs inside a block: never above rademacher's. What differs is the tail, when few
-coordinates carry the gradient; the Hadamard transform of `srht` spreads those.
+Variance. For x and y, rademacher and a hash that puts each coordinate into an independent random
+bucket have the same Var <Sx, Sy> = sum over pairs i < j of (x_i y_j + x_j y_i)^2 / P. In `sjlt` two
+coordinates of one block never share a bucket, and two of different blocks do with probability 1/P,
+so its variance is the same sum without the pairs inside a block: never above rademacher's. Only the
+tails differ, when few coordinates carry the gradient; the Hadamard transform of `srht` spreads
+those out.
 
 Shapes: B batch, D parameters, P projected, d coordinates of a piece, K blocks of P coordinates.
 """
@@ -80,17 +81,17 @@ class Projector(ABC):
         """
 
     def add_(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
-        """As `add`, for a piece that is not needed afterwards and may be changed."""
+        """Like `add`, for a piece that is not needed afterwards and may be overwritten."""
         self.add(out_BP, piece_Bd, offset=offset)
 
 
 def make_projector(kind: ProjectionKind, n_parameters: int, dim: int, seed: int) -> Projector:
-    """Return the projection of a kind.
+    """Return a projector of the given kind.
 
     Args:
         kind: `rademacher`, `sjlt`, `srht` or `none`.
         n_parameters: D.
-        dim: P; `none` keeps D whatever this says.
+        dim: P; ignored by `none`, which keeps D.
         seed: of the random map; the same seed gives the same map everywhere.
     """
     kinds: dict[str, type[Projector]] = {
@@ -139,7 +140,7 @@ class Rademacher(Projector):
 
 
 class _Blocked(Projector):
-    """What `sjlt` and `srht` share: two random signs a coordinate, kept between batches."""
+    """Base of `sjlt` and `srht`: two random signs per coordinate, kept between batches."""
 
     def __init__(self, n_parameters: int, dim: int, seed: int) -> None:
         super().__init__(n_parameters, dim, seed)
@@ -158,14 +159,14 @@ class _Blocked(Projector):
 
 
 class Sjlt(_Blocked):
-    """One bucket a coordinate: signed blocks, each rotated by a random amount, added up."""
+    """One bucket per coordinate: signed blocks, each rotated by a random amount, added up."""
 
     kind = "sjlt"
 
     def __init__(self, n_parameters: int, dim: int, seed: int) -> None:
         super().__init__(n_parameters, dim, seed)
         blocks = torch.arange(-(-n_parameters // dim))
-        bits = hash64(blocks, seed=seed ^ 0x5_1A7)  # a stream of its own
+        bits = hash64(blocks, seed=seed ^ 0x5_1A7)  # a separate random stream
         self._shifts: list[int] = ((bits & ((1 << 62) - 1)) % dim).tolist()
 
     def add(self, out_BP: torch.Tensor, piece_Bd: torch.Tensor, *, offset: int) -> None:
@@ -182,7 +183,7 @@ class Sjlt(_Blocked):
             self._add_gathered(out_BP, signed_Bd, offset)
 
     def _add_slices(self, out_BP: torch.Tensor, signed_Bd: torch.Tensor, offset: int) -> None:
-        """Add block after block, in place: nothing is copied, which is what a CPU is slow at."""
+        """Add block by block, in place: a CPU is slow at copying, and this copies nothing."""
         end = offset + signed_Bd.shape[1]
         at = offset
         while at < end:
@@ -195,7 +196,7 @@ class Sjlt(_Blocked):
             at += length
 
     def _add_gathered(self, out_BP: torch.Tensor, signed_Bd: torch.Tensor, offset: int) -> None:
-        """Add many blocks at once: launching a kernel is what a GPU is slow at."""
+        """Add many blocks at once: a GPU is slow at launching kernels."""
         size, count = signed_Bd.shape
         first, last = offset // self.dim, -(-(offset + count) // self.dim)
         before, after = offset - first * self.dim, last * self.dim - offset - count
@@ -217,7 +218,7 @@ class Sjlt(_Blocked):
 class Srht(_Blocked):
     """Signs, a Hadamard transform and signs again on every block of P coordinates, added up.
 
-    The transform spans the largest power of two that divides P; 8192 is one itself.
+    The transform spans the largest power of two that divides P (all of P = 8192).
     """
 
     kind = "srht"
@@ -241,7 +242,7 @@ class Srht(_Blocked):
         out_BP += mixed.view(size, last - first, self.dim).sum(1)
 
     def _transform(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the orthonormal Hadamard transform of every `span` values (H_ab = H_a x H_b)."""
+        """Return the orthonormal Hadamard transform of each `span` values (H_ab = H_a x H_b)."""
         left, right = (factor.to(values.device) for factor in self._factors)
         tiles = values.view(-1, len(left), len(right))
         mixed: torch.Tensor = torch.matmul(left, torch.matmul(tiles, right))

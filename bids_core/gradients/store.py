@@ -2,12 +2,12 @@
 
 A shard is one Zarr group, written by one process and published whole with its artifact:
     projected_gradients  [rows, P] float16, float32 or int8, unit rows
-    scales               [rows] float32, for int8 alone: the row is scale times the integers
-    norms                [rows] float32, their lengths before that
+    scales               [rows] float32, for int8 only: a row is its scale times the integers
+    norms                [rows] float32, lengths of the rows before they were scaled to one
     losses               [rows] float32, mean completion loss of each example
     row_ids              [rows] strings
-Every chunk carries a crc32c, and a chunk that is not there reads as NaN (-128 in int8, which stores
-no such value), so that neither a damaged nor a lost chunk is taken for data. The store of one
+Every chunk carries a crc32c, and a missing chunk reads as NaN (for int8 as -128, a value that is
+never stored), so that neither a damaged nor a missing chunk is taken for data. The store of one
 (checkpoint, split) is a list of shard folders.
 
 Shapes: N rows of all shards, P projected, b rows of a block.
@@ -43,7 +43,7 @@ Floats = npt.NDArray[np.float32]
 
 GRADIENTS: Final = "projected_gradients"
 _LOST_INT8: Final = -128
-_CHUNK_BYTES: Final = 8 << 20  # below what malloc gives back to the system after every read
+_CHUNK_BYTES: Final = 8 << 20  # small enough that malloc keeps the memory between reads
 
 
 def write_shard(
@@ -56,13 +56,13 @@ def write_shard(
     """Write one shard.
 
     Args:
-        folder: the Zarr group to make; must not exist or be empty.
+        folder: the Zarr group to make; must be missing or empty.
         features: what `compute_features` returned.
         storage: dtype of the unit rows.
-        attributes: what else to write down, JSON-serialisable.
+        attributes: further attributes to store, JSON-serialisable.
 
     Raises:
-        DataError: a feature is zero, so that it has no direction.
+        DataError: a feature is zero and has no direction.
         NonFiniteError: a feature is NaN or infinite.
         ArtifactError: the disk is full.
     """
@@ -74,7 +74,7 @@ def write_shard(
         _write(folder, stored, scales, features, {"storage": storage, **(attributes or {})})
     except Exception as error:
         if not is_full(error):
-            raise  # other input or output errors may pass: the caller tries again
+            raise  # other I/O errors may be temporary: the caller tries again
         msg = (
             f"the disk is full: gradient shard {folder} takes {stored.nbytes:,} bytes; free "
             "some space, or lower gradients.dim or gradients.rows_per_shard, and run again"
@@ -83,7 +83,7 @@ def write_shard(
 
 
 def _scales(unit_rows: Floats) -> Floats:
-    """Return what one step of int8 is worth in each row: its largest entry over 127."""
+    """Return the value of one int8 step in each row: its largest absolute entry over 127."""
     scales: Floats = np.abs(unit_rows).max(axis=1) / 127
     return scales
 
@@ -147,7 +147,7 @@ def write_array(
     dimensions: tuple[str, ...],
     chunk_rows: int | None = None,
 ) -> None:
-    """Write an array with a checksum on every chunk; a lost chunk reads as `_lost` says."""
+    """Write an array with a checksum on every chunk; a missing chunk reads as `_lost`."""
     is_text = not isinstance(values, np.ndarray)
     array = np.asarray(values, dtype=np.dtypes.StringDType() if is_text else None)
     target = create_array(
@@ -169,7 +169,7 @@ def create_array(
     dimensions: tuple[str, ...],
     chunk_rows: int | None = None,
 ) -> zarr.Array[Any]:
-    """Make an empty array as `write_array` does, to be filled in parts."""
+    """Make an empty array like those of `write_array`, to be filled in parts."""
     return group.create_array(
         name,
         shape=shape,
@@ -184,7 +184,7 @@ def create_array(
 
 
 def _lost(dtype: npt.DTypeLike) -> object:
-    """Return what a lost chunk reads as, a value that no array of ours stores."""
+    """Return the value that a missing chunk reads as; none of our arrays stores it."""
     if dtype is str:
         return ""
     kind = np.dtype(dtype)
@@ -193,7 +193,7 @@ def _lost(dtype: npt.DTypeLike) -> object:
 
 @dataclass(frozen=True)
 class StoredShard:
-    """One shard that was opened; its arrays are read when asked for."""
+    """One open shard; its arrays are read when asked for."""
 
     folder: Path
     group: zarr.Group
@@ -202,7 +202,7 @@ class StoredShard:
 
     @classmethod
     def open(cls, folder: Path) -> StoredShard:
-        """Open a shard and check that its arrays fit together."""
+        """Open a shard and check that its arrays match."""
         try:
             group = open_zarr_group(folder)
             row_ids = [str(row_id) for row_id in np.asarray(bounded_array(group["row_ids"])[:])]
@@ -233,7 +233,7 @@ class StoredShard:
         """Return `norms`, `losses` or `scales`, [rows] float32.
 
         Raises:
-            ArtifactError: it is lost or damaged.
+            ArtifactError: it is missing or damaged.
         """
         values = self._read(name, 0, len(self.row_ids)).astype(np.float32, copy=False)
         if not np.isfinite(values).all():
@@ -251,7 +251,7 @@ class GradientStore:
     """The unit rows of one (checkpoint, split), over all its shards.
 
     Args:
-        shards: in order; all of one dimension; no row id twice.
+        shards: in order, all of the same dimension, with no row id twice.
     """
 
     def __init__(self, shards: Sequence[StoredShard]) -> None:
@@ -283,17 +283,17 @@ class GradientStore:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(N, P): with `dtype`, `chunks` and slices, the rows can be read like a Zarr array."""
+        """(N, P). With `dtype`, `chunks` and slices, the rows can be read like a Zarr array."""
         return self.n_rows, self.dim
 
     @property
     def dtype(self) -> np.dtype[np.float32]:
-        """Of the rows that are returned, whatever they are stored as."""
+        """Dtype of the rows as returned, whatever they are stored as."""
         return np.dtype(np.float32)
 
     @property
     def chunks(self) -> tuple[int, int]:
-        """Rows that are well read together, and P."""
+        """How many rows to read together, and P."""
         return max(1, _CHUNK_BYTES // (4 * self.dim)), self.dim
 
     def __getitem__(self, rows: slice) -> Floats:
@@ -316,7 +316,7 @@ class GradientStore:
             yield start, self.rows(start, min(start + max_rows, self.n_rows))
 
     def rows(self, start: int, stop: int) -> Floats:
-        """Return unit rows, [stop - start, P] float32, from as many shards as they are in.
+        """Return unit rows, [stop - start, P] float32, from all the shards they span.
 
         Raises:
             ArtifactError: a chunk is lost or damaged.

@@ -1,9 +1,9 @@
-"""The table of training features: what is computed of an example, on either side.
+"""The table of training features: what is computed for each example, on either side.
 
-A feature is an entry of `TRAINING_FEATURES` and the function that makes it. One that is taken from
-gradients turns each parameter's part of a gradient into a part of the feature, before the
-projection; one that is taken from hidden states pools them, and nothing is projected. A new feature
-is written here, and nowhere else. This file imports no torch: the configuration reads it.
+A feature is an entry of `TRAINING_FEATURES` and the function that makes it. A gradient feature
+turns each parameter's part of a gradient into that part of the feature, before the projection; a
+hidden-state feature pools the hidden states and projects nothing. A new feature is added here and
+nowhere else. This file imports no torch, because the configuration reads it.
 
 Shapes: B batch, T tokens, H hidden size, d coordinates of one parameter.
 """
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from bids_core.training.moments import AdamMoments
 
 Change = Callable[["Slot", "torch.Tensor"], "torch.Tensor"]
-"""From a parameter and its [B, d] float32 gradients to the [B, d] feature; may write in place."""
+"""Maps a parameter and its [B, d] float32 gradients to the [B, d] feature; may write in place."""
 
 
 @dataclass(frozen=True)
 class FeatureInputs:
-    """What a feature may be made from at a checkpoint.
+    """What a feature may be computed from at a checkpoint.
 
     Args:
         slots: the trainable parameters.
-        moments: state of the optimizer that ran; None where there is none.
-        curvature: the fitted Fisher matrix; None where the feature asks for none.
-        options: the configuration's values that the feature names (`Feature.options`).
+        moments: state of the optimizer that ran; None if there is none.
+        curvature: the fitted Fisher matrix; None where the feature needs none.
+        options: values of the configuration that the feature lists in `Feature.options`.
     """
 
     slots: Sequence[Slot]
@@ -51,14 +51,14 @@ class Feature(Entry):
     """One training feature.
 
     Args:
-        change: makes the change of gradients at a checkpoint; None for hidden states.
-        pool: from [B, T, H] hidden states and the [B, T] mask of tokens to [B, H]; None for
-            gradients.
-        validation: the feature that validation instances get beside it; blank: the same.
-        options: fields of the section `gradients` that it reads; part of its identity.
+        change: makes the function that turns gradients into features at a checkpoint; None for
+            hidden states.
+        pool: maps [B, T, H] hidden states and the [B, T] token mask to [B, H]; None for gradients.
+        validation: the feature of the validation instances; blank for the same one.
+        options: fields of the `gradients` section that it reads; part of its identity.
         moments: whether it needs the moments of the optimizer that ran.
         curvature: whether it needs the Fisher matrix, fitted to a sample of the pool.
-        passes: cost of a row, in passes forward and backward.
+        passes: cost of a row, in forward and backward passes.
     """
 
     change: Callable[[FeatureInputs], Change] | None = None
@@ -71,14 +71,14 @@ class Feature(Entry):
 
     @property
     def hidden_states(self) -> bool:
-        """Whether it is taken from hidden states: no gradient, nothing projected."""
+        """Whether it is computed from hidden states: no gradient, nothing projected."""
         return self.pool is not None
 
 
 def validation_feature(train_feature: str) -> str:
-    """Return the feature that validation instances get beside a training feature.
+    """Return the feature of the validation instances that goes with a training feature.
 
-    Adam and sign change the training side alone, as in LESS; the others are the same on both.
+    Adam and sign apply to the training side only, as in LESS; the others are the same on both.
     """
     return TRAINING_FEATURES[train_feature].validation or train_feature
 
@@ -86,7 +86,7 @@ def validation_feature(train_feature: str) -> str:
 class _Adam:
     """The direction in which Adam would move (LESS, definition 3.1).
 
-    `eps_dominated_share` counts denominators that are mostly eps, over the first example of every
+    `eps_dominated_share` counts denominators dominated by eps, over the first example of every
     batch.
     """
 
@@ -112,7 +112,7 @@ class _Adam:
 
     def __call__(self, slot: Slot, grads_Bd: torch.Tensor) -> torch.Tensor:
         grads_Bd, n_dominated = self._terms[slot.name].update_(grads_Bd)
-        device = n_dominated.device  # added up there, so that the device need not be waited for
+        device = n_dominated.device  # summed on the device, so as not to wait for it
         earlier = self._dominated.get(device)
         self._dominated[device] = n_dominated if earlier is None else earlier + n_dominated
         self._counted += slot.numel
@@ -120,7 +120,7 @@ class _Adam:
 
     @property
     def eps_dominated_share(self) -> float | None:
-        """Share of denominators that are mostly eps."""
+        """Share of denominators dominated by eps."""
         dominated = sum(int(count) for count in self._dominated.values())
         return dominated / self._counted if self._counted else None
 
@@ -159,7 +159,7 @@ def _weighted_mean(hidden_BTH: torch.Tensor, mask_BT: torch.Tensor) -> torch.Ten
 
 
 FORWARD_SHARE: Final = 1 / 3
-"""A forward pass alone against forward and backward with frozen base weights."""
+"""Cost of a forward pass as a share of forward and backward with frozen base weights."""
 
 TRAINING_FEATURES: Final = Registry(
     "training feature",
@@ -204,4 +204,4 @@ TRAINING_FEATURES: Final = Registry(
         ),
     ),
 )
-"""Training features by the names that users type."""
+"""Training features, by the names that users type."""

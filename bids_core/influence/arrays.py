@@ -1,4 +1,4 @@
-"""Numpy files that others wrote: no pickles, no claims, one kind of error."""
+"""Numpy files from elsewhere: no pickles, no unchecked shapes, one kind of error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bids_core.formatting import brief
 if TYPE_CHECKING:
     from pathlib import Path
 
-# numpy reads the header of a file as Python: a damaged one ends in errors of that reader too
+# numpy parses the header as Python, so a damaged one raises that parser's errors too
 _DAMAGED = (
     OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError, LookupError, RecursionError,
     MemoryError,
@@ -30,10 +30,11 @@ def read_npy(
         path: the file.
         what: what it should be, for the message (`a numpy array`).
         error: class of the error.
-        mapped: leave the values on disk.
+        mapped: memory-map the file, so that the values stay on disk.
 
     Raises:
-        UserError: it cannot be read, holds objects (pickles), or claims a shape that no memory has.
+        UserError: it cannot be read, holds objects (pickles), or claims a shape that fits no
+            memory.
     """
     mode: Literal["r"] | None = "r" if mapped else None
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
-BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as a float16 chunk has
+BLOCK_BYTES: Final = 16 << 20  # float32 train rows held at once, as many as in a float16 chunk
 
 
 def influence(
@@ -48,7 +48,7 @@ def influence(
 
     Raises:
         MatrixError: the shapes or weights do not fit.
-        DataError: a row is zero; named by checkpoint and index.
+        DataError: a row is zero; the message names its checkpoint and index.
         NonFiniteError: a row is NaN or infinite.
 
     Source: LESS definition 3.1.
@@ -86,25 +86,25 @@ def stream_influence(
 ) -> None:
     """Compute the attribution matrix from gradient stores, a block of train rows at a time.
 
-    Holds the validation features of all checkpoints and two blocks of train rows.
+    Memory holds the validation features of all checkpoints and two blocks of train rows.
 
     Args:
-        train_stores: one a checkpoint, the same rows in the same order in each.
+        train_stores: one per checkpoint, the same rows in the same order in each.
         validation_stores: likewise.
-        checkpoint_weights: one a checkpoint; taken as they are (the warmup's sum to 1).
+        checkpoint_weights: one per checkpoint; taken as they are (the warmup's sum to 1).
         out: Zarr group to write.
         tasks: task of each validation row.
         capabilities: capability of each validation row.
         subtasks: subtask of each validation row, None where it has none.
-        attributes: what else to write down, JSON-serialisable.
+        attributes: further attributes to store, JSON-serialisable.
         keep_checkpoints: also write `checkpoint_0`, ..., [N, M] each, before weighting.
-        metrics: one a checkpoint, to take cosines in the Fisher metric (TRAK's kernel) instead of
+        metrics: one per checkpoint, to take cosines in the Fisher metric (TRAK's kernel) instead of
             the plain one.
         dot: take dot products of the projected features instead of cosines (TracIn).
-        on_progress: told how many train rows are done.
+        on_progress: called with how many train rows are done.
 
     Raises:
-        MatrixError: stores, weights or labels do not fit together.
+        MatrixError: stores, weights and labels do not match.
         ArtifactError: a chunk is lost or damaged.
     """
     _require_alike(train_stores, "train")
@@ -172,7 +172,7 @@ def stream_influence(
 
 
 def _read_ahead(stores: Sequence[GradientStore], block: int) -> Iterator[tuple[int, int, Floats]]:
-    """Yield (checkpoint, first row, unit rows), every checkpoint of a block before the next block.
+    """Yield (checkpoint, first row, unit rows): all checkpoints of a block, then the next block.
 
     The following block is read from disk while the caller works on this one.
     """

@@ -1,4 +1,4 @@
-"""Attribution matrices made from another one: some of its rows; a pool inferred from landmarks."""
+"""Attribution matrices made from another: some of its rows, or a pool inferred from landmarks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def write_excerpt(
     Args:
         out: Zarr group to write.
         whole: the matrix; parts of its checkpoints are left out.
-        row_ids: the rows; those that it does not have are left out.
-        pool_rows: rows of the pool that they were picked from; None: they stand for themselves.
+        row_ids: the rows; those not in the matrix are left out.
+        pool_rows: size of the pool they were picked from; None if they are the whole pool.
 
     Returns:
         The ids of the rows that were written.
@@ -63,15 +63,16 @@ def write_inferred(
 ) -> None:
     """Write the attribution matrix of a whole pool, inferred from that of its landmarks.
 
-    The landmarks keep their own influence. The array `landmark` has the row of each row's landmark
-    (its own, for a landmark), `expected_error` how far off its influence is expected to be.
+    The landmarks keep their own influence. The array `landmark` holds the index of each row's
+    landmark (its own index for a landmark), `expected_error` how far off its influence is expected
+    to be.
 
     Args:
         out: Zarr group to write.
         known: the landmarks' influence; its rows are among the store's.
-        fitted: what `fit_landmarks` made of it.
+        fitted: what `fit_landmarks` returned for it.
         store: representations of the whole pool, in order.
-        on_progress: told how many rows are done.
+        on_progress: called with how many rows are done.
 
     Raises:
         ArtifactError: a chunk is lost or damaged.

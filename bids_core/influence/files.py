@@ -1,4 +1,4 @@
-"""Attribution matrices and the labels of their rows and columns, in files that people have.
+"""Attribution matrices and the labels of their rows and columns, read from users' files.
 
 Shapes: N training rows, M validation instances (columns).
 """
@@ -33,7 +33,7 @@ class LabelledMatrix:
         labels: of its rows and columns.
         checkpoints: C matrices [N, M] of cosines before weighting, where the file keeps them.
         checkpoint_weights: C weights.
-        expected_error: [N] of an inferred matrix; see `bids_core.influence.stored.Attribution`.
+        expected_error: [N], for an inferred matrix; see `bids_core.influence.stored.Attribution`.
         landmark: [N], likewise.
     """
 
@@ -51,17 +51,17 @@ def open_matrix(
     row_ids: Sequence[str] | None = None,
     validation_ids: Sequence[str] | None = None,
 ) -> LabelledMatrix:
-    """Take a matrix in any form that people have one, with the names that it comes with.
+    """Open a matrix in any supported form, with the names it comes with.
 
     Args:
         attribution: [N, M] influence: the path of a file (see `read_matrix`), a pandas frame (its
             index and columns are the names; a column `row_id` names the rows instead), or what
             `as_matrix` takes.
-        row_ids: N names of the rows, instead of those that it comes with.
-        validation_ids: M names of the validation instances, likewise.
+        row_ids: N names of the rows, instead of its own.
+        validation_ids: M names of the validation instances, instead of its own.
 
     Raises:
-        MatrixError: it cannot be read, is not a matrix of numbers, or the names do not fit it.
+        MatrixError: it cannot be read, is not a matrix of numbers, or does not match the names.
     """
     if isinstance(attribution, str | Path):
         opened = read_matrix(Path(attribution).expanduser())
@@ -87,7 +87,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
             the validation ids; a column `row_id` names the rows).
 
     Raises:
-        MatrixError: the file is not there, not of these kinds, or damaged.
+        MatrixError: the file is missing, damaged, or of another kind.
     """
     if not path.exists():
         msg = f"{path} does not exist; give a .npy, .zarr, .parquet or .csv file"
@@ -120,7 +120,7 @@ def _read_zarr(path: Path) -> LabelledMatrix:
 
     try:
         node = open_zarr(path)
-    except Exception as error:  # zarr has many kinds for metadata that is wrong
+    except Exception as error:  # zarr raises many kinds of error for invalid metadata
         msg = f"{path} cannot be read as a Zarr array: {type(error).__name__}: {brief(error)}"
         raise MatrixError(msg) from error
     if isinstance(node, zarr.Array):
@@ -149,7 +149,7 @@ def _read_zarr(path: Path) -> LabelledMatrix:
 
 
 def _read_whole(array: Any, path: Path, **names: Any) -> Matrix:
-    """Wrap an array; a small one is read, so that damage to its chunks shows here.
+    """Wrap an array; a small one is read, so that damaged chunks are noticed here.
 
     Raises:
         MatrixError: a chunk is damaged, or it is not a matrix.
@@ -158,7 +158,7 @@ def _read_whole(array: Any, path: Path, **names: Any) -> Matrix:
         return as_matrix(array, **names)
     except MatrixError:
         raise
-    except Exception as error:  # of zarr and of each of its codecs
+    except Exception as error:  # errors of zarr and of each of its codecs
         msg = f"{path} cannot be read: {brief(error) or type(error).__name__}"
         raise MatrixError(msg) from error
 

@@ -1,4 +1,4 @@
-"""Names of rows and columns: ids, tasks, subtasks, capabilities, sources; and files of them.
+"""Names of rows and columns (ids, tasks, subtasks, capabilities, sources) and files that hold them.
 
 Shapes: N training rows, M validation instances (columns).
 """
@@ -24,13 +24,13 @@ VALIDATION_ID: Final = "validation_id"
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about rows and columns; None where nothing is.
+    """What is known about rows and columns; None where nothing is known.
 
     Args:
         n_rows: number of rows N.
         n_columns: number of validation instances M; None where there are none.
-        row_ids: N names; without them rows are called by their index.
-        validation_ids: M names; without them columns are called by their index.
+        row_ids: N names; without them rows are named by their index.
+        validation_ids: M names; without them columns are named by their index.
         tasks: M names.
         subtasks: M names.
         capabilities: M names.
@@ -47,24 +47,24 @@ class Labels:
     sources: tuple[str, ...] | None = None
 
     def column_name(self, column: int) -> str:
-        """Return how messages call a column."""
+        """Return a column's name for messages."""
         if self.validation_ids is None:
             return f"column {column}"
         return f"column {column} ({brief(repr(self.validation_ids[column]))})"
 
     def with_file(self, path: Path, *, of: str) -> Labels:
-        """Add the labels of a file.
+        """Add the labels from a file.
 
         Args:
-            path: `.txt`: one name a line, in the order of the columns (rows, for sources).
-                `.json`: a list in that order, or an object that maps the validation (row) id to
-                the name. `.csv` or `.parquet`: a column `validation_id` (`row_id`) and a column
-                `task` (`source`); further columns `subtask` and `capability` are read too. Where
-                nothing has names, ids are the numbers 0, 1, ...
+            path: `.txt`: one name per line, in the order of the columns (rows, for sources).
+                `.json`: a list in that order, or an object that maps validation ids (row ids) to
+                names. `.csv` or `.parquet`: columns `validation_id` (`row_id`) and `task`
+                (`source`); columns `subtask` and `capability` are read too. In a matrix without
+                names, ids are the numbers 0, 1, ...
             of: `tasks` or `sources`.
 
         Raises:
-            UserError: the file cannot be read, or does not fit.
+            UserError: the file cannot be read, or does not match the matrix.
         """
         if of == "tasks":
             known, count, key, what = self.validation_ids, self.n_columns, VALIDATION_ID, "columns"
@@ -154,7 +154,7 @@ def read_frame(path: Path) -> pd.DataFrame:
     """Read a `.parquet` or `.csv` file.
 
     Raises:
-        UserError: it is not there, damaged, or a small file that unpacks to a huge table.
+        UserError: it is missing, damaged, or a small file that unpacks to a huge table.
     """
     import pandas as pd
 
@@ -166,6 +166,6 @@ def read_frame(path: Path) -> pd.DataFrame:
         require_bounded(path)
         return pd.read_parquet(path)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # pyarrow's and pandas' own errors are among these; the others come of damaged metadata
+        # includes pyarrow's and pandas' own errors; the others come from damaged metadata
         msg = f"{path} cannot be read as a table: {brief(error) or type(error).__name__}"
         raise UserError(msg) from error

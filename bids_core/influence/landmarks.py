@@ -5,16 +5,16 @@ whose representation is nearest, by the cosine of representations centred on the
 
     A_ij = A_n(i)j,    n(i) = argmax over landmarks l of cos(e_i - mean, e_l - mean)
 
-One neighbour, not a mean of several: a mean shrinks inferred values towards the columns' means,
-and selection would then prefer the landmarks, whose influence is not shrunk. (Kernel ridge
-regression has the smaller error and picks half as many of the right rows: docs/cheaper.md.)
+One neighbour, not a mean of several: a mean shrinks inferred values towards the columns' means, and
+selection would then prefer the landmarks, whose influence is not shrunk. (Kernel ridge regression
+has a smaller error but picks half as many of the right rows: docs/cheaper.md.)
 
 A row's expected error grows with the distance to its landmark. It is measured on the landmarks:
-each takes the influence of its nearest other landmark, and a non-decreasing line in 1 - cos is
+each is given the influence of its nearest other landmark, and a non-decreasing line in 1 - cos is
 fitted to the squared error.
 
 Source: clusters and representatives as in ClusterLESS, landmarks as in Influence Distillation
-(arXiv 2505.19051), with the hidden states that `rds_plus` selects by in place of its embedding.
+(arXiv 2505.19051), with the hidden states of `rds_plus` in place of its embedding.
 
 Shapes: N rows, L landmarks, M validation instances, H hidden size, b rows of a block.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 _LEAST: Final = 8
-"""Fewer landmarks say nothing of their own error."""
+"""With fewer landmarks their own error cannot be estimated."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class Landmarks:
 
     Args:
         center: [H] mean representation.
-        directions: [L, H] their centred representations, of length one.
+        directions: [L, H], their centred representations, of length one.
         influence: [L, M].
         agreement: [M] correlation of the landmarks' influence with that of their nearest other
-            landmark; NaN of a column that does not vary.
-        base: expected squared error of a row that lies on a landmark, in the columns' variances.
-        slope: how much larger it is for each unit of 1 - cos.
+            landmark; NaN for a column that does not vary.
+        base: expected squared error of a row that coincides with a landmark, in units of the
+            columns' variances.
+        slope: by how much it grows for each unit of 1 - cos.
     """
 
     center: Floats
@@ -63,7 +64,7 @@ class Landmarks:
     slope: float
 
     def median_agreement(self, columns: npt.NDArray[np.bool_] | None = None) -> float | None:
-        """Return the median agreement of some columns (None: all); None where none varies."""
+        """Return the median agreement of some columns (None: all); None if none varies."""
         chosen = self.agreement if columns is None else self.agreement[columns]
         known = chosen[np.isfinite(chosen)]
         return float(np.median(known)) if len(known) else None
@@ -78,23 +79,23 @@ class Landmarks:
         return {task: self.median_agreement(names == task) for task in dict.fromkeys(tasks)}
 
     def predict(self, representations_bH: MatrixLike) -> tuple[Floats, Floats]:
-        """Return the influence of some rows and how far off it is expected to be.
+        """Return the inferred influence of some rows, and its expected error.
 
         Args:
             representations_bH: [b, H], pooled as the landmarks' were.
 
         Returns:
-            [b, M] influence, and [b] the expected error (one sigma) of a row's entries, in standard
+            [b, M] influence, and [b] expected error (one sigma) of a row's entries, in standard
             deviations of the columns.
 
         Raises:
-            MatrixError: a representation is not finite, or of another size.
+            MatrixError: a representation is not finite, or has another size.
         """
         nearest, error = self.nearest(representations_bH)
         return self.influence[nearest], error
 
     def nearest(self, representations_bH: MatrixLike) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Return the landmark of some rows, and the expected error of its influence for them.
+        """Return the nearest landmark of some rows, and the expected error of taking its influence.
 
         Args:
             representations_bH: as `predict`.
@@ -120,11 +121,11 @@ class Landmarks:
 
 
 def fit_landmarks(representations_LH: MatrixLike, influence_LM: MatrixLike) -> Landmarks:
-    """Return landmarks that other rows can be inferred from.
+    """Return landmarks from which other rows' influence can be inferred.
 
     Args:
         representations_LH: [L, H] of the landmarks.
-        influence_LM: [L, M] their influence.
+        influence_LM: [L, M], their influence.
 
     Raises:
         MatrixError: shapes differ, an entry is not finite, or there are fewer than 8 landmarks.
@@ -151,14 +152,14 @@ def fit_landmarks(representations_LH: MatrixLike, influence_LM: MatrixLike) -> L
 
 
 def _distance(closeness: Floats, nearest: npt.NDArray[np.int64]) -> Floats:
-    """Return 1 - cos to the nearest landmark; rounding makes none negative."""
+    """Return 1 - cos to the nearest landmark, never negative despite rounding."""
     cosines = closeness[np.arange(len(closeness)), nearest]
     distance: Floats = np.maximum(1 - cosines, 0.0)
     return distance
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Return level and slope of the least-squares line, neither of them negative."""
+    """Return intercept and slope of the least-squares line, neither of them negative."""
     shifted = x - x.mean()
     spread = float(shifted @ shifted)
     slope = float(shifted @ y) / spread if spread > 0 else 0.0
@@ -179,7 +180,7 @@ def _correlations(one: Floats, other: Floats) -> Floats:
 
 
 def _directions(states: Floats, center: Floats) -> Floats:
-    """Return centred states of length one; a state at the centre has no direction and stays."""
+    """Return centred states of length one; one at the centre has no direction and stays zero."""
     shifted = states - center
     lengths = np.linalg.norm(shifted, axis=1, keepdims=True)
     directions: Floats = shifted / np.where(lengths > 0, lengths, 1.0)

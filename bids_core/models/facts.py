@@ -1,7 +1,7 @@
-"""What a model's configuration says about it: sizes, windows, states, kinds of layers.
+"""Facts about a model from its configuration: sizes, windows, states, kinds of layers.
 
-A model that reads more than text keeps these in the configuration of its language model
-(`get_text_config`); for the others that is the configuration itself.
+A multimodal model keeps these in the configuration of its language model (`get_text_config`); for a
+text model that is the configuration itself.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def language_config(config: Any) -> Any:
-    """Return the configuration of the language model: of a part, or the whole."""
+    """Return the configuration of the language model, a part or all of the model's."""
     return config.get_text_config()
 
 
 def is_composite(config: Any) -> bool:
-    """Tell whether the language model is a part of a larger one (that sees or hears)."""
+    """Return whether the language model is a part of a larger, multimodal one."""
     return language_config(config) is not config
 
 
 def vocabulary_size(config: Any) -> int | None:
-    """Return how many rows the embedding has, None where the configuration does not say."""
+    """Return how many rows the embedding has, None if the configuration does not say."""
     size = getattr(language_config(config), "vocab_size", None)
     return None if size is None else int(size)
 
@@ -37,9 +37,9 @@ def max_positions(config: Any) -> int | None:
 
 
 def has_position_table(config: Any) -> bool:
-    """Tell whether positions beyond the longest are an error: one vector each (GPT-2, OPT).
+    """Return whether positions are a table of vectors (GPT-2, OPT), so that longer rows are errors.
 
-    Rotary positions have no end, but get worse; recurrent layers need none.
+    Rotary positions have no hard limit but degrade; recurrent layers need none.
     """
     text = language_config(config)
     rotary = getattr(text, "rope_parameters", None) or getattr(text, "rope_theta", None)
@@ -48,7 +48,7 @@ def has_position_table(config: Any) -> bool:
 
 
 def attention_window(config: Any) -> int | None:
-    """Return how far back the layers with the shortest sight look, None if all see everything."""
+    """Return the shortest attention window of any layer, None if all layers see everything."""
     text = language_config(config)
     kinds = set(getattr(text, "layer_types", None) or ())
     if kinds and not any("sliding" in kind or "chunked" in kind for kind in kinds):
@@ -65,7 +65,7 @@ def attention_window(config: Any) -> int | None:
 
 
 def keeps_a_state(model: nn.Module) -> bool:
-    """Tell whether a layer reads a text in order and keeps a state (Mamba, linear attention)."""
+    """Return whether a layer is recurrent and keeps a state (Mamba, linear attention)."""
     inner = causal_lm(model)
     kinds = getattr(language_config(inner.config), "layer_types", None) or ()
     return any(getattr(module, "_is_stateful", False) for module in inner.modules()) or any(

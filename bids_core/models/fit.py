@@ -1,4 +1,4 @@
-"""Does the data fit the model: token ids, lengths, adapters, packing; without its weights."""
+"""Checks that the data fits the model (token ids, lengths, adapters, packing), without weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def check_fit(
     config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, data: PreparedData
 ) -> list[str]:
-    """Check that a model can read what its tokenizer makes of the data.
+    """Check that a model can read the tokenized data.
 
     Args:
         config: the model's.
-        tokenizer: that made the tokens.
-        data: prepared rows.
+        tokenizer: the one that made the tokens.
+        data: the prepared rows.
 
     Returns:
-        What is allowed and may still be a mistake, a line each.
+        Warnings, one line each: what is allowed but may be a mistake.
 
     Raises:
         ModelError: a token id has no row in the embedding, or a row is longer than the model's
@@ -72,7 +72,7 @@ def _check_ids(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, size: in
 
 
 def unknown_id(location: str, token: int, tokenizer: PreTrainedTokenizerBase, size: int) -> str:
-    """Say that a row holds a token that the model has no embedding of."""
+    """Return the message that a row holds a token without an embedding."""
     return (
         f"{location}: token {tokenizer.convert_ids_to_tokens(token)!r} has id {token}, but "
         f"the model's embedding has {size} rows; the tokenizer belongs to another model, or "

@@ -1,7 +1,7 @@
-"""Limits on a model's folder: it may not lead to other folders, or contain its own code.
+"""Limits on a model's folder: it may not point outside itself or name code of its own.
 
 transformers follows an adapter's base model, an index of weights and the name of an attention
-kernel wherever they lead, to the hub too, whatever `trust_remote_code` says.
+kernel wherever they point, even to the hub, whatever `trust_remote_code` says.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 def check_folder(folder: Path, config: ModelConfig) -> None:
-    """Refuse a folder that leads out of itself.
+    """Refuse a folder that points outside itself.
 
     Args:
         folder: of the model, on this disk.
         config: whose model it is.
 
     Raises:
-        ModelError: it holds an adapter, or an index that names weights elsewhere, or names a kernel
-            of the hub and `trust_remote_code` is off.
+        ModelError: it holds an adapter, or an index that names weights elsewhere, or it names a
+            kernel on the hub while `trust_remote_code` is off.
     """
     if (folder / "adapter_config.json").exists():
         msg = (
@@ -60,7 +60,7 @@ def check_folder(folder: Path, config: ModelConfig) -> None:
 def check_weights(folder: Path, skeleton: PreTrainedModel, config: ModelConfig) -> None:
     """Refuse a configuration that asks for far more weights than the folder holds.
 
-    transformers makes up what is missing, so a few lines of JSON would fill all memory.
+    transformers initialises missing weights at random, so a few lines of JSON could fill memory.
 
     Args:
         folder: of the model.
@@ -68,7 +68,7 @@ def check_weights(folder: Path, skeleton: PreTrainedModel, config: ModelConfig) 
         config: whose model it is.
 
     Raises:
-        ModelError: even at a bit each the files could not hold the parameters.
+        ModelError: the files could not hold the parameters even at one bit each.
     """
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     asked = sum(parameter.numel() for parameter in skeleton.parameters())
@@ -81,10 +81,10 @@ def check_weights(folder: Path, skeleton: PreTrainedModel, config: ModelConfig) 
 
 
 def require_all(missing: Iterable[str], config: ModelConfig) -> None:
-    """Refuse a model with missing weights, which transformers would leave random.
+    """Refuse a model with missing weights, which transformers would initialise at random.
 
     Raises:
-        ModelError: some are.
+        ModelError: weights are missing.
     """
     names = sorted(missing)
     if names:
@@ -97,15 +97,15 @@ def require_all(missing: Iterable[str], config: ModelConfig) -> None:
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Turn whatever transformers raises on a folder's files into one line.
+    """Turn whatever transformers raises for a folder's files into a one-line error.
 
-    A damaged file ends in errors of many libraries; tokenizers raises plain `Exception`, or panics.
+    A damaged file causes errors of many libraries; tokenizers raises plain `Exception`, or panics.
 
     Args:
-        what: the key and what cannot be done, for the message.
+        what: the key and the failed action, for the message.
 
     Raises:
-        ModelError: something was raised.
+        ModelError: an error was raised.
     """
     try:
         yield
@@ -114,7 +114,7 @@ def in_one_line(what: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and not is_panic(error):
             raise  # Ctrl-C
-        if "OutOfMemory" in type(error).__name__:  # torch's: tried again with less
+        if "OutOfMemory" in type(error).__name__:  # torch's: retried with less
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         msg = f"{what}: {' '.join(lines[:2]) or type(error).__name__}"
@@ -139,7 +139,7 @@ def _values(settings: dict[str, Any], key: str) -> list[Any]:
 
 
 def _named(value: Any, keys: tuple[str, ...]) -> Iterator[str]:
-    """Yield the texts that stand under some keys, however deep."""
+    """Yield the texts under the given keys, at any depth."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in keys and isinstance(inner, str):

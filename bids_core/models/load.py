@@ -1,4 +1,4 @@
-"""Loading: base model, tokenizer, saved adapters; which device and dtype."""
+"""Loading of base model, tokenizer and saved adapters; choice of device and dtype."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SPREAD: Final = "spread"
-"""`model.device` of a model whose layers lie on several GPUs."""
+"""`model.device` of a model with its layers on several GPUs."""
 _MODEL_FILES: Final = (
     "*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt",
-    "*.py",  # what `trust_remote_code` runs
+    "*.py",  # code that `trust_remote_code` runs
 )  # fmt: skip
 _FAST_BF16_FLAGS: Final = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # x86, x86, Arm
 
@@ -46,7 +46,7 @@ class ResolvedModel:
 
     Args:
         folder: where its files are.
-        digest: of its content (or its hub commit), for fingerprints.
+        digest: of the files' content (or the hub commit), for fingerprints.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
     """Find a model's files, fetching them if they are bundled or on the hub.
 
     Raises:
-        ModelError: the folder does not exist, bundle or hub model.
+        ModelError: there is no such folder, bundled model or hub model.
     """
     if config.path.startswith(PREFIX):
         folder = bundled_model(config.path.removeprefix(PREFIX))
@@ -79,10 +79,10 @@ def resolve_model(config: ModelConfig) -> ResolvedModel:
 
 
 def require_model(config: ModelConfig) -> None:
-    """Find a model's files, its device and its chat template, and load nothing.
+    """Check that a model's files, device and chat template exist, without loading anything.
 
     Raises:
-        ModelError: one of them is not there.
+        ModelError: one of them is missing.
     """
     resolve_model(config)
     if config.device != "auto":
@@ -102,9 +102,7 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
                 config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
             )
         )
-    except (
-        Exception
-    ) as error:  # a hub that answers with something else ends in errors of many kinds
+    except Exception as error:  # an unexpected answer from a hub causes errors of many kinds
         first = brief(str(error).strip().partition("\n")[0]) or type(error).__name__
         msg = (
             f"model.path: {config.path} is neither a folder nor reachable on the hub ({first}); "
@@ -116,7 +114,7 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
 
 
 def model_digest(folder: Path) -> str:
-    """Return a digest of a model's files in a folder; two folders with the same are one model."""
+    """Return a digest of a model's files in a folder; equal digests mean the same model."""
     return _folder_digest(folder)
 
 
@@ -132,10 +130,10 @@ def _folder_digest(folder: Path) -> str:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device to compute on: `auto` takes CUDA, then MPS, then the CPU.
+    """Return the device to compute on: `auto` prefers CUDA, then MPS, then the CPU.
 
     Raises:
-        ModelError: the named device is not there.
+        ModelError: the named device does not exist.
     """
     import torch
 
@@ -161,13 +159,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device | None) -> torch.dtype:
-    """Return the dtype of the frozen weights: `auto` takes bfloat16 where the device is fast at it.
+    """Return the dtype of the frozen weights: `auto` is bfloat16 where the device is fast at it.
 
     On a CPU that means AMX or AVX-512 BF16 (x86) or the Arm BF16 extension; float32 elsewhere.
 
     Args:
         name: `auto`, `bfloat16`, `float16` or `float32`.
-        device: where the weights will lie; only `auto` depends on it.
+        device: where the weights will be; only `auto` depends on it.
     """
     import torch
 
@@ -183,7 +181,7 @@ def choose_dtype(name: str, device: torch.device | None) -> torch.dtype:
 @lru_cache(maxsize=1)
 def _cpu_flags() -> frozenset[str]:
     path = Path("/proc/cpuinfo")
-    if not path.exists():  # not Linux: nothing is known, so nothing is claimed
+    if not path.exists():  # not Linux: unknown, so assume it is slow
         return frozenset()
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.lower().startswith(("flags", "features")):
@@ -214,12 +212,12 @@ def load_tokenizer(
 
     Args:
         config: of the model.
-        template_args: variables of the chat template (`data.template_args`), for whoever renders
+        template_args: variables of the chat template (`data.template_args`), for code that renders
             conversations with it.
     """
     from transformers import AutoTokenizer
 
-    bound_chat_templates()  # for whoever renders with it: lm-eval, vLLM, generation
+    bound_chat_templates()  # for code that renders with it: lm-eval, vLLM, generation
     wrap_tokenizers()
     folder = resolve_model(config).folder
     with in_one_line(f"model.path: the tokenizer.json of {config.path} cannot be read"):
@@ -270,10 +268,10 @@ def load_skeleton(config: ModelConfig) -> PreTrainedModel:
 
 
 def load_base(config: ModelConfig) -> PreTrainedModel:
-    """Load the base model onto its device, frozen, in its dtype or in 4 bits.
+    """Load the base model onto its device, frozen, in its dtype or quantised to 4 bits.
 
     Raises:
-        ModelError: it cannot be loaded, or what it needs is not there.
+        ModelError: it cannot be loaded, or something it needs is missing.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -309,10 +307,11 @@ def load_base(config: ModelConfig) -> PreTrainedModel:
 
 
 def _keep_differentiable(model: PreTrainedModel) -> None:
-    """Switch off bitsandbytes' weights packed for a CPU's inference (AVX-512 BF16).
+    """Switch off bitsandbytes' weight packing for CPU inference (AVX-512 BF16).
 
-    It repacks a layer for good when it runs in evaluation mode on an input without a gradient, and
-    what it computes from then on has none: gradients would lack all that flows through the layer.
+    bitsandbytes repacks a layer permanently when it runs in evaluation mode on an input without a
+    gradient. From then on the layer's output has no gradient either, so everything that flows
+    through it would be missing.
     """
     packs = "support_avx512bf16_for_cpu"
     for module in model.modules():
@@ -321,10 +320,10 @@ def _keep_differentiable(model: PreTrainedModel) -> None:
 
 
 def _require_to_run(model: PreTrainedModel, config: ModelConfig) -> None:
-    """Check that a quantised model runs: some (Mamba) multiply with weights past their layers.
+    """Check that a quantised model runs: some (Mamba) multiply by weights outside their layers.
 
     Raises:
-        ModelError: it does not.
+        ModelError: it does not run.
     """
     import torch
 
@@ -342,7 +341,7 @@ def _require_to_run(model: PreTrainedModel, config: ModelConfig) -> None:
 
 
 def _quantization(config: ModelConfig, dtype: torch.dtype) -> Any:
-    """Return QLoRA's settings (arXiv 2305.14314), None for weights that are not quantised.
+    """Return QLoRA's settings (arXiv 2305.14314), None if the weights are not quantised.
 
     Raises:
         ModelError: bitsandbytes is not installed.
@@ -369,7 +368,7 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
     """Load the base model with a saved adapter.
 
     Raises:
-        ModelError: the adapter is not there or damaged.
+        ModelError: the adapter is missing or damaged.
     """
     from peft import PeftModel
 

@@ -1,10 +1,10 @@
 """One loss per example, with logits computed only where a label is.
 
-The loss of an example is the mean cross-entropy of its completion tokens (label t is predicted
-from position t-1, Hugging Face's convention), weighted where the data gives its turns weights: sum
-of w_t nll_t over sum of w_t. The rows of the hidden states that predict a label
-are picked right before the output head, so that whatever the model does after its head (soft
-capping, scaling, casting) still happens, on [1, n, V] logits instead of [B, T, V].
+The loss of an example is the mean cross-entropy of its completion tokens (label t is predicted from
+position t-1, Hugging Face's convention). If the data gives its turns weights, it is the weighted
+mean: sum of w_t nll_t over sum of w_t. The hidden states that predict a label are picked right
+before the output head, so whatever the model does after its head (soft capping, scaling, casting)
+still happens, but on [1, n, V] logits instead of [B, T, V].
 
 Shapes: B batch, T tokens, V vocabulary, n label positions of the whole batch, H hidden size.
 """
@@ -40,7 +40,7 @@ class LabelRows:
         target: [n] int64, the label to predict.
         rank: [n] int64, 0, 1, 2 … within the example.
         counts: [B] int64, labels of each example.
-        weights: [n] float32, how much each label counts; None where all count alike.
+        weights: [n] float32, weight of each label; None if all weigh the same.
     """
 
     example: torch.Tensor
@@ -61,7 +61,7 @@ class LabelRows:
 
         Args:
             labels_BT: labels, `IGNORED_LABEL` where there is none.
-            weights_BT: how much each label counts.
+            weights_BT: weight of each label.
 
         Raises:
             DataError: an example has no label, so that its loss and gradient are undefined.
@@ -80,7 +80,7 @@ class LabelRows:
 
     @property
     def totals(self) -> torch.Tensor:
-        """[B], what each example's token losses are divided by: its labels, or their weights."""
+        """[B] divisor of the summed token losses: number or total weight of an example's labels."""
         if self.weights is None:
             return self.counts
         zeros = self.weights.new_zeros(len(self.counts))
@@ -101,7 +101,7 @@ class LabelRows:
 
 
 def causal_lm(model: nn.Module) -> nn.Module:
-    """Return the Hugging Face model inside a PEFT or data-parallel wrapper, or the model itself."""
+    """Return the Hugging Face model, unwrapped from PEFT or data parallelism where necessary."""
     if isinstance(model, torch.nn.parallel.DistributedDataParallel):
         model = model.module
     inner = getattr(model, "get_base_model", None)
@@ -109,7 +109,7 @@ def causal_lm(model: nn.Module) -> nn.Module:
 
 
 def output_head(model: nn.Module) -> nn.Module | None:
-    """Return the module that turns hidden states into logits, None when the model has none."""
+    """Return the module that turns hidden states into logits, None if the model has none."""
     getter = getattr(causal_lm(model), "get_output_embeddings", None)
     return getter() if callable(getter) else None
 
@@ -147,9 +147,9 @@ def example_losses(
 def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """Return the arguments of a forward pass: no labels, no cache.
 
-    With padding on the right alone no mask is passed, for a causal model never looks at it, and
-    attention without a mask has faster kernels. Otherwise positions are counted over real tokens,
-    so that padding on the left does not move them.
+    If all padding is on the right, no mask is passed: a causal model never looks at the padding,
+    and attention without a mask has faster kernels. Otherwise positions are counted over real
+    tokens, so that padding on the left does not shift them.
     """
     mask = batch["attention_mask"]
     inputs: dict[str, Any] = {"input_ids": batch["input_ids"]}
@@ -166,10 +166,10 @@ def model_inputs(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[st
 
 
 def _wants_token_types(model: nn.Module, accepted: Mapping[str, Any]) -> bool:
-    """Tell whether a model needs an argument in training that says all its input is text.
+    """Return whether a model in training must be told that all its input is text.
 
-    Gemma 3 that sees refuses to be trained without, in some releases of transformers. To a model of
-    text alone (GPT-2) the argument means something else.
+    In some releases of transformers, multimodal Gemma 3 refuses to train without the argument. To a
+    text model (GPT-2) the same argument means something else.
     """
     if not model.training or "token_type_ids" not in accepted:
         return False
@@ -178,7 +178,7 @@ def _wants_token_types(model: nn.Module, accepted: Mapping[str, Any]) -> bool:
 
 
 def _padded_on_the_right(mask_BT: torch.Tensor) -> bool:
-    """Tell whether every row is ones followed by zeros, if any."""
+    """Return whether every row is ones, followed by zeros if any."""
     return bool((mask_BT[:, 1:] <= mask_BT[:, :-1]).all())
 
 

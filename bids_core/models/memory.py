@@ -1,4 +1,4 @@
-"""Running out of memory: recognising it, and freeing what can be freed."""
+"""Running out of memory: how to recognise it, and how to free what can be freed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAC_UNITS: Final = 1024  # ru_maxrss is in KiB on Linux
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell out of memory from other errors; torch's CPU allocator has no class for it."""
+    """Return whether an error means out of memory; torch's CPU allocator has no class for it."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
         return True
     words = str(error).lower()
@@ -32,9 +32,9 @@ def free_memory() -> None:
 
 
 def return_heap() -> None:
-    """Give freed heap blocks back to the system, where the C library can (glibc).
+    """Give freed heap blocks back to the system, if the C library can (glibc).
 
-    It keeps them otherwise: after a training the process would keep its activations.
+    It keeps them otherwise: after training, the process would hold on to its activations.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -52,10 +52,10 @@ def peak_memory() -> int:
 
 
 def reset_peak_memory() -> None:
-    """Start a new high-water mark (Linux); elsewhere the mark is that of the whole process."""
+    """Reset the high-water mark (Linux only; elsewhere it covers the whole life of the process)."""
     path = Path("/proc/self/clear_refs")
     if path.exists():
         try:
             path.write_text("5", encoding="utf-8")
         except PermissionError:
-            return  # a hardened container: the mark stays that of the whole process
+            return  # a hardened container: the mark still covers the whole life of the process

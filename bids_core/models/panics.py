@@ -1,10 +1,10 @@
-"""Tokenizers that panic: an error of their Rust library that is no Exception, in one line.
+"""Tokenizers that panic: turns a Rust error that is not an Exception into a one-line error.
 
-A tokenizer.json can be read and still be wrong: an index beyond a table, an expression that gives
-up, a length of zero. The library then panics, at the first text that comes that far, and what it
-raises (`PanicException`, a BaseException) passes every handler. So transformers' two ways into that
-library are wrapped, for whoever goes them: rows, prompts, benchmark suites, answers. safetensors,
-another library in Rust, raised plain errors on all of 30,000 damaged files.
+A tokenizer.json can be readable and still be wrong: an index beyond a table, an expression that
+gives up, a length of zero. The library then panics at the first text that reaches the fault, and
+what it raises (`PanicException`, a BaseException) passes every handler. So transformers' two calls
+into that library are wrapped, for all callers: rows, prompts, benchmark suites, answers.
+safetensors, another Rust library, raised plain errors for each of 30,000 damaged files.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _WRAPPED: Final = "_bids_wrapped"
 
 
 def is_panic(error: BaseException) -> bool:
-    """Tell whether a Rust library gave up; each has a class of its own, which nobody can import."""
+    """Return whether a Rust library panicked; each has its own class, which cannot be imported."""
     return type(error).__name__ == "PanicException"
 
 
 def wrap_tokenizers() -> None:
-    """Have panics of tokenizers arrive as errors, whoever uses one.
+    """Make panics of tokenizers arrive as ordinary errors, for every caller.
 
     Raises:
-        RuntimeError: this version of transformers calls the library elsewhere.
+        RuntimeError: this version of transformers calls the library in another way.
     """
     from transformers import PreTrainedTokenizerFast
 
     for name in _WAYS_IN:
-        # typed as Any: it is a method of theirs, which their stubs do not know
+        # typed as Any: their stubs do not know this method
         method: Any = getattr(PreTrainedTokenizerFast, name, None)
         if method is None:
             msg = (
@@ -54,7 +54,7 @@ def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return method(tokenizer, *arguments, **options)
         except BaseException as error:
-            # errors of the library that are no panics are plain `Exception`s
+            # errors of the library other than panics are plain `Exception`s
             if not is_panic(error) and type(error) is not Exception:
                 raise
             folder = getattr(tokenizer, "name_or_path", "") or "the model"

@@ -1,7 +1,7 @@
 """The cheaper settings worth trying, made from a configuration: one table.
 
-They follow from experiments (docs/results/price.md): one checkpoint carries nearly all the
-information, a screen by BM25 costs nothing, and both together cost least.
+They come from experiments (docs/results/price.md): one checkpoint carries nearly all the
+information, a BM25 screen costs almost nothing, and both together cost least.
 
 Shapes: N rows of the pool.
 """
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _FIRST: Final = "gradients only at the first checkpoint"
 _MOST_LANDMARKS: Final = 8000
-"""Each is compared with each other one: of 8,000 that takes 0.5 GB, of 30,000 it would take 7."""
+"""Most landmarks. Each pair is compared: 8,000 take 0.5 GB, 30,000 would take 7."""
 
 _DRAWN: Final = 20
-"""Of a small pool, one row in so many is drawn at random beside a screen: else it saves nothing."""
+"""In a small pool, one row in this many is drawn at random beside a screen: more would save
+nothing."""
 
 
 def candidates(
@@ -33,8 +34,8 @@ def candidates(
 
     Args:
         exact: the configuration without shortcuts.
-        n_checkpoints: that its warmup leaves.
-        n_layers: decoder layers of the model; 0 where it has none.
+        n_checkpoints: checkpoints that its warmup saves.
+        n_layers: decoder layers of the model; 0 if it has none.
         pool_rows: N.
     """
     found = [Setting(EXACT, "gradients of all rows, at all checkpoints, in all layers", {}, EXACT)]
@@ -69,7 +70,7 @@ def _checkpoints(exact: RunConfig, there: int) -> list[Setting]:
 
 
 def _first(exact: RunConfig, epochs: int) -> dict[str, Any]:
-    """Return what stops a warmup early; one that was trained elsewhere is used in part."""
+    """Return the changes that stop a warmup early; one trained elsewhere is used in part."""
     if exact.warmup.checkpoints:
         return {"gradients.checkpoints": list(range(1, epochs + 1))}
     return {"warmup.stop_after": epochs}
@@ -97,7 +98,7 @@ def _screen(by: str, keep: float, drawn: Mapping[str, int]) -> Setting:
 
 
 def _drawn(exact: RunConfig, pool_rows: int) -> dict[str, int]:
-    """Return how many random rows get gradients beside a screen, where the pool is small."""
+    """Return the change that draws fewer random rows beside a screen, where the pool is small."""
     few = max(LEAST_LANDMARKS, pool_rows // _DRAWN)
     return {} if few >= exact.screen.sample else {"screen.sample": few}
 

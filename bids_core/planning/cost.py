@@ -1,9 +1,9 @@
 """What a run will cost: time, disk and memory, from token counts and a speed.
 
-The model is a plain count: every stage's tokens divided by the tokens per second of one forward
-and backward pass; memory is counted in `footprint`. The speed is measured on this machine, on this
-data, with this model (`bids check`); or planned from the sizes of a model and a GPU
-(`planned_speed`), for a run elsewhere.
+The cost model is a plain count: each stage's tokens divided by the tokens per second of a forward
+and backward pass; memory is counted in `footprint`. The speed is measured on this machine, with
+this data and model (`bids check`), or for a run elsewhere planned from the sizes of a model and a
+GPU (`planned_speed`).
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
 _PROBE_TOKENS: Final = 1024
 _PROBE_PASSES: Final = 3
 _FULL_SHARE: Final = 3 / 2
-"""Training all weights against adapters: three products a weight instead of two."""
+"""Cost of training all weights relative to adapters: three products per weight instead of two."""
 _DECODING_SHARE: Final = 5
-"""A generated token against a read one: decoding waits for memory, not for arithmetic."""
-_CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to as many, in two passes
+"""Cost of a generated token relative to a read one: decoding waits for memory, not arithmetic."""
+_CURVATURE_ROWS: Final = 512  # tasks.curvature fits EK-FAC to this many, in two passes
 _ENTRIES_PER_SECOND: Final = 1e8
-"""Entries of the matrix that a method reads a second: BIDS, measured (docs/selection.md)."""
+"""Entries of the matrix that a method reads per second: BIDS, measured (docs/selection.md)."""
 _PRODUCTS_PER_SECOND: Final = 6.8e10
-"""Operations of attribution a second: 288,000 x 350 x 8,192 in 24.3 s on two cores
+"""Operations of attribution per second: 288,000 x 350 x 8,192 in 24.3 s on two cores
 (docs/gradients.md)."""
 _READ_PER_SECOND: Final = 1e9
-"""Bytes of the gradient store that attribution reads a second, where columns are few."""
+"""Bytes of the gradient store that attribution reads per second, if columns are few."""
 _NOT_BY_TOKENS: Final = ("attribution", "selection")
 _NO_SIZE: Final = ModelSize(
     n_parameters=0, n_trainable=0, model_bytes=0, hidden_size=1, n_layers=1, intermediate_size=1,
     query_width=1, key_width=1, vocabulary=1, adapter_inputs=1,
 )  # fmt: skip
-"""Of no model: for costs that depend on none."""
+"""Speed of no model: for costs that do not depend on one."""
 _BYTES: Final = {"int8": 1, "float16": 2, "float32": 4}
 
 
@@ -63,7 +63,7 @@ class Speed:
     """A speed, measured or planned.
 
     Args:
-        tokens_per_second: forward and backward of the adapters.
+        tokens_per_second: of a forward and backward pass with adapters.
         size: of the model.
     """
 
@@ -76,10 +76,10 @@ class Counts:
     """Rows and tokens of a run.
 
     Args:
-        generated: new tokens of the test rows at most.
+        generated: new tokens of the test rows, at most.
         longest: tokens of the longest pool or validation row; 0: `data.max_length`.
         longest_test: tokens of the longest test row, with its answer; 0: `data.max_length`.
-        label_share: labels among the tokens of the pool.
+        label_share: share of labels among the tokens of the pool.
     """
 
     pool_rows: int
@@ -119,7 +119,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """Estimate of one stage: name, seconds, bytes on disk and in memory, what they rest on."""
+    """Estimate of one stage: name, seconds, bytes on disk and in memory, and their basis."""
 
     stage: str
     seconds: float
@@ -135,9 +135,9 @@ def measure_speed(
     pad_token_id: int,
     checkpointing: bool = False,
 ) -> Speed:
-    """Time one training pass over about 1,000 tokens of rows of middle length, after two others.
+    """Time one training pass over about 1,000 tokens of medium-length rows, after two untimed ones.
 
-    The loss is the training's, which computes logits at labels alone.
+    The loss is that of training, which computes logits at label positions only.
     """
     by_length = sorted(examples, key=lambda example: example.n_tokens)
     middle = by_length[len(by_length) // 2 :]
@@ -163,19 +163,19 @@ def _timed_pass(model: PeftModel, inputs: dict[str, torch.Tensor]) -> float:
 
 
 def planned_speed(size: ModelSize, *, flops: float, utilisation: float) -> Speed:
-    """Return a speed from sizes: two products forward and two backward a weight and token.
+    """Return a speed from sizes: two products forward and two backward per weight and token.
 
     Args:
         size: of the model.
-        flops: peak of the device in the dtype of the products, a second.
+        flops: peak of the device per second, in the dtype of the products.
         utilisation: share of the peak that is reached.
     """
-    per_token = 4 * size.n_parameters + 6 * size.n_trainable  # adapters take weight gradients too
+    per_token = 4 * size.n_parameters + 6 * size.n_trainable  # adapters need weight gradients too
     return Speed(flops * utilisation / per_token, size)
 
 
 def estimate(config: RunConfig, data: PreparedData, speed: Speed) -> list[StageCost]:
-    """Return the estimated cost of each stage that spends anything worth naming."""
+    """Return the estimated cost of each stage that costs anything worth mentioning."""
     return estimate_counts(config, Counts.of(config, data), speed)
 
 
@@ -197,16 +197,16 @@ def estimate_counts(config: RunConfig, counts: Counts, speed: Speed) -> list[Sta
 
 
 def stage_tokens(config: RunConfig, counts: Counts) -> dict[str, float]:
-    """Return the work of each stage whose time goes with its tokens, in tokens of a training pass.
+    """Return the work of each stage whose time scales with its tokens, in training-pass tokens.
 
-    The same count as `estimate_counts` makes, for who measures the speed otherwise.
+    The count is that of `estimate_counts`, for callers that measure the speed in another way.
     """
     costs = estimate_counts(config, counts, Speed(1.0, _NO_SIZE))
     return {cost.stage: cost.seconds for cost in costs if cost.stage not in _NOT_BY_TOKENS}
 
 
 def memory_bytes(costs: Sequence[StageCost]) -> int:
-    """Return the memory of the largest stage."""
+    """Return the memory of the stage that needs most."""
     return max(cost.memory_bytes for cost in costs)
 
 
@@ -226,23 +226,23 @@ def _training_memory(
 
 
 def n_checkpoints(config: RunConfig) -> int:
-    """Return how many checkpoints the warmup leaves or comes with."""
+    """Return how many checkpoints the warmup saves or, trained elsewhere, comes with."""
     if not config.warmup.checkpoints:
         return config.warmup.epochs_run
-    from bids_core.training.external import find_checkpoints  # the Trainer's libraries
+    from bids_core.training.external import find_checkpoints  # imports the Trainer's libraries
 
     return len(find_checkpoints(config.warmup.checkpoints))
 
 
 def checkpoint_numbers(config: RunConfig) -> list[int]:
-    """Return the numbers of the checkpoints that gradients are computed at, from 1."""
+    """Return the numbers (from 1) of the checkpoints at which gradients are computed."""
     there = n_checkpoints(config)
     wanted = config.gradients.checkpoints
     return [n for n in range(1, there + 1) if wanted is None or n in wanted]
 
 
 def rows_with_gradients(config: RunConfig, counts: Counts) -> int:
-    """Return how many rows of the pool get gradients, as far as known beforehand.
+    """Return how many rows of the pool get gradients, as far as it is known beforehand.
 
     A method's rows and random rows are assumed to overlap like two independent draws.
     """
@@ -264,7 +264,7 @@ def _warmup_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
         "warmup",
         tokens / speed.tokens_per_second,
         12 * speed.size.n_trainable * checkpoints,
-        f"{tokens:,.0f} tokens; adapter and two moments a checkpoint",
+        f"{tokens:,.0f} tokens; adapter and two moments per checkpoint",
         _training_memory(config, counts, speed, config.warmup, full=False),
     )
 
@@ -279,9 +279,9 @@ def _row_bytes(config: RunConfig, speed: Speed) -> int:
 
 
 def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
-    """Count one pass a row and checkpoint; hidden states need no backward pass, EK-FAC a fit.
+    """Count one pass per row and checkpoint, forward only for hidden states, plus EK-FAC's fit.
 
-    In the last layers alone (`gradients.layers`) the backward pass is as much shorter.
+    In the last layers only (`gradients.layers`), the backward pass is shorter in proportion.
     """
     checkpoints = len(checkpoint_numbers(config))
     feature = TRAINING_FEATURES[config.gradients.train_feature]
@@ -296,13 +296,13 @@ def _gradient_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
     if feature.curvature:
         n_fit = min(_CURVATURE_ROWS, n_rows)
         passes += 2 * checkpoints * n_fit / max(1, counts.pool_rows) * counts.pool_tokens
-        fit = f"; {feature.label} fitted to {n_fit} rows a checkpoint"
+        fit = f"; {feature.label} fitted to {n_fit} rows per checkpoint"
     row = _row_bytes(config, speed)
     return StageCost(
         "gradients",
         passes / speed.tokens_per_second,
         checkpoints * (n_rows + counts.validation_rows) * row,
-        f"{tokens:,} tokens; {row:,} bytes a row and checkpoint{fit}"
+        f"{tokens:,} tokens; {row:,} bytes per row and checkpoint{fit}"
         + (f"; {n_rows:,} of {counts.pool_rows:,} rows" if n_rows < counts.pool_rows else "")
         + (f"; the last {layers} layers" if backward < 1 else ""),
         training_memory(speed.size, _batch(config, counts, config.gradients.tokens_per_batch)),
@@ -345,7 +345,7 @@ def _representation_cost(config: RunConfig, counts: Counts, speed: Speed) -> Sta
 
 
 def _selection_cost(config: RunConfig, counts: Counts) -> StageCost:
-    """Count one pass over the matrix a method, and the further matrices of the normalisation."""
+    """Count one pass over the matrix per method, and the normalisation's extra matrices."""
     section, entries = config.selection, counts.pool_rows * counts.validation_rows
     methods = [METHODS[method] for method in section.methods]
     copies = NORMALIZATIONS[section.normalization].copies
@@ -378,7 +378,7 @@ def _finetune_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost
 
 def _evaluation_cost(config: RunConfig, counts: Counts, speed: Speed) -> StageCost:
     models = len(config.selection.methods) + int(config.evaluation.zero_shot)
-    # a prompt is read once, for the answer, its loss and all choices
+    # each prompt is read once for the answer, its loss and all choices
     passes = FORWARD_SHARE * (counts.test_tokens + _DECODING_SHARE * counts.generated)
     return StageCost(
         "evaluation",

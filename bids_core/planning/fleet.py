@@ -1,7 +1,7 @@
-"""What a run costs when many GPUs share it: wall time of each part, and the bottleneck.
+"""What a run costs when many GPUs share it: the wall time of each part, and the bottleneck.
 
-The cost model (`cost`) counts the work; this says how it divides. Parts that run in one process of
-the pipeline were measured on two cores of a CPU, and grow as stated at each constant.
+The cost model (`cost`) counts the work; this module says how the work divides. Parts that run in a
+single process of the pipeline were measured on two CPU cores, and grow as stated at each constant.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from bids_core.planning.cost import Counts, Speed
 
 _PREPARE_SECONDS: Final = 2.7e-6
-"""A pool token, read, rendered and tokenized: 4,000 against 1,000 rows of 965 tokens, one core."""
+"""Seconds to read, render and tokenize a pool token: 4,000 against 1,000 rows of 965 tokens, one
+core."""
 _PREPARED_BYTES: Final = 15.3
-"""Bytes of memory per pool token wherever the prepared data are loaded; from the same rows."""
+"""Bytes of memory per pool token wherever the prepared data is loaded; from the same rows."""
 _START_SECONDS: Final = 14.0
-"""A flow run of shards until its first one begins: process, imports (docs/production.md)."""
+"""Seconds until a flow run begins its first shard: process, imports (docs/production.md)."""
 _FROM_DISK: Final = 5e9 / 224
-"""Entries that BIDS reads a second from a matrix beyond memory: 5,000,000 x 1,000
+"""Entries that BIDS reads per second from a matrix larger than memory: 5,000,000 x 1,000
 (docs/selection.md)."""
 _REPORT_SECONDS: Final = (3.2, 3.7e-5)
-"""Of the report page: always, and a pool row (40,000 and 120,000 rows, 15% picked)."""
+"""Seconds for the report: fixed, and per pool row (40,000 and 120,000 rows, 15% picked)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +36,8 @@ class Fleet:
     """GPUs that share a run.
 
     Args:
-        gpus: all of them, of one kind.
-        per_machine: of one machine; a warmup trains on those of one machine.
+        gpus: how many in all, of one kind.
+        per_machine: how many in one machine; a warmup trains on the GPUs of one machine.
     """
 
     gpus: int
@@ -45,7 +46,7 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a run: its name, wall seconds, and what it rests on."""
+    """One part of a run: its name, wall seconds, and the basis of the estimate."""
 
     name: str
     seconds: float
@@ -58,12 +59,12 @@ class FleetCost:
 
     Args:
         parts: in the order in which they run.
-        gpu_seconds: work of the GPUs, whoever does it.
-        shards: gradient shards.
-        flow_runs: that they are handed out in.
-        store_bytes: of the gradient store.
-        matrix_bytes: of the attribution matrix.
-        prepared_bytes: of memory that every process takes which has the prepared data.
+        gpu_seconds: work of all GPUs together.
+        shards: number of gradient shards.
+        flow_runs: number of flow runs that compute the shards.
+        store_bytes: size of the gradient store.
+        matrix_bytes: size of the attribution matrix.
+        prepared_bytes: memory for the prepared data in each process that loads it.
     """
 
     parts: tuple[Part, ...]
@@ -80,15 +81,15 @@ class FleetCost:
         return sum(part.seconds for part in self.parts)
 
     def largest(self) -> list[Part]:
-        """Return the parts, the one that takes longest first."""
+        """Return the parts, longest first."""
         return sorted(self.parts, key=lambda part: -part.seconds)
 
 
 def fleet_cost(config: RunConfig, counts: Counts, speed: Speed, fleet: Fleet) -> FleetCost:
     """Return what a run costs on some GPUs.
 
-    Gradients divide over all GPUs, shard by shard; the warmup over those of one machine, evenly
-    (assumed). The rest is one process.
+    Gradients divide over all GPUs, shard by shard; the warmup over those of one machine, assumed to
+    divide evenly. The rest runs in one process.
 
     Args:
         config: of the run; `gradients.rows_per_shard` and `execution.group_seconds` count.
@@ -98,11 +99,11 @@ def fleet_cost(config: RunConfig, counts: Counts, speed: Speed, fleet: Fleet) ->
     """
     stages = {cost.stage: cost for cost in estimate_counts(config, counts, speed)}
     n_rows = rows_with_gradients(config, counts)
-    each = math.ceil(n_rows / config.gradients.rows_per_shard) + 1  # and the validation rows'
+    each = math.ceil(n_rows / config.gradients.rows_per_shard) + 1  # plus the validation rows
     shards = len(checkpoint_numbers(config)) * each
     work = stages["gradients"].seconds
     flow_runs = min(shards, math.ceil(work / config.execution.group_seconds))
-    rounds = math.ceil(shards / fleet.gpus) / (shards / fleet.gpus)  # the last one is not full
+    rounds = math.ceil(shards / fleet.gpus) / (shards / fleet.gpus)  # the last shard is not full
     entries = counts.pool_rows * counts.validation_rows
     beyond = 4 * entries > RESIDENT_BYTES
     selection = stages["selection"].seconds

@@ -1,8 +1,8 @@
 """Memory of a stage: weights, training state, and what a forward pass keeps for the backward one.
 
-Counted from a model's sizes, as `transformers` and PEFT run a decoder of the Llama kind; a test
-compares the count with the tensors that autograd saves. Not in it: EK-FAC's factors, tables of
-attention scores (kernels without them are used where they would be large).
+Counted from a model's sizes, for the way `transformers` and PEFT run a Llama-like decoder; a test
+compares the count with the tensors that autograd saves. Not included: EK-FAC's factors, and tables
+of attention scores (where those would be large, kernels without them are used).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 _FLOAT32: Final = 4
 _PROGRAM: Final = 2**30
-"""Python, torch, the data, or a GPU's context."""
+"""Fixed bytes: Python, torch, the data, or a GPU's context."""
 _ALLOCATOR: Final = 1.25
-"""What an allocator holds against what is in use: blocks of changing sizes leave gaps."""
+"""Memory held by an allocator relative to memory in use: blocks of changing sizes leave gaps."""
 _STATE: Final = 16
-"""Weight, gradient and two moments of a trained parameter, in float32."""
+"""Bytes of a trained parameter in float32: weight, gradient and two moments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class ModelSize:
         query_width: query heads times their width.
         key_width: key heads times their width.
         vocabulary: rows of the output head.
-        adapter_inputs: float32 numbers that the adapters of the whole model keep of a token: the
-            input widths of the adapted layers, and dropout's masks.
-        element_bytes: of a number as the base model computes.
-        checkpointing: whether activations are computed again instead of kept.
+        adapter_inputs: float32 numbers that all adapters together keep per token: the input widths
+            of the adapted layers, and dropout's masks.
+        element_bytes: bytes of a number in the base model's dtype.
+        checkpointing: whether activations are recomputed instead of kept.
     """
 
     n_parameters: int
@@ -90,10 +90,10 @@ class ModelSize:
         )
 
     def training_bytes(self, *, full: bool = False) -> int:
-        """Return what a token's forward pass keeps for the backward one.
+        """Return the bytes that a token's forward pass keeps for the backward pass.
 
         Args:
-            full: all weights are trained, not the adapters.
+            full: whether all weights are trained, not only adapters.
         """
         hidden, element, layers = self.hidden_size, self.element_bytes, self.n_layers
         norms = 2 * _FLOAT32 * hidden * (2 if full else 1)
@@ -108,11 +108,11 @@ class ModelSize:
         return layers * layer
 
     def logit_bytes(self) -> int:
-        """Return what the loss of one label takes: logits, a float32 copy, its log-softmax."""
+        """Return the bytes for the loss of one label: logits, a float32 copy, its log-softmax."""
         return self.vocabulary * (self.element_bytes + 2 * _FLOAT32)
 
     def reading_bytes(self) -> int:
-        """Return what a token takes without gradients: keys and values twice, one layer's work."""
+        """Return a token's bytes without gradients: keys and values twice, one layer's work."""
         element = self.element_bytes
         cache = 2 * 2 * self.n_layers * self.key_width * element
         return cache + 2 * _FLOAT32 * self.hidden_size + 3 * element * self.intermediate_size
@@ -120,20 +120,20 @@ class ModelSize:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tokens of the largest batch of a stage, padded, and how many of them are labels."""
+    """Padded tokens of the largest batch of a stage, and how many of them are labels."""
 
     tokens: int
     labels: int
 
     @classmethod
     def of(cls, budget: int, *, longest: int, label_share: float, rows: int | None = None) -> Batch:
-        """Return the largest batch within a budget of tokens; one row may go past it.
+        """Return the largest batch within a budget of tokens; a single row may exceed it.
 
         Args:
             budget: `tokens_per_batch`.
             longest: tokens of the longest row.
-            label_share: labels among the tokens.
-            rows: most rows of a batch.
+            label_share: share of labels among the tokens.
+            rows: maximum rows of a batch.
         """
         within = max(1, budget // max(1, longest))
         tokens = longest * (within if rows is None else min(within, rows))
@@ -157,15 +157,15 @@ def evaluation_memory(size: ModelSize, batch: Batch) -> int:
 
 
 def _width(module: Any) -> int:
-    """Return the numbers that an adapter keeps of a token: its input, and dropout's mask."""
+    """Return how many numbers an adapter keeps per token: its input, and dropout's mask."""
     width = int(getattr(module, "in_features", 0))  # embeddings have none
     dropouts = [drop for drop in module.lora_dropout.values() if getattr(drop, "p", 0.0)]
     if not dropouts:
         return width
     on_cpu = next(module.parameters()).device.type == "cpu"
-    return 2 * width if on_cpu else width + width // 4  # there a mask is float32, here a byte
+    return 2 * width if on_cpu else width + width // 4  # elsewhere a mask is float32, here a byte
 
 
 def _largest(sizes: int | list[int]) -> int:
-    """Return a size that some models (Gemma 3n) have one of for each layer."""
+    """Return a size; the largest, for models (Gemma 3n) that have one per layer."""
     return max(sizes) if isinstance(sizes, list | tuple) else int(sizes)

@@ -1,7 +1,7 @@
-"""How long a run still takes: the cost model's work, at the speed measured as the steps go.
+"""How long a run will still take: the cost model's work, at the speed measured during the run.
 
-Work is counted in tokens of one training pass. The seconds per token of a step come from earlier
-steps of its kind or, as long as there are none, from all steps together.
+Work is counted in tokens of one training pass. A step's seconds per token are taken from earlier
+steps of its kind or, until there are any, from all steps together.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LEAST_SECONDS: Final = 3.0
-"""Steps of a kind count as measured after so long: the first seconds are loading."""
+"""Steps of a kind count as measured after this many seconds: the first ones are loading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run has to do.
+    """The work of a run.
 
     Args:
-        tokens: of each step whose time goes with its tokens, by the step's label.
+        tokens: of each step whose time scales with its tokens, by the step's label.
         seconds: of each other step.
-        beyond: what has to be done besides and has no estimate, in words; blank for nothing.
-        groups: steps that are shown as one: label -> (label of the group, how much the step is of
-            what its progress counts).
+        beyond: in words, further work that has no estimate; blank if there is none.
+        groups: steps shown as one: label -> (label of the group, how many units of its progress the
+            step is).
         tokens_per_second: speed measured beforehand, used until steps have been measured.
     """
 
@@ -43,7 +43,7 @@ class _Measured:
 
 
 class Forecast:
-    """The time left of a run, from what it has to do and what was done of it.
+    """The time left in a run, from its work and what has been done.
 
     Args:
         work: of the run.
@@ -56,12 +56,12 @@ class Forecast:
         self._running: dict[str, tuple[float, float]] = {}
 
     def advance(self, label: str, *, share: float, seconds: float) -> None:
-        """Record that a share of a step is done after this many seconds."""
+        """Record that a share of a step was done after this many seconds."""
         if label in self._tokens:
             self._running[label] = (share, seconds)
 
     def finish(self, label: str, *, seconds: float, cached: bool) -> None:
-        """Record that a step is over; one that was cached says nothing of the speed."""
+        """Record that a step is finished; a cached one says nothing about the speed."""
         self._running.pop(label, None)
         tokens = self._tokens.pop(label, None)
         self._fixed.pop(label, None)
@@ -71,7 +71,7 @@ class Forecast:
             measured.seconds += seconds
 
     def seconds_left(self) -> float | None:
-        """Return the seconds left; None as long as no speed is known."""
+        """Return the seconds left; None while no speed is known."""
         measured = {kind: _Measured(m.tokens, m.seconds) for kind, m in self._measured.items()}
         for label, (share, seconds) in self._running.items():
             kind = measured.setdefault(_kind(label), _Measured())

@@ -1,16 +1,16 @@
-"""What a cheaper setting keeps of the exact influence and picks, and which settings pay.
+"""How much of the exact influence and picks a cheaper setting keeps, and which settings pay off.
 
 On a sample of the pool, with E the exact influence and u_i the mean over tasks of the mean of E_ij
-over the task's instances (what `bids validate` reads its gain off):
+over the task's instances (from which `bids validate` computes its gain):
 
-- rank correlation: Spearman's of each column with E's, over the rows that the setting gives
-  influence to; mean over columns, with an interval of a bootstrap over columns.
-- overlap: the share of the exact picks that the setting picks too; by chance it is the budget's
-  share of the pool. Its interval is Jeffreys' for a share of so many picks.
+- rank correlation: Spearman's, of each column with the same column of E, over the rows that get
+  influence in the setting; mean over columns, with an interval from a bootstrap over columns.
+- overlap: the share of the exact picks that the setting picks too; by chance it equals the budget's
+  share of the pool. Its interval is Jeffreys' for a share of that many picks.
 - kept: (mean u of the setting's picks - mean u of all rows) / (mean u of the exact picks - mean u
-  of all rows), the share of what the exact picks have over random ones; 1 - kept is the expected
-  loss. Its interval is a bootstrap over the sample's rows, who picked what held fixed: picks are
-  not selected again in each draw.
+  of all rows), the share kept of the exact picks' advantage over random ones; 1 - kept is the
+  expected loss. Its interval is from a bootstrap over the sample's rows with the picks held fixed:
+  they are not selected again in each draw.
 
 Source: Jeffreys' interval, Brown, Cai and DasGupta (2001), section 4; closed at its ends.
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 LEAST_PICKS: Final = 20
-"""With fewer picks the interval of an overlap is wider than 0.4, too wide for a conclusion."""
+"""With fewer picks the interval of an overlap is wider than 0.4, too wide for conclusions."""
 _TAIL: Final = 0.025
 
 
@@ -61,13 +61,13 @@ def least_sample(picks: int, pool_rows: int) -> int:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What a setting keeps.
+    """How much a setting keeps.
 
     Args:
-        n_rows: rows that it gives influence to.
+        n_rows: rows that get influence.
         rank_correlation: with the exact influence, mean over columns.
         overlap: share of the exact picks that it picks.
-        kept: share of what the exact picks have over random rows; NaN where that is nothing.
+        kept: share of the exact picks' advantage over random rows; NaN if there is none.
     """
 
     n_rows: int
@@ -87,17 +87,17 @@ class Fidelity:
 
 
 class Yardstick:
-    """The exact influence and picks of a sample, which settings are measured against.
+    """The exact influence and picks of a sample, against which settings are measured.
 
     Args:
         exact_nM: [n, M] influence.
-        picks_k: places of the picks in the sample.
+        picks_k: indices of the picks in the sample.
         tasks: M task names.
-        draws: R, of the bootstraps.
-        seed: of the draws, which all settings share.
+        draws: R, number of bootstrap draws.
+        seed: of the draws, shared by all settings.
 
     Raises:
-        MatrixError: what is given does not fit together, or is not finite.
+        MatrixError: the arguments do not match each other, or are not finite.
     """
 
     def __init__(
@@ -123,27 +123,27 @@ class Yardstick:
 
     @property
     def chance(self) -> float:
-        """Overlap of random picks."""
+        """Expected overlap of random picks."""
         return len(self._picked) / len(self._exact_nM)
 
     @property
     def judges(self) -> bool:
-        """Whether the exact picks clearly have more summed influence than random rows."""
+        """Whether the exact picks clearly have more influence than random rows."""
         value, draws_R = self._advantage
         return value > 0 and bool((draws_R > 0).mean() >= 1 - _TAIL)
 
     def measure(
         self, rows_r: npt.ArrayLike, influence_rM: MatrixLike, picks_k: npt.ArrayLike
     ) -> Fidelity:
-        """Return what a setting keeps.
+        """Return how much a setting keeps.
 
         Args:
-            rows_r: places in the sample of the rows that it gives influence to.
-            influence_rM: [r, M] their influence by this setting.
-            picks_k: places of its picks in the sample.
+            rows_r: indices in the sample of the rows that get influence.
+            influence_rM: [r, M], their influence in this setting.
+            picks_k: indices of its picks in the sample.
 
         Raises:
-            MatrixError: what is given does not fit the sample, or is not finite.
+            MatrixError: the arguments do not match the sample, or are not finite.
         """
         influence = finite_values(influence_rM)
         rows, picked = (_places(found, len(self._exact_nM)) for found in (rows_r, picks_k))
@@ -170,7 +170,7 @@ class Yardstick:
         return Estimate.of(value / whole, draws_R[sure] / whole_R[sure])
 
     def _over_random(self, picked: npt.NDArray[np.int64]) -> tuple[float, Floats]:
-        """Return mean u of some rows over that of all, and the same in each draw, [R]."""
+        """Return the mean u of some rows minus that of all rows, and the same in each draw, [R]."""
         worth, n = self._worth_n, len(self._worth_n)
         there = self._counts[:, picked].astype(np.float64)
         total = there.sum(axis=1)
@@ -195,14 +195,15 @@ def lost(kept: Estimate, gain: float = 1.0) -> Estimate:
     """Return the expected loss: (1 - kept) times what the exact picks gain over random rows.
 
     Args:
-        kept: share that is kept.
-        gain: nats, as `bids validate --full` measures it; 1: the loss as a share of the gain.
+        kept: the share kept.
+        gain: in nats, as measured by `bids validate --full`; 1 gives the loss as a share of the
+            gain.
     """
     return Estimate(gain * (1 - kept.value), gain * (1 - kept.high), gain * (1 - kept.low))
 
 
 def efficient(costs: Sequence[float], overlaps: Sequence[float]) -> list[bool]:
-    """Return of each setting whether none is at least as good in both, and better in one.
+    """Return whether each setting is efficient: no other is as good in both and better in one.
 
     Args:
         costs: of the settings.
@@ -226,17 +227,17 @@ def choose(
     allowed: Sequence[bool] | None = None,
     best: bool = False,
 ) -> int | None:
-    """Return the setting to take: the cheapest that overlaps enough, or the best that is allowed.
+    """Return the setting to use: the cheapest with enough overlap, or the best that is allowed.
 
     Args:
         costs: of the settings.
         overlaps: of the settings.
         least: overlap that is enough.
-        allowed: which of them may be taken; None: all.
-        best: take the largest overlap, the cheapest of equals, whatever `least` says.
+        allowed: which of them may be chosen; None: all.
+        best: choose the largest overlap (of equals the cheapest), ignoring `least`.
 
     Returns:
-        Its place; None if there is none.
+        Its index; None if there is none.
     """
     places = [i for i in range(len(costs)) if allowed is None or allowed[i]]
     if best:

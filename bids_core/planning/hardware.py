@@ -1,7 +1,7 @@
-"""Hardware by name, and what selecting costs on it.
+"""Hardware by name, and what selection costs on it.
 
-A planned time is an estimate: the operations that the model's sizes imply, at an assumed share of
-the data sheet's peak. `bids check` measures; this is for hardware that is not available.
+A planned time is an estimate: the operations implied by the model's sizes, at an assumed share of
+the data sheet's peak. `bids check` measures; this is for hardware that is not at hand.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from bids_core.planning.footprint import ModelSize
 
 PLANNED_SHARE: Final = 0.35
-"""Of a GPU's peak, what a run is assumed to reach."""
+"""Share of a GPU's peak that a run is assumed to reach."""
 _SPREAD: Final = "gradients"
-"""The stage whose shards several GPUs share; what else there is runs on one of them."""
+"""The stage whose shards several GPUs share; everything else runs on one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Gpu(Entry):
     """A GPU.
 
     Args:
-        flops: dense bfloat16 products a second at most, from NVIDIA's data sheet.
+        flops: peak dense bfloat16 operations per second, from NVIDIA's data sheet.
         gb: its memory, in 10^9 bytes.
     """
 
@@ -51,18 +51,18 @@ GPUS: Final = Registry(
         Gpu(name="h200", label="H200, 141 GB", flops=989e12, gb=141),
     ),
 )
-"""GPUs by the names that users type."""
+"""GPUs, by the names that users type."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run is planned for.
+    """The hardware a run is planned for.
 
     Args:
         label: in words.
         speed: of one device, measured or planned.
         gpus: how many devices share the gradients.
-        gb: memory of a device, in 10^9 bytes; None where it is not known.
+        gb: memory of a device, in 10^9 bytes; None if unknown.
     """
 
     label: str
@@ -72,7 +72,7 @@ class Machine:
 
     @classmethod
     def planned(cls, name: str, size: ModelSize, *, gpus: int = 1) -> Machine:
-        """Return this many GPUs of a name.
+        """Return a machine with GPUs of the given name.
 
         Args:
             name: one of `GPUS`.
@@ -89,7 +89,7 @@ class Machine:
 
 
 def gpu_of(name: str) -> Gpu:
-    """Return the GPU of a name.
+    """Return the GPU of the given name.
 
     Raises:
         ConfigError: there is none.
@@ -102,14 +102,14 @@ def gpu_of(name: str) -> Gpu:
 
 @dataclass(frozen=True)
 class Price:
-    """What it costs to get to the picks: everything before the fine-tuning.
+    """What the picks cost: everything before fine-tuning.
 
     Args:
-        work: seconds of one device, all stages together.
-        seconds: until it is done; the devices share the gradients.
+        work: seconds on one device, all stages together.
+        seconds: wall time, with the devices sharing the gradients.
         memory_bytes: of the largest stage, on one device.
         disk_bytes: in the store.
-        stages: work of each stage, seconds.
+        stages: work of each stage, in seconds.
     """
 
     work: float
@@ -120,14 +120,14 @@ class Price:
 
 
 def price(config: RunConfig, counts: Counts, machine: Machine) -> Price:
-    """Return what a configuration's picks cost on a machine, by the cost model.
+    """Return what a configuration's picks cost on a machine, according to the cost model.
 
-    The warmup runs in `execution.processes` processes, one GPU each, as far as there are enough.
+    The warmup runs in `execution.processes` processes, one GPU each, or fewer if GPUs are short.
 
     Args:
-        config: the run; only its own method counts, not those that it is compared with.
+        config: the run; only its main method counts, not those it is compared with.
         counts: of the whole pool.
-        machine: that it runs on.
+        machine: where it runs.
     """
     alone = config.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""What a plan says in words: which setting to take, what it costs and keeps."""
+"""A plan in words: which setting to use, what it costs and how much it keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan_words(plan: Mapping[str, Any]) -> list[str]:
     said = [_advice(plan)]
     if not plan["sample"]["judges"]:
         said.append(
-            "The exact picks do not clearly have more summed influence than random rows, so "
+            "The exact picks do not clearly have more influence than random rows, so "
             "no expected loss is given."
         )
     large = [row["name"] for row in plan["settings"] if row["cost"]["fits_memory"] is False]
@@ -59,7 +59,9 @@ def _advice(plan: Mapping[str, Any]) -> str:
         )
     if chosen["name"] != EXACT:
         start = (
-            f"Take {chosen['name']}" if hours is None else f"In {hours:g} h take {chosen['name']}"
+            f"Take {chosen['name']}"
+            if hours is None
+            else f"Within {hours:g} h, take {chosen['name']}"
         )
         text = f"{start}: {_worth(chosen, plan)}."
         if hours is None and chosen["overlap"]["low"] < least:
@@ -88,7 +90,7 @@ def _none_cheaper(
 
 
 def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Return what a setting costs and keeps, in one clause."""
+    """Return in one clause what a setting costs and keeps."""
     cost, overlap, kept = row["cost"], row["overlap"], row["kept"]
     text = (
         f"{percent(cost['share'], 0)} of the cost ({duration(cost['seconds'])}), keeps "
@@ -102,7 +104,7 @@ def _worth(row: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 
 def interval(estimate: Mapping[str, Any], digits: int = 2) -> str:
-    """Format an estimate: `0.74 (0.66 to 0.81)`; a dash where there is none."""
+    """Format an estimate: `0.74 (0.66 to 0.81)`; a dash if there is none."""
     if estimate["value"] is None:
         return number(float("nan"))
     shown = number(estimate["value"], digits)

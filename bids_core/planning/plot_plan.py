@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _ROOM: Final = 1.8
-"""The axis of costs reaches so far beyond the first and last point: their names need room."""
+"""How far the cost axis extends beyond the first and last point, to make room for their names."""
 
 _NEAR: Final = 0.04
-"""Points that are nearer than this, in cost as a share of it and in overlap, have one name."""
+"""Points closer than this (in relative cost, and in overlap) share one name."""
 
 
 def plot_plan(plan: Mapping[str, Any]) -> Picture:
@@ -25,7 +25,8 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
         plan: what `plan.json` holds.
 
     Returns:
-        A point a setting, with its interval; those that no other beats are joined and named.
+        A figure with one point per setting, with its interval; efficient settings are joined and
+        named.
 
     Raises:
         UserError: matplotlib is not installed.
@@ -56,7 +57,7 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
     axes.set_xticks(ticks, [f"{tick:.0%}" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel(f"share of the exact cost ({plan['machine']['label']})")
-    axes.set_ylabel("share of the exact picks that it picks too")
+    axes.set_ylabel("share of the exact picks that it keeps")
     axes.spines[["top", "right"]].set_visible(False)
     sample = plan["sample"]
     axes.set_title(
@@ -68,7 +69,7 @@ def plot_plan(plan: Mapping[str, Any]) -> Picture:
 
 
 def _apart(rows: Sequence[Mapping[str, Any]], chosen: str | None) -> list[Mapping[str, Any]]:
-    """Return the points to name: the chosen one, and of those that lie together only the first."""
+    """Return the points to name: the chosen one, and of points close together only the first."""
     found: list[Mapping[str, Any]] = []
     for row in sorted(rows, key=lambda one: one["name"] != chosen):
         x, y = row["cost"]["share"], row["overlap"]["value"]

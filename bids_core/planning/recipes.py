@@ -1,8 +1,8 @@
-"""Ready settings as functions that return a whole configuration; in `examples/recipes/` as YAML.
+"""Ready-made settings as functions that return a whole configuration; YAML in `examples/recipes/`.
 
-The papers' settings name public data sets of the Hugging Face hub. `COSTS` holds what the cost
-model needs to say how long a recipe takes on the hardware it is meant for; numbers of rows are the
-data sets', mean lengths are assumptions and said to be (docs/recipes.md).
+The papers' settings name public data sets on the Hugging Face hub. `COSTS` holds what the cost
+model needs to estimate how long a recipe takes on the hardware it is meant for; row counts are the
+data sets' own, mean lengths are assumptions and marked as such (docs/recipes.md).
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ _TYDIQA: Final = {
 def bids_paper(*, epochs: int = 2) -> RunConfig:
     """Return the BIDS paper's setting: Llama-3-8B on UltraInteract, 50 instances of seven tasks.
 
-    The whole pool is warmed up on. The paper trains on the picks for 2 epochs, 4 in the headline
-    row. IFEval has prompts and checkers but no answers; the instances for instruction following
-    are written answers to instructions with checkable constraints instead.
+    Warmup on the whole pool. The paper trains on the picks for 2 epochs, 4 in the headline row.
+    IFEval has prompts and checkers but no answers, so the instances for instruction following are
+    written answers to instructions with checkable constraints.
 
     Args:
-        epochs: of the final training.
+        epochs: of the fine-tuning.
     """
     fifty: dict[str, Any] = {"limit": 50, "sample_seed": 0}
     validation = [
@@ -99,7 +99,7 @@ def less_paper() -> RunConfig:
     """Return the LESS paper's setting: Llama-2-7B on Flan, CoT, Dolly and OASST, 5%.
 
     Warmup on 5% of the pool; instances of MMLU (57 subjects), TyDiQA (9 languages) and BBH. The
-    base model has no chat template: give one with `model.chat_template`.
+    base model has no chat template: set one with `model.chat_template`.
     """
     return RunConfig.model_validate(
         {
@@ -129,7 +129,7 @@ def less_paper() -> RunConfig:
 def qlora_24gb() -> RunConfig:
     """Return a setting for one GPU of 24 GB: the base weights in 4 bits, smaller adapters.
 
-    50,000 rows of UltraInteract, drawn at random, instead of all; the sparse projection and int8
+    It uses 50,000 random rows of UltraInteract instead of all, and the sparse projection and int8
     storage instead of the papers'.
     """
     paper = bids_paper()
@@ -159,7 +159,7 @@ def cpu(*, data: Path = Path("examples/demo/data")) -> RunConfig:
     """Return the demo's setting: five small tasks, SmolLM2-135M-Instruct, minutes on two cores.
 
     Args:
-        data: folder that `make demo` writes.
+        data: folder written by `make demo`.
     """
     capabilities = {
         "chain_sum": "math", "gcd": "math", "spell_backward": "language",
@@ -217,12 +217,12 @@ RECIPES: Final[dict[str, Callable[[], RunConfig]]] = {
     "qlora_24gb": qlora_24gb,
     "cpu": cpu,
 }
-"""Recipes by the name of their file in `examples/recipes/`."""
+"""Recipes, by the name of their file in `examples/recipes/`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlay:
-    """What the cost of a recipe is planned from.
+    """The inputs to the cost estimate of a recipe.
 
     Args:
         hardware: in words.
@@ -241,7 +241,7 @@ class Outlay:
         return estimate_counts(config, self.counts, self.speed)
 
     def memory(self, config: RunConfig) -> int:
-        """Return the memory of the largest stage, in bytes."""
+        """Return the memory of the stage that needs most, in bytes."""
         return memory_bytes(self.costs(config))
 
 
@@ -260,20 +260,20 @@ _LLAMA2_7B: Final = ModelSize(
     vocabulary=32_000, adapter_inputs=32 * 5 * 4096,  # of four layers, and the masks
 )  # fmt: skip
 _FOUR_BITS: Final = 0.72
-"""Bytes a weight in 4 bits: scales, and an embedding and a head that stay as they are."""
+"""Bytes per weight in 4 bits, with scales, and an embedding and head that are not quantised."""
 
 COSTS: Final = {
     "bids_paper": Outlay(
         "one A100 of 80 GB",
         Counts(288_579, 288_579 * 700, 354, 354 * 400, **_BIDS7),
         planned_speed(_LLAMA3_8B, flops=_A100, utilisation=PLANNED_SHARE),
-        "700 tokens a pool row, 400 a validation instance, 700 a test prompt",
+        "700 tokens per pool row, 400 per validation instance, 700 per test prompt",
     ),
     "less_paper": Outlay(
         "one A100 of 80 GB",
         Counts(270_679, 270_679 * 250, 456, 456 * 300, 25_628, 25_628 * 1100, 1_400_000),
         planned_speed(_LLAMA2_7B, flops=_A100, utilisation=PLANNED_SHARE),
-        "250 tokens a pool row, 300 a validation instance, 1,100 a few-shot test prompt",
+        "250 tokens per pool row, 300 per validation instance, 1,100 per few-shot test prompt",
     ),
     "qlora_24gb": Outlay(
         "one RTX 4090 of 24 GB",
@@ -283,9 +283,9 @@ COSTS: Final = {
                     model_bytes=int(_FOUR_BITS * _LLAMA3_8B.n_parameters)),
             flops=_RTX4090, utilisation=0.2,
         ),
-        "600 tokens a pool row (cut at 1,024), 350 a validation instance, 700 a test prompt; "
+        "600 tokens per pool row (cut at 1,024), 350 per validation instance, 700 per test prompt; "
         "a fifth of the peak, because weights are dequantised from 4 bits and activations "
         "computed twice",
     ),
 }  # fmt: skip
-"""Plans of the recipes that need a GPU; what the CPU recipe takes was measured."""
+"""Cost inputs of the recipes that need a GPU; the CPU recipe was measured."""

@@ -1,9 +1,10 @@
-"""What a setting is that `bids plan` tries, and how it is measured on a sample.
+"""The settings that `bids plan` tries, and how they are measured on a sample.
 
-A setting is what it changes in the *exact* configuration: the user's own without any shortcut
-(`cheaper` has those that are tried on every pool). What counts rows of the pool (`landmarks.rows`,
-`screen.sample`) counts as large a share of the sample; the first checkpoints of a warmup that stops
-are those of the whole one, so a sample is warmed up once for all of them.
+A setting is a set of changes to the *exact* configuration, which is the user's own without any
+shortcut (`cheaper` has the settings tried on every pool). Fields that count rows of the pool
+(`landmarks.rows`, `screen.sample`) are scaled down to the same share of the sample. A warmup that
+stops early has the same first checkpoints as the whole one, so one warmup on the sample serves all
+settings.
 
 Shapes: N rows of the pool, n of the sample.
 """
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 EXACT: Final = "exact"
 YOURS: Final = "yours"
 MAY_CHANGE: Final = ("warmup", "gradients", "screen", "landmarks", "lora")
-"""Sections that a setting may change: another pool, model, budget or seed has other exact picks."""
+"""Sections that a setting may change: with another pool, model, budget or seed the exact picks
+differ."""
 LEAST_LANDMARKS: Final = 8
-"""As `bids_core.influence.landmarks` wants them."""
+"""Fewest landmarks that `bids_core.influence.landmarks` accepts."""
 SHORTCUTS: Final[dict[str, Any]] = {
     "warmup.stop_after": None,
     "gradients.checkpoints": None,
@@ -35,18 +37,18 @@ SHORTCUTS: Final[dict[str, Any]] = {
     "screen.by": None,
     "landmarks.rows": None,
 }
-"""What makes a configuration cheaper than the exact one; all of it off."""
+"""The fields that make a configuration cheaper than the exact one, all switched off."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A way to the picks.
+    """One way to get the picks.
 
     Args:
         name: short, unique.
         words: what it does.
-        changes: what it changes in the exact configuration, by dotted key.
-        family: what kind of shortcut it is, for the figure.
+        changes: changes to the exact configuration, by dotted key.
+        family: the kind of shortcut, for the figure.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Setting:
         """Return the configuration with this setting.
 
         Raises:
-            ConfigError: a value is invalid; names the setting.
+            ConfigError: a value is invalid; the message names the setting.
         """
         return changed(exact, self.changes, origin=f"setting {self.name!r}")
 
@@ -68,8 +70,8 @@ def changed(config: RunConfig, changes: Mapping[str, Any], *, origin: str) -> Ru
 
     Args:
         config: a configuration.
-        changes: by dotted key; None to remove the value.
-        origin: what changes it, for the message.
+        changes: by dotted key; None removes the value.
+        origin: where the changes come from, for the message.
 
     Raises:
         ConfigError: a value is invalid, or there is no such key.
@@ -86,7 +88,7 @@ def without_shortcuts(config: RunConfig) -> RunConfig:
 
 
 def shortcuts_of(config: RunConfig) -> dict[str, Any]:
-    """Return the shortcuts that a configuration takes, as changes of the exact one."""
+    """Return a configuration's shortcuts, as changes to the exact one."""
     found = {key: _value(config, key) for key in SHORTCUTS}
     found = {key: value for key, value in found.items() if value is not None}
     if "screen.by" in found:
@@ -97,18 +99,18 @@ def shortcuts_of(config: RunConfig) -> dict[str, Any]:
 def on_sample(
     config: RunConfig, *, sample_rows: int, pool_rows: int, picks: int, own_warmup: bool
 ) -> RunConfig:
-    """Return a configuration as it is measured on a sample of the pool.
+    """Return the configuration with which a sample of the pool is measured.
 
     Args:
         config: for the whole pool.
         sample_rows: n.
         pool_rows: N.
-        picks: of the sample.
-        own_warmup: the sample is warmed up on itself; else the pool's warmup is used. A share of
-            the pool to train on then is as many rows, or all of the sample.
+        picks: how many to select from the sample.
+        own_warmup: warm up on the sample; otherwise the pool's warmup is used. A share of the pool
+            to train on becomes the same number of rows, or all of the sample.
 
     Raises:
-        ConfigError: a checkpoint is wanted of an epoch that is not trained.
+        ConfigError: a checkpoint of an epoch that is not trained is requested.
     """
     share = sample_rows / pool_rows
     changes: dict[str, Any] = {"selection.budget": picks, "selection.compare": []}
@@ -136,11 +138,12 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
     """Return the user's own settings.
 
     Args:
-        given: a mapping a setting: keys of the configuration, dotted or nested, and perhaps `name`.
-        origin: where they are from, for the message.
+        given: one mapping per setting: keys of the configuration, dotted or nested, and optionally
+            `name`.
+        origin: where they come from, for the message.
 
     Raises:
-        ConfigError: one is not a mapping, changes nothing, or what it must not change.
+        ConfigError: one is not a mapping, changes nothing, or changes something it must not.
     """
     found: list[Setting] = []
     for number, one in enumerate(given, start=1):
@@ -172,7 +175,7 @@ def own_settings(given: Sequence[Mapping[str, Any]], *, origin: str) -> list[Set
 
 
 def _landmarks_of(rows: int, sample_rows: int, share: float) -> int:
-    """Return as large a share of the sample; a tenth of it where the pool has as many in all."""
+    """Return as large a share of the sample, but at least a tenth of it if `rows` are as many."""
     wanted = max(round(rows * share), min(rows, sample_rows // 10), LEAST_LANDMARKS)
     return min(wanted, sample_rows)
 

@@ -1,6 +1,6 @@
-"""Selected data and tuned models for others: cards (`dataset_card`, `model_card`), and `send`."""
+"""Publishing selected data and tuned models: cards (`dataset_card`, `model_card`) and `send`."""
 
 import lazy_loader
 
-# What others import from here is listed in __init__.pyi, and loaded when it is asked for.
+# Public names are listed in __init__.pyi and loaded on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

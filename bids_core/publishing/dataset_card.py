@@ -1,4 +1,4 @@
-"""The card of a selected subset (`README.md`): what it is, where from, how chosen, how to load it.
+"""The card of a selected subset (`README.md`): what it is, its sources, how it was chosen.
 
 Its YAML header is the Hugging Face hub's, and `datasets.load_dataset(FOLDER)` reads it too: every
 method is a separate configuration, and the main method is the default.

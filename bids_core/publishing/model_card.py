@@ -29,7 +29,7 @@ def model_card(
 
     Args:
         config: of the run; its `model` is the one that was trained.
-        method: that selected the data, for people.
+        method: display name of the method that selected the data.
         summary: of the fine-tuning: n_rows, tokens, seconds, losses.
         sources: rows trained on, by source.
         scores: of this model: task, metric, n, score, stderr; None before the evaluation.
@@ -71,7 +71,7 @@ def _header(config: RunConfig, scores: pd.DataFrame | None, *, adapter: bool) ->
 
 
 def _shown(config: RunConfig) -> dict[str, Any]:
-    """Return the configuration without what is only about the machine it ran on."""
+    """Return the configuration without the settings that concern only the machine it ran on."""
     return config.model_dump(mode="json", exclude={"store", "output_dir", "execution"})
 
 

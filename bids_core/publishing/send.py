@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _TAG: Final = "bids.selection"
 _LEFT_OUT: Final = ("dataset/*",)
-"""What the hub need not hold: the same rows in the format of `save_to_disk`."""
+"""Not uploaded to the hub: the same rows in the format of `save_to_disk`."""
 
 
 def require_publishers(output: OutputConfig) -> None:
-    """Check that the packages which get the data are installed, before anything is computed.
+    """Check before anything is computed that the packages needed for publishing are installed.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one is missing.
     """
     wanted = {"wandb": output.wandb_project, "mlflow": output.mlflow_experiment}
     for package, target in wanted.items():
@@ -36,12 +36,12 @@ def require_publishers(output: OutputConfig) -> None:
 def push_to_hub(
     folder: Path, repository: str, *, private: bool, message: str, endpoint: str | None = None
 ) -> str:
-    """Upload the selected data and its card as a data set of the hub.
+    """Upload the selected data and its card as a data set on the hub.
 
     Args:
         folder: with `README.md` and the methods' files.
         repository: `org/name`; created if missing.
-        private: whether a new one is private.
+        private: whether a newly created one is private.
         message: of the commit.
         endpoint: another hub than huggingface.co.
 
@@ -55,7 +55,7 @@ def push_to_hub(
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     api = HfApi(endpoint=endpoint)
-    # the error class of the HTTP client that the hub's library uses, whichever that is
+    # the error class of whichever HTTP client the hub's library uses
     transport = cast("type[Exception]", HfHubHTTPError.__mro__[1])
     try:
         url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
@@ -83,7 +83,7 @@ def log_to_mlflow(folder: Path, experiment: str, *, name: str, digest: str) -> s
         folder: with the methods' files.
         experiment: created if missing.
         name: of the run.
-        digest: of the selection; a run that has it already is taken for this one.
+        digest: of the selection; an existing run with the same digest is reused.
 
     Returns:
         The id of the MLflow run.
@@ -102,7 +102,7 @@ def log_to_mlflow(folder: Path, experiment: str, *, name: str, digest: str) -> s
 
 
 def log_to_wandb(folder: Path, project: str, *, name: str, digest: str) -> str:
-    """Log the selected data as a W&B artifact; W&B keeps one version of equal content.
+    """Log the selected data as a W&B artifact; W&B keeps one version of identical content.
 
     Args:
         folder: with the methods' files.

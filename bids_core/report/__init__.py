@@ -1,10 +1,10 @@
 """One self-contained HTML file that says what was selected, why, and whether it helped.
 
-Read in this order: `inputs` (what it is made from), the sections by name (`scores`, `influence`,
-`picks`, `missed`, ...: the numbers of each part), `grids` (tables) and `figures` (inline SVG), both
-with the looks of `names`; `browse` and `packed` (all picks, in the page), `page` (templates).
-`analysis_page` makes the same page from a matrix alone, `comparison_page` that of a comparison.
-What the scores mean is said by `bids_core.comparison`.
+Read in this order: `inputs` (the report's inputs), the section modules (`scores`, `influence`,
+`picks`, `missed`, ...: the numbers of each section), `grids` (tables) and `figures` (inline SVG),
+both with colours and markers from `names`; `browse` and `packed` (all picks, in the page), `page`
+(templates). `analysis_page` makes the same page from a matrix alone, `comparison_page` the page of
+a comparison. `bids_core.comparison` interprets the scores.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The report of a matrix alone: what `bids analyze` writes, in the style of a run's report.
+"""The report of a matrix alone, written by `bids analyze` in the style of a run's report.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -46,8 +46,8 @@ def write_analysis(
     Args:
         analysis: what `bids_core.diagnostics.analyze` returned.
         path: of the file.
-        attribution: the matrix that it was made from, [N, M]; likewise all that follows.
-        selections: by name; the first is the one that the page explains.
+        attribution: the [N, M] matrix that was analysed.
+        selections: by name; the page explains the first.
         name: of the page.
         tasks: M task names; without them all columns are one task, `all`.
         capabilities: M capability names.
@@ -57,7 +57,7 @@ def write_analysis(
         validation_ids: M names of the validation instances.
 
     Raises:
-        MatrixError: something does not fit the matrix.
+        MatrixError: an argument does not match the matrix.
     """
     matrix = as_matrix(attribution, row_ids=row_ids, validation_ids=validation_ids)
     rows = [str(row) for row in matrix.row_ids or range(matrix.n_rows)]
@@ -101,7 +101,7 @@ def _frame(
     columns: Sequence[str],
     tasks: Sequence[str],
 ) -> pd.DataFrame:
-    """Return one line per pick; without utility and winner where only the rows are known."""
+    """Return one line per pick; without utility and winner if only the rows are known."""
     if isinstance(picks, Selection):
         return picks.to_frame(rows, sources, columns, tasks)
     chosen = np.asarray(picks, dtype=np.int64)

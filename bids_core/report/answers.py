@@ -1,4 +1,4 @@
-"""What the models answered: a few test rows of each task, and zeros that are only format."""
+"""The models' answers to a few test rows per task; and zero scores that come from format alone."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _ROWS: Final = 3
-"""Test rows shown of each task."""
+"""Test rows shown per task."""
 _TEXT: Final = 400
 """Characters shown of an answer."""
 _ZERO: Final = 0.02
-"""Score up to which the base model counts as answering nothing right."""
+"""Up to this score, the base model counts as answering nothing correctly."""
 _FEW: Final = 0.05
-"""Share of the answers that may hold the reference by chance."""
+"""Share of answers that may contain the reference by chance."""
 _LONGER: Final = 3.0
-"""Answers with this many times the words of the references are in another form."""
+"""Answers with this many times as many words as the references count as another format."""
 
 
 def answers_block(inputs: ReportInputs, tasks: Sequence[str]) -> dict[str, Any] | None:
-    """Return a few answers of each task by base model, main method and random; None without any.
+    """Return a few answers per task by base model, main method and random; None if there are none.
 
     Args:
         inputs: of the report.
@@ -52,7 +52,7 @@ def answers_block(inputs: ReportInputs, tasks: Sequence[str]) -> dict[str, Any] 
 
 
 def format_note(part: pd.DataFrame) -> str:
-    """Say where the base model scores zero on a task although it may know the answer.
+    """Return a note on the tasks where the base model scores zero but may know the answer.
 
     Args:
         part: answers of one task.
@@ -73,14 +73,15 @@ def format_note(part: pd.DataFrame) -> str:
     own, asked = (_median([pair[place] for pair in lengths]) for place in (0, 1))
     if own >= _LONGER * max(asked, 1):
         said.append(
-            f"the median length of its answers is {own:g} words, of the reference answers {asked:g}"
+            f"the median length of its answers is {own:g} words, that of the reference answers "
+            f"{asked:g}"
         )
     if not said:
         return ""
     score = f"{100 * float(base['score'].mean()):.0f}%"
     return (
         f"the base model scores {score}, but {' and '.join(said)}. Part of any gain here may "
-        "be the form of the answers, not skill."
+        "come from the format of the answers, not from skill."
     )
 
 
@@ -101,7 +102,7 @@ def _rows(part: pd.DataFrame, methods: Sequence[str]) -> list[dict[str, Any]]:
     return shown
 
 
-def _answer(method: str, row: Any) -> dict[str, Any]:  # a row of itertuples has no type
+def _answer(method: str, row: Any) -> dict[str, Any]:  # itertuples' rows are untyped
     score = float("nan") if row is None else float(row.score)
     verdict = "not judged" if score != score else f"{100 * score:.0f}%"
     return {
@@ -117,7 +118,7 @@ def _text(value: object) -> str:
 
 
 def _words(text: object) -> list[str]:
-    """Return the words of a text without the punctuation around them."""
+    """Return the words of a text, stripped of punctuation."""
     bare = (word.strip(".,;:!?\"'()[]{}*`$") for word in str(text).lower().split())
     return [word for word in bare if word]
 

@@ -1,4 +1,4 @@
-"""All picks of all methods, for the list that can be searched, filtered and saved.
+"""All picks of all methods, for the list that readers can search, filter and save.
 
 Shapes: N training rows, M validation instances, B picks of a method, U rows picked by any method.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 SHOWN: Final = 50
-"""Picks that are listed without JavaScript."""
+"""Picks listed without JavaScript."""
 BUDGET: Final = 8_200_000
 """Characters that the packed picks may add to the page."""
 _OTHERS: Final = 0.35
-"""Share of the room for texts that rows get which the main method did not pick."""
+"""Share of the space for texts given to rows that the main method did not pick."""
 
 
 def browse_block(inputs: ReportInputs) -> dict[str, Any]:
@@ -83,14 +83,14 @@ def browse_block(inputs: ReportInputs) -> dict[str, Any]:
 def _split(
     inputs: ReportInputs, place: Mapping[str, int]
 ) -> tuple[list[Turns | None], list[Turns | None]]:
-    """Return the texts of the main method's picks, filled up to whole blocks, and the others'."""
+    """Split the texts: the main method's picks, filled up to whole blocks, and the rest."""
     names = list(place)
     own = -(-len(inputs.selections[inputs.main_method]) // BLOCK) * BLOCK
     return [_turns(inputs, n) for n in names[:own]], [_turns(inputs, n) for n in names[own:]]
 
 
 def _cut_words(cap: int | None, others: int | None) -> str:
-    """Say which texts are cut on the page."""
+    """Describe which texts are cut on the page."""
     if cap is None and others is None:
         return ""
     if cap == others:
@@ -110,7 +110,7 @@ def _ordered(inputs: ReportInputs) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def _places(inputs: ReportInputs) -> dict[str, int]:
-    """Return row id -> place among all picked rows [U], the main method's picks first."""
+    """Return row id -> index among all picked rows [U], the main method's picks first."""
     place: dict[str, int] = {}
     for _, frame in _ordered(inputs):
         for row_id in frame["row_id"]:
@@ -119,7 +119,7 @@ def _places(inputs: ReportInputs) -> dict[str, int]:
 
 
 def _index(inputs: ReportInputs, place: Mapping[str, int]) -> dict[str, Any]:
-    """Return the columns that the list filters and sorts by; browse.js says how they are used."""
+    """Return the columns by which the list filters and sorts (see browse.js)."""
     row_of = dict(zip(inputs.row_ids, range(len(inputs.row_ids)), strict=True))
     rows = [row_of[row_id] for row_id in place]
     sources = sorted(set(inputs.sources))
@@ -160,7 +160,7 @@ def _index(inputs: ReportInputs, place: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _rounded(value: object) -> float | None:
-    """Return a utility with four significant digits; None where there is none."""
+    """Return a utility with four significant digits; None if there is none."""
     found = float(value)  # type: ignore[arg-type]
     return float(f"{found:.4g}") if math.isfinite(found) else None
 

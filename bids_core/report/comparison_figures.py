@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A value with its interval, a name for the tooltip and a look."""
+    """A value with its interval, a name for the tooltip, and a look."""
 
     name: str
     value: float
@@ -54,7 +54,7 @@ class Series:
 def forest(
     rows: Sequence[tuple[str, Mark]], *, label: str, axis: str, width: float = WIDE
 ) -> Markup:
-    """Draw differences with their intervals, one a line, around zero.
+    """Draw differences with their intervals around zero, one per line.
 
     Args:
         rows: name and difference, from top to bottom.
@@ -110,11 +110,11 @@ def budget_lines(
 ) -> Markup:
     """Draw the macro average of each method over the budgets; references as dashed lines.
 
-    The budgets stand at equal distances, in order; methods are shifted a little so that their
-    intervals do not hide each other.
+    The budgets are equally spaced, in order; methods are shifted slightly so that their intervals
+    do not overlap.
 
     Args:
-        series: one a method.
+        series: one per method.
         references: base model and full pool.
         label: for screen readers.
         axis: title of the vertical axis.

@@ -1,4 +1,4 @@
-"""The page of a comparison: one HTML file with everything in it, no script, no network."""
+"""The page of a comparison: one self-contained HTML file, without scripts or network access."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class ComparisonInputs:
 
     Args:
         name: of the run.
-        created: when, ISO 8601.
+        created: time of creation, ISO 8601.
         model: the model that was trained.
         n_pool: rows of the pool.
         comparison: tables and intervals.
-        costs: a row an arm: method, n_rows, tokens, finetune_seconds, evaluation_seconds,
+        costs: one row per arm: method, n_rows, tokens, finetune_seconds, evaluation_seconds,
             selection_seconds (means over seeds), shared_seconds, peak_memory_bytes.
         failed: name of each cell that failed, and why.
-        suites: tasks of each benchmark suite that was asked for.
+        suites: tasks of each requested benchmark suite.
     """
 
     name: str
@@ -59,7 +59,7 @@ class ComparisonInputs:
 
 
 def build_comparison_page(inputs: ComparisonInputs) -> str:
-    """Return the page as an HTML document. Texts are escaped; no script may run."""
+    """Return the page as an HTML document. Text is escaped; no script may run."""
     templates = environment()
     comparison = inputs.comparison
     looks = _looks(comparison)
@@ -117,7 +117,7 @@ def _lines(comparison: Comparison, looks: Mapping[str, Look]) -> Markup | None:
 def _forests(
     comparison: Comparison, family: str, looks: Mapping[str, Look]
 ) -> list[dict[str, Any]]:
-    """Return the figures of a family, one a measure; those that there is data for."""
+    """Return the figures of a family, one per measure that has data."""
     sides = {"score": "Right of zero", "loss": "Left of zero"}
     found = {of: difference_figure(comparison, family, of, looks) for of in sides}
     return [{"svg": svg, "side": sides[of], "what": WHAT[of]} for of, svg in found.items() if svg]
@@ -204,7 +204,7 @@ def _tasks(comparison: Comparison, looks: Mapping[str, Look]) -> dict[str, Any]:
 
 
 def _cells(found: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
-    """Return the cells of one task, an arm each; those of a task without a score show losses."""
+    """Return the cells of one task, one per arm; for a task without scores they show losses."""
     scored = any(cell["score"] == cell["score"] for cell in found)
     values = [cell["score"] if scored else -cell["answer_loss"] for cell in found]
     best = max(values) if len(set(values)) > 1 else None

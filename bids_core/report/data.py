@@ -19,11 +19,11 @@ SPLITS: Final = {
     "test": "test rows",
 }
 _EXAMPLES: Final = 3
-"""Rejected rows that are shown for each reason."""
+"""Rejected rows shown for each reason."""
 
 
 def data_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the data section shows; None where a matrix is all there is."""
+    """Return what the data section shows; None if the report is of a matrix alone."""
     if not inputs.model:
         return None
     summary = inputs.data
@@ -51,7 +51,7 @@ def data_section(inputs: ReportInputs) -> dict[str, Any] | None:
 
 
 def _rejects(rejects: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the reasons, most frequent first, each with a few rows."""
+    """Return the reasons, most frequent first, each with a few example rows."""
     by_reason: dict[str, list[Mapping[str, Any]]] = {}
     for reject in rejects:
         by_reason.setdefault(str(reject["reason"]), []).append(reject)

@@ -1,4 +1,4 @@
-"""The figure of one method's differences to others, by score or by answer loss."""
+"""The figure of one method's differences from others, by score or by answer loss."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _UNITS: Final = {"score": "percentage points", "loss": "nats"}
 def difference_figure(
     comparison: Comparison, family: str, of: str, looks: Mapping[str, Look], *, wide: float = WIDE
 ) -> Markup | None:
-    """Draw differences with their intervals around zero; None where there are none.
+    """Draw differences with their intervals around zero; None if there are none.
 
     Args:
         comparison: its tables.
-        family: `random` (every method against random selection), or the main method's name (it
-            against every other).
+        family: `random` (every method against random selection), or the main method's name (that
+            method against every other).
         of: `score` or `loss`.
         looks: of each method.
         wide: width of the drawing on a screen.

@@ -1,4 +1,4 @@
-"""Lines over picks and optimizer steps, and histograms of columns, as inline SVG."""
+"""Line charts over picks and optimizer steps, and histograms of columns, as inline SVG."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ACROSS = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: points (x, y) from left to right, a name and a look."""
+    """One line: points (x, y) from left to right, a name, and a look."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -52,7 +52,7 @@ def line_chart(
     as_percent: bool = False,
     width: float = WIDE,
 ) -> Markup:
-    """Draw lines with a few markers along each, so that colour is not needed to tell them apart.
+    """Draw lines with a few markers on each, so that they can be distinguished without colour.
 
     Args:
         lines: at least one, with at least one point each.
@@ -85,7 +85,7 @@ def line_chart(
 
 
 def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """Return the lowest and the highest point of each of this many pieces, and both ends."""
+    """Return the end points, and the lowest and highest point of each of this many segments."""
     if len(points) <= 2 * most:
         return list(points)
     step = -(-len(points) // most)
@@ -98,7 +98,7 @@ def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[flo
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Counts of equal bins from -5 to 5, those expected of a normal column, and what to say."""
+    """Counts in equal bins from -5 to 5, those expected for a normal column, and the captions."""
 
     name: str
     note: str

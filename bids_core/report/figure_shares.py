@@ -1,4 +1,4 @@
-"""What the first picks are made of, along the pick order, as inline SVG."""
+"""Composition of the first picks along the pick order, as inline SVG."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def stacked_shares(
     axis: str,
     width: float = WIDE,
 ) -> Markup:
-    """Draw how the shares of the first k picks develop along the pick order.
+    """Draw how the shares among the first k picks develop along the pick order.
 
-    Each band has its marker at its right end, and its name where there is room.
+    Each band has its marker at the right end, and its name if there is room.
 
     Args:
-        names: what each pick belongs to, best pick first.
+        names: group of each pick, best pick first.
         looks: of each name.
         order: names from bottom to top.
         label: for screen readers.
@@ -83,7 +83,7 @@ def stacked_shares(
 def _levels(
     names: Sequence[str], order: Sequence[str], *, points: int
 ) -> tuple[list[int], list[dict[str, float]]]:
-    """Return some numbers of picks k, and at each the upper edge of every band."""
+    """Return some values of k, and for each the upper edge of every band."""
     kept = sorted({1, *(round(len(names) * i / points) for i in range(1, points + 1))} - {0})
     running = dict.fromkeys(order, 0)
     wanted = set(kept)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 SMALL = 400.0
-"""Drawings narrower than this put names above what they name."""
+"""Drawings narrower than this put names above, not beside, what they name."""
 
 
 MEDIUM = 600.0
@@ -45,7 +45,7 @@ MEDIUM = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One score with its 95% interval (shares of 1), a name for the tooltip and a look."""
+    """One score with its 95% interval (from 0 to 1), a name for the tooltip, and a look."""
 
     name: str
     score: float
@@ -55,7 +55,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class DotRow:
-    """The scores of one task; `mark` is the majority answer's score, None where there is none."""
+    """The scores of one task; `mark` is the majority answer's score, None if there is none."""
 
     name: str
     dots: Sequence[Dot]
@@ -65,7 +65,7 @@ class DotRow:
 def dot_plot(
     rows: Sequence[DotRow], *, label: str, axis: str, width: float = WIDE, named: bool = False
 ) -> Markup:
-    """Draw scores with 95% intervals, a band a row, one line per method within it.
+    """Draw scores with 95% intervals: one band per row, one line per method within it.
 
     Args:
         rows: from top to bottom.
@@ -112,7 +112,7 @@ def dot_plot(
 def _majority(
     value: float, x: float, top: float, bottom: float, named: bool, width: float
 ) -> Markup:
-    """Draw the majority answer's score as a line; named, with its name above it."""
+    """Draw the majority answer's score as a line; if `named`, with its name above it."""
     said = f"most frequent answer: {100 * value:.1f}%"
     parts = [tag("title", said), line(x, top, x, bottom, class_="mark")]
     if named:
@@ -155,11 +155,11 @@ def instance_panels(
 ) -> Markup:
     """Draw a row of small multiples: bars of all instances, grouped by task, on one scale.
 
-    A short line above each group of bars is the task's mean; its marker stands below.
+    A short line above each group of bars shows the task's mean; its marker is below.
 
     Args:
         panels: M values each.
-        tasks: [M] task of each instance; the instances of a task stand side by side.
+        tasks: [M] task of each instance; the instances of a task are adjacent.
         looks: of each task.
         instances: [M] ids, for tooltips.
         label: for screen readers.

@@ -1,4 +1,4 @@
-"""The project's terms in one line each, and whom to cite."""
+"""The project's terms in one line each, and what to cite."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GLOSSARY: Final = {
     ),
     "budget": "How many examples to select: a count, or a fraction of the pool.",
     "utility": (
-        "The worth of a pick when it was made. For BIDS: its highest normalised influence on "
+        "The value of a pick when it was made. For BIDS: its highest normalised influence on "
         "a validation instance, minus the mean influence of the earlier picks on that "
         "instance."
     ),
@@ -90,6 +90,6 @@ def anchor(name: str) -> str:
 
 
 def method_terms(methods: Iterable[str]) -> dict[str, str]:
-    """Return what each method of a page does, by its label; of those that are known here."""
+    """Return what each known method on a page does, by its label."""
     known = [METHODS[name] for name in methods if name in METHODS and not is_own(name)]
     return {method.label: f"Selection method: {method.what}." for method in known if method.what}

@@ -1,4 +1,4 @@
-"""Tables of numbers that fit: methods across the top while they are few, else down the side."""
+"""Tables of numbers that fit the page: few methods across the top, many down the side."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 MOST_ACROSS: Final = 4
-"""Methods shown side by side; with more, each has a line of its own."""
+"""Most methods shown side by side; if there are more, each gets its own line."""
 _ROOM: Final = 800.0
-"""Width for the columns beside the first one, in pixels; titles that need more are turned."""
+"""Width of all columns but the first, in pixels; titles that need more are rotated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """Title of a line or column: its name, what stands small below it, and a marker."""
+    """Title of a line or column: its name, small print below it, and a marker."""
 
     name: str
     small: str = ""
@@ -41,7 +41,7 @@ class GridLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What the macro `grid` shows.
+    """The table that the macro `grid` shows.
 
     Args:
         caption: of the table.
@@ -59,13 +59,13 @@ class Grid:
 
     @property
     def turned(self) -> bool:
-        """Whether the columns' titles are written from bottom to top."""
+        """Whether the columns' titles are rotated to run from bottom to top."""
         widths = [max(map(len, re.split(r"[ _/-]", t.name)), default=0) for t in self.columns]
         return sum(max(62.0, 26 + 7.6 * width) for width in widths) > _ROOM
 
     @property
     def even(self) -> bool:
-        """Whether all columns are of one width, because their cells are bars."""
+        """Whether all columns have the same width, because their cells are bars."""
         return not self.turned and any(
             "share" in cell for line in self.lines for cell in line.cells
         )
@@ -80,15 +80,16 @@ def method_grid(
     totals: Sequence[GridLine] = (),
     plain: GridLine | None = None,
 ) -> Grid:
-    """Return a table of methods and tasks, turned where the methods are many.
+    """Return a table of methods and tasks, transposed if there are many methods.
 
     Args:
-        methods: M of them.
+        methods: M names.
         looks: of each.
         caption: of the table.
-        lines: one a task, M cells each.
+        lines: one per task, M cells each.
         totals: averages over the tasks, likewise.
-        plain: what belongs to no method (the majority answer), one cell per line and total.
+        plain: a column that belongs to no method (the majority answer), one cell per line and
+            total.
     """
     named = [Title(method_label(m), mark=legend_mark(looks[m])) for m in methods]
     across = [*lines, *totals]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _SHOWN: Final = 5
-"""Rows listed of each reason."""
+"""Rows listed for each reason."""
 
 
 def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def harmful_section(inputs: ReportInputs) -> dict[str, Any]:
     )
     normalization = str(inputs.config.get("selection", {}).get("normalization", "zscore"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # said with the selection
+        warnings.simplefilter("ignore", ColumnWarning)  # reported by the selection
         found = audit_pool(
             matrix, inputs.tasks, sources=inputs.sources, normalization=normalization
         )

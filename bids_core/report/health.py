@@ -1,4 +1,4 @@
-"""The numbers of the warmup and gradients section: is there reason to trust the influence?"""
+"""The numbers of the section on warmup and gradients: can the influence be trusted?"""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def warmup_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the warmup section shows, or None where no warmup ran."""
+    """Return what the warmup section shows, or None if no warmup ran."""
     warmup = inputs.warmup
     if warmup is None or not warmup.get("losses"):
         return None
@@ -66,7 +66,7 @@ def _checkpoints(
 
 
 def gradients_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return one line per checkpoint and split, or None where no gradients were taken."""
+    """Return one line per checkpoint and split, or None if no gradients were computed."""
     if not inputs.gradients:
         return None
     shards: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
@@ -125,14 +125,14 @@ def _percent_or_dash(value: float | None) -> str:
 
 
 def _norms(shards: Sequence[Mapping[str, Any]]) -> str:
-    """Return the smallest and the largest quantile over the shards (quantiles do not add up)."""
+    """Return the range of all shards' quantiles, as text (quantiles cannot be merged)."""
     found = [shard["norm_quantiles"] for shard in shards if shard.get("norm_quantiles")]
     values = [float(value) for quantiles in found for value in quantiles.values()]
     return f"{min(values):.3g} to {max(values):.3g}" if values else ""
 
 
 def health_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the section on warmup and gradients shows, or None where there were neither."""
+    """Return what the section on warmup and gradients shows, or None if there was neither."""
     parts = {"warmup": warmup_section(inputs), "gradients": gradients_section(inputs)}
     return parts if any(parts.values()) else None
 

@@ -1,4 +1,4 @@
-"""The numbers of the influence section: AID and THI before (pool) and after (each selection).
+"""The numbers of the influence section: AID and THI of the pool (before) and selections (after).
 
 Shapes: N training rows, M validation instances, U usable columns (those with spread).
 """
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _MOST_BARS: Final = 320
-"""Bars of one panel; above this, neighbours within a task are averaged."""
+"""Most bars in a panel; beyond this, neighbours within a task are averaged."""
 _MOST_SMALL: Final = 100
-"""Likewise, on a phone."""
+"""The same, on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,9 @@ class Distributions:
     """AID of the pool and of each selection.
 
     Args:
-        raw: set -> [M] on raw influence.
-        normalised: set -> [U] on influence z-scored per column over the pool.
-        usable: [U] which columns have spread.
+        raw: set -> [M], on raw influence.
+        normalised: set -> [U], on influence z-scored per column over the pool.
+        usable: [U], the columns that have spread.
         tables: set -> its table (`bids_core.diagnostics.aid_table`).
     """
 
@@ -136,7 +136,7 @@ def _figure(
 
 
 def _groups(tasks: Sequence[str], most: int) -> list[npt.NDArray[np.int64]]:
-    """Return the columns of each bar: one, or (with many instances) neighbours within a task."""
+    """Return the columns of each bar: one, or with many instances neighbours within a task."""
     size = -(-len(tasks) // most)
     groups = []
     for task in dict.fromkeys(tasks):
@@ -171,10 +171,10 @@ def _balance(inputs: ReportInputs, tables: Mapping[str, pd.DataFrame]) -> Grid:
 def _frequencies(
     inputs: ReportInputs, sets: Mapping[str, npt.NDArray[np.int64] | None]
 ) -> list[Grid]:
-    """Return THI in its two forms, each set a line of shares."""
+    """Return THI in its two forms, one line of shares per set."""
     names = list(dict.fromkeys(inputs.tasks))
     if len(names) < 2:
-        return []  # every row influences the only task most
+        return []  # with a single task, every row's highest influence is on it
     tables = []
     for by, title in (("task_mean", "by task mean"), ("instance", "by single instance")):
         lines = []

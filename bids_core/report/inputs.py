@@ -1,4 +1,4 @@
-"""What a report is made from: plain data, so that any pipeline can fill it.
+"""The inputs of a report: plain data, so that any pipeline can provide them.
 
 Shapes: N training rows, M validation instances.
 """
@@ -25,16 +25,16 @@ class ReportInputs:
     Args:
         name: name of the run.
         created: when it ended, ISO 8601.
-        model: the base model, as the configuration names it; blank where a matrix is all there is.
-        main_method: the method whose picks the report explains, a key of `selections`; blank where
+        model: the base model, as the configuration names it; blank for a matrix alone.
+        main_method: the method whose picks the report explains, a key of `selections`; blank if
             there are none.
         config: the whole configuration, as JSON types.
         data: `PreparedData.summary`.
-        rejects: one mapping a rejected row, with the fields of `bids_core.records.Reject`.
-        warmup: what `bids_core.training.warmup.warmup` returned; None where no warmup ran.
-        gradients: one mapping a shard: split, checkpoint, rows, eps_dominated_share (None where
-            no Adam update was taken), mean_loss, compute_seconds, and optionally norm_quantiles
-            (quantile -> gradient norm).
+        rejects: one mapping per rejected row, with the fields of `bids_core.records.Reject`.
+        warmup: what `bids_core.training.warmup.warmup` returned; None if no warmup ran.
+        gradients: one mapping per shard: split, checkpoint, rows, eps_dominated_share (None without
+            Adam), mean_loss, compute_seconds, and optionally norm_quantiles (quantile -> gradient
+            norm).
         attribution: [N, M] influence; one on disk is read in blocks.
         row_ids: [N] ids of the training rows.
         sources: [N] data source of each training row.
@@ -42,29 +42,30 @@ class ReportInputs:
         tasks: [M] their tasks.
         capabilities: [M] their capabilities.
         selections: method -> frame with columns rank (from 1), row_id, source, utility,
-            winning_validation, winning_task (the last three missing where a method has none).
+            winning_validation, winning_task (the last three missing if a method has none).
         conversations: row id -> messages as JSON, of training rows and validation instances; a row
             that is missing is shown by its id alone.
         scores: scores of all methods with a column `method` (`zero_shot` is the base model); None
-            where nothing was evaluated.
-        comparison: of the same methods, by their answers to every test row; with `scores`.
+            if nothing was evaluated.
+        comparison: of the same methods, by their answers to every test row; present with `scores`.
         timings: step -> {seconds, cached}, in the order they ran.
         versions: package -> version.
-        tables: tables of `bids_core.diagnostics.analysis.Analysis` by name, those that apply, and
+        tables: the applicable tables of `bids_core.diagnostics.analysis.Analysis` by name, and
             frames of `bids_core.diagnostics.stability`: checkpoint_agreement, without_checkpoint,
             without_task, without_instance; near_duplicates has a column `set`.
-        breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None where the data
-            has no column to break down.
-        validation: what `bids validate` found (its validation.json); None where it did not run.
-        row_columns: further columns of the training rows that have few values, [N] texts each.
-        screen: what became of rows without gradients: `words` and figures; None where all had them.
+        breakdown: what `bids_core.diagnostics.breakdown.breakdown` returned; None if the data has
+            no column to break down.
+        validation: what `bids validate` found (its validation.json); None if it did not run.
+        row_columns: further columns of the training rows with few distinct values, [N] texts each.
+        screen: what happened to rows without gradients: `words` and figures; None if there are
+            none.
         answers: answers to test rows: method, task, row_id, question, reference, answer, score;
-            None where nothing was evaluated.
+            None if nothing was evaluated.
         files: method -> address of its selected rows as JSON Lines, relative to the page.
-        folder: where the page will lie. Absolute paths in the configuration and in messages are
+        folder: where the page will be. Absolute paths in the configuration and in messages are
             shown relative to it, or by their last part.
-        texts_folder: folder beside the page where it finds the texts whole that it has no room for;
-            None where there is none.
+        texts_folder: folder beside the page with the full texts that do not fit on it; None if
+            there is none.
     """
 
     name: str

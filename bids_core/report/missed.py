@@ -1,4 +1,4 @@
-"""The numbers of the section on rows that were not picked, and why not.
+"""The numbers of the section on rows that were not picked, and why.
 
 Shapes: N training rows, M validation instances.
 """
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
 
 _SHOWN: Final = 10
-"""Rows listed of each kind."""
+"""Rows listed for each kind."""
 _ITERATIVE: Final = "bids"
-"""The method whose next picks are known: its picks are nested, and their worth is comparable."""
+"""The method whose next picks are known: its picks are nested, and their utilities comparable."""
 _OTHER: Final = "less"
 
 
 def missed_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the section shows; None where every row was picked, or none."""
+    """Return what the section shows; None if every row was picked, or none."""
     if not inputs.selections:
         return None
     picks = inputs.selections[inputs.main_method]
@@ -54,7 +54,7 @@ def missed_section(inputs: ReportInputs) -> dict[str, Any] | None:
     )
     normalization = str(inputs.config.get("selection", {}).get("normalization", "zscore"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ColumnWarning)  # said with the selection
+        warnings.simplefilter("ignore", ColumnWarning)  # reported by the selection
         near = _near(inputs, matrix, chosen, normalization)
         theirs, total = _theirs(inputs, matrix, chosen, place)
         lists = {
@@ -79,7 +79,7 @@ def missed_section(inputs: ReportInputs) -> dict[str, Any] | None:
 
 
 def _near(inputs: ReportInputs, matrix: Matrix, chosen: Ints, normalization: str) -> Ints:
-    """Return the rows that would be picked next, the first of them first."""
+    """Return the rows that would be picked next, in order."""
     if inputs.main_method != _ITERATIVE:
         return np.empty(0, dtype=np.int64)
     found = near_misses(matrix, len(chosen), normalization=normalization, near=_SHOWN)
@@ -90,9 +90,9 @@ def _near(inputs: ReportInputs, matrix: Matrix, chosen: Ints, normalization: str
 def _theirs(
     inputs: ReportInputs, matrix: Matrix, chosen: Ints, place: dict[str, int]
 ) -> tuple[Ints, int]:
-    """Return the first rows that LESS takes and the main method does not, and how many there are.
+    """Return the first rows that LESS picks and the main method does not, and how many there are.
 
-    Where LESS is not among the run's methods it selects here, from the same matrix.
+    If LESS is not among the run's methods, it is run here on the same matrix.
     """
     if inputs.main_method == _OTHER:
         return np.empty(0, dtype=np.int64), 0

@@ -1,8 +1,8 @@
-"""What methods and tasks look like on the page: a colour and a marker each.
+"""The look of methods and tasks on the page: a colour and a marker each.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too; the values live
-in the style sheet, so that the dark theme can lighten them. No two names of a page share colour and
-marker, and the first eight share neither.
+The colours are Okabe and Ito's (2008), which colour-blind readers can distinguish; their values are
+in the style sheet, so that the dark theme can lighten them. No two names on a page share both
+colour and marker, and the first eight share neither.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SERIES: Final = ("blue", "orange", "green", "vermilion", "purple", "sky", "yellow", "grey")
 MARKERS: Final = ("circle", "square", "triangle", "diamond", "down", "plus", "star", "cross")
-"""Shapes that `bids_core.report.svg.marker` draws; the n-th colour goes with the n-th first."""
+"""Shapes drawn by `bids_core.report.svg.marker`; at first, the n-th colour gets the n-th shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +38,19 @@ class Look:
 
 
 PLAIN: Final = Look("var(--ink)")
-"""Look of anything without its own."""
+"""Look of anything that has none of its own."""
 BASE: Final = Look("var(--ink)", hollow=True)
-"""Of the base model."""
+"""Look of the base model."""
 
 
 def series_looks(names: Iterable[str]) -> dict[str, Look]:
-    """Return a look for each name, in order; 64 names differ in colour or in marker."""
+    """Return a look for each name, in order; up to 64 names differ in colour or marker."""
     unique = dict.fromkeys(names)
     return {name: _look(place) for place, name in enumerate(unique)}
 
 
 def method_looks(methods: Iterable[str]) -> dict[str, Look]:
-    """Return a look for each method: its own colour where it has one, a free look otherwise."""
+    """Return a look for each method: its own colour if it has one, otherwise an unused look."""
     unique = list(dict.fromkeys(methods))
     own = {method: _own_place(method) for method in unique}
     taken = {place for place in own.values() if place is not None}

@@ -1,7 +1,8 @@
-"""Columns and texts packed into the page: JSON, deflated, as base64.
+"""Columns and texts packed into the page: JSON, deflated, in base64.
 
-A browser unpacks them by itself (`DecompressionStream`), from a file and under the page's policy.
-Texts are packed in blocks of rows, so that a page of the list unpacks only what it shows.
+A browser can unpack them without a library (`DecompressionStream`), even from a file and under the
+page's content security policy. Texts are packed in blocks of rows, so that a page of the list
+unpacks only what it shows.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ PART: Final = 2048
 CAPS: Final = (
     32_000, 16_000, 8_000, 4_000, 2_800, 2_000, 1_400, 1_000, 700, 500, 350, 250, 180, 120, 80, 0
 )  # fmt: skip
-"""Lengths at which texts are cut, in characters, where they would make the page too large."""
+"""Lengths, in characters, at which texts are cut if they would make the page too large."""
 _SAMPLED: Final = 6
-"""Blocks that are packed to estimate the size of all."""
+"""Blocks that are packed to estimate the total size."""
 _HARDEST: Final = 6.0
-"""Characters of text that one packed character holds at the very most."""
+"""Upper bound on the characters of text per packed character."""
 
 
 def packed(value: Any, *, level: int = 6) -> str:
     """Return JSON values as deflated base64 text."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    squeezer = zlib.compressobj(level, wbits=-15)  # raw: the browser's "deflate-raw"
+    squeezer = zlib.compressobj(level, wbits=-15)  # a raw stream: the browser's "deflate-raw"
     data = squeezer.compress(text.encode("utf-8", "replace")) + squeezer.flush()
     return base64.b64encode(data).decode("ascii")
 
@@ -42,8 +43,8 @@ def text_blocks(texts: Sequence[Turns | None], *, budget: int) -> tuple[list[str
     """Pack conversations, cut only as far as they must be to fit.
 
     Args:
-        texts: one a row; None where it is not known.
-        budget: characters that all blocks may take together.
+        texts: one per row; None where unknown.
+        budget: characters that all blocks together may take.
 
     Returns:
         The blocks, each a packed list of rows `[characters cut away, role, text, role, text, ...]`
@@ -68,7 +69,7 @@ def _fits(
     """Return whether some blocks of texts fit into a budget when they are cut at a length."""
     rows = [row for start in starts for row in range(start, min(start + BLOCK, len(texts)))]
     if sum(lengths[r] if cap is None else min(lengths[r], cap) for r in rows) > _HARDEST * budget:
-        return False  # told without packing them
+        return False  # clear without packing them
     size = 0
     for start in starts:
         size += len(packed([_row(text, cap) for text in texts[start : start + BLOCK]]))
@@ -78,14 +79,14 @@ def _fits(
 
 
 def whole_texts(texts: Sequence[Turns | None], cuts: Sequence[int | None]) -> dict[int, str]:
-    """Pack the conversations whole that were cut, in parts of `PART` rows.
+    """Pack the full text of conversations that were cut, in parts of `PART` rows.
 
     Args:
-        texts: one a row.
-        cuts: the length at which each row's text was cut; None where it was not.
+        texts: one per row.
+        cuts: length at which each row's text was cut; None if it was not.
 
     Returns:
-        Number of the part -> its packed rows, as `text_blocks` packs them; parts in which nothing
+        Number of the part -> its packed rows, in the form of `text_blocks`; parts in which nothing
         was cut are left out.
     """
     found = {}

@@ -1,4 +1,4 @@
-"""Puts the sections into the templates: one HTML file with everything in it."""
+"""Renders the sections with the templates into one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 TEXTS: Final = "report_texts"
-"""Folder beside a page, for texts that do not fit into it."""
+"""Folder beside a page, for texts that do not fit on it."""
 
 
 def write_report(inputs: ReportInputs, path: Path) -> None:
-    """Write the report of a run, and beside it a folder of the texts that it has no room for.
+    """Write the report of a run, and a folder beside it with the texts that do not fit on the page.
 
-    The page works without that folder; long texts are cut then, and say where they are whole.
+    The page works without that folder; long texts are then cut, with a note where the full text is.
 
     Args:
-        inputs: what it is made from.
-        path: of the page. Who reads it meanwhile sees the old or the new one.
+        inputs: of the report.
+        path: of the page. A reader sees either the old page or the new one.
     """
     page, parts = _made(replace(inputs, texts_folder=TEXTS))
     aside = path.with_name(f".{TEXTS}-{uuid.uuid4().hex}")
@@ -52,23 +52,23 @@ def write_report(inputs: ReportInputs, path: Path) -> None:
 
 
 def build_report(inputs: ReportInputs) -> str:
-    """Write the report of a run.
+    """Return the report of a run as an HTML document.
 
-    The page needs no network. Without JavaScript it lists the first picks; with it, all picks of
-    all methods can be searched. Texts from the data are escaped, and a content security policy lets
-    no other script run.
+    The page needs no network. Without JavaScript it lists the first picks; with JavaScript, all
+    picks of all methods can be searched. Text from the data is escaped, and a content security
+    policy blocks every other script.
 
     Args:
-        inputs: what it is made from.
+        inputs: of the report.
 
     Returns:
-        A whole HTML document.
+        A complete HTML document.
     """
     return _made(inputs)[0]
 
 
 def _made(inputs: ReportInputs) -> tuple[str, dict[str, str]]:
-    """Return the page, and the files of whole texts beside it by their address."""
+    """Return the page, and the files of full texts beside it by their address."""
     templates = environment()
     script = templates.get_template("browse.js.j2").render()
     paths = PathShown(inputs.folder)
@@ -95,7 +95,7 @@ def _made(inputs: ReportInputs) -> tuple[str, dict[str, str]]:
 
 
 def _integrity(script: str) -> str:
-    """Return what the content security policy calls the script by."""
+    """Return the hash by which the content security policy allows the script."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 

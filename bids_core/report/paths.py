@@ -1,4 +1,4 @@
-"""No absolute path on the page: it is read elsewhere, and says nothing of who wrote it."""
+"""Keeps absolute paths off the page: it is read elsewhere and must not reveal who wrote it."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ class PathShown:
         if self._folder is None:
             return last
         shared = os.path.commonpath([path, str(self._folder)])
-        near = len(PurePath(shared).parts) > 2  # beyond the root and a folder of everyone's
+        near = len(PurePath(shared).parts) > 2  # more than the root and /home, say
         return os.path.relpath(path, self._folder) if near else last

@@ -1,4 +1,4 @@
-"""The numbers of the picks section: what was picked, in order, and which instance won each."""
+"""The numbers of the picks section: what was picked, in order, and which instance won each pick."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from bids_core.report.names import Look
 
 _SOURCES: Final = 8
-"""Sources with an area of their own in the figure; the rest are drawn together."""
+"""Sources with their own area in the figure; the rest are drawn together."""
 _REST: Final = "other sources"
 _LISTED: Final = 20
-"""Sources that the table lists before the rest is folded."""
+"""Sources listed in the table before the rest is collapsed."""
 
 
 def picks_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the picks section shows; None where nothing was picked."""
+    """Return what the picks section shows; None if nothing was picked."""
     if not inputs.selections:
         return None
     picks = inputs.selections[inputs.main_method]
@@ -63,7 +63,7 @@ def _by_task(inputs: ReportInputs, picks: pd.DataFrame) -> dict[str, Any] | None
     names = [text_or_none(name) for name in picks["winning_task"]]
     order = list(dict.fromkeys(inputs.tasks))
     if not set(names) <= set(order):
-        return None  # none, or of another set of tasks
+        return None  # none, or from other tasks
     return _shares_figure(
         [name for name in names if name],
         series_looks(order),
@@ -168,7 +168,7 @@ def _source_grids(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def breakdowns(inputs: ReportInputs) -> list[Grid]:
-    """Return each further column's values: their share of the pool and of each selection."""
+    """Return each further column's values with their share of the pool and of each selection."""
     if inputs.breakdown is None:
         return []
     methods = list(inputs.selections)
@@ -199,7 +199,7 @@ def share_cell(share: float, count: int, digits: int = 1) -> dict[str, Any]:
 
 
 def _agreement(inputs: ReportInputs) -> Grid | None:
-    """Return how many picks each two selections share; None where there is one selection."""
+    """Return how many picks each pair of selections shares; None if there is only one selection."""
     sets = {m: set(frame["row_id"]) for m, frame in inputs.selections.items()}
     if len(sets) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The report's main figures as separate pictures, for places that only show images."""
+"""The report's main figures as separate pictures, for places that can only show images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RULES: Final = re.compile(r"^svg .*$", re.MULTILINE)
 
 
 def pictures(inputs: ReportInputs) -> dict[str, str]:
-    """Return SVG documents by name: scores, influence, picks; those that there is data for."""
+    """Return SVG documents by name (scores, influence, picks), as far as there is data."""
     scores: dict[str, Any] = scores_section(inputs) or {}
     by_task = (picks_section(inputs) or {}).get("by_task") or {}
     drawings = {
@@ -30,12 +30,12 @@ def pictures(inputs: ReportInputs) -> dict[str, str]:
 
 
 def _wide(both: str) -> str:
-    """Return the first of a responsive figure's drawings, which is the one for a screen."""
+    """Return the first drawing of a responsive figure, the one for a screen."""
     return both[both.index("<svg") : both.index("</svg>") + len("</svg>")]
 
 
 def standalone(drawing: str) -> str:
-    """Return an inline drawing with the style it needs, on white, in the light theme's colours."""
+    """Return an inline drawing with the styles it needs, on white, in the light theme's colours."""
     sheet = style_sheet()
     variables = _VARIABLES.search(sheet)
     rules = "\n".join(_RULES.findall(sheet))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the scores section shows, or None where nothing was evaluated."""
+    """Return what the scores section shows, or None if nothing was evaluated."""
     scores, comparison = inputs.scores, inputs.comparison
     if scores is None or scores.empty:
         return None
@@ -94,7 +94,7 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
 def _differences(
     main: str, comparison: Comparison, looks: Mapping[str, Look]
 ) -> dict[str, Any] | None:
-    """Return the figure of the main method's differences in answer loss to the others."""
+    """Return the figure of the main method's differences in answer loss from the others."""
     figure = difference_figure(comparison, main, "loss", looks, wide=HALF)
     return None if figure is None else {"svg": figure, "main": method_label(main)}
 
@@ -171,11 +171,11 @@ def _majority(cells: Sequence[Any]) -> float:
 
 
 def _metric(name: str) -> str:
-    """Return a metric for people; the suites' are lm-eval's `metric,filter`."""
+    """Return a metric's display name; those of suites are lm-eval's `metric,filter`."""
     return metric_label(name.partition(",")[0])
 
 
-def _value(cell: Any, name: str) -> float:  # a row of itertuples has no type
+def _value(cell: Any, name: str) -> float:  # itertuples' rows are untyped
     return float("nan") if cell is None else float(getattr(cell, name))
 
 
@@ -202,7 +202,7 @@ def _macro(arms: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
 
 
 def _best(values: Sequence[float], *, of: str) -> list[dict[str, Any]]:
-    """Return cells, the best of them marked where they differ."""
+    """Return cells, with the best marked if they differ."""
     known = [value for value in values if value == value]
     best = (min if of == "loss" else max)(known) if len(set(known)) > 1 else None
     show = number if of == "loss" else percent
@@ -210,7 +210,7 @@ def _best(values: Sequence[float], *, of: str) -> list[dict[str, Any]]:
 
 
 def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> str:
-    """Say so where the two averages name different methods as the best."""
+    """Return a note if the two averages disagree on which method is best."""
     leaders = []
     for name in ("macro", "macro_capability"):
         values = [float(arm[name]) for arm in arms]

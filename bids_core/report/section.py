@@ -1,7 +1,7 @@
-"""What a section of the report is, and which ones there are.
+"""The sections of the report: their type, and the list of them.
 
-A module of this package that has a `SECTION` is one; nothing else has to be touched to add it. Its
-template is `section_<name>.html.j2`, and finds what `make` returned under the section's name.
+A section is a module of this package with a `SECTION`; adding one needs no other change. Its
+template is `section_<name>.html.j2`, which finds the result of `make` under the section's name.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Section:
     """A section of the report.
 
     Args:
-        name: of its anchor, its template and what the template calls its values.
+        name: of its anchor, its template, and the template's variable that holds its values.
         title: in the table of contents.
-        place: sections come in the order of these numbers.
-        make: returns what the template shows; None where the section does not apply to a run.
+        place: sections are ordered by this number.
+        make: returns what the template shows; None if the section does not apply to a run.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Section:
 
     @property
     def template(self) -> str:
-        """File name of its template."""
+        """File name of the template."""
         return f"section_{self.name}.html.j2"
 
 
 @lru_cache(maxsize=1)
 def sections() -> tuple[Section, ...]:
-    """Return all sections, in the order of the page."""
+    """Return all sections, in page order."""
     import bids_core.report as room
 
     names = [module.name for module in pkgutil.iter_modules(room.__path__)]

@@ -1,4 +1,4 @@
-"""The numbers of the section that says how stable the picks are."""
+"""The numbers of the section on how stable the picks are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bids_core.report.inputs import ReportInputs
 
 _SHOWN: Final = 10
-"""Validation instances shown, most influential on the picks first."""
+"""Validation instances shown, those that change the picks most first."""
 _TABLES: Final = frozenset(
     ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
      "near_duplicates", "columns", "histograms")
@@ -27,11 +27,11 @@ _TABLES: Final = frozenset(
 _HISTOGRAMS: Final = 12
 """Columns that are drawn, the doubtful ones first."""
 _WEAK: Final = 0.5
-"""Below this mean rank correlation, checkpoints tell different stories."""
+"""Below this mean rank correlation, checkpoints disagree."""
 
 
 def stability_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the section shows, None where nothing was looked into."""
+    """Return what the section shows, None if nothing was examined."""
     tables = {name: table for name, table in inputs.tables.items() if name in _TABLES}
     if not tables:
         return None
@@ -119,7 +119,7 @@ def _left_out(table: pd.DataFrame, kind: str) -> dict[str, Any]:
         "median": percent(float(table["share_kept"].median()), 0),
         "lines": [
             {
-                # checkpoints are numbered from 0 in the table and from 1 for people
+                # the table numbers checkpoints from 0, readers count from 1
                 "name": str(int(line["left_out"]) + 1)
                 if kind == "checkpoint"
                 else str(line["left_out"]),

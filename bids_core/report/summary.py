@@ -30,7 +30,7 @@ trainer.train()"""
 
 
 _PACKAGED: Final = {"bundled:smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
-"""What the hub calls a model that BIDS takes from a package."""
+"""The hub's name of a model that BIDS takes from a package."""
 
 
 def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def summary_block(inputs: ReportInputs, paths: PathShown) -> dict[str, Any]:
 
 
 def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
-    """Return files and commands; None for a page that stands beside no files."""
+    """Return files and commands; None for a page without files beside it."""
     file = inputs.files.get(inputs.main_method)
     if file is None:
         return None
@@ -81,7 +81,7 @@ def _next(inputs: ReportInputs, paths: PathShown) -> dict[str, Any] | None:
 
 
 def _trained(inputs: ReportInputs, paths: PathShown) -> str:
-    """Return the model that the run fine-tunes, as other tools know it."""
+    """Return the model that the run fine-tunes, under the name that other tools use."""
     other = (inputs.config.get("finetune") or {}).get("model") or {}
     path = str(other.get("path") or inputs.model)
     return _PACKAGED.get(path, paths.text(path))

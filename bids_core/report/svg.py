@@ -1,6 +1,6 @@
 """Small helpers for inline SVG: escaped elements, a linear scale, axes.
 
-Colours come from the style sheet (`var(--blue)`), so that one drawing serves both themes.
+Colours come from the style sheet (`var(--blue)`), so that one drawing works in both themes.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FONT_WIDTH = 7.0
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """Return an SVG element, everything escaped.
+    """Return an SVG element, with everything escaped.
 
     Args:
         name: of the element.
         *children: markup, or text that gets escaped.
         **attributes: underscores become hyphens, a trailing one is dropped; None is left out.
-            Numbers are written with two decimals.
+            Numbers have two decimals.
     """
     written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_value(value))}"'
@@ -57,13 +57,13 @@ def group(children: Iterable[Markup], **attributes: object) -> Markup:
 
 
 def drawing(width: float, height: float, label: str, children: Iterable[Markup]) -> Markup:
-    """Return a whole drawing that scales with the page.
+    """Return a complete drawing that scales with the page.
 
     Args:
         width: of the drawing's coordinates; the page may show it smaller.
         height: likewise.
-        label: what a screen reader says instead of the picture.
-        children: elements, later ones above earlier ones.
+        label: text alternative for screen readers.
+        children: elements, later ones on top.
     """
     return tag(
         "svg",
@@ -80,7 +80,7 @@ def responsive(draw: Callable[[float], Markup], *, wide: float = WIDE) -> Markup
     """Draw for a screen and for a phone; the style sheet shows the one that fits.
 
     Args:
-        draw: makes the drawing of a width.
+        draw: makes the drawing for a width.
         wide: width on a screen.
     """
     return tag("div", draw(wide), class_="wide") + tag("div", draw(NARROW), class_="narrow")
@@ -104,7 +104,7 @@ _SHAPES = {
 
 
 def marker(look: Look, x: float, y: float, size: float = 4.5) -> Markup:
-    """Return a look's marker at a place; `size` is its radius."""
+    """Return a look's marker at a position; `size` is its radius."""
     fill = "var(--bg)" if look.hollow else look.colour
     style = f"fill:{fill};stroke:{look.colour};stroke-width:{2 if look.hollow else 0.8}"
     if look.marker not in _SHAPES:
@@ -114,14 +114,14 @@ def marker(look: Look, x: float, y: float, size: float = 4.5) -> Markup:
 
 
 def legend_mark(look: Look) -> Markup:
-    """Return a look's marker for a legend or a table, in the size of the text."""
+    """Return a look's marker for a legend or a table, at text size."""
     return tag(
         "svg", marker(look, 8.0, 8.0, 5.0), viewBox="0 0 16 16", class_="key", aria_hidden="true"
     )
 
 
 def text(x: float, y: float, content: str, **attributes: object) -> Markup:
-    """Return text at a place."""
+    """Return text at a position."""
     return tag("text", content, x=float(x), y=float(y), **attributes)
 
 
@@ -144,7 +144,7 @@ class Scale:
         low: value at `start`.
         high: value at `end`; above `low`.
         start: coordinate.
-        end: coordinate; may lie before `start` (upward axes).
+        end: coordinate; may be less than `start` (upward axes).
     """
 
     low: float
@@ -173,7 +173,7 @@ def _round_step(raw: float) -> float:
 def padded(
     values: Iterable[float], *, zero: bool = False, share: float = 0.06
 ) -> tuple[float, float]:
-    """Return a range around the values, a little wider; with zero in it on request."""
+    """Return a slightly wider range around the values; includes zero on request."""
     finite = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if low == high:
@@ -185,7 +185,7 @@ def padded(
 
 
 def tick_label(value: float, step: float) -> str:
-    """Format a tick with the decimals that its step needs, and a true minus sign."""
+    """Format a tick with as many decimals as its step needs, and a true minus sign."""
     if step < 1e-4 or abs(value) >= 1e6:
         shown = "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
     else:
@@ -211,7 +211,7 @@ def left_axis(
 
 
 def upright(x: float, y: float, content: str) -> Markup:
-    """Return the title of a vertical axis, read from below."""
+    """Return the title of a vertical axis, reading upwards."""
     turned = f"rotate(-90 {x:g} {y:g})"
     return text(x, y, content, class_="title", text_anchor="middle", transform=turned)
 

@@ -1,4 +1,4 @@
-"""The templates of the pages, and what is common to them."""
+"""The page templates and what they share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from bids_core.report.glossary import anchor
 
 
 def style_sheet() -> str:
-    """Return the style sheet of all pages."""
+    """Return the style sheet shared by all pages."""
     return environment().get_template("style.css.j2").render()
 
 
 @lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
-    """Return the templates: what they are given is escaped, and nothing may be missing."""
+    """Return the template environment: values are escaped, and undefined ones are errors."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("bids_core", "report"),
         autoescape=True,
@@ -32,6 +32,6 @@ def environment() -> jinja2.Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a name in a narrow column break after its underscores, hyphens and slashes."""
+    """Let a name in a narrow column break after underscores, hyphens and slashes."""
     parts = (escape(part) for part in re.split(r"(?<=[_/-])", name))
     return Markup("<wbr>").join(parts)

@@ -10,15 +10,15 @@ from bids_core.data.conversation import said
 
 _PLAIN: Final = frozenset(("role", "content"))
 LONGEST: Final = 1600
-"""Characters shown of a text that the page lists in full."""
+"""Most characters shown of a text once it is opened."""
 _GLANCE: Final = 150
 """Characters that are shown before a text is opened."""
 
 
 def turns_of(messages: str) -> list[tuple[str, str]]:
-    """Return role and text of every turn of a conversation (messages as JSON)."""
+    """Return the role and text of every turn of a conversation (messages as JSON)."""
     turns = json.loads(messages)
-    if all(turn.keys() == _PLAIN for turn in turns):  # nearly all; and pages have many
+    if all(turn.keys() == _PLAIN for turn in turns):  # the most common case by far: a fast path
         return [(turn["role"], turn["content"]) for turn in turns]
     return [(message.role, said(message)) for message in from_json(messages)]
 
@@ -27,8 +27,8 @@ def conversation(messages: str | None) -> dict[str, Any] | None:
     """Cut a conversation (messages as JSON) for the page.
 
     Returns:
-        `glance` (the beginning of the last question), `answer` (of the last answer), and `turns`
-        (role and text of every turn, cut); None where there is no conversation.
+        `glance` (beginning of the last question), `answer` (beginning of the last answer), and
+        `turns` (role and text of every turn, cut); None if there is no conversation.
     """
     if messages is None:
         return None
@@ -43,10 +43,10 @@ def conversation(messages: str | None) -> dict[str, Any] | None:
 
 
 def cut(text: str, length: int) -> str:
-    """Cut a text, and say so."""
+    """Cut a text, and mark the cut."""
     return text if len(text) <= length else f"{text[:length].rstrip()} \N{HORIZONTAL ELLIPSIS}"
 
 
 def text_or_none(value: object) -> str | None:
-    """Return a text; pandas has several ways to say that there is none."""
+    """Return a text, or None for any of pandas' missing values."""
     return value if isinstance(value, str) and value else None

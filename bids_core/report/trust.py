@@ -1,4 +1,4 @@
-"""The numbers of the section that says whether influence can be trusted, where it was measured."""
+"""The numbers of the section on whether influence can be trusted, if that was measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS: Final = {"validation": "validation instances", "test": "test rows"}
 
 
 def trust_section(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return what the section shows, None where `bids validate` did not run."""
+    """Return what the section shows, None if `bids validate` did not run."""
     found = inputs.validation
     if found is None:
         return None

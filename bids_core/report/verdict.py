@@ -1,4 +1,4 @@
-"""The verdict as both pages show it: badge, sentence, advice, and the rest of what was found."""
+"""The verdict as both pages show it: badge, sentence, advice, and the other findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS: Final = {Badge.BETTER: "good", Badge.UNCLEAR: "open"}
 
 
 def verdict_block(verdict: Verdict) -> dict[str, Any]:
-    """Return what `verdict.html.j2` shows; the badge never speaks by its colour alone."""
+    """Return what `verdict.html.j2` shows; the badge never relies on colour alone."""
     return {
         "badge": verdict.label,
         "kind": _KINDS.get(verdict.badge, "bad"),
@@ -26,7 +26,7 @@ def verdict_block(verdict: Verdict) -> dict[str, Any]:
 
 
 def _coded(sentence: str) -> Markup:
-    """Return a sentence with its backticked parts as code and the rest as text."""
+    """Return a sentence with its backticked parts as code, the rest as text."""
     parts = sentence.split("`")
     return Markup("").join(
         command_markup(part) if place % 2 else escape(part) for place, part in enumerate(parts)
@@ -34,6 +34,6 @@ def _coded(sentence: str) -> Markup:
 
 
 def command_markup(command: str) -> Markup:
-    """Return a command as code whose lines break between its words and nowhere else."""
+    """Return a command as code that breaks lines only between words."""
     words = (Markup('<span class="nb">{}</span>').format(word) for word in command.split(" "))
     return Markup("<code>{}</code>").format(Markup(" ").join(words))

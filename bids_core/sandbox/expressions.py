@@ -1,9 +1,9 @@
 """Other people's regular expressions, matched within limits.
 
-Some expressions take forever on a short text (`(a+)+b` on thirty letters), and Python's `re`
-cannot be stopped from outside its thread. So they are matched by the same `re` in a separate
-process, which the system ends when a text takes too much processor time or memory. This costs a
-few microseconds more per text.
+Some expressions take forever on a short text (`(a+)+b` on thirty letters), and Python's `re` cannot
+be interrupted from another thread. So the matching is done by `re` in a separate process, which the
+system kills when a text takes too much processor time or memory. This costs a few microseconds more
+per text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bids_core.errors import ConfigError
 from bids_core.formatting import brief
 
 SECONDS: Final = 5
-"""Processor time that one text may cost; ordinary expressions take less than a millisecond."""
+"""Processor seconds allowed per text; ordinary expressions take less than a millisecond."""
 _MEMORY: Final = 1 << 30
 _LONGEST: Final = 10_000
 
@@ -48,14 +48,14 @@ while line := sys.stdin.readline():
 
 
 class Expression:
-    """A regular expression of the configuration, in the syntax of `re`.
+    """A regular expression from the configuration, in the syntax of `re`.
 
     Args:
         text: the expression.
         key: what it is, for messages (`test task 'x': answer_pattern`).
 
     Raises:
-        ConfigError: it is none, or longer than 10,000 characters.
+        ConfigError: it is invalid, or longer than 10,000 characters.
     """
 
     def __init__(self, text: str, *, key: str) -> None:
@@ -65,7 +65,7 @@ class Expression:
         require_expression(text, key=key)
 
     def last_match(self, text: str) -> str | None:
-        """Return the last match (its group 1, where there is one); None where there is none.
+        """Return the last match (its group 1 if it has one); None if nothing matches.
 
         Raises:
             ConfigError: the text costs the expression too much.
@@ -74,7 +74,7 @@ class Expression:
         return None if found is None else found[0]
 
     def matches_whole(self, text: str) -> bool:
-        """Tell whether the whole text matches.
+        """Return whether the whole text matches.
 
         Raises:
             ConfigError: the text costs the expression too much.
@@ -122,7 +122,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 @lru_cache(maxsize=64)
 def expression(text: str, *, key: str) -> Expression:
-    """Return an `Expression`; the same one, with its process, for the same arguments."""
+    """Return an `Expression`; the same arguments give the same one, with its process."""
     return Expression(text, key=key)
 
 

@@ -13,12 +13,12 @@ class Limits:
     """What one program may use.
 
     Args:
-        seconds: wall-clock time; then everything it started is killed.
+        seconds: wall-clock time; after that, everything it started is killed.
         memory_bytes: address space of each of its processes.
-        file_bytes: longest file.
-        folder_bytes: size of the folder in memory that it may write to.
+        file_bytes: size of a file.
+        folder_bytes: size of the in-memory folder that it may write to.
         open_files: open files of each process.
-        processes: processes and threads at a time.
+        processes: simultaneous processes and threads.
     """
 
     seconds: float = 10.0
@@ -31,13 +31,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a program.
+    """How a program ended.
 
     Args:
         passed: it ran to its end without an exception.
-        problem: why not: the exception in one line, `timeout`, or `ended early` (it left by
-            `sys.exit`'s back doors, or was killed for what it used); None if it passed.
-        seconds: how long it took, start of the sandbox included.
+        problem: why it did not pass: the exception in one line, `timeout`, or `ended early` (it
+            called `os._exit`, or was killed for exceeding a limit); None if it passed.
+        seconds: how long it took, including the start of the sandbox.
     """
 
     passed: bool

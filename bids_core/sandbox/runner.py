@@ -1,7 +1,7 @@
-"""The first thing that runs inside the sandbox: sets limits, drops privileges, runs the program.
+"""The first code to run inside the sandbox: sets limits, drops privileges, runs the program.
 
-Its text is handed to a bare `python -I -S -c`, so it imports nothing but the standard library. It
-reads a job (JSON) from standard input and writes the verdict (JSON) to a pipe.
+Its text is passed to a bare `python -I -S -c`, so it imports only the standard library. It reads a
+job (JSON) from standard input and writes the verdict (JSON) to a pipe.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def confine(job: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(job["user"], job["user"], job["user"])
         os.setresuid(job["user"], job["user"], job["user"])
-    # last: as another user it counts that user's processes
+    # last: after the change of user, that user's processes count
     resource.setrlimit(resource.RLIMIT_NPROC, (job["processes"], job["processes"]))
 
 
 def run(text: str) -> str | None:
-    """Run a program as a module; return why it failed, None if it did not."""
+    """Run a program as a module; return why it failed, or None."""
     module = types.ModuleType("program")
     sys.modules["program"] = module
     try:
@@ -47,7 +47,7 @@ def run(text: str) -> str | None:
 
 
 def main(verdict: int) -> None:
-    """Run the job on standard input; the verdict goes to a file descriptor."""
+    """Run the job from standard input; write the verdict to a file descriptor."""
     job = json.load(sys.stdin)
     first = os.getpid()
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -55,7 +55,7 @@ def main(verdict: int) -> None:
     os.dup2(nowhere, 2)
     confine(job)
     problem = run(job["program"])
-    if os.getpid() == first:  # a child that the program forked gets here too
+    if os.getpid() == first:  # a child forked by the program gets here too
         os.write(verdict, json.dumps({"problem": problem}).encode())
     os._exit(0)
 

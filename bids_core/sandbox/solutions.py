@@ -1,8 +1,8 @@
-"""From an answer and a row's tests to the program that says whether the answer is right.
+"""From an answer and a row's tests to a program that checks whether the answer is correct.
 
-Two shapes of rows are known by their fields: HumanEval's (`prompt`, `test`, `entry_point`) and
-MBPP's (`test_list`, perhaps `test_imports` and `test_setup_code`). Any other row with a text `test`
-has it put behind the answer.
+Two kinds of rows are recognised by their fields: HumanEval's (`prompt`, `test`, `entry_point`) and
+MBPP's (`test_list`, perhaps `test_imports` and `test_setup_code`). In any other row, a text field
+`test` is appended to the answer.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _FENCE: Final = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 def solution_program(answer: str, row: Mapping[str, Any]) -> str:
     """Put an answer and the row's tests together.
 
-    The answer's code is its first fenced block, or, without one, all of it. For a row with an entry
-    point it may be the whole function, or the continuation of the row's prompt.
+    The answer's code is its first fenced block or, without one, the whole answer. For a row with an
+    entry point it may be the whole function or a continuation of the row's prompt.
 
     Args:
         answer: what the model wrote.
@@ -39,13 +39,13 @@ def solution_program(answer: str, row: Mapping[str, Any]) -> str:
         code = f"{head}\n{code}" if whole else f"{prompt}{code}"
         return f"{code}\n{_text(row, 'test')}\ncheck({name})\n"
     if "test_list" in row:
-        setup = str(row.get("test_setup_code") or "")  # builds on the answer's classes
+        setup = str(row.get("test_setup_code") or "")  # the test uses the answer's classes
         return "\n".join([*_lines(row, "test_imports"), code, setup, *_lines(row, "test_list"), ""])
     return f"{code}\n{_text(row, 'test')}\n"
 
 
 def extract_code(answer: str) -> str:
-    """Return the first fenced block of an answer, or all of it; line ends are plain newlines."""
+    """Return the first fenced block of an answer, or all of it, with plain newlines."""
     answer = answer.replace("\r\n", "\n")
     found = _FENCE.search(answer)
     return found.group(1) if found else answer

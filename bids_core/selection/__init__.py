@@ -1,8 +1,8 @@
 """Selection: from an attribution matrix (or texts, or representations) to rows worth training on.
 
-Read in this order: `methods` (the table of what there is), `bids` and `best_rows` (the exact loop),
-`scoring`, `round_robin`, `transport`, `signals` (the others), `result` (what comes back),
-`checking` (methods of others).
+Read in this order: `methods` (the table of methods), `bids` and `best_rows` (the exact loop),
+`scoring`, `round_robin`, `transport`, `signals` (the other methods), `result` (what is returned),
+`checking` (third-party methods).
 
 Shapes: N training rows, M validation instances (columns), H hidden size, B budget.
 """
@@ -82,33 +82,33 @@ def select(
             .csv). None for methods that work on texts, representations or perplexities.
         budget: how many rows: a count (500), a fraction of N in (0, 1] (0.15), or text ("15%").
         method: one of `METHODS`, `package.module:function`, `file.py:function`, or a function; see
-            docs/extend.md for what it is given and returns.
+            docs/extend.md for its argument and result.
         normalization: one of `bids_core.influence.normalization.NORMALIZATIONS`; used by `bids`,
-            `bids_cautious` and `instance_max`, the other methods are defined on raw influence.
+            `bids_cautious` and `instance_max`; the other methods are defined on raw influence.
         tasks: M task names of the validation instances, for methods that need them and for
             `Selection.to_frame`: a list in the order of the columns, a dictionary from validation
-            id to task, or the path of a file of either. A matrix written by the pipeline brings
-            its own.
+            id to task, or the path of a file with either. A matrix written by the pipeline has its
+            own.
         seed: of random methods; the others are deterministic.
         subtasks: M subtask names, for `less`, `quota`, `bm25` and `rds`.
         sources: N source names of the rows, for `random_balanced` and `Selection.to_frame`, in
             the same forms as `tasks`.
-        row_ids: N names of the rows; default: those that the matrix brings.
+        row_ids: N names of the rows; default: those in the matrix.
         validation_ids: M names of the validation instances; default: likewise.
         texts: N training texts, for `bm25` and `dsir`.
-        validation_texts: M validation texts, for the same.
+        validation_texts: M validation texts, for the same methods.
         representations: [N, H] hidden states of the rows, for `rds` and `rds_plus`.
-        validation_representations: [M, H] hidden states of the instances, for the same.
+        validation_representations: [M, H] hidden states of the instances, for the same methods.
         perplexities: [N] perplexity (or loss) of the rows, for `perplexity` and its bands.
-        progress: told how many picks are made.
+        progress: called with how many picks have been made.
 
     Returns:
         The selection, best first. Its first k picks are the selection at budget k.
 
     Raises:
-        MatrixError: the matrix or something given with it cannot be used; says what.
-        ConfigError: a method that is not ours cannot be imported.
-        MethodError: one that is not ours raises, or returns something other than B rows.
+        MatrixError: the matrix or another argument cannot be used; the message says which.
+        ConfigError: a third-party method cannot be imported.
+        MethodError: a third-party method raises, or returns something other than B rows.
 
     Warns:
         ColumnWarning: validation instances that were left out, by name.
@@ -127,15 +127,16 @@ def select(
 
 
 def run_request(request: Request) -> Selection:
-    """Select what a request asks for: what `select` does with its checked arguments.
+    """Run a selection request: what `select` does after checking its arguments.
 
     Raises:
-        MatrixError: the method lacks something, or the matrix holds an entry that is not finite.
+        MatrixError: an argument the method needs is missing, or the matrix has an entry that is not
+            finite.
         ConfigError, MethodError: see `select`.
     """
     method = method_of(request.method)
     if request.attribution is not None and not method.normalized:
-        # Refuses entries that are not finite, as the methods with a normalisation do.
+        # Refuse entries that are not finite, as the methods with a normalisation do.
         prepare(request.attribution, "none")
     picks = run_method(method, request)
     return Selection(
@@ -170,10 +171,10 @@ def make_request(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Request:
-    """Check that the arguments of `select` fit together and return them as one object.
+    """Check that the arguments of `select` match each other, and return them as one object.
 
     Raises:
-        MatrixError: they do not; says what.
+        MatrixError: they do not; the message says which.
     """
     checked_method(method)
     if isinstance(method, str) and method not in METHODS:

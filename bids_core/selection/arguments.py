@@ -1,4 +1,4 @@
-"""Checks on what callers of `select`, `analyze` and `explain` pass, with messages in one line.
+"""Checks on the arguments of `select`, `analyze` and `explain`, with one-line messages.
 
 Shapes: N training rows, M validation instances (columns).
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Names: TypeAlias = "Iterable[object] | Mapping[Any, object] | str | Path"
 """Names of rows or columns: in their order; or by id (a dictionary or a pandas Series); or the path
-of a file of either (`bids_core.influence.Labels.with_file`)."""
+of a file with either (`bids_core.influence.Labels.with_file`)."""
 
 _FILES: Final = (".txt", ".json", ".csv", ".parquet")
 _MAX_SEED: Final = 2**32 - 1
@@ -32,12 +32,12 @@ _MAX_SEED: Final = 2**32 - 1
 def names_in_order(
     names: Names, ids: Sequence[str] | None, length: int | None, *, what: str, of: str
 ) -> Iterable[object]:
-    """Return names in the order of the rows (or columns) that they belong to.
+    """Return names in the order of the rows (or columns) they belong to.
 
     Args:
         names: as the caller gave them.
-        ids: of the rows or columns; None: they are called 0, 1, ...
-        length: how many rows or columns there are; None: any number.
+        ids: of the rows or columns; None: 0, 1, ...
+        length: number of rows or columns; None: any.
         what: the argument, for messages: `tasks`.
         of: what they name, for messages: `validation instances`.
 
@@ -51,7 +51,7 @@ def names_in_order(
     elif hasattr(names, "index") and hasattr(names, "items"):  # a pandas Series
         given = {str(key): name for key, name in names.items()}
         if not set(_ids(ids, length)) <= set(given):
-            return list(names)  # its index says nothing of these ids: taken in order
+            return list(names)  # its index has none of these ids: take it in order
     elif isinstance(names, Iterable):
         return names
     else:
@@ -84,7 +84,7 @@ def _of_file(
 
 
 def checked_seed(seed: object) -> int:
-    """Return a seed.
+    """Return a seed, checked.
 
     Raises:
         MatrixError: it is not an integer from 0 to 2^32 - 1.
@@ -99,7 +99,7 @@ def checked_seed(seed: object) -> int:
 
 
 def checked_method(method: object) -> None:
-    """Refuse what cannot be a method.
+    """Check that a value can be a method.
 
     Raises:
         MatrixError: it is neither a name nor a function.
@@ -117,7 +117,7 @@ def opened(
     """Return the matrix that was passed as `attribution`, with its names.
 
     Raises:
-        MatrixError: it is something else; says what was passed.
+        MatrixError: it is not a matrix; the message says what was passed.
     """
     if attribution is None or isinstance(attribution, Mapping | numbers.Number):
         msg = (
@@ -137,7 +137,7 @@ def checked_rows(rows: npt.ArrayLike, n_rows: int, name: str) -> None:
     """Refuse row indices that are not rows of the matrix.
 
     Raises:
-        MatrixError: they are not integers, or outside the matrix; names the selection.
+        MatrixError: they are not integers, or outside the matrix; the message names the selection.
     """
     import numpy as np
 

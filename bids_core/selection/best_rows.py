@@ -1,13 +1,13 @@
 """The best unselected row of every column, available at any time.
 
 A column's list holds *all* rows whose raw value reaches the column's threshold, best first (ties:
-lowest row first), so it is complete down to a known value. When a list runs out its threshold is
+lowest row first), so it is complete down to a known value. When a list runs out, its threshold is
 lowered and the list is rebuilt; that is rare, and costs one pass over the columns concerned.
 
-Shapes: N training rows, M validation instances (columns), L entries of all lists together. Lists
-lie one after the other in flat [L] arrays, each closed by a sentinel: row N, which is never
-selected, with the highest normalised value that a row outside the list could have (-inf if there
-is none). An entry takes 16 bytes.
+Shapes: N training rows, M validation instances (columns), L entries of all lists together. The
+lists follow each other in flat [L] arrays. Each ends with a sentinel: row N, which is never
+selected, with the highest normalised value that a row outside the list could have (-inf if there is
+none). An entry takes 16 bytes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _SAMPLE_ROWS: Final = 8192
-"""Rows from which thresholds are estimated; any value gives the same selection."""
+"""Rows from which thresholds are estimated; the selection does not depend on it."""
 _SHORTEST: Final = 64
 _GROWTH: Final = 3
 _DEPTH: Final = 4
-"""List entries looked at per upcoming row: the same row heads many lists."""
+"""List entries examined per upcoming row: one row can head many lists."""
 _SAMPLE_CHUNKS: Final = 128
-"""Chunks that a sample of a matrix on disk is taken from."""
+"""Chunks from which the sample of a matrix on disk is taken."""
 
 
 class BestRows:
@@ -42,7 +42,7 @@ class BestRows:
     Args:
         matrix: [N, M] finite raw values.
         scale: their normalisation; unusable columns never have a best row.
-        expected: how many entries of a list are likely to be used; sets its first length.
+        expected: how many entries of a list are likely to be used; sets its initial length.
     """
 
     def __init__(self, matrix: Matrix, scale: ColumnScale, expected: int) -> None:
@@ -50,15 +50,15 @@ class BestRows:
         self.selected = np.zeros(n_rows + 1, dtype=np.bool_)
         """[N + 1]; True for picked rows; the last entry is for the sentinel."""
         self.head_rows = np.full(n_columns, n_rows, dtype=np.int64)
-        """[M] best unselected row of each column; N where there is none."""
+        """[M] best unselected row of each column; N if there is none."""
         self.head_values = np.full(n_columns, -np.inf)
-        """[M] its normalised value; -inf where there is none."""
+        """[M] its normalised value; -inf if there is none."""
         self.matrix, self.scale = matrix, scale
         self._sample = _sample(matrix)
         self._length = np.full(n_columns, max(_SHORTEST, expected))
         self._threshold: Floats = np.full(n_columns, np.inf)
-        self._position = np.arange(n_columns)  # of the heads in the flat arrays
-        self._last = np.arange(n_columns)  # of the sentinels
+        self._position = np.arange(n_columns)  # positions of the heads in the flat arrays
+        self._last = np.arange(n_columns)  # positions of the sentinels
         self._rows = np.full(n_columns, n_rows, dtype=_index_type(n_rows))
         self._values = np.full(n_columns, -np.inf)  # normalised
         self._jump = np.zeros(n_columns, dtype=np.int32)  # to the next entry of another value
@@ -66,10 +66,10 @@ class BestRows:
         self._lower(usable, self._length[usable])
 
     def without(self, columns: Ints) -> BestRows:
-        """Return a fresh start of the same lists in which some columns take no part.
+        """Return the same lists from the start, without some columns.
 
-        Must be called before any row is marked as selected. The lists are shared, not copied: they
-        are replaced when one is lengthened, never changed.
+        Must be called before any row is marked as selected. The lists are shared, not copied: when
+        one is lengthened, it is replaced, never changed in place.
 
         Args:
             columns: columns to leave out.
@@ -88,7 +88,7 @@ class BestRows:
         return other
 
     def advance(self, columns: Ints) -> None:
-        """Move the heads of some columns on to their next unselected rows."""
+        """Advance the heads of some columns to their next unselected rows."""
         position = self._position[columns]
         rows = self._rows[position]
         while np.count_nonzero(busy := self.selected[rows]):
@@ -102,7 +102,7 @@ class BestRows:
             self._extend(columns[ended])
 
     def next_value(self, column: int) -> float:
-        """Return the highest value below a head's own, selected rows included."""
+        """Return the highest value below a head's own, including selected rows."""
         position = self._position[column]
         return float(self._values[position + self._jump[position]])
 
@@ -119,7 +119,7 @@ class BestRows:
     def tied(self, column: int, mean: float, best: float) -> Ints:
         """Return unselected rows of a column whose value minus `mean` rounds to `best`.
 
-        Of rows with the same normalised value only the lowest is returned.
+        Among rows with the same normalised value, only the lowest is returned.
         """
         found: list[int] = []
         position, last = int(self._position[column]), int(self._last[column])
@@ -134,7 +134,7 @@ class BestRows:
         return np.array(found, dtype=np.int64)
 
     def _extend(self, columns: Ints) -> None:
-        """Lengthen the lists of these columns, and of those that will soon run out too."""
+        """Lengthen the lists of these columns, and of others that will soon run out."""
         open_ended = np.isfinite(self._threshold)
         left = self._last - self._position
         soon = np.flatnonzero(open_ended & (2 * left < self._length))
@@ -146,7 +146,7 @@ class BestRows:
     def _lower(self, columns: Ints, lengths: Ints) -> None:
         """Set thresholds so that about `lengths` rows reach them, and rebuild those lists.
 
-        What lies before a head was selected, and is dropped.
+        Entries before a head have been selected, and are dropped.
         """
         old = self._threshold[columns]
         new = _thresholds(self._sample[:, columns], lengths, self.matrix.n_rows, below=old)
@@ -224,9 +224,9 @@ def top_rows(matrix: Matrix, count: int) -> tuple[Ints, Floats]:
 
 
 def _sample(matrix: Matrix) -> npt.NDArray[Any]:
-    """Return up to `_SAMPLE_ROWS` rows, drawn at random; all rows of a small matrix.
+    """Return up to `_SAMPLE_ROWS` random rows; all rows of a small matrix.
 
-    On disk they come from a few chunks, so that not every chunk has to be read.
+    In a matrix on disk they come from a few chunks, so that not every chunk has to be read.
     """
     generator = np.random.default_rng(0)
     rows = np.arange(matrix.n_rows)
@@ -242,9 +242,9 @@ def _sample(matrix: Matrix) -> npt.NDArray[Any]:
 
 
 def _thresholds(sample: npt.NDArray[Any], lengths: Ints, n_rows: int, *, below: Floats) -> Floats:
-    """Return per column a sample value that about `length` of the N rows reach, rather more.
+    """Return for each column a sample value reached by about `length` of the N rows, or a few more.
 
-    It is lower than `below`; -inf (all rows) where the sample has no such value.
+    It is lower than `below`; -inf (all rows) if the sample has no such value.
     """
     size = len(sample)
     share = lengths * (size / n_rows)
@@ -265,7 +265,7 @@ def _collect(
 ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Return for each column the rows with low <= value < high in order, and their raw values."""
     whole = len(columns) == matrix.n_columns
-    if matrix.values.dtype.kind == "f":  # thresholds are entries: exact in the matrix's own dtype
+    if matrix.values.dtype.kind == "f":  # thresholds are entries: exact in the matrix's dtype
         low, high = low.astype(matrix.values.dtype), high.astype(matrix.values.dtype)
     unbounded = bool(np.isinf(high).all())
     index_type, raw_type = _index_type(matrix.n_rows), _raw_type(matrix)
@@ -282,7 +282,7 @@ def _collect(
         which.append(column.astype(column_type))
         raw.append(part.ravel()[flat].astype(raw_type))
     of_column = np.concatenate(which)
-    which.clear()  # with many ties these are as large as the matrix
+    which.clear()  # with many ties these can be as large as the matrix
     order = np.argsort(of_column, kind="stable")
     ends = np.cumsum(np.bincount(of_column, minlength=len(columns)))[:-1]
     all_rows = np.concatenate(rows)[order]
@@ -296,5 +296,5 @@ def _index_type(n_rows: int) -> type[np.signedinteger[Any]]:
 
 
 def _raw_type(matrix: Matrix) -> type[np.floating[Any]]:
-    """Return the type that holds raw values and -inf without loss (integers: as float64)."""
+    """Return the dtype that holds raw values and -inf without loss (float64 for integers)."""
     return np.float32 if matrix.values.dtype in (np.float16, np.float32) else np.float64

@@ -68,7 +68,7 @@ def pick_iteratively(
         scale: the normalisation to apply; unusable columns take no part.
         budget: number of picks B, at most N.
         mean_weight: factor of the mean over the picks; 1 in the paper.
-        progress: told how many picks are made.
+        progress: called with how many picks have been made.
 
     Returns:
         The picks, with the utility of each at the time it was picked.
@@ -80,14 +80,14 @@ def pick_iteratively(
 
 
 def first_lists(matrix: Matrix, scale: ColumnScale, budget: int) -> BestRows:
-    """Return the lists of best rows that picking starts from; long enough for most columns."""
+    """Return the lists of best rows from which picking starts, long enough for most columns."""
     return BestRows(matrix, scale, _LOOKAHEAD * -(-budget // matrix.n_columns))
 
 
 def pick_from(
     best: BestRows, budget: int, *, mean_weight: float = 1.0, progress: Progress = silent
 ) -> Picks:
-    """Return what `pick_iteratively` does, from lists that are at hand; they are used up."""
+    """Like `pick_iteratively`, from existing lists, which are consumed."""
     matrix, scale = best.matrix, best.scale
     reader = RowReader(matrix, best)
     picks = Picks(
@@ -125,7 +125,7 @@ def pick_from(
 
 
 def _may_tie(best: BestRows, utility: Floats, mean: Floats, column: int) -> bool:
-    """Return whether another row may be worth as much as the head of the highest column."""
+    """Return whether another row may have the same utility as the head of the highest column."""
     highest = utility[column]
     utility[column] = -np.inf
     second = utility[utility.argmax()]

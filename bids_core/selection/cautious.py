@@ -1,14 +1,14 @@
 """BIDS that subtracts a row's harm, and balances harder.
 
-BIDS looks at the one instance that a row helps most. A row with a wrong answer often looks good to
+BIDS looks only at the instance that a row helps most. A row with a wrong answer often looks good to
 one noisy instance and bad to many: here its mean harm to all instances counts against it. And the
-mean over the picks, by which BIDS balances, counts twice:
+mean over the picks, with which BIDS balances, counts twice:
 
     argmax_i max_j ( z_ij - MEAN_WEIGHT * mean_{k in T} z_kj ) - HARM_WEIGHT * h_i,
     h_i = (1 / M) sum_j max(0, -z_ij).
 
-It is the loop of BIDS on y_ij = z_ij - HARM_WEIGHT * h_i with a weighted mean: the mean of h over T
-is the same for every row and column, and decides nothing. Utilities are those of the loop on y.
+This is the BIDS loop on y_ij = z_ij - HARM_WEIGHT * h_i with a weighted mean: the mean of h over T
+is the same for every row and column, so it changes no pick. Utilities are those of the loop on y.
 
 Shapes: N training rows, M validation instances (columns), R rows of a block.
 """
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 HARM_WEIGHT: Final = 3.0
 MEAN_WEIGHT: Final = 2.0
 """Chosen on development seeds of `benchmarks/controlled.py`, among 0, 1, 2, 3, 6 and 1, 2, 3, 4;
-docs/results/controlled.md shows how they do on seeds and pools that were not looked at."""
+docs/results/controlled.md shows how they do on seeds and pools not used in the choice."""
 
 
 @selection_method(
@@ -45,7 +45,7 @@ docs/results/controlled.md shows how they do on seeds and pools that were not lo
 def bids_cautious(request: Request) -> Picks:
     """Pick like BIDS, with a row's mean harm taken off its worth and a mean that counts twice.
 
-    Holds a second matrix in float64, as `rank` does. Source: ours, docs/results/controlled.md.
+    Holds a second matrix in float64, like `rank`. Source: ours, docs/results/controlled.md.
     """
     matrix, scale = prepare(request.matrix, request.normalization)
     lowered = Matrix(
@@ -62,7 +62,7 @@ def bids_cautious(request: Request) -> Picks:
 
 
 def lowered_by_harm(matrix: Matrix, scale: ColumnScale) -> Floats:
-    """Return y of the module's docstring, [N, M]; unusable columns cause no harm.
+    """Return y (see the module's docstring), [N, M]; unusable columns count as no harm.
 
     Args:
         matrix: [N, M] finite raw values.

@@ -1,4 +1,4 @@
-"""Other people's methods: their results are checked, and they are tried before a run.
+"""Third-party methods: their results are checked, and they are tried before a run.
 
 Shapes: N training rows, M validation instances (columns), B picks.
 """
@@ -30,7 +30,7 @@ _WIDTH: Final = 8
 
 
 def run_method(method: Method, request: Request) -> Picks:
-    """Return the picks of a method; those of one that is not ours are checked.
+    """Return the picks of a method; those of a third-party method are checked.
 
     Args:
         method: from the table.
@@ -38,7 +38,7 @@ def run_method(method: Method, request: Request) -> Picks:
 
     Raises:
         MethodError: it raises, or returns something other than B different rows of the pool.
-        MatrixError: it needs something that the request does not have.
+        MatrixError: it needs something that the request lacks.
     """
     if method.code is None:
         return method.run(request)
@@ -54,7 +54,7 @@ def run_method(method: Method, request: Request) -> Picks:
 
 
 def _read_only(request: Request) -> Request:
-    """Return the request with a matrix that cannot be written to: others read it too."""
+    """Return the request with a read-only matrix: other methods read it too."""
     matrix = request.attribution
     if matrix is None or not isinstance(matrix.values, np.ndarray):
         return request
@@ -64,7 +64,7 @@ def _read_only(request: Request) -> Request:
 
 
 def _place(method: Method, error: BaseException) -> str:
-    """Return the last line of the method's own file that the error passed through."""
+    """Return the last line of the method's own file in the error's traceback."""
     own = getattr(method.run, "__code__", None)
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if own is not None and frame.filename == own.co_filename]
@@ -73,7 +73,7 @@ def _place(method: Method, error: BaseException) -> str:
 
 
 def _checked(method: Method, request: Request, found: Any) -> Picks:
-    """Return picks with the types of our own methods' picks."""
+    """Return picks with the same types as those of our own methods."""
     picks = found if isinstance(found, Picks) else Picks(found, None, None)  # type: ignore[arg-type]
     rows = _rows(method, picks.rows)
     if len(rows) != request.budget:
@@ -100,7 +100,7 @@ def _checked(method: Method, request: Request, found: Any) -> Picks:
 def _rows(method: Method, found: Any) -> npt.NDArray[np.int64]:
     try:
         rows = np.asarray(found)
-    except ValueError:  # a list of lists of unlike lengths
+    except ValueError:  # a ragged list of lists
         rows = np.empty(0, dtype=object)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         numbers = rows.ndim and rows.dtype != object
@@ -147,10 +147,10 @@ def _complaint(method: Method, what: str) -> MethodError:
 def try_methods(
     names: Iterable[str], data: PreparedData, budget: int | float, *, normalization: str
 ) -> None:
-    """Run the methods that are not ours on a few rows of a run, with made-up influence.
+    """Try the third-party methods on a few rows of a run, with made-up influence.
 
-    So that a method which raises, or returns something other than picks, is known before hours are
-    spent on gradients. A method that cannot work on made-up numbers says `trial=False`.
+    A method that raises, or returns something other than picks, is then found before hours are
+    spent on gradients. A method that cannot work on made-up numbers sets `trial=False`.
 
     Args:
         names: methods of a run.
@@ -159,7 +159,7 @@ def try_methods(
         normalization: its normalisation.
 
     Raises:
-        UserError: one line that names the method and what is wrong.
+        UserError: a method fails; one line that names it and what is wrong.
     """
     for name in names:
         method = METHODS[name]

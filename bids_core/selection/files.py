@@ -29,10 +29,10 @@ SUFFIXES: Final = (".parquet", ".csv", ".json", ".npy", ".txt")
 
 
 def check_selection_path(path: Path) -> None:
-    """Refuse a path whose suffix says no form, before anything is computed.
+    """Refuse a path with an unsupported suffix, before anything is computed.
 
     Raises:
-        UserError: it does not.
+        UserError: the suffix is not supported.
     """
     if path.suffix.lower() not in SUFFIXES:
         msg = f"{path}: the suffix of a selection must be one of {', '.join(SUFFIXES)}"
@@ -47,20 +47,20 @@ def write_selection(
     seed: int = 0,
     made_from: Mapping[str, Path | None] | None = None,
 ) -> None:
-    """Write a selection; the suffix decides the form.
+    """Write a selection; the suffix decides the format.
 
     Args:
         path: `.parquet`, `.csv` or `.json`: one record per pick with rank, row, row_id, source,
             utility, winning_column, winning_validation, winning_task; `.npy`: the row indices;
-            `.txt`: the row ids, one a line. Parent folders are made; a file there is replaced.
+            `.txt`: the row ids, one per line. Makes parent folders; replaces an existing file.
         selection: the picks.
         labels: names of the rows and columns.
         seed: of the selection.
-        made_from: files that it was made from, by the name of their option. A Parquet file says
-            what they were, with method, normalisation and seed, for `read_origin`.
+        made_from: input files, by the name of their option. A Parquet file records them with
+            method, normalisation and seed, for `read_origin`.
 
     Raises:
-        UserError: the suffix is none of these, or the file cannot be written.
+        UserError: the suffix is not supported, or the file cannot be written.
     """
     check_selection_path(path)
     frame = selection.to_frame(labels.row_ids, labels.sources, labels.validation_ids, labels.tasks)
@@ -87,9 +87,9 @@ def write_selection(
 
 
 def read_origin(path: Path) -> dict[str, Any]:
-    """Return what `write_selection` wrote of a selection's making, paths relative to its folder.
+    """Return the origin recorded by `write_selection`, with paths relative to the file's folder.
 
-    Empty for files of other forms, and for picks made elsewhere.
+    Empty for files in other formats, and for picks made elsewhere.
 
     Raises:
         UserError: the file cannot be read.
@@ -144,7 +144,7 @@ def _as_frame(records: list[dict[str, Any]], path: Path) -> pd.DataFrame:
 
     try:
         return pd.DataFrame(records)
-    except (ValueError, TypeError) as error:  # texts that are no text among them
+    except (ValueError, TypeError) as error:  # undecodable text, for example
         msg = f"{path} cannot be read as a table: {brief(error)}"
         raise UserError(msg) from error
 

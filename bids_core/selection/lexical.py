@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 BUCKETS: Final = 10_000
 """Buckets of hashed n-grams: DSIR's default."""
 _SMOOTHING: Final = 1e-8
-"""Added to every probability, as DSIR's code does."""
+"""Added to every probability, as in DSIR's code."""
 _TOKEN: Final = re.compile(r"\w+|[^\w\s]+")
 """Words and runs of punctuation: nltk's WordPunctTokenizer, which DSIR uses."""
 
@@ -37,17 +37,17 @@ def bm25_scores(texts: Sequence[str], validation_texts: Sequence[str]) -> npt.ND
         validation_texts: M validation texts.
 
     Returns:
-        [N, M] float32 BM25 scores (k1 1.5, b 0.75, English stop words left out).
+        [N, M] float32 BM25 scores (k1 1.5, b 0.75, without English stop words).
 
     Raises:
-        MatrixError: no training text holds a word.
+        MatrixError: no training text contains a word.
 
     Source: Robertson and Zaragoza 2009, through bm25s (arXiv 2407.03618); as a baseline in LESS
     (arXiv 2402.04333).
     """
     import bm25s
 
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets its own level to DEBUG
     corpus = bm25s.tokenize(list(texts), show_progress=False)
     if not corpus.vocab:
         msg = "no training text contains a word, so BM25 has nothing to compare"
@@ -66,9 +66,9 @@ def bm25_scores(texts: Sequence[str], validation_texts: Sequence[str]) -> npt.ND
 def dsir_log_weights(texts: Sequence[str], validation_texts: Sequence[str]) -> Floats:
     """Return the log importance weight of each training text.
 
-    Bags of hashed unigrams and bigrams; a text's weight is how much likelier its n-grams are
-    under the validation texts' distribution than under the pool's. Deviations from the authors'
-    code: xxh3 as the hash, and no minimum length of a text.
+    Texts are bags of hashed unigrams and bigrams; a text's weight is how much likelier its n-grams
+    are under the validation texts' distribution than under the pool's. Deviations from the authors'
+    code: xxh3 as the hash, and no minimum text length.
 
     Args:
         texts: N training texts.

@@ -1,9 +1,9 @@
-"""The table of selection methods: those of this folder, of installed packages, and the user's own.
+"""The table of selection methods: those in this folder, in installed packages, and the user's own.
 
-A method is a function from a `Request` to `Picks` with `@selection_method` above it. Every such
-function in a file of `bids_core/selection/` is in the table: a new one needs no other change. An
-installed package adds its methods with an entry point of the group `bids.selection_methods`; any
-other function is named where it is used, `package.module:function` or `file.py:function`.
+A method is a function from a `Request` to `Picks`, decorated with `@selection_method`. Every such
+function in `bids_core/selection/` is in the table: a new one needs no other change. An installed
+package adds its methods with entry points in the group `bids.selection_methods`; any other function
+is named where it is used, as `package.module:function` or `file.py:function`.
 
 Shapes: see `bids_core.selection.request`.
 """
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GROUP: Final = "bids.selection_methods"
-"""Entry points of installed packages that are selection methods."""
+"""Group of the entry points by which installed packages add selection methods."""
 EXAMPLE: Final = "methods.py"
-"""File name in messages about a method of the user's own."""
+"""Example file name in messages about a user's own method."""
 RESERVED: Final = ("zero_shot", "pool", "file")
-"""Names under which something else stands beside the methods."""
+"""Names that mean something else where methods are listed."""
 _MARK: Final = "__selection_method__"
 _CALL: Final = "(request)"
 _AT_HAND: Final = "at hand"
 
 Needs = Literal["influence", "nothing", "texts", "rds", "rds_plus", "perplexities"]
-"""What a method works on: `rds` and `rds_plus` are representations, pooled in that way. In a run
-the attribution matrix is there for every method."""
+"""The inputs of a method: `rds` and `rds_plus` are representations, pooled in that way. In a run,
+every method also gets the attribution matrix."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,11 +56,11 @@ class Method(Entry):
         run: makes the picks.
         normalized: whether it uses `normalization`; the others are defined on raw influence.
         seeded: whether the seed changes its result.
-        labels: what it has to know of instances and rows: `tasks`, `sources`.
-        needs: what it works on; hidden states and perplexities cost a pass of the base model.
-        colour: its colour on the page (a name of `report/style.css.j2`); None: one that is free.
-        trial: whether it is tried on a few rows before a run (a method that is not of this folder).
-        code: digest of the source of a method that is not of this folder, else None.
+        labels: labels of instances and rows that it needs: `tasks`, `sources`.
+        needs: its inputs; hidden states and perplexities cost a pass of the base model.
+        colour: its colour on the page (a name in `report/style.css.j2`); None: any unused one.
+        trial: whether a third-party method is tried on a few rows before a run.
+        code: digest of the source of a third-party method, otherwise None.
     """
 
     run: Callable[[Request], Picks]
@@ -74,12 +74,12 @@ class Method(Entry):
 
     @property
     def doc(self) -> str:
-        """The long description: what its function says of itself."""
+        """The long description: the docstring of its function."""
         return inspect.getdoc(self.run) or ""
 
     @property
     def identity(self) -> dict[str, str]:
-        """What identifies it in a selection's fingerprint: name, and others' code by content."""
+        """Its part of a selection's fingerprint: name, and third-party code by content."""
         return {"method": self.name} | ({} if self.code is None else {"code": self.code})
 
 
@@ -95,12 +95,13 @@ def selection_method(
     colour: str | None = None,
     trial: bool = True,
 ) -> Callable[[F], F]:
-    """Register a function as a selection method, with its facts.
+    """Register a function as a selection method, with its properties.
 
-    Args: as `Method`; by default the name is the function's, `what` its docstring's first line.
+    Args: as for `Method`; by default `name` is the function's name, `what` its docstring's first
+    line.
 
     Raises:
-        ValueError: `needs` is none of `Needs`.
+        ValueError: `needs` is not one of `Needs`.
     """
     if needs not in get_args(Needs):
         raise ValueError(unknown_name("value of `needs`", needs, get_args(Needs)))
@@ -119,10 +120,10 @@ def selection_method(
 
 
 class Methods(Registry[Method]):
-    """The table: `METHODS[name]` finds methods of this folder, of packages, and the user's own.
+    """The table: `METHODS[name]` finds methods in this folder, in packages, and the user's own.
 
-    Iterating gives the methods with a name of their own: those of this folder, then those of
-    installed packages.
+    Iterating yields the methods that have a name: those in this folder, then those of installed
+    packages.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,7 @@ class Methods(Registry[Method]):
 
         Raises:
             KeyError: there is no method of that name.
-            ConfigError: one of a package, or of the user's own, cannot be imported or called.
+            ConfigError: a third-party method cannot be imported or called.
         """
         if is_own(name):
             where = f"selection method {name!r}"
@@ -168,13 +169,13 @@ class Methods(Registry[Method]):
         return {name: _package(point) for name, point in found if name not in self._entries}
 
     def words(self) -> str:
-        """Return one line of what each is; of installed packages' only whose they are."""
+        """Return one line that describes each; for installed packages' methods only the package."""
         self._fill()
         ours = [f"`{name}`: {method.what}" for name, method in self._entries.items()]
         return "; ".join(ours + [f"`{name}`: of {p}" for name, p in self.installed().items()])
 
     def _fill(self) -> None:
-        """Collect the methods of this folder."""
+        """Collect the methods in this folder."""
         if self._complete:
             return
         self._complete = True
@@ -194,11 +195,11 @@ class Methods(Registry[Method]):
 
 
 METHODS: Final = Methods()
-"""Methods by the names that users type."""
+"""Methods, by the names that users type."""
 
 
 def method_of(method: str | Callable[..., Any]) -> Method:
-    """Return a method by name, or of a function that is at hand.
+    """Return a method by its name, or made from a function.
 
     Raises:
         KeyError, ConfigError: see `METHODS`.
@@ -211,15 +212,15 @@ def method_of(method: str | Callable[..., Any]) -> Method:
 
 
 def _foreign(found: OwnFunction, name: str) -> Method:
-    """Return a method that is not of this folder; its identity trusts nothing that it declares.
+    """Return a third-party method; its identity does not depend on what it declares.
 
-    A function without `@selection_method` gets a normalisation and a seed, as one that uses both.
+    A function without `@selection_method` is taken to use both normalisation and seed.
     """
     declared = getattr(found.function, _MARK, None)
     if not isinstance(declared, Method):
         what = (inspect.getdoc(found.function) or "").split("\n")[0].rstrip(".")
         declared = Method(name=name, run=found.function, what=what, normalized=True)
-    plain = declared.label == declared.name.replace("_", " ")  # it was given none
+    plain = declared.label == declared.name.replace("_", " ")  # it declares none
     return replace(
         declared, name=name, label=name if plain else declared.label, seeded=True, code=found.digest
     )
@@ -230,7 +231,7 @@ def _entry_points() -> dict[str, EntryPoint]:
     """Return the methods of installed packages.
 
     Raises:
-        ConfigError: two packages add methods of one name.
+        ConfigError: two packages add methods with the same name.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
@@ -249,10 +250,10 @@ def _package(point: EntryPoint) -> str:
 
 
 def _installed(point: EntryPoint) -> Method:
-    """Return the method that an installed package adds.
+    """Return a method of an installed package.
 
     Raises:
-        ConfigError: it cannot be imported, or not be called with a request.
+        ConfigError: it cannot be imported, or cannot be called with a request.
     """
     found = load_function(
         f"{point.module}:{point.attr}",
@@ -265,12 +266,12 @@ def _installed(point: EntryPoint) -> Method:
 
 
 def require_methods(names: Iterable[str]) -> None:
-    """Import the methods that are not of this folder, so that what is missing is known at once.
+    """Import the third-party methods, so that a missing one is noticed at once.
 
     Raises:
-        ConfigError: one is not known, cannot be imported, or cannot be called with a request.
+        ConfigError: one is unknown, cannot be imported, or cannot be called with a request.
     """
     for name in names:
         if name not in METHODS:
             raise ConfigError(METHODS.unknown(name))
-        METHODS[name]  # looked up for the errors that it raises
+        METHODS[name]  # looked up for the errors it may raise

@@ -1,4 +1,4 @@
-"""What methods are called in output for people."""
+"""Display names of methods."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from bids_core.own_code import function_name, is_own
 from bids_core.selection.methods import METHODS
 
 ZERO_SHOT: Final = "zero_shot"
-"""Name under which the base model without training stands beside the methods."""
+"""Name of the base model without training, where methods are listed."""
 POOL: Final = "pool"
-"""Name under which the whole training pool stands beside the selections."""
+"""Name of the whole training pool, where selections are listed."""
 
 _LABELS: Final = {POOL: "pool", ZERO_SHOT: "zero-shot"}
 
 
 def method_name(method: str) -> str:
-    """Return the name of a method in tables and file names; its function's for the user's own."""
+    """Return a method's name for tables and file names; for a user's own, its function's name."""
     return function_name(method)
 
 
 def method_label(method: str) -> str:
-    """Return what a method is called on the page.
+    """Return a method's name on the page.
 
-    A page may be made where the user's own method is not: it is called by its function's name.
+    The page may be made where the user's own method is not available, so its function's name is
+    used.
     """
     if method in _LABELS:
         return _LABELS[method]

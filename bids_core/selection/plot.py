@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bids_core.picture import Picture
 
 _GROUPS: Final = 8
-"""Groups with their own colour; the others are shown together."""
+"""Number of groups with their own colour; the others are shown together."""
 _BY: Final = {
     "winning_task": "task",
     "winning_validation": "validation instance",
@@ -37,7 +37,7 @@ def plot_picks(frame: pd.DataFrame, title: str, *, by: str | None = None) -> Pic
         by: what the picks are coloured by; see `Selection.plot`.
 
     Raises:
-        MatrixError: the selection does not know what `by` names.
+        MatrixError: the selection lacks the column named by `by`.
         UserError: matplotlib is not installed.
     """
     from bids_core.picture import MARKERS, Picture, colour
@@ -65,7 +65,7 @@ def plot_picks(frame: pd.DataFrame, title: str, *, by: str | None = None) -> Pic
 
 
 def _grouping(frame: pd.DataFrame, by: str | None) -> str | None:
-    """Return the column to colour by; None where the selection knows no group at all."""
+    """Return the column to colour by; None if the selection has no groups at all."""
     if by is not None and by not in _BY:
         msg = f"`by` must be one of {', '.join(_BY)}, not {by!r}"
         raise MatrixError(msg)
@@ -79,7 +79,7 @@ def _grouping(frame: pd.DataFrame, by: str | None) -> str | None:
 
 
 def _groups(frame: pd.DataFrame, column: str | None) -> list[str]:
-    """Return each pick's group: the most frequent ones by name, first the largest."""
+    """Return each pick's group: the most frequent groups by name, the others as `OTHERS`."""
     from bids_core.picture import OTHERS
 
     if column is None:

@@ -33,13 +33,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """All that one selection is made from; each method takes what it needs.
+    """The inputs of one selection; each method takes what it needs.
 
-    To select again with one thing changed (without a task, without a checkpoint), change the
-    request, so that everything else stays the same.
+    To select again with one change (without a task, without a checkpoint), change the request, so
+    that everything else stays the same.
 
     Args:
-        method: as `bids_core.selection.METHODS` finds it, or a function at hand.
+        method: a name for `bids_core.selection.METHODS`, or a function.
         n_rows: rows of the pool, N.
         budget: number of picks B, from 1 to N.
         attribution: [N, M] influence.
@@ -47,7 +47,7 @@ class Request:
         tasks: M task names.
         subtasks: M subtask names.
         sources: N source names.
-        row_ids: N names of the rows, where there is no matrix that has them.
+        row_ids: N names of the rows, if no matrix has them.
         validation_ids: M names of the validation instances, likewise.
         texts: N training texts.
         validation_texts: M validation texts.
@@ -55,7 +55,7 @@ class Request:
         validation_representations: [M, H] hidden states.
         perplexities: [N] perplexity of each row.
         seed: of random methods.
-        progress: told about long loops.
+        progress: called during long loops.
     """
 
     method: str | Callable[[Request], Any]
@@ -77,7 +77,7 @@ class Request:
     progress: Progress = silent
 
     def with_attribution(self, attribution: Matrix) -> Request:
-        """Return the same request on other influence of the same rows and validation instances."""
+        """Return the same request with other influence for the same rows and instances."""
         return replace(self, attribution=attribution)
 
     def in_memory(self) -> Request:
@@ -88,7 +88,7 @@ class Request:
         return self.with_attribution(replace(self.attribution, values=values))
 
     def without_columns(self, dropped: npt.ArrayLike) -> Request:
-        """Return the request without some validation instances, and all that belongs to them.
+        """Return the request without some validation instances and everything that belongs to them.
 
         Args:
             dropped: their columns.
@@ -114,7 +114,7 @@ class Request:
 
     @property
     def n_columns(self) -> int:
-        """Number of validation instances M; 0 where nothing given has any."""
+        """Number of validation instances M; 0 if no argument has any."""
         if self.attribution is not None:
             return self.attribution.n_columns
         if self.validation_representations is not None:
@@ -123,7 +123,7 @@ class Request:
 
     @property
     def labels(self) -> Labels:
-        """What is known of the rows' and the validation instances' names."""
+        """The known names of rows and validation instances."""
         matrix = self.attribution
         return Labels(
             self.n_rows,
@@ -142,21 +142,21 @@ class Request:
 
     @property
     def method_name(self) -> str:
-        """The method's name; its function's for the user's own."""
+        """The method's name; for a user's own, its function's name."""
         if isinstance(self.method, str):
             return function_name(self.method)
         return getattr(self.method, "__name__", type(self.method).__name__)
 
     def need_tasks(self) -> tuple[str, ...]:
-        """Return the tasks, or say that the method needs them."""
+        """Return the tasks, or raise if they are missing."""
         return self._need(self.tasks, "tasks", "the task of each validation instance")
 
     def need_sources(self) -> tuple[str, ...]:
-        """Return the sources, or say that the method needs them."""
+        """Return the sources, or raise if they are missing."""
         return self._need(self.sources, "sources", "the source of each training row")
 
     def need_texts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the training and validation texts, or say that the method needs them."""
+        """Return the training and validation texts, or raise if they are missing."""
         return (
             self._need(self.texts, "texts", "the text of each training row"),
             self._need(
@@ -165,7 +165,7 @@ class Request:
         )
 
     def need_representations(self) -> tuple[Matrix, Matrix]:
-        """Return the training and validation hidden states, or say that they are needed."""
+        """Return the training and validation hidden states, or raise if they are missing."""
         return (
             self._need(self.representations, "representations", "hidden states of training rows"),
             self._need(
@@ -176,7 +176,7 @@ class Request:
         )
 
     def need_perplexities(self) -> npt.NDArray[np.float64]:
-        """Return the perplexities, or say that the method needs them."""
+        """Return the perplexities, or raise if they are missing."""
         return self._need(self.perplexities, "perplexities", "the perplexity of each training row")
 
     def _need(self, value: T | None, name: str, what: str) -> T:
@@ -247,11 +247,11 @@ def checked_names(
     of: str,
     ids: Sequence[str] | None = None,
 ) -> tuple[str, ...] | None:
-    """Return names as strings in the order of what they name, refusing another length (None: any).
+    """Return names as strings in the order of the named rows or columns, checking their number.
 
     Args:
         names: in that order, by id, or in a file (`names_in_order`).
-        length: how many there must be.
+        length: how many there must be; None: any number.
         what: the argument, for messages.
         of: what they name, for messages.
         ids: of what they name.
@@ -270,7 +270,7 @@ def checked_names(
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> MatrixError:
-    """Return the error for a name that is not known, with the nearest ones."""
+    """Return the error for an unknown name, with the nearest matches."""
     return MatrixError(unknown_name(kind, name, list(known)))
 
 

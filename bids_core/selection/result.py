@@ -29,17 +29,17 @@ Ints = npt.NDArray[np.int64]
 NO_COLUMN = -1
 """Winning column of a pick that no validation instance decided (random, full)."""
 _SHOWN: Final = 10
-"""Picks that a notebook shows."""
+"""Number of picks shown in a notebook."""
 
 
 @dataclass(frozen=True)
 class Picks:
-    """Rows in pick order; what a method returns.
+    """The result of a method: rows in pick order.
 
     Args:
         rows: [B] int64.
         utilities: [B] float64.
-        columns: [B] int64, the winning column of each pick, `NO_COLUMN` where there is none.
+        columns: [B] int64, the winning column of each pick, `NO_COLUMN` if there is none.
         left_out: columns that took no part.
     """
 
@@ -56,11 +56,11 @@ class Pick:
     Args:
         rank: its place among the picks, from 1.
         row: its index in the matrix.
-        row_id: its name; the index as text where rows have none.
-        utility: what the method valued it at when it was picked.
-        source: where the row comes from; None if that is not known.
+        row_id: its name; the index as text if rows have no names.
+        utility: its value to the method when it was picked.
+        source: where the row comes from; None if unknown.
         winning_validation: the validation instance that decided the pick; None if none did.
-        winning_task: its task; None if that is not known.
+        winning_task: the task of that instance; None if unknown.
     """
 
     rank: int
@@ -82,17 +82,17 @@ class Selection:
 
     Args:
         indices: [B] int64 row indices in pick order.
-        utilities: [B] float64: what the method valued the pick at, at the time; 0 where the
-            method has no values (random, full).
+        utilities: [B] float64: the value of each pick to the method at that time; 0 for methods
+            without values (random, full).
         winning_columns: [B] int64: the validation instance that decided the pick, or
             `NO_COLUMN`. For methods that score whole tasks: the instance with the highest
             influence within the group that decided.
         method: name of the method.
-        normalization: normalisation that it used (`none` for methods that use none).
+        normalization: the normalisation used (`none` for methods without one).
         n_rows: rows of the pool, N.
-        left_out: columns that took no part, because they have no spread.
-        labels: names of the rows and columns, as far as they were known to the selection.
-        seed: that random methods used.
+        left_out: columns that took no part because they have no spread.
+        labels: names of the rows and columns, as far as they are known.
+        seed: seed of random methods.
     """
 
     indices: Ints
@@ -118,12 +118,11 @@ class Selection:
 
         Args:
             place: `picks[0]` is the best pick, `picks[-1]` the last; `picks[:100]` are the first
-                100. Picks are nested, so these are what a budget of 100 selects.
+                100. Picks are nested, so these are the selection at a budget of 100.
 
         Raises:
-            MatrixError: a slice does not begin with the best pick (any other part of the picks is
-                not a selection: slice `indices` or `to_frame()` for it), or `place` is not a
-                number.
+            MatrixError: a slice does not begin with the best pick (other parts of the picks are not
+                a selection: slice `indices` or `to_frame()` instead), or `place` is not a number.
             IndexError: there are fewer picks.
         """
         if not isinstance(place, slice):
@@ -163,15 +162,15 @@ class Selection:
         """Return one line per pick.
 
         Args:
-            row_ids: N names of the rows; default: those that the selection knows, else the index.
-            sources: N names of the rows' sources; default: those that it knows.
-            validation_ids: M names of the validation instances; default: those that it knows,
-                else the column index.
-            tasks: M names of the tasks of the validation instances; default: those that it knows.
+            row_ids: N names of the rows; default: the selection's own, otherwise the index.
+            sources: N names of the rows' sources; default: the selection's own.
+            validation_ids: M names of the validation instances; default: the selection's own,
+                otherwise the column index.
+            tasks: M names of the tasks of the validation instances; default: the selection's own.
 
         Returns:
             Frame with columns rank (from 1), row, row_id, source, utility, winning_column,
-            winning_validation, winning_task; None where a name is not known.
+            winning_validation, winning_task; None where a name is unknown.
         """
         import pandas as pd
 
@@ -200,17 +199,17 @@ class Selection:
         )  # fmt: skip
 
     def plot(self, *, by: str | None = None) -> Picture:
-        """Draw what the picks are worth and what they are made of.
+        """Draw the utility of the picks and their composition.
 
         Args:
             by: what the picks are coloured by: `winning_task`, `winning_validation` or `source`;
-                default: the first of these that the selection knows.
+                default: the first of these that the selection has.
 
         Returns:
-            A matplotlib figure, which notebooks show; `.savefig("picks.png")` keeps it.
+            A matplotlib figure, which notebooks display; `.savefig("picks.png")` saves it.
 
         Raises:
-            MatrixError: the selection does not know what `by` names.
+            MatrixError: the selection lacks the column named by `by`.
             UserError: matplotlib is not installed.
         """
         from bids_core.selection.plot import plot_picks

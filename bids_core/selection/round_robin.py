@@ -31,7 +31,7 @@ Ints = npt.NDArray[np.int64]
 def round_robin(request: Request) -> Picks:
     """Each validation instance in turn takes its highest unselected row.
 
-    Works on raw influence; a column's own scale cannot matter. Source: greedy round-robin of
+    Works on raw influence; a column's scale makes no difference. Source: greedy round-robin of
     arXiv 2602.14696, and the selection of RDS+ (arXiv 2503.01807).
     """
     return take_turns(request.matrix, request.budget)
@@ -73,7 +73,7 @@ def quota(request: Request) -> Picks:
 def random_balanced(request: Request) -> Picks:
     """Return random rows, as many from each source as there are, up to the exhausted ones.
 
-    Sources take turns; nested in the budget for one seed. Source: the balanced random baseline
+    Sources take turns; nested in the budget for a fixed seed. Source: the balanced random baseline
     of BIDS (arXiv 2501.12147).
     """
     sources = np.unique(request.need_sources(), return_inverse=True)[1]
@@ -96,7 +96,7 @@ def take_turns(matrix: Matrix, budget: int) -> Picks:
         budget: number of picks B.
 
     Returns:
-        The picks; a utility is the picked entry, a column the one whose turn it was.
+        The picks; the utility is the picked entry, the column the one whose turn it was.
     """
     best = BestRows(matrix, no_scaling(matrix.n_columns), 2 * -(-budget // matrix.n_columns))
     columns = np.arange(budget, dtype=np.int64) % matrix.n_columns
@@ -110,7 +110,7 @@ def take_turns(matrix: Matrix, budget: int) -> Picks:
 
 
 def _winners_within(matrix: Matrix, groups: Sequence[Ints], picks: Picks) -> Picks:
-    """Replace a picking group by the row's highest column within the group."""
+    """Replace each picking group with the row's highest column within the group."""
     columns = np.empty_like(picks.columns)
     for place, members in enumerate(groups):
         turns = np.flatnonzero(picks.columns == place)

@@ -1,7 +1,7 @@
-"""Rows of a matrix on disk, fetched many at a time before they are picked.
+"""Rows of a matrix on disk, fetched in bulk before they are picked.
 
-A picked row is always one of its column's next best, so the rows at the heads of the lists are
-fetched together in one pass over the chunks; a pass is repeated when a pick was not among them.
+A picked row is always among its column's next best, so the rows at the heads of the lists are
+fetched together in one pass over the chunks; if a pick is not among them, there is another pass.
 
 Shapes: N training rows, M validation instances (columns).
 """
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from bids_core.selection.best_rows import BestRows
 
 CACHE_BYTES: Final = 2 << 30
-"""Memory for fetched rows, where the matrix says nothing of it."""
+"""Memory for fetched rows, if the matrix sets none."""
 
 
 class RowReader:
-    """Gives single rows of a matrix.
+    """Reads single rows of a matrix.
 
     Args:
         matrix: [N, M].
-        best: lists of best rows, which say what is likely to be picked next.
+        best: lists of best rows, from which the likely next picks are taken.
     """
 
     def __init__(self, matrix: Matrix, best: BestRows) -> None:
@@ -49,6 +49,6 @@ class RowReader:
     def _fetch(self, index: int) -> None:
         ahead = self._best.upcoming(self._capacity)
         rows = np.union1d(ahead[: self._capacity - 1], [index])
-        del self._rows  # before the next ones are read
+        del self._rows  # free them before reading the next ones
         self._rows = self._matrix.take(rows)
         self._slots = {row: slot for slot, row in enumerate(rows.tolist())}

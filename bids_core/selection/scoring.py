@@ -37,8 +37,8 @@ Ints = npt.NDArray[np.int64]
 def instance_max(request: Request) -> Picks:
     """Score = highest normalised influence on any validation instance.
 
-    With `zscore` this is BIDS without the iterations (-Iter); with `none`, BIDS without either
-    part. Source: BIDS (arXiv 2501.12147), ablations.
+    With `zscore` this is BIDS without the iterations (-Iter); with `none`, BIDS without either of
+    its parts. Source: BIDS (arXiv 2501.12147), ablations.
     """
     matrix, scale = prepare(request.matrix, request.normalization)
     unusable = ~scale.usable
@@ -94,7 +94,7 @@ def total(request: Request) -> Picks:
 def perplexity(request: Request) -> Picks:
     """Keep rows whose perplexity under a model ranks nearest to the middle.
 
-    The utility of a row is its perplexity. Source: 'When Less is More' (arXiv 2309.04564), where
+    The utility of a row is its perplexity. Source: 'When Less is More' (arXiv 2309.04564), in which
     the middle does best.
     """
     values = request.need_perplexities()
@@ -147,7 +147,7 @@ def take_highest(
     score: Callable[[npt.NDArray[Any]], tuple[Floats, Ints]],
     budget: int,
 ) -> Picks:
-    """Score all rows and return the `budget` highest ones in order, lowest row first in ties.
+    """Score all rows and return the `budget` highest in order, lowest row first in ties.
 
     Args:
         matrix: [N, M].
@@ -179,13 +179,13 @@ def highest(scores: Floats, count: int) -> Ints:
 
 
 def without_scores(rows: Ints) -> Picks:
-    """Return picks of a method that values nothing."""
+    """Return the picks of a method without scores."""
     return Picks(rows, np.zeros(len(rows)), np.full(len(rows), NO_COLUMN, dtype=np.int64))
 
 
 @selection_method(what="uniformly at random", seeded=True, needs="nothing", colour="grey")
 def random(request: Request) -> Picks:
-    """Return rows drawn uniformly without replacement; nested in the budget for one seed."""
+    """Return rows drawn uniformly without replacement; nested in the budget for a fixed seed."""
     order = np.random.default_rng(request.seed).permutation(request.n_rows)
     return without_scores(order[: request.budget].astype(np.int64))
 

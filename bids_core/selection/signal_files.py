@@ -1,4 +1,4 @@
-"""Texts and perplexities in files, for the selection methods that need no influence.
+"""Files of texts and perplexities, for the selection methods that need no influence.
 
 Shapes: N rows.
 """
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def read_texts(path: Path) -> tuple[list[str] | None, list[str]]:
-    """Read one text a row.
+    """Read one text per row.
 
     Args:
-        path: `.txt` (one a line), `.json` (a list of strings or objects, or an
-            object from id to text), `.jsonl` (an object a
-            line), `.csv` or `.parquet`. An object or table row has `text`, `messages` or `prompt`
-            and `completion`, and may have `row_id` (or `validation_id`).
+        path: `.txt` (one per line), `.json` (a list of strings or objects, or an object that maps
+            ids to texts), `.jsonl` (an object per line), `.csv` or `.parquet`. An object or table
+            row has `text`, `messages` or `prompt` and `completion`, and may have `row_id` (or
+            `validation_id`).
 
     Returns:
-        The ids, None if the file has none, and the texts.
+        The ids (None if the file has none) and the texts.
 
     Raises:
         UserError: the file cannot be read, or a row has no text.
@@ -53,10 +53,10 @@ def read_texts(path: Path) -> tuple[list[str] | None, list[str]]:
 
 
 def read_perplexities(path: Path) -> npt.NDArray[np.float64]:
-    """Read one number a row: `.txt` (one a line), `.npy`, or a column `perplexity` of a table.
+    """Read one number per row: `.txt` (one per line), `.npy`, or a table's column `perplexity`.
 
     Raises:
-        UserError: the file cannot be read, or does not hold numbers.
+        UserError: the file cannot be read, or contains something other than numbers.
     """
     suffix = path.suffix.lower()
     try:

@@ -37,8 +37,8 @@ def bm25(request: Request) -> Picks:
 def dsir(request: Request) -> Picks:
     """Draw rows without replacement in proportion to their importance weights.
 
-    Gumbel noise (seeded) on the log weights, then the highest; the utility is the noised log
-    weight. Nested in the budget for one seed. Source: DSIR (arXiv 2302.03169), algorithm 1.
+    Adds seeded Gumbel noise to the log weights and takes the highest; the utility is the noisy log
+    weight. Nested in the budget for a fixed seed. Source: DSIR (arXiv 2302.03169), algorithm 1.
     """
     weights = dsir_log_weights(*request.need_texts())
     noise = np.random.default_rng(request.seed).gumbel(size=len(weights))

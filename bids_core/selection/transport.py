@@ -1,8 +1,8 @@
 """Methods that move the mass of the validation instances onto training rows.
 
-Shapes: N training rows, M validation instances (columns), L nearest rows, R rows of a block.
-Influence of the pipeline is a mean of cosines, so distances are 1 - A; a matrix on another scale
-works too, but the constants below were chosen for cosines.
+Shapes: N training rows, M validation instances (columns), L nearest rows, R rows of a block. The
+pipeline's influence is a mean of cosines, so distances are 1 - A; a matrix on another scale works
+too, but the constants below were chosen for cosines.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Ints = npt.NDArray[np.int64]
 NEIGHBOURS: Final = 5000
 ALPHA: Final = 0.01
 C: Final = 5.0
-"""L, alpha and C of TSDS, as arXiv 2602.14696 runs it."""
+"""L, alpha and C of TSDS, as set in arXiv 2602.14696."""
 ENTROPY: Final = 0.01
 ROW_PENALTY: Final = 1e-4
-"""Entropic regularisation, and the KL penalty on the training rows' masses, as arXiv 2602.14696
-runs unbalanced optimal transport. The instances' masses are kept exactly."""
+"""Entropic regularisation, and the KL penalty on the training rows' masses, as in the unbalanced
+optimal transport of arXiv 2602.14696. The instances' masses are kept exactly."""
 _CONVERGED: Final = 1e-12
 _MOST_ITERATIONS: Final = 1000
 
@@ -40,10 +40,10 @@ _MOST_ITERATIONS: Final = 1000
 def knn_uniform(request: Request) -> Picks:
     """Every validation instance gives equal mass to its K nearest rows; most mass first.
 
-    K is the smallest number at which spreading further costs more distance than it gains
-    diversity: (alpha / C) * sum_j sum_{k <= K} (d_{j,K+1} - d_{jk}) >= (1 - alpha) M. Rows with
-    the same mass are ordered by their highest influence, then by index (the source: by index).
-    Source: TSDS (arXiv 2410.11303), algorithm 1, as used in arXiv 2602.14696.
+    K is the smallest number at which spreading further costs more distance than it gains diversity:
+    (alpha / C) * sum_j sum_{k <= K} (d_{j,K+1} - d_{jk}) >= (1 - alpha) M. Rows with the same mass
+    are ordered by their highest influence, then by index (in the source: by index). Source: TSDS
+    (arXiv 2410.11303), algorithm 1, as used in arXiv 2602.14696.
     """
     matrix = request.matrix
     rows_ML, values_ML = top_rows(matrix, min(NEIGHBOURS, matrix.n_rows))
@@ -68,9 +68,9 @@ def neighbours_to_use(values_ML: Floats) -> int:
 def optimal_transport(request: Request) -> Picks:
     """Rank rows by the mass that an unbalanced optimal transport plan gives them.
 
-    Cost (1 - A) / 2, entropic regularisation, KL penalty on the rows' masses only; the fixed
-    point of Sinkhorn's iterations, run on blocks of rows so that no second matrix is held. The
-    tests compare it with POT. Source: arXiv 2602.14696.
+    The cost is (1 - A) / 2, with entropic regularisation and a KL penalty on the rows' masses only.
+    The plan is the fixed point of Sinkhorn's iterations, run on blocks of rows so that no second
+    matrix is held. The tests compare it with POT. Source: arXiv 2602.14696.
     """
     matrix = request.matrix
     mass = transported_mass(matrix)
@@ -88,8 +88,8 @@ def transported_mass(matrix: Matrix) -> Floats:
     def kernel(block: npt.NDArray[Any]) -> tuple[Floats, Floats]:
         """exp(-cost / ENTROPY), each column scaled to at most 1: the scale cancels in the plan.
 
-        Returned are each row divided by its largest entry, and the logarithm of that entry, so that
-        no row is lost to underflow, however far it lies below the best.
+        Returns each row divided by its largest entry, and the logarithm of that entry, so that no
+        row is lost to underflow, however far below the best it is.
         """
         shifted: Floats = np.subtract(block, top, dtype=np.float64)
         shifted *= 1 / (2 * ENTROPY)
@@ -99,13 +99,13 @@ def transported_mass(matrix: Matrix) -> Floats:
 
     power = ROW_PENALTY / (ROW_PENALTY + ENTROPY)
     log_mass = np.empty(matrix.n_rows)
-    column_scale = np.ones(matrix.n_columns)  # u of Sinkhorn; v is a function of it
+    column_scale = np.ones(matrix.n_columns)  # Sinkhorn's u; v is a function of it
     for iteration in range(_MOST_ITERATIONS):
         arriving = np.zeros(matrix.n_columns)
         for start, block in matrix.blocks():
             kernel_RM, highest_R = kernel(block)
             log_reached = highest_R + np.log((kernel_RM * column_scale).sum(axis=1))
-            # The first pass starts from v = 1, as Sinkhorn does.
+            # The first pass starts from v = 1, as in Sinkhorn's algorithm.
             log_scale = -power * (np.log(matrix.n_rows) + log_reached)
             if not iteration:
                 log_scale = np.zeros(len(block))

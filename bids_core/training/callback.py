@@ -1,13 +1,13 @@
-"""A Trainer callback that saves what influence needs from any training.
+"""A Trainer callback that saves what influence needs, in any training.
 
     from bids_core.training import WarmupCallback
 
     trainer = SFTTrainer(..., callbacks=[WarmupCallback("warmup")])
 
 At the end of each epoch it writes `warmup/checkpoint-<step>`: the adapter, Adam's moments by
-parameter name, and the learning rates that ran; `warmup.checkpoints: [warmup]` reads them. With
-moments by name, the training's parameter groups do not matter, so use it if the Trainer's own
-checkpoints cannot be read. Tensors sharded by FSDP2 are gathered.
+parameter name, and the learning rates used; `warmup.checkpoints: [warmup]` reads them. Because the
+moments are stored by name, the training's parameter groups do not matter, so use the callback if
+the Trainer's own checkpoints cannot be read. Tensors sharded by FSDP2 are gathered.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ logger = logging.getLogger(__name__)
 
 
 class WarmupCallback(TrainerCallback):
-    """Keeps adapter, moments and learning rates at the end of each epoch.
+    """Saves adapter, moments and learning rates at the end of each epoch.
 
     Args:
-        folder: gets `checkpoint-<step>`; relative ones lie in the training's output folder.
-        every_steps: keep one every this many steps instead of at the end of each epoch.
+        folder: where each `checkpoint-<step>` is written; a relative path is inside the training's
+            output folder.
+        every_steps: save every this many steps instead of at the end of each epoch.
 
     Raises:
-        ConfigError: at the start of a training whose optimizer has no Adam moments, or whose model
-            has no adapter.
+        ConfigError: when training starts, if the optimizer has no Adam moments or the model no
+            adapter.
     """
 
     def __init__(self, folder: str | Path = "warmup", *, every_steps: int | None = None) -> None:
@@ -55,7 +56,7 @@ class WarmupCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse what cannot be kept, before it is paid for."""
+        """Refuse a training that cannot be saved, before any time is spent on it."""
         model = _unwrapped(kwargs["model"])
         if not hasattr(model, "peft_config"):
             msg = "WarmupCallback: the model has no adapter; train with LoRA (peft_config)"
@@ -65,13 +66,13 @@ class WarmupCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write down the learning rate that the step is about to use."""
+        """Record the learning rate that the step is about to use."""
         self._rates.append(float(kwargs["optimizer"].param_groups[0]["lr"]))
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write down the loss of a step."""
+        """Record the loss of a step."""
         loss = (kwargs.get("logs") or {}).get("loss")
         if isinstance(loss, int | float) and math.isfinite(loss):
             self._losses.append(float(loss))
@@ -79,26 +80,26 @@ class WarmupCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep a checkpoint every `every_steps` steps, if set."""
+        """Save a checkpoint every `every_steps` steps, if set."""
         if self._every is not None and state.global_step % self._every == 0:
             self._keep(args, state, kwargs)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Keep the epoch's checkpoint."""
+        """Save the epoch's checkpoint."""
         if self._every is None:
             self._keep(args, state, kwargs)
 
     def _keep(self, args: TrainingArguments, state: TrainerState, parts: dict[str, Any]) -> None:
-        if not self._rates:  # an epoch without a step of its own
+        if not self._rates:  # an epoch without a step
             return
         model = _unwrapped(parts["model"])
         adapter = str(getattr(model, "active_adapter", "default"))
         weights, moments = _gathered(model, parts["optimizer"], adapter)
         if is_first_process():
             target = Path(str(args.output_dir), self._folder) / f"checkpoint-{state.global_step}"
-            shutil.rmtree(target, ignore_errors=True)  # of an earlier training in this folder
+            shutil.rmtree(target, ignore_errors=True)  # left by an earlier training in this folder
             target.mkdir(parents=True)
             model.save_pretrained(
                 str(target),
@@ -106,7 +107,7 @@ class WarmupCallback(TrainerCallback):
                 state_dict=weights,
                 selected_adapters=[adapter],
             )
-            inner = target / adapter  # where peft puts one of another name than `default`
+            inner = target / adapter  # peft's place for an adapter not named `default`
             if inner.is_dir():
                 for file in inner.iterdir():
                     file.rename(target / file.name)
@@ -140,7 +141,7 @@ def _gathered(
     first: dict[str, torch.Tensor] = {}
     second: dict[str, torch.Tensor] = {}
     steps = 0
-    state = optimizer.state  # accelerate's wrapper passes it on
+    state = optimizer.state  # accelerate's wrapper passes attributes through
     for raw, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -159,7 +160,7 @@ def _gathered(
             both = (zeros, zeros.clone())
         first[name], second[name] = (whole(moment).float() for moment in both)
         steps = max(steps, int(held.get("step", 0)))
-    if steps == 0:  # DeepSpeed keeps flat pieces of all parameters instead
+    if steps == 0:  # DeepSpeed stores flat pieces of all parameters instead
         msg = (
             "WarmupCallback: the optimizer has no visible state for any trainable parameter "
             "(DeepSpeed partitions it); train without DeepSpeed, or with FSDP2"

@@ -1,8 +1,8 @@
-"""A warmup from another training: checkpoints of the Trainer, TRL, LLaMA-Factory, axolotl.
+"""A warmup from another training: checkpoints of the Trainer, TRL, LLaMA-Factory or axolotl.
 
-`examine` reports everything wrong with them before anything is computed; `import_warmup` writes
-them as the warmup's own checkpoints, so later stages read them alike. What `WarmupCallback` kept is
-read the same way, and so are checkpoints of this project.
+`examine` reports what is wrong with them before anything is computed; `import_warmup` writes them
+as the warmup's own checkpoints, so later stages read both alike. Checkpoints of `WarmupCallback`
+and of this project are read the same way.
 """
 
 from __future__ import annotations
@@ -57,15 +57,15 @@ _NUMBERED: Final = re.compile(r"checkpoint-(\d+)")
 
 @dataclass(frozen=True)
 class External:
-    """Checkpoints that were looked at and fit.
+    """Checkpoints that were examined and fit.
 
     Args:
-        folders: theirs, by step.
-        steps: optimizer steps at each.
+        folders: of the checkpoints, by step.
+        steps: optimizer steps at each checkpoint.
         shapes: the trainable parameters, in the model's order.
         schedule: learning rates and losses of the steps that led to them.
-        has_moments: whether all have Adam's moments that can be read.
-        remarks: what works and may still be a mistake, a line each.
+        has_moments: whether all have readable Adam moments.
+        remarks: warnings, one line each: what works but may be a mistake.
     """
 
     folders: tuple[Path, ...]
@@ -77,7 +77,7 @@ class External:
 
 
 def find_checkpoints(paths: Sequence[str]) -> list[Path]:
-    """Return the folders that `warmup.checkpoints` names; a training's folder stands for its own.
+    """Return the checkpoint folders that `warmup.checkpoints` names, directly or by their parent.
 
     Raises:
         ConfigError: the folder does not exist.
@@ -100,7 +100,7 @@ def find_checkpoints(paths: Sequence[str]) -> list[Path]:
 
 
 def checkpoint_digests(paths: Sequence[str]) -> list[dict[str, str]]:
-    """Return a digest of each file of the checkpoints that can change a result."""
+    """Return a digest of each checkpoint file that can change a result."""
     return [
         {name: _digest(folder / name) for name in _READ if (folder / name).is_file()}
         for folder in find_checkpoints(paths)
@@ -108,7 +108,7 @@ def checkpoint_digests(paths: Sequence[str]) -> list[dict[str, str]]:
 
 
 def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -> External:
-    """Look at checkpoints of another tool as they will be used.
+    """Check another tool's checkpoints the way they will be used.
 
     Args:
         model: our base model.
@@ -116,7 +116,7 @@ def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -
         needs_moments: whether the training feature reads Adam's moments.
 
     Raises:
-        ConfigError: one line for the first thing that does not fit.
+        ConfigError: something does not fit; one line for the first problem.
     """
     folders = find_checkpoints(section.checkpoints)
     adapters = [read_adapter_config(folder) for folder in folders]
@@ -144,19 +144,19 @@ def examine(model: ModelConfig, section: WarmupConfig, *, needs_moments: bool) -
 def import_warmup(
     model: ModelConfig, section: WarmupConfig, *, needs_moments: bool, folder: Path
 ) -> dict[str, Any]:
-    """Write checkpoints of another tool as the warmup's own.
+    """Write another tool's checkpoints as the warmup's own.
 
     Args:
         model: our base model.
         section: with the checkpoints.
         needs_moments: whether the training feature reads Adam's moments.
-        folder: gets `checkpoint-1`, ...: the adapter, and the moments where they can be read.
+        folder: where `checkpoint-1`, ... are written: the adapter, and the moments if readable.
 
     Returns:
-        As `bids_core.training.warmup.warmup`, as far as it is known: rows and tokens are not.
+        As `bids_core.training.warmup.warmup`, without what is unknown: rows and tokens.
 
     Raises:
-        ConfigError: as `examine`.
+        ConfigError: as for `examine`.
     """
     external = examine(model, section, needs_moments=needs_moments)
     decay: float | None = None
@@ -195,10 +195,10 @@ def import_warmup(
 
 
 def read_moments_of(folder: Path, shapes: Shapes) -> tuple[AdamMoments, float | None]:
-    """Return Adam's moments of a checkpoint by parameter name, and the weight decay if known.
+    """Return a checkpoint's Adam moments by parameter name, and the weight decay if known.
 
     Raises:
-        ConfigError: there are none, or which is whose cannot be told.
+        ConfigError: there are none, or it is unclear which parameter each belongs to.
     """
     if not any((folder / name).is_file() for name in PLAIN) and why_unreadable(folder) is None:
         moments = AdamMoments.load(folder)
@@ -224,7 +224,7 @@ def read_moments_of(folder: Path, shapes: Shapes) -> tuple[AdamMoments, float | 
 
 
 def _by_name(state: OptimizerState, names: Mapping[int | str, str], shapes: Shapes) -> AdamMoments:
-    """Return the moments in the model's order; zero for parameters that never got a gradient."""
+    """Return the moments in the model's order, zero for parameters that never got a gradient."""
     key_of = {name: key for key, name in names.items()}
     first: dict[str, torch.Tensor] = {}
     second: dict[str, torch.Tensor] = {}
@@ -240,14 +240,14 @@ def _by_name(state: OptimizerState, names: Mapping[int | str, str], shapes: Shap
 def _scheduled(
     folders: Sequence[Path], section: WarmupConfig
 ) -> tuple[list[Path], list[int], Schedule]:
-    """Return the checkpoints by step, with the learning rates that led to them."""
+    """Return the checkpoints in order of steps, with the learning rates that led to them."""
     kept = [read_kept(folder) for folder in folders]
     if all(one is not None for one in kept):
         pairs = sorted(zip(folders, kept, strict=True), key=lambda pair: pair[1].step)  # type: ignore[union-attr]
         found = Schedule([], [], [])
         with_losses = all(len(one.losses) == len(one.learning_rates) for _, one in pairs)  # type: ignore[union-attr]
         for number, (_, one) in enumerate(pairs):
-            assert one is not None  # noqa: S101 - all are
+            assert one is not None  # noqa: S101 - checked above
             found.learning_rates.extend(one.learning_rates)
             found.losses.extend(one.losses if with_losses else [])
             found.epochs.extend([number] * len(one.learning_rates))
@@ -297,12 +297,12 @@ def _digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=512)
-def _digest_of(path: str, size: int, changed: int) -> str:  # noqa: ARG001 - what makes it another file
+def _digest_of(path: str, size: int, changed: int) -> str:  # noqa: ARG001 - part of the cache key
     return file_digest(Path(path))
 
 
 def describe(summary: Mapping[str, Any]) -> str | None:
-    """Return in words where a warmup comes from, None if it was run here."""
+    """Return in words where a warmup comes from, None if it ran here."""
     elsewhere = summary.get("elsewhere")
     if not elsewhere:
         return None

@@ -1,4 +1,4 @@
-"""Fine-tuning on a selected subset: adapters or all weights, kept as adapter or whole model."""
+"""Fine-tuning on a selected subset: adapters or all weights, saved as adapter or whole model."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def trainable_model(
     """Load a model to be trained.
 
     Returns:
-        The base model with fresh adapters and None; or, with `kind: full`, all weights in float32
-        (updates are too small for half precision) and the dtype to compute in.
+        The base model with fresh adapters, and None; or, with `kind: full`, the model with all
+        weights in float32 (updates are too small for half precision), and the dtype to compute in.
 
     Raises:
         ModelError: it cannot be loaded, or no layer has one of the target names.
@@ -79,21 +79,21 @@ def finetune(
         settings: epochs, learning rate and so on.
         pad_token_id: token that fills short rows.
         seed: of the order and dropout.
-        folder: gets `adapter/` or `model/` (safetensors).
-        scratch: for checkpoints; a killed training continues from what it left there.
+        folder: where `adapter/` or `model/` is written (safetensors).
+        scratch: for checkpoints; a killed training continues from those it left there.
         sharded: shard the model over the processes that train together (FSDP); such a training
             leaves no checkpoints, and starts over.
-        autocast: dtype to compute and to save in, where the weights are float32.
+        autocast: dtype to compute and save in, if the weights are float32.
         callbacks: further callbacks of the Trainer.
-        run_name: what loss curves are called.
+        run_name: name of the loss curves.
         on_progress: called with (examples seen, examples in all epochs).
 
     Returns:
         Summary: losses, learning rates and epochs of the steps, tokens, seconds, rows.
 
     Raises:
-        ModelError: packing is asked for, and the model cannot keep examples apart.
-        ConfigError: adapters are to be merged into weights that are sharded.
+        ModelError: packing is requested, but the model cannot keep examples apart.
+        ConfigError: adapters are to be merged into sharded weights.
     """
     if sharded and settings.kind == "lora" and settings.save == "merged":
         msg = "finetune.save: merged is not possible with execution.sharding: fsdp; use adapter"
@@ -127,7 +127,7 @@ def _save(
     *,
     sharded: bool,
 ) -> None:
-    """Save what was trained; all processes call it, and the first one writes."""
+    """Save what was trained; every process calls this, and the first one writes."""
     adapter = settings.kind == "lora" and settings.save == "adapter"
     weights = None
     if sharded:
@@ -144,11 +144,11 @@ def _save(
 
 
 def load_tuned(config: ModelConfig, folder: Path) -> PeftModel | PreTrainedModel:
-    """Load what a fine-tuning left in `folder`, for evaluation.
+    """Load what fine-tuning saved in `folder`, for evaluation.
 
     Args:
         config: the base model.
-        folder: that holds `adapter/` or `model/`.
+        folder: with `adapter/` or `model/`.
     """
     if (folder / ADAPTER).is_dir():
         return load_adapter(config, folder / ADAPTER, trainable=False)
@@ -166,7 +166,7 @@ def loss_curves(names: Sequence[str], *, folder: Path) -> list[TrainerCallback]:
 
     Args:
         names: of the packages.
-        folder: gets TensorBoard's files; the others have settings of their own in the environment
+        folder: for TensorBoard's files; the others are configured in the environment
             (WANDB_PROJECT, MLFLOW_TRACKING_URI, TRACKIO_PROJECT).
 
     Raises:
@@ -194,12 +194,12 @@ def loss_curves(names: Sequence[str], *, folder: Path) -> list[TrainerCallback]:
 
 
 def file_name(label: str) -> str:
-    """Return a label as the name of a file or folder."""
+    """Return a label in the form of a file or folder name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-")
 
 
 class _EndOfWandbRun(TrainerCallback):
-    """Ends the W&B run with the training: the next method's curves belong to a run of their own."""
+    """Ends the W&B run with the training, so that the next method's curves get their own run."""
 
     def on_train_end(
         self,

@@ -1,6 +1,6 @@
 """The adapter in another tool's checkpoint: does it fit our model, and what are its settings?
 
-Everything here reads configuration files and headers; no weights.
+Everything here reads configuration files and headers, never weights.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _EXTRAS: Final = (
     "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save",
     "layers_to_transform", "trainable_token_indices",
 )  # fmt: skip
-"""Settings of peft that `lora` has no field of; those of a fresh adapter are peft's defaults."""
+"""Settings of peft for which `lora` has no field; a fresh adapter has peft's defaults."""
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """Read how a checkpoint's adapter was made.
+    """Read the settings of a checkpoint's adapter.
 
     Raises:
         ConfigError: it has no LoRA adapter in safetensors.
@@ -76,10 +76,10 @@ def require_same_base(
 ) -> None:
     """Check that an adapter was trained on our base model.
 
-    A name tells by its last part, a folder that is here by its content.
+    Names are compared by their last part, local folders by content.
 
     Raises:
-        ConfigError: it is another model, or may be.
+        ConfigError: it is, or may be, another model.
     """
     named = str(adapter.get("base_model_name_or_path") or "")
     where = f"warmup.checkpoints: {folder}"
@@ -105,13 +105,13 @@ def require_same_base(
 
 
 def require_same_tokens(model: ModelConfig, folder: Path) -> list[str]:
-    """Check that the tokenizer saved with a checkpoint has the ids of ours.
+    """Check that the tokenizer saved with a checkpoint has the same ids as ours.
 
     Returns:
-        What differs and may be meant, a line each.
+        Other differences, which may be intended, one line each.
 
     Raises:
-        ConfigError: a token has another id there.
+        ConfigError: a token has another id in the checkpoint.
     """
     if not any((folder / name).is_file() for name in _TOKENIZER):
         return []
@@ -155,7 +155,7 @@ def adapter_shapes(model: ModelConfig, folder: Path) -> dict[str, tuple[int, ...
     settings = peft.PeftConfig.from_pretrained(str(folder))
     settings.inference_mode = False
     skeleton = load_skeleton(model)
-    settings.base_model_name_or_path = skeleton.name_or_path  # that they differ was looked at
+    settings.base_model_name_or_path = skeleton.name_or_path  # compared with theirs before
     check_patterns(settings.to_dict(), skeleton, key=f"warmup.checkpoints: {folder}: adapter")
     try:
         adapted = peft.get_peft_model(skeleton, settings)
@@ -188,10 +188,10 @@ def adapter_shapes(model: ModelConfig, folder: Path) -> dict[str, tuple[int, ...
 
 
 def agreed_lora(lora: LoraConfig, model: ModelConfig, folder: Path) -> LoraConfig:
-    """Return the adapters' settings as a checkpoint has them; what the user set must agree.
+    """Return the adapter settings of a checkpoint; the user's own settings must agree.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: they do not agree.
     """
     adapter = read_adapter_config(folder)
     targets: Any = adapter.get("target_modules") or ()
@@ -212,12 +212,12 @@ def agreed_lora(lora: LoraConfig, model: ModelConfig, folder: Path) -> LoraConfi
         found = found if isinstance(found, str) else ", ".join(found)
         raise ConfigError(_contradiction("target_modules", words, found, folder))
     if "dropout" in said:
-        theirs["dropout"] = lora.dropout  # off where gradients are taken; the fine-tuning's own
+        theirs["dropout"] = lora.dropout  # off for gradients, so free to differ in fine-tuning
     return LoraConfig(**theirs)
 
 
 def adapter_extras(adapter: Mapping[str, Any]) -> list[str]:
-    """Return names of settings of an adapter that go beyond `lora`."""
+    """Return the names of an adapter's settings that `lora` does not have."""
     return [name for name in _EXTRAS if adapter.get(name)]
 
 

@@ -1,4 +1,4 @@
-"""What `WarmupCallback` leaves beside adapter and moments: the rates that ran."""
+"""What `WarmupCallback` saves beside adapter and moments: the learning rates used."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Kept:
         step: optimizer steps so far.
         epoch: epochs so far, as the Trainer counts.
         learning_rate: mean of `learning_rates`.
-        learning_rates: that each step used.
-        losses: of each step; empty where the Trainer did not log every step.
+        learning_rates: of each step.
+        losses: of each step; empty if the Trainer did not log every step.
     """
 
     step: int
@@ -34,12 +34,12 @@ class Kept:
 
 
 def write_kept(folder: Path, kept: Kept) -> None:
-    """Write it down."""
+    """Write the record."""
     (folder / KEPT).write_text(json.dumps(asdict(kept), indent=1), encoding="utf-8")
 
 
 def read_kept(folder: Path) -> Kept | None:
-    """Return what was written down; None where there is none.
+    """Read the record; None if there is none.
 
     Raises:
         ConfigError: it cannot be read.

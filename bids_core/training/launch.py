@@ -1,12 +1,12 @@
-"""Training runs in several processes, one per GPU, through accelerate: warmup and fine-tuning.
+"""Training in several processes, one per GPU, through accelerate: warmup and fine-tuning.
 
-The job is written down and launched; each process then runs `main` of this file on the whole data,
-and accelerate's Trainer gives it its share. The first process writes what comes out. With `fsdp`
+The job is written to a file and launched; each process then runs `main` of this file on all the
+data, and accelerate's Trainer gives it its share. The first process writes the result. With `fsdp`,
 weights, gradients and Adam's state are sharded over the processes, so that no GPU has to hold the
-model; they are put together by parameter name when they are written.
+whole model; when they are written, they are gathered by parameter name.
 
-The result is that of one process up to rounding and to the order of the examples; where their
-number is not a multiple of the processes, a few are seen twice in an epoch.
+The result is that of one process, up to rounding and the order of the examples; if their number is
+not a multiple of the processes, a few are seen twice in an epoch.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _PROGRESS: Final = "@progress "
 _RESULT: Final = "result.json"
 _FAILURES: Final = "failure-{}.json"  # of each process, by rank
-_LAST_LINES: Final = 60  # a traceback, and the launcher's own summary below it
+_LAST_LINES: Final = 60  # a traceback, with the launcher's own summary below it
 
 
 def warmup_in_processes(
@@ -54,19 +54,19 @@ def warmup_in_processes(
     sharding: Sharding = "none",
     on_progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train as `bids_core.training.warmup.warmup` does, in several processes.
+    """Run `bids_core.training.warmup.warmup` in several processes.
 
     Args:
         model: base model.
         lora: adapters.
-        settings: as `warmup`.
+        settings: as for `warmup`.
         data: folder of the prepared data.
-        seed: as `warmup`, and of the adapters.
-        folder: gets the checkpoints.
+        seed: as for `warmup`, and of the adapters.
+        folder: where the checkpoints are written.
         scratch: for temporary files.
         processes: how many, on this machine.
         sharding: `none` (each holds the model) or `fsdp`.
-        on_progress: as `warmup`.
+        on_progress: as for `warmup`.
 
     Returns:
         The summary of `warmup`, and `processes`.
@@ -96,22 +96,23 @@ def finetune_in_processes(
     sharding: Sharding = "none",
     on_progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train as `bids_core.training.finetune.finetune` does, in several processes.
+    """Run `bids_core.training.finetune.finetune` in several processes.
 
     Args:
         model: base model.
         lora: adapters.
-        settings: as `finetune`.
+        settings: as for `finetune`.
         data: folder of the prepared data.
         row_ids: rows to train on.
-        seed: as `finetune`, and of the adapters.
-        folder: gets `adapter/` or `model/`.
-        scratch: as `finetune`: a killed training continues from there, in as many processes.
+        seed: as for `finetune`, and of the adapters.
+        folder: where `adapter/` or `model/` is written.
+        scratch: as for `finetune`: a killed training continues from there, in the same number of
+            processes.
         curves: folder for TensorBoard's files.
-        run_name: what loss curves are called.
+        run_name: name of the loss curves.
         processes: how many, on this machine.
         sharding: `none` (each holds the model) or `fsdp`.
-        on_progress: as `finetune`.
+        on_progress: as for `finetune`.
 
     Returns:
         The summary of `finetune`, and `processes`.
@@ -153,7 +154,7 @@ def _run(
 
 
 def _command(job: Path, processes: int) -> list[str]:
-    """Return the command that starts the processes: torch's launcher, which accelerate's reads."""
+    """Return the command that starts the processes, with torch's launcher."""
     return [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
         "--nproc-per-node", str(processes), "-m", "bids_core.training.launch", str(job),
@@ -184,9 +185,9 @@ def _launch(command: list[str], scratch: Path, on_progress: Progress) -> None:
 
 
 def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
-    """Return the error that a process ended with: ours if one is, else the first.
+    """Return the error that ended a process: one of ours if there is one, otherwise the first.
 
-    When one process fails, the others fail too: they wait for it forever.
+    When one process fails, the others fail too, because they wait for it.
     """
     files = sorted(scratch.glob(_FAILURES.format("*")), key=lambda file: file.stat().st_mtime_ns)
     found = [failure for file in files if (failure := Failure.from_json(file.read_bytes()))]
@@ -199,9 +200,9 @@ def _error(scratch: Path, last: Sequence[str], status: int) -> BidsError:
 
 
 def main(job: Path) -> None:
-    """Run in each process: train, and let the first one write the result.
+    """Run in each process: train; the first process writes the result.
 
-    What a process fails with it leaves as a file, for the parent to raise.
+    A process that fails writes its error to a file, for the parent to raise.
     """
     spec = json.loads(job.read_text(encoding="utf-8"))
     try:
@@ -276,7 +277,7 @@ def _finetune(
         pad_token_id=load_tokenizer(model).pad_token_id,
         seed=spec["seed"],
         folder=Path(spec["folder"]),
-        scratch=Path(spec["scratch"]),  # of all: a checkpoint has a part of each process
+        scratch=Path(spec["scratch"]),  # in every process: each one writes its part of a checkpoint
         sharded=spec["sharding"] == "fsdp",
         autocast=autocast,
         callbacks=loss_curves(reporters, folder=Path(spec["curves"])),

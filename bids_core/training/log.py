@@ -1,4 +1,4 @@
-"""What a training did, step by step."""
+"""The log of a training, step by step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TrainingLog:
-    """What ran.
+    """The steps that ran.
 
     Args:
         losses: mean token loss of each optimizer step.
         learning_rates: learning rate of each optimizer step.
         epochs: epoch (from 0) that each step belongs to.
-        tokens: tokens seen, padding not counted.
+        tokens: tokens seen, without padding.
         seconds: wall time.
     """
 

@@ -26,13 +26,13 @@ _SCALARS: Final = "optimizer.json"
 
 @dataclass(frozen=True)
 class AdamMoments:
-    """State of the AdamW run at the end of an epoch.
+    """State of the AdamW optimizer at the end of an epoch.
 
     Args:
-        exp_avg: first moment m of each trainable parameter, by name, float32, its shape.
+        exp_avg: first moment m of each trainable parameter, by name, float32, in its shape.
         exp_avg_sq: second moment v, likewise.
-        betas: decay of m and v, as the optimizer had them.
-        eps: Adam's epsilon, as the optimizer had it.
+        betas: decay rates of m and v in the optimizer.
+        eps: Adam's epsilon in the optimizer.
         step: optimizer steps taken so far.
     """
 
@@ -46,7 +46,7 @@ class AdamMoments:
         """Return (m_D, v_D), float32, concatenated in the order of `names`.
 
         Raises:
-            ArtifactError: the names are not those the optimizer held.
+            ArtifactError: the names differ from those in the optimizer.
         """
         missing = sorted(set(names) ^ set(self.exp_avg))
         if missing:
@@ -63,7 +63,7 @@ class AdamMoments:
         """Return the state of some of the parameters.
 
         Raises:
-            ArtifactError: the optimizer held none of such a name.
+            ArtifactError: the optimizer had no parameter of such a name.
         """
         unknown = [name for name in names if name not in self.exp_avg]
         if unknown:
@@ -90,7 +90,7 @@ class AdamMoments:
         """Read what `save` wrote.
 
         Raises:
-            ArtifactError: it is not there or damaged.
+            ArtifactError: it is missing or damaged.
         """
         try:
             scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""The optimizer's state beside a checkpoint of another tool: which files, and what is in them.
+"""The optimizer state in another tool's checkpoint: which files, and what is in them.
 
-Files are read with `weights_only`: tensors and numbers are read, code is not run. What cannot be
-read correctly is refused in one line that says what to do instead.
+Files are read with `weights_only`: tensors and numbers are read, no code runs. A file that cannot
+be read correctly is refused in one line that says what to do instead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAIN: Final = ("optimizer.pt", "optimizer.bin")
-"""The Trainer's own, and accelerate's with FSDP's full state."""
+"""The Trainer's own file, and accelerate's with FSDP's full state."""
 OURS: Final = ("optimizer.safetensors", "optimizer.json")
-"""What this project writes."""
+"""The file this project writes."""
 _PLAIN_GRADIENTS: Final = "take plain gradients (gradients.train_feature: sgd)"
 _CALLBACK: Final = "train with WarmupCallback (docs/warmups.md)"
 _BNB_NESTED: Final = "__bnb_optimizer_quant_state__"
@@ -47,9 +47,9 @@ class Group:
     """One parameter group.
 
     Args:
-        keys: what its parameters are called in the state, in order: numbers, or names.
-        names: the parameters' names, where the file has them (torch's `param_names`).
-        betas: decay of m and v.
+        keys: keys of its parameters in the state, in order: numbers, or names.
+        names: the parameters' names, if the file has them (torch's `param_names`).
+        betas: decay rates of m and v.
         eps: Adam's epsilon.
         weight_decay: decoupled weight decay.
         rate: learning rate of the next step.
@@ -65,7 +65,7 @@ class Group:
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What an optimizer's file holds.
+    """The contents of an optimizer's file.
 
     Args:
         groups: the parameter groups, in order.
@@ -77,9 +77,9 @@ class OptimizerState:
 
 
 def why_unreadable(folder: Path) -> str | None:
-    """Return in words why a checkpoint's optimizer cannot be read, by its files; None if it can.
+    """Return in words why a checkpoint's optimizer cannot be read; None if it can.
 
-    Only names are looked at; what is in the file shows when it is read.
+    Only file names are checked; problems inside a file show when it is read.
     """
     if any((folder / name).is_file() for name in PLAIN):
         return None
@@ -98,10 +98,10 @@ def why_unreadable(folder: Path) -> str | None:
 
 
 def read_optimizer(folder: Path) -> OptimizerState:
-    """Read the optimizer's state of a checkpoint of another tool.
+    """Read the optimizer state in another tool's checkpoint.
 
     Raises:
-        ConfigError: there is none, or it is no Adam's; says what to do.
+        ConfigError: there is none, or it is not Adam's; the message says what to do.
     """
     why = why_unreadable(folder)
     if why is not None:
@@ -122,7 +122,7 @@ def read_optimizer(folder: Path) -> OptimizerState:
     steps = {
         key: int(group["step"])
         for group in content["param_groups"]
-        if "step" in group  # apex counts them for a group
+        if "step" in group  # apex counts steps per group
         for key in group["params"]
     }
     moments = {
@@ -134,12 +134,12 @@ def read_optimizer(folder: Path) -> OptimizerState:
 
 
 def refusal(folder: Path, why: str, *, is_adam: bool = True) -> str:
-    """Return the line that refuses a checkpoint's optimizer.
+    """Return the message that refuses a checkpoint's optimizer.
 
     Args:
         folder: of the checkpoint.
-        why: what is wrong, and what fixes it.
-        is_adam: whether it may be Adam's, so that the callback could keep it.
+        why: what is wrong, and how to fix it.
+        is_adam: whether it may be Adam's, so that the callback could save it.
     """
     ways = f"{_CALLBACK}, or {_PLAIN_GRADIENTS}" if is_adam else _PLAIN_GRADIENTS
     return f"warmup.checkpoints: {folder}: {why}; or {ways}"
@@ -190,10 +190,10 @@ def _moments(folder: Path, key: int | str, state: Mapping[str, Any], step: int |
 
 
 def adam_moments(state: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return m and v of one parameter, as torch or bitsandbytes keep them.
+    """Return m and v of one parameter, as stored by torch or bitsandbytes.
 
     Raises:
-        ValueError: what it keeps instead.
+        ValueError: they are missing; the message says what is stored instead.
     """
     inner = state.get(_BNB_NESTED)
     if isinstance(inner, dict):  # bitsandbytes packs its quantised tensors
@@ -208,7 +208,7 @@ def adam_moments(state: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _dequantised(state: Mapping[str, Any], number: int) -> torch.Tensor:
-    """Return a moment of bitsandbytes: float32 as it is, 8 bits by their code and block scales."""
+    """Return a moment of bitsandbytes: float32 as it is, 8-bit codes decoded with block scales."""
     stored: torch.Tensor = state[f"state{number}"]
     if stored.dtype != torch.uint8:
         return stored

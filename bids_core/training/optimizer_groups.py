@@ -1,19 +1,18 @@
-"""Which parameter is which in an optimizer's state that numbers them.
+"""Which parameter is which in an optimizer state that only numbers them.
 
-torch numbers parameters group by group, in the order in which the groups list them; that is not
-the order of the model. How the tools make their groups is known (`_layouts`, each seen in their
-source):
+torch numbers parameters group by group, in the order within each group, which is not the order of
+the model. How the tools make their groups is known (`_layouts`, each taken from their source):
 
 - transformers' Trainer 4.36 to 5.23, and so TRL, LLaMA-Factory and axolotl by default: parameters
-  with weight decay, then those without (norms and biases), both in the model's order. Which count
-  as norms has changed between versions.
-- LLaMA-Factory's other optimizers: those without decay first; its LoRA+ and peft's: A, B, B without
-  decay and embeddings, in two orders.
-- axolotl with rates of their own for embeddings: decayed, embeddings, not decayed.
+  with weight decay, then those without (norms and biases), both in the model's order. Which modules
+  count as norms has changed between versions.
+- LLaMA-Factory's other optimizers: those without decay first; LoRA+ in LLaMA-Factory and peft: A,
+  B, B without decay, and embeddings, in two orders.
+- axolotl with separate learning rates for embeddings: decayed, embeddings, not decayed.
 
-A layout counts only if number and shapes of all parameters fit. If none does, parameters are
-assigned by shape alone, and only where there is but one way that keeps the model's order within
-each group. What can be read in two ways is refused.
+A layout counts only if the number and shapes of all parameters match. If none does, parameters are
+assigned by shape alone, provided there is only one way that keeps the model's order within each
+group. A state that can be read in two ways is refused.
 """
 
 from __future__ import annotations
@@ -32,32 +31,32 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Trainable parameters in the order of `model.named_parameters()`, with their shapes."""
 Grouped = list[list[str]]
 
-# transformers >= 4.57: by name, over the whole path
+# transformers >= 4.57: matched by name against the whole path
 _NORM_NAMES: Final = re.compile(r"bias|layernorm|rmsnorm|(?:^|\.)norm(?:$|\.)|_norm(?:$|\.)")
 _WRAPPERS: Final = re.compile(
     r"(^|\.)(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(?=\.)"
 )
 _MOST_GROUPS: Final = 4
-"""Groups among which parameters are looked for by shape."""
+"""Most groups among which parameters are distributed by shape."""
 
 
 def plain_name(name: str) -> str:
-    """Return a parameter's name without what wrappers (DDP, FSDP, compile) put into it."""
+    """Return a parameter's name without the parts added by wrappers (DDP, FSDP, compile)."""
     while (shorter := _WRAPPERS.sub("", name).removeprefix(".")) != name:
         name = shorter
     return name
 
 
 def names_of(state: OptimizerState, shapes: Shapes, folder: Path) -> dict[int | str, str]:
-    """Return the name of each parameter of an optimizer's state.
+    """Return the name of each parameter in an optimizer state.
 
     Args:
-        state: as it was read.
+        state: the optimizer state.
         shapes: the trainable parameters of the model that was trained, in its order.
         folder: of the checkpoint, for messages.
 
     Raises:
-        ConfigError: the state is of other parameters, or can be read in more than one way.
+        ConfigError: the state belongs to other parameters, or can be read in more than one way.
     """
     keys = [key for group in state.groups for key in group.keys]
     if all(isinstance(key, str) for key in keys):
@@ -100,12 +99,12 @@ def _ambiguous(one: str, other: str) -> str:
 
 
 def _layouts(shapes: Shapes) -> list[Grouped]:
-    """Return the known ways in which tools group parameters, each once."""
+    """Return the known ways in which tools group parameters, without duplicates."""
     names = list(shapes)
     rules: tuple[Callable[[str], bool], ...] = (
         lambda name: not _NORM_NAMES.search(name.lower()),
-        lambda name: "bias" not in name,  # before 4.57, where the model's norms are not LayerNorms
-        lambda name: len(shapes[name]) != 1,  # LayerNorms, whatever they are called
+        lambda name: "bias" not in name,  # before 4.57, if the model's norms are not LayerNorms
+        lambda name: len(shapes[name]) != 1,  # LayerNorms, whatever their name
     )
     found: list[Grouped] = [[names]]
     for decays in rules:
@@ -129,7 +128,7 @@ def _by_rates(names: list[str], shapes: Shapes, decays: Callable[[str], bool]) -
 
 
 def _with_embeddings(names: list[str], decays: Callable[[str], bool]) -> Grouped:
-    """Return axolotl's groups with rates of their own for embeddings."""
+    """Return axolotl's groups with separate learning rates for embeddings."""
     embeddings = [
         name
         for name in names
@@ -144,7 +143,7 @@ def _with_embeddings(names: list[str], decays: Callable[[str], bool]) -> Grouped
 def _fitting(
     state: OptimizerState, keys: list[list[int | str]], layout: Grouped, shapes: Shapes
 ) -> dict[int | str, str] | None:
-    """Return the names by a layout if sizes and shapes fit, None otherwise; empty groups aside."""
+    """Return the names by a layout if sizes and shapes fit (ignoring empty groups), else None."""
     there, wanted = [part for part in keys if part], [part for part in layout if part]
     if [len(part) for part in there] != [len(part) for part in wanted]:
         flat = [key for part in there for key in part]  # more groups, all in the model's order
@@ -167,7 +166,7 @@ def _fits(state: OptimizerState, key: int | str, shape: tuple[int, ...]) -> bool
 def _by_shape(
     state: OptimizerState, keys: list[list[int | str]], shapes: Shapes, folder: Path
 ) -> list[dict[int | str, str]]:
-    """Return the ways (two at most) to share parameters out that keep their order in each group."""
+    """Return the ways (at most two) to assign parameters that keep their order in each group."""
     groups = [part for part in keys if part]
     names = list(shapes)
     if len(groups) <= _MOST_GROUPS:
@@ -191,7 +190,7 @@ def _ways(
     taken: list[int | str] = []
 
     def walk(places: tuple[int, ...]) -> bool:
-        """Go on from this many parameters taken of each group; tells whether any way led on."""
+        """Continue with this many parameters taken from each group; return whether that worked."""
         if places in dead or len(found) == 2:
             return False
         if len(taken) == len(names):
@@ -222,7 +221,7 @@ def _ways(
 def _require_shapes(
     state: OptimizerState, found: Mapping[int | str, str], shapes: Shapes, folder: Path
 ) -> None:
-    """Check that a state by names is of these parameters and of their shapes."""
+    """Check that a state with names belongs to these parameters, with the same shapes."""
     differing = sorted(set(found.values()) ^ set(shapes))
     if differing:
         why = (

@@ -1,17 +1,17 @@
-"""Several examples in one row, none of which sees another.
+"""Several examples packed into one row, none of which sees another.
 
-A micro-batch is laid end to end instead of being padded: positions start at zero with each
-example, and attention is causal within an example and nothing else. The order of the examples and
-which of them make up an optimizer step stay as they are without packing, so that losses and
-gradients are the same up to rounding; padding is saved if lengths differ much, but attention costs
-more, because its mask is written out.
+The examples of a micro-batch are laid end to end instead of being padded: positions start at zero
+in each example, and attention is causal and confined to the example. The order of the examples and
+the examples of each optimizer step are the same as without packing, so losses and gradients are the
+same up to rounding. Packing saves padding if lengths differ much, but attention costs more, because
+its mask is materialised.
 
 The masks are transformers' own for packed rows, one for each kind of layer, so that a sliding
 window reaches as far within an example as it does without packing. It works for models that take
 `position_ids` and a prepared mask (`sdpa` or `eager` attention). A model whose layers keep a state
-(Mamba and its like) would carry it across examples, so it is refused. Before any training, two
-examples (one longer than the model's window, if there is one) are run packed and separately, and a
-model whose outputs differ is refused too.
+(such as Mamba) would carry it across examples, so it is refused. Before any training, two examples
+(one longer than the model's window, if there is one) are run packed and separately, and a model
+whose outputs differ is refused too.
 
 Shapes: T tokens of all examples together.
 """
@@ -41,24 +41,24 @@ if TYPE_CHECKING:
 
 _KERNELS: Final = ("sdpa", "eager")
 _PROBED: Final = 64
-"""Tokens that are compared, and that an example reaches beyond the model's window."""
+"""Tokens to compare, and the number by which an example exceeds the model's window."""
 _TOLERANCE: Final = {torch.float32: 1e-3, torch.float16: 1e-2}
 _BFLOAT16_TOLERANCE: Final = 3e-2
-"""Relative difference of logits (their norm) that rounding can make where kernels differ."""
+"""Relative difference of logits (in norm) that rounding can cause when kernels differ."""
 _LEAK_SHARE: Final = 0.1
-"""An example's logits when the one before it changes: the same kernels, so hardly any rounding."""
+"""For an example's logits when the one before it changes: same kernels, so little rounding."""
 
 
 def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
     """Lay examples end to end.
 
     Returns:
-        `input_ids`, `labels` and `position_ids` (from zero in each example), each [1, T] int64;
-        with examples whose labels do not all count alike, `weights` too, [1, T] float32.
+        `input_ids`, `labels` and `position_ids` (from zero in each example), each [1, T] int64; if
+        the examples have label weights, also `weights`, [1, T] float32.
     """
     labels = [example.labels.astype(np.int64) for example in examples]
     for row in labels:
-        row[0] = IGNORED_LABEL  # the example before it does not predict it
+        row[0] = IGNORED_LABEL  # not predicted by the previous example
     lengths = [example.n_tokens for example in examples]
     parts = {
         "input_ids": np.concatenate([example.input_ids for example in examples]),
@@ -77,7 +77,7 @@ def pack(examples: Sequence[TokenizedExample]) -> dict[str, torch.Tensor]:
 def packed_loss(
     model: nn.Module, batch: Mapping[str, torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the summed token loss of a packed batch, differentiable, and its number of labels.
+    """Return the summed, differentiable token loss of a packed batch, and its number of labels.
 
     With weights: the sum of the weighted losses, and of the weights.
     """
@@ -93,10 +93,10 @@ def packed_loss(
 
 
 def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> None:
-    """Check that the model keeps packed examples apart, and sees all of each.
+    """Check that the model keeps packed examples apart, and sees each one completely.
 
     Raises:
-        ModelError: it does not, or accepts no mask to do so.
+        ModelError: it does not, or does not accept the mask for it.
     """
     inner: Any = causal_lm(model)
     kernel = getattr(inner.config, "_attn_implementation", None)
@@ -142,7 +142,7 @@ def require_packable(model: nn.Module, examples: Sequence[TokenizedExample]) -> 
 
 
 def _probe(model: nn.Module, examples: Sequence[TokenizedExample]) -> list[TokenizedExample]:
-    """Return two examples: the longest, cut some way beyond the model's window, and a short one."""
+    """Return two examples: the longest, cut a little beyond the model's window, and a short one."""
     inner: Any = causal_lm(model)
     by_length = sorted(examples, key=lambda example: example.n_tokens)
     window = attention_window(inner.config) or 0
@@ -155,10 +155,10 @@ def _cut(example: TokenizedExample, n_tokens: int) -> TokenizedExample:
 
 
 def _differences(model: nn.Module, pair: Sequence[TokenizedExample]) -> tuple[float, float]:
-    """Return by how much logits change when two examples are packed, and when the first changes.
+    """Return how much logits change when two examples are packed, and when the first one changes.
 
-    The first number is about both examples against each alone, without packing; the second is about
-    the second example in a pack whose first one is another.
+    The first number compares both examples, packed, with each one alone, unpacked; the second
+    compares the second example in two packs with different first examples.
     """
     first, second = pair
     size = first.n_tokens
@@ -185,7 +185,7 @@ def _there(model: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.
 
 
 def _plain(model: nn.Module, example: TokenizedExample) -> torch.Tensor:
-    """Return an example's logits by itself, without positions or a mask, [T, V]."""
+    """Return the logits of an example alone, without positions or a mask, [T, V]."""
     ids = torch.from_numpy(example.input_ids.astype(np.int64))[None]
     batch = _there(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     logits: torch.Tensor = model(**model_inputs(model, batch)).logits[0]
@@ -210,16 +210,16 @@ def _logits(
 
 
 def _masks(model: nn.Module, position_ids: torch.Tensor) -> Any:
-    """Return a mask for each kind of layer; where positions begin again, another example does.
+    """Return a mask for each kind of layer; a new example begins wherever positions restart.
 
-    Some models (GPT-OSS) would not make them of the positions by themselves.
+    Some models (GPT-OSS) would not derive them from the positions themselves.
     """
     inner: Any = causal_lm(model)
     parameter = next(model.parameters())
     shape = torch.empty((*position_ids.shape, 0), dtype=parameter.dtype, device=parameter.device)
     return create_masks_for_generate(
         config=language_config(inner.config),
-        inputs_embeds=shape,  # nothing but its shape, dtype and device is looked at
+        inputs_embeds=shape,  # only its shape, dtype and device are used
         attention_mask=None,
         past_key_values=None,
         position_ids=position_ids,

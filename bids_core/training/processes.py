@@ -1,4 +1,4 @@
-"""Several processes that train together: which one writes, what is shared, what is gathered."""
+"""Several processes training together: which one writes, what is shared, what is gathered."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def world_size() -> int:
 
 
 def is_first_process() -> bool:
-    """Tell whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def from_first(value: T) -> T:
-    """Return the first process's value in all of them, which must all call it."""
+    """Return the first process's value in every process; all of them must call this."""
     if world_size() == 1:
         return value
     from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
@@ -31,7 +31,7 @@ def from_first(value: T) -> T:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor on the CPU, gathered if it is sharded over processes."""
+    """Return a tensor on the CPU, gathered if it is sharded."""
     gather = getattr(tensor, "full_tensor", None)
     found: torch.Tensor = tensor if gather is None else gather()
     return found.detach().cpu()

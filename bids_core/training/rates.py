@@ -1,8 +1,8 @@
 """Learning rates of another training, from the log in its checkpoints.
 
-A checkpoint's weight is the mean learning rate of the steps since the checkpoint before it, or of
-one epoch at most. The Trainer logs the rate every few steps, and its scheduler knows the one after
-a checkpoint; between two that are known it is taken to be on their line.
+A checkpoint's weight is the mean learning rate of the steps since the previous checkpoint, over one
+epoch at most. The Trainer logs the rate every few steps, and its scheduler knows the next one after
+a checkpoint; between known rates, it is interpolated linearly.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _SCHEDULER: Final = "scheduler.pt"
 
 @dataclass(frozen=True)
 class TrainerLog:
-    """What `trainer_state.json` says of the training up to a checkpoint.
+    """What `trainer_state.json` records about the training up to a checkpoint.
 
     Args:
         step: optimizer steps so far.
         steps_per_epoch: optimizer steps of an epoch.
-        rates: (step from 1, learning rate that it used) as logged.
-        losses: (step, mean loss of the steps since the entry before) as logged.
+        rates: (step from 1, its learning rate), as logged.
+        losses: (step, mean loss of the steps since the previous entry), as logged.
     """
 
     step: int
@@ -49,7 +49,7 @@ class Schedule:
 
     Args:
         learning_rates: of each step.
-        losses: mean loss of the logged interval that each step is in; empty if none was logged.
+        losses: mean loss of the logging interval of each step; empty if none was logged.
         epochs: number (from 0) of the checkpoint that each step led to.
     """
 
@@ -62,7 +62,7 @@ def read_log(folder: Path) -> TrainerLog:
     """Read the Trainer's state beside a checkpoint.
 
     Raises:
-        ConfigError: it is not there, or says nothing of steps.
+        ConfigError: it is missing, or has no steps.
     """
     path = folder / STATE
     try:
@@ -95,14 +95,14 @@ def schedule(logs: Sequence[TrainerLog], folders: Sequence[Path]) -> Schedule:
 
     Args:
         logs: of the checkpoints, by step.
-        folders: theirs, for messages.
+        folders: of the checkpoints, for messages.
 
     Raises:
-        ConfigError: no learning rate was logged, so that there are no weights.
+        ConfigError: no learning rate was logged, so there are no weights.
     """
     found = Schedule([], [], [])
     known: dict[int, float] = {}
-    for log in reversed(logs):  # the last log has all entries, the others what came after them
+    for log in reversed(logs):  # the last log has all logged entries, each one its scheduler's
         known = dict(log.rates) | known
     losses = logs[-1].losses
     before = 0
@@ -129,7 +129,7 @@ def schedule(logs: Sequence[TrainerLog], folders: Sequence[Path]) -> Schedule:
 
 
 def given(rates: Sequence[float]) -> Schedule:
-    """Return a schedule of one step per checkpoint, at rates that the user knows."""
+    """Return a schedule of one step per checkpoint, at rates given by the user."""
     return Schedule([float(rate) for rate in rates], [], list(range(len(rates))))
 
 
@@ -146,7 +146,7 @@ def _points(history: Sequence[Any], name: str) -> list[tuple[int, float]]:
 
 
 def _next_rate(folder: Path) -> float | None:
-    """Return the learning rate of the step after a checkpoint, None where no scheduler is kept."""
+    """Return the learning rate of the step after a checkpoint, None if no scheduler was saved."""
     path = folder / _SCHEDULER
     if not path.is_file():
         return None
@@ -160,9 +160,10 @@ def _next_rate(folder: Path) -> float | None:
 
 
 def _logged_after_the_step(ahead: float, step: int, rates: Sequence[tuple[int, float]]) -> bool:
-    """Tell whether the log has the rate of the next step, as transformers before 4.57 logged it.
+    """Return whether the log has the rate of the next step, as transformers before 4.57 logged it.
 
-    Then it has at the checkpoint's own step what the scheduler has for the next one.
+    In that case the entry at the checkpoint's own step equals the scheduler's rate for the next
+    one.
     """
     last = dict(rates).get(step)
     return last is not None and math.isclose(ahead, last, rel_tol=1e-9, abs_tol=1e-18)

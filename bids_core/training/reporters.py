@@ -1,4 +1,4 @@
-"""Packages that get the loss curves of fine-tuning: are they there? Imports nothing heavy."""
+"""Checks the packages that get the loss curves of fine-tuning. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def require_reporters(names: Sequence[str]) -> None:
-    """Check that the packages which get loss curves are installed.
+    """Check that the packages for loss curves are installed.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one is missing.
     """
     for name in names:
         if find_spec(name) is None and not (name == "tensorboard" and find_spec("tensorboardX")):

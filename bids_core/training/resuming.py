@@ -1,8 +1,8 @@
 """Checkpoints of a training in progress, from which a killed one continues as if undisturbed.
 
-The Trainer's own checkpoints (weights, optimizer, schedule, random state) miss two things: the
+The Trainer's own checkpoints (weights, optimizer, schedule, random state) lack two things: the
 random state with which the epoch's order was drawn, and the log so far. Both are kept beside them,
-in a JSON file that is written last: a checkpoint without it was cut short and is not used.
+in a JSON file that is written last: a checkpoint without it is incomplete and is not used.
 
 The Trainer writes optimizer and random state with `torch.save`, and reads them as tensors only
 (`weights_only`); they are temporary files that nothing else reads.
@@ -36,7 +36,7 @@ PROGRESS: Final = "progress.json"
 
 
 class KeptOrder(Sampler[int]):
-    """The Trainer's order of examples, with the random state that it was drawn with."""
+    """The Trainer's order of examples, with the random state from which it was drawn."""
 
     def __init__(self, plain: LengthGroupedSampler) -> None:
         self._plain = plain
@@ -51,7 +51,7 @@ class KeptOrder(Sampler[int]):
             torch.set_rng_state(self._draw_again)
             self._draw_again = None
         self._drawn_with = from_first(torch.get_rng_state())
-        own = torch.get_rng_state()  # dropout may have taken the processes apart
+        own = torch.get_rng_state()  # dropout may have made the processes' states differ
         torch.set_rng_state(self._drawn_with)
         order: Iterator[int] = iter(self._plain)
         if world_size() > 1:
@@ -63,7 +63,7 @@ class KeptOrder(Sampler[int]):
         return [] if self._drawn_with is None else self._drawn_with.tolist()
 
     def restore(self, checkpoint: Path) -> dict[str, Any]:
-        """Draw the order of the checkpoint's epoch again, if it is within one; returns the log."""
+        """Draw the order of the checkpoint's epoch again, if it is inside one; return the log."""
         kept = json.loads((checkpoint / PROGRESS).read_text(encoding="utf-8"))
         if kept["within_epoch"]:
             self._draw_again = torch.tensor(kept["order"], dtype=torch.uint8)
@@ -71,7 +71,7 @@ class KeptOrder(Sampler[int]):
 
 
 def latest_checkpoint(folder: Path, shape: list[int]) -> Path | None:
-    """Return the newest whole checkpoint; removes those that were cut short or do not fit.
+    """Return the newest complete checkpoint; remove incomplete ones and those that do not fit.
 
     Args:
         folder: where the checkpoints are.
@@ -88,7 +88,7 @@ def latest_checkpoint(folder: Path, shape: list[int]) -> Path | None:
 
 
 class Resuming(TrainerCallback):
-    """Has a checkpoint written every so often, and completes it."""
+    """Requests a checkpoint at intervals, and completes it."""
 
     def __init__(
         self, trainer: Trainer, log: TrainingLog, seconds: float, shape: list[int]
@@ -110,7 +110,7 @@ class Resuming(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ask for a checkpoint when it is time, and something is left to do."""
+        """Request a checkpoint when it is due and training is not finished."""
         due = time.monotonic() - self._last >= self._seconds
         if state.global_step < state.max_steps and from_first(due):
             control.should_save = True
@@ -118,7 +118,7 @@ class Resuming(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Complete the checkpoint that the Trainer just wrote, once every process has its part."""
+        """Complete the checkpoint the Trainer just wrote, once all processes have written it."""
         self._last = time.monotonic()
         self._trainer.accelerator.wait_for_everyone()
         if not is_first_process():

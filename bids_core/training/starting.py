@@ -1,4 +1,4 @@
-"""The model and adapters whose gradients a run computes, before the run trains them."""
+"""The model with the adapters whose gradients a run computes, before it trains them."""
 
 from __future__ import annotations
 

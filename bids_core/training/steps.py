@@ -1,7 +1,7 @@
-"""How a training's rows are cut into optimizer steps, and steps into forward passes.
+"""How rows are split into optimizer steps, and steps into forward passes.
 
-Which rows a step has depends on the rows, the batch size and the number of processes; never on how
-many tokens fit into memory. So a smaller `tokens_per_batch`, or starting over with half of it when
+The rows of a step depend on the data, the batch size and the number of processes, never on how many
+tokens fit into memory. So a smaller `tokens_per_batch`, or starting over with half of it when
 memory runs out, gives the same training (up to the order in which floats are added).
 """
 
@@ -40,7 +40,7 @@ class StepSizes:
 
     @property
     def shape(self) -> list[int]:
-        """What a checkpoint has to have in common with the training that continues from it."""
+        """What a checkpoint and the training that continues from it must have in common."""
         return [self.micro, self.accumulation, self.steps, world_size()]
 
 
@@ -50,16 +50,16 @@ def step_sizes(
     """Split an optimizer step over processes, and into micro-batches within the token budget.
 
     Args:
-        examples: what is trained on.
+        examples: the training examples.
         settings: batch size, tokens in a forward pass, epochs.
-        packing: whether examples are laid end to end, so that the mean length counts.
+        packing: whether examples are laid end to end, so that their mean length matters.
     """
     lengths = [example.n_tokens for example in examples]
     each = math.ceil(sum(lengths) / len(lengths)) if packing else max(lengths)
     world = world_size()
     rows = math.ceil(min(settings.batch_size, len(examples)) / world)
     fitting = max(1, min(rows, settings.tokens_per_batch // each))
-    if world > 1:  # accelerate shares out batches of one size
+    if world > 1:  # accelerate distributes batches of equal size
         micro = max(size for size in range(1, fitting + 1) if rows % size == 0)
         accumulation = rows // micro
     else:
@@ -70,7 +70,7 @@ def step_sizes(
 
 
 class StepBatches(Sampler[list[int]]):
-    """Micro-batches that never reach beyond their step, whatever their size.
+    """Micro-batches that never cross the end of their step, whatever their size.
 
     Args:
         order: of the examples.

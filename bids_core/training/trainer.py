@@ -1,7 +1,7 @@
-"""Training through transformers' Trainer: the same tokens and masks as the gradients see.
+"""Training with transformers' Trainer, on the same tokens and masks as the gradients.
 
-AdamW with a linear schedule. The learning rate of every step is recorded as it was used, not as
-planned: checkpoint weights are computed from it.
+AdamW with a linear schedule. The learning rate of every step is recorded as used, not as planned,
+because checkpoint weights are computed from it.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def train(
         on_epoch_end: called with (epoch from 0, model, optimizer) after each epoch's last step.
         on_progress: called with (examples seen, examples in all epochs).
         packing: lay the examples of a micro-batch end to end instead of padding them.
-        autocast: dtype to compute in, where the weights are float32.
+        autocast: dtype to compute in, if the weights are float32.
         checkpoint_seconds: write a checkpoint into `scratch` about this often, and continue from
             one that a killed training left there; None: neither.
         callbacks: further callbacks of the Trainer (loss curves).
-        run_name: what loss curves are called.
-        stop_after: end after so many epochs of the schedule; None: after all.
+        run_name: name of the loss curves.
+        stop_after: stop after this many epochs of the schedule; None: after all.
 
     Raises:
         NonFiniteError: the loss of a step was NaN or infinite.
@@ -159,12 +159,12 @@ def _arguments(
         save_total_limit=1,
         logging_strategy="steps",
         logging_steps=1,
-        logging_nan_inf_filter=False,  # a NaN must show, not be replaced by the mean so far
+        logging_nan_inf_filter=False,  # a NaN must be seen, not replaced by the mean so far
         report_to=[],
-        project=os.environ.get("TRACKIO_PROJECT", "bids"),  # transformers reads no variable for it
+        project=os.environ.get("TRACKIO_PROJECT", "bids"),  # transformers does not read it itself
         disable_tqdm=True,
         dataloader_pin_memory=device.type == "cuda",
-        # weights that are about to be sharded lie on the CPU, whatever they are computed on
+        # weights about to be sharded are on the CPU, whatever device computes
         use_cpu=device.type == "cpu" and not (world_size() > 1 and torch.cuda.is_available()),
         remove_unused_columns=False,
         **more,
@@ -172,7 +172,7 @@ def _arguments(
 
 
 def _sharding(*, sharded: bool) -> dict[str, Any]:
-    """Return the Trainer's settings that shard a model over the processes (FSDP2)."""
+    """Return the Trainer settings that shard a model over the processes (FSDP2)."""
     if not sharded:
         return {}
     return {"fsdp": "full_shard auto_wrap", "fsdp_config": {"version": 2}}
@@ -180,7 +180,7 @@ def _sharding(*, sharded: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Collator:
-    """Makes a batch of a micro-batch's rows."""
+    """Collates the rows of a micro-batch."""
 
     pad_token_id: int
     packing: bool
@@ -191,11 +191,11 @@ class _Collator:
 
 
 class _LabelTrainer(Trainer):
-    """Trainer whose logits are computed only where a label is.
+    """Trainer that computes logits at label positions only.
 
     The loss is the mean over the completion tokens of the optimizer step, as in the plain Trainer
-    (weighted, where examples have weights); leaving out the other logits saves a fifth of the time
-    of a small model.
+    (weighted if examples have weights); leaving out the other logits saves a small model a fifth of
+    the time.
     """
 
     def __init__(self, *, sizes: StepSizes, **kwargs: Any) -> None:
@@ -209,7 +209,7 @@ class _LabelTrainer(Trainer):
     def _get_num_items_in_batch(
         self, batch_samples: list[Any], device: torch.device
     ) -> torch.Tensor | int | None:
-        """Return what the step's token losses are divided by: labels, or their weights."""
+        """Return the divisor of the step's token losses: number or total weight of its labels."""
         if not self._weighted:
             return super()._get_num_items_in_batch(batch_samples, device)
         total = torch.zeros((), dtype=torch.float64)
@@ -239,14 +239,14 @@ class _LabelTrainer(Trainer):
             summed, n_labels = (losses * rows.totals).sum(), rows.totals.sum()
         if num_items_in_batch is None:
             return summed / n_labels
-        # counted over all processes, whose gradients are then averaged
+        # counts over all processes, whose gradients are then averaged
         scaled: torch.Tensor = summed * self.accelerator.num_processes / num_items_in_batch
         return scaled
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return the micro-batches; none crosses the end of its step."""
+        """Return the micro-batches, none of which crosses the end of its step."""
         if world_size() > 1:
-            return super().get_train_dataloader()  # accelerate shares out the batches
+            return super().get_train_dataloader()  # accelerate distributes the batches
         loader: DataLoader[Any] = DataLoader(
             cast("_Rows", self.train_dataset),
             batch_sampler=StepBatches(self._get_train_sampler(), self._sizes),
@@ -256,14 +256,14 @@ class _LabelTrainer(Trainer):
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> KeptOrder:
-        """Return an order by length, which a resumed training can draw again."""
+        """Return an order grouped by length, which a resumed training can draw again."""
         if self.order is None:
             rows = self._sizes.rows
             self.order = KeptOrder(LengthGroupedSampler(rows, dataset=self.train_dataset))
         return self.order
 
     def go_on_from(self, checkpoint: Path, log: TrainingLog) -> None:
-        """Take up what a checkpoint says of the order of the examples, and the log so far."""
+        """Restore the order of the examples and the log so far from a checkpoint."""
         order = self._get_train_sampler()
         for name, value in order.restore(checkpoint).items():
             setattr(log, name, value)
@@ -276,7 +276,7 @@ def _printer() -> type[TrainerCallback]:
 
 
 class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """The examples, with the length that the length-grouping sampler looks for."""
+    """The examples, with the lengths that the length-grouping sampler reads."""
 
     def __init__(self, examples: Sequence[TokenizedExample]) -> None:
         self.examples = examples
@@ -289,8 +289,8 @@ class _Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return {"example": example, "input_ids": example.input_ids, "length": example.n_tokens}
 
 
-class _Recorder(TrainerCallback):  # its methods have the signature that the Trainer calls
-    """Writes down what ran, and stops at the first loss that is not a number."""
+class _Recorder(TrainerCallback):  # the Trainer sets the methods' signatures
+    """Records the steps that ran, and stops at the first loss that is not finite."""
 
     def __init__(
         self,
@@ -310,13 +310,13 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count epochs from where the training begins."""
+        """Start counting epochs where this training begins."""
         self._epoch = state.global_step * self._n_epochs // state.max_steps
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write down the learning rate that the step is about to use."""
+        """Record the learning rate that the step is about to use."""
         self.log.learning_rates.append(float(kwargs["optimizer"].param_groups[0]["lr"]))
         self.log.epochs.append(self._epoch)
 
@@ -330,7 +330,7 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Write down the loss of the step; stop if it is not finite."""
+        """Record the loss of the step; stop if it is not finite."""
         if "loss" not in kwargs["logs"]:
             return
         loss = float(kwargs["logs"]["loss"])
@@ -345,8 +345,8 @@ class _Recorder(TrainerCallback):  # its methods have the signature that the Tra
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Hand model and optimizer over, tell the epoch's loss, count the epoch; end after some."""
-        epochs = zip(self.log.losses, self.log.epochs, strict=False)  # a last loss may come later
+        """Hand over model and optimizer, log the epoch's loss, count the epoch; stop when due."""
+        epochs = zip(self.log.losses, self.log.epochs, strict=False)  # the last loss may come later
         losses = [loss for loss, epoch in epochs if epoch == self._epoch]
         if losses:
             mean = sum(losses) / len(losses)

@@ -1,4 +1,4 @@
-"""The warmup: a short LoRA run that leaves a checkpoint (adapter and Adam moments) each epoch.
+"""The warmup: a short LoRA run that saves a checkpoint (adapter and Adam moments) each epoch.
 
 Source: LESS section 3.1 (5% of the pool, 4 epochs); BIDS section 3 uses the whole pool.
 """
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from bids_core.records import TokenizedExample
 
 CHECKPOINT: Final = "checkpoint-{}"
-"""Name of the folder of the checkpoint at the end of an epoch, counted from 1."""
+"""Folder name of the checkpoint at the end of an epoch, counted from 1."""
 
 
 def warmup_sample(keys: Sequence[str], fraction: float, *, seed: int) -> np.ndarray:
     """Return the sorted indices of the rows to train on: about `fraction` of them, at least one.
 
-    Each row is in or out by itself, by a hash of its content and the seed: whatever rows join or
-    leave the pool, the others stay in or out. So the number is that of as many draws with
-    probability `fraction`, not exactly the share.
+    Each row is drawn independently, by a hash of its content and the seed, so rows that join or
+    leave the pool do not affect the others. The number of rows is therefore binomial, not exactly
+    the share.
 
     Args:
         keys: of the rows (`bids_core.data.row_keys.row_keys`).
@@ -55,8 +55,8 @@ def warmup_sample(keys: Sequence[str], fraction: float, *, seed: int) -> np.ndar
 def random_rows(keys: Sequence[str], count: int, *, seed: int) -> np.ndarray:
     """Return the sorted indices of `count` random rows; all if there are fewer.
 
-    Each row has a number that content and seed decide, and the lowest are taken: rows that join the
-    pool displace few.
+    Each row gets a number determined by its content and the seed, and the lowest are taken, so rows
+    that join the pool displace only a few.
 
     Args:
         keys: of the rows (`bids_core.data.row_keys.row_keys`).
@@ -68,7 +68,7 @@ def random_rows(keys: Sequence[str], count: int, *, seed: int) -> np.ndarray:
 
 
 def draw(key: str, seed: int) -> float:
-    """Return a number in [0, 1) that only row and seed decide."""
+    """Return a number in [0, 1) that depends only on row and seed."""
     digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
@@ -93,7 +93,8 @@ def warmup(
         settings: fraction, epochs (and after how many it stops), learning rate and so on.
         pad_token_id: token that fills short rows.
         seed: of the subset, the order and dropout.
-        folder: gets `checkpoint-1`, `checkpoint-2`, ...: safetensors adapter and Adam moments.
+        folder: where `checkpoint-1`, `checkpoint-2`, ... are written: adapter and Adam moments, as
+            safetensors.
         scratch: for temporary files.
         sharded: shard the model over the processes that train together (FSDP).
         on_progress: called with (examples seen, examples in all epochs).
@@ -104,7 +105,7 @@ def warmup(
         sum 1 (LESS eq. 3).
 
     Raises:
-        ConfigError: the learning rates that ran give no weights.
+        ConfigError: the learning rates used give no weights.
     """
     sample = warmup_sample(row_keys(examples), settings.fraction, seed=seed)
     log = train(
@@ -161,11 +162,11 @@ def weights_of(weights: Sequence[float], numbers: Sequence[int]) -> list[float]:
     """Return the weights of some checkpoints, which sum to 1 among themselves.
 
     Args:
-        weights: of all of them.
-        numbers: of those used, from 1.
+        weights: of all checkpoints.
+        numbers: of the checkpoints used, from 1.
 
     Raises:
-        ConfigError: they have no weight.
+        ConfigError: their weights are all zero.
     """
     if len(numbers) == len(weights):
         return list(weights)
@@ -183,7 +184,7 @@ def weights_of(weights: Sequence[float], numbers: Sequence[int]) -> list[float]:
 def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optimizer) -> None:
     """Write the adapter (safetensors) and the optimizer's moments, named by parameter.
 
-    Where several processes train, all of them must call it: sharded tensors are gathered, and the
+    If several processes train, all of them must call this: sharded tensors are gathered, and the
     first process writes.
     """
     moments = read_moments(model, optimizer)
@@ -195,7 +196,7 @@ def save_checkpoint(folder: Path, model: PeftModel, optimizer: torch.optim.Optim
 
 
 def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMoments:
-    """Return the moments of all trainable parameters, with the constants that the optimizer used.
+    """Return the moments of all trainable parameters, with the optimizer's constants.
 
     A parameter that never got a gradient has no state in the optimizer: its moments are zero.
     Sharded state (FSDP) is gathered, parameter by parameter, in the order of their names.
@@ -209,7 +210,7 @@ def read_moments(model: PeftModel, optimizer: torch.optim.Optimizer) -> AdamMome
         state = optimizer.state.get(parameter, {})
         for moments, key in ((first, "exp_avg"), (second, "exp_avg_sq")):
             moment = state.get(key)
-            if moment is None:  # a tensor of its own: safetensors refuses two names for one
+            if moment is None:  # a separate tensor: safetensors refuses two names for one
                 moment = torch.zeros_like(parameter, dtype=torch.float32)
             moments[name] = whole(moment).float()
         steps = max(steps, int(state.get("step", 0)))

@@ -1,13 +1,12 @@
-"""Write the demo's data: a pool as people have it, from reasoning-gym's procedural tasks.
+"""Write the demo's data: a realistic pool, from reasoning-gym's procedural tasks.
 
     python examples/demo/make_data.py examples/demo/data
 
 The model should get good at five tasks, so each has a few validation instances and held-out test
 rows. The pool is what one would scrape together for that: rows of the five tasks, many of some and
-few of others; as many rows of ten tasks that nobody asked for; and rows of the five tasks with a
-wrong answer. A column `kind` says which is which (target, off_target, wrong_answer). Selection
-never sees it; the report uses it to say what became of each kind. Pool, validation and test rows
-are disjoint.
+few of others; as many rows of ten other tasks; and rows of the five tasks with a wrong answer. A
+column `kind` says which is which (target, off_target, wrong_answer). Selection never sees it; the
+report uses it to show what happened to each kind. Pool, validation and test rows are disjoint.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SYSTEM = "Answer only."
 
 @dataclass(frozen=True)
 class Task:
-    """A task that the model should get good at: rows in the pool, right and wrong, difficulty."""
+    """A task that the model should get good at: correct and wrong rows in the pool, difficulty."""
 
     name: str
     n_pool: int
@@ -86,7 +85,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Write pool/, validation/ and test/, one file per task; what was there before goes."""
+    """Write pool/, validation/ and test/, one file per task, replacing what was there."""
     for part in ("pool", "validation", "test"):
         shutil.rmtree(folder / part, ignore_errors=True)
     for task in TARGETS:

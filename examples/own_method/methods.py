@@ -1,11 +1,11 @@
-"""A selection method of your own: copy this file beside your bids.yaml, and change it.
+"""A selection method of your own: copy this file next to your bids.yaml, and change it.
 
     selection:
-      method: methods.py:top_mean        # or in `compare`, beside others
+      method: methods.py:top_mean        # or in `compare`, with others
 
 It is tried on a few of your rows before anything is computed (`bids check bids.yaml`), its file is
-part of the selection's fingerprint, and results call it by the function's name. On a matrix of your
-own: `bids select A.npy --budget 0.1 --method methods.py:top_mean`. docs/extend.md has the rest.
+part of the selection's fingerprint, and results show it under the function's name. On your own
+matrix: `bids select A.npy --budget 0.1 --method methods.py:top_mean`. docs/extend.md has the rest.
 
 Shapes: N training rows, M validation instances (columns), B budget.
 """
@@ -26,14 +26,14 @@ def top_mean(request: Request) -> Picks:
 
     Args:
         request: `matrix` [N, M], `budget` B, `normalization`, `seed`; the M `tasks` and `subtasks`
-            and the N `sources`; texts, hidden states or perplexities where `needs` asks for them.
+            and the N `sources`; texts, hidden states or perplexities if `needs` asks for them.
 
     Returns:
-        B different rows, best first. Returning the row numbers alone does, too; `Picks` also says
-        what each pick was worth and which validation instance (column) decided it.
+        B different rows, best first. Row numbers alone are enough; `Picks` also records the value
+        of each pick and which validation instance (column) decided it.
     """
     z_NM = normalize(request.matrix, request.normalization)
-    z_NM = np.nan_to_num(z_NM, nan=-np.inf)  # columns without spread: no row is higher there
+    z_NM = np.nan_to_num(z_NM, nan=-np.inf)  # columns without spread: all rows are equal there
     order_NK = np.argsort(-z_NM, axis=1, kind="stable")[:, : min(K, request.n_columns)]
     best_NK = np.take_along_axis(z_NM, order_NK, axis=1)
     score_N = np.where(np.isfinite(best_NK), best_NK, 0.0).mean(axis=1)

@@ -3,16 +3,16 @@
     export BIDS_REAL_DATA=...      # folder with t0_pool/ gsm8k/ mbpp/
     python examples/real_comparison/make_data.py examples/real_comparison/data
 
-Nine tasks are asked for: they have 10 validation instances each, held-out test rows, and between 12
-and 180 rows in the pool. The rest of the pool (nearly three quarters) is of sources that nobody
-asks for: other templates of the T0 sample, and procedural tasks. Rows are short, so that a CPU can
-do it. A column `kind` says which is which; selection never sees it.
+There are nine target tasks, with 10 validation instances each, held-out test rows, and between 12
+and 180 rows in the pool. The rest of the pool (nearly three quarters) is from other sources: other
+templates of the T0 sample, and procedural tasks. Rows are short, so that a CPU is enough. A column
+`kind` says which is which; selection never sees it.
 
 The twin, `pool_swapped`, has the same rows, but a fifth of those whose source has several answers
-got the answer of another row of the source (kinds `swapped target`, `swapped off target`).
+have the answer of another row of the source (kinds `swapped target`, `swapped off target`).
 
-Test rows of a task are no rows of the pool; where one text stands behind several questions (ropes,
-cosmos), the source is used for the pool alone.
+Test rows of a task are not in the pool; sources with several questions per text (ropes, cosmos) are
+used for the pool only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import reasoning_gym
 SEED = 0
 N_VALIDATION = 10
 MAX_CHARACTERS = 850
-"""Longest row, question and answer together: about 200 tokens."""
+"""Longest row, question and answer together, in characters: about 200 tokens."""
 N_OFF_SOURCE, N_OFF_PROCEDURAL = 47, 20
 SWAPPED_SHARE = 0.2
 
@@ -40,7 +40,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Task:
-    """A task that is asked for: where its rows are from, and how many go into pool and test."""
+    """A target task: where its rows are from, and how many go into pool and test."""
 
     name: str
     n_pool: int
@@ -120,7 +120,7 @@ def gsm8k(data: Path, part: str) -> list[Pair]:
 
 
 def usable(pairs: list[Pair], generator: random.Random) -> list[Pair]:
-    """Return the short rows with an answer, each question once, in a drawn order."""
+    """Return the short rows with an answer, each question once, in random order."""
     found: dict[str, str] = {}
     for question, answer in pairs:
         if question and answer and len(question) + len(answer) <= MAX_CHARACTERS:
@@ -153,7 +153,7 @@ def parts(task: Task, data: Path, generator: random.Random) -> tuple[list[Pair],
 
 
 def swapped(pairs: list[Pair], generator: random.Random) -> dict[str, str]:
-    """Return, for a fifth of the questions, the answer of another row that differs from the own."""
+    """Return, for a fifth of the questions, another row's answer that differs from their own."""
     answers = [answer for _, answer in pairs]
     if len(set(answers)) < 2:
         return {}
@@ -190,7 +190,7 @@ def write_pool(folder: Path, name: str, pairs: list[Pair], kind: str) -> None:
 
 
 def main(folder: Path) -> None:
-    """Write pool/, pool_swapped/, validation/ and test/; what was there before goes."""
+    """Write pool/, pool_swapped/, validation/ and test/, replacing what was there."""
     if "BIDS_REAL_DATA" not in os.environ:
         sys.exit("Set BIDS_REAL_DATA to the folder that holds t0_pool/, gsm8k/ and mbpp/.")
     data = Path(os.environ["BIDS_REAL_DATA"])

@@ -158,7 +158,7 @@ def _read_sets(paths: list[Path], labelled: LabelledMatrix) -> dict[str, Picks]:
 def _request(
     labelled: LabelledMatrix, budget: int | float, method: str, normalization: str, seed: int
 ) -> Request:
-    """Return all that a selection is made from: `--leave-out` selects again with the very same."""
+    """Return the selection request, with which `--leave-out` selects again."""
     from bids_core.selection import make_request
 
     return make_request(

@@ -157,7 +157,7 @@ def _show(found: Audit, out: Path | None) -> None:
     console = output_console()
     for name, part in found.table.groupby("reason", sort=False):
         heads = _NEAR if name == NEAR_MISS else _HARM
-        if found.n_tasks == 1:  # what harm says already
+        if found.n_tasks == 1:  # already covered by harm
             heads = tuple(head for head in heads if head not in ("best for", "worst for"))
         lines = [[_cell(line, head) for head in heads] for line in part.to_dict("records")[:_SHOWN]]
         known = [i for i in range(len(heads)) if any(line[i] is not None for line in lines)]
@@ -171,7 +171,7 @@ def _show(found: Audit, out: Path | None) -> None:
 
 
 def _cell(line: Mapping[Any, Any], head: str) -> object:
-    """Return what a line of the table shows under a heading; None where there is nothing."""
+    """Return a cell of the table; None if it is empty."""
     import pandas as pd
 
     if head in ("best for", "worst for"):

@@ -1,4 +1,4 @@
-"""What `bids audit` works on: a run's folder, a configuration that was run, or a matrix file."""
+"""The input of `bids audit`: a run's folder, a configuration that was run, or a matrix file."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from tasks.manifest import Manifest
 
 _SECTIONS: Final = ("model", "pool", "validation", "data", "lora", "warmup", "gradients", "seed")
-"""Parts of a configuration that decide about its attribution matrix."""
+"""Parts of a configuration that determine its attribution matrix."""
 
 
 @dataclass(frozen=True)
 class AuditInput:
-    """What is audited.
+    """The data to audit.
 
     Args:
         labelled: the matrix and its labels.
-        texts: of the training rows, where known.
+        texts: of the training rows, if known.
         budget: of the run; None for a matrix.
     """
 
@@ -48,7 +48,7 @@ def open_target(
         with damaged_in_one_line(target):
             return _of_run(target)
     if target.is_dir() and not (target / "zarr.json").is_file():
-        _manifest(target)  # says that there is none
+        _manifest(target)  # raises that there is none
     from bids_core.selection.signal_files import read_texts
     from flows.commands.matrix_input import open_labelled
 
@@ -57,7 +57,7 @@ def open_target(
 
 
 def _folder_of(config: Path) -> Path:
-    """Return the run folder of a configuration; refuses one whose run was made from another."""
+    """Return a configuration's run folder; refuse one made from another configuration."""
     from bids_core.config.load import load_config
 
     settings = load_config(config, [])

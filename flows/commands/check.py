@@ -104,7 +104,7 @@ COMMAND = Command(check, place=20)
 
 
 def _target(config: RunConfig) -> PreparedData | None:
-    """Read the data again for another model that is fine-tuned, None where there is none."""
+    """Read the data again if another model is fine-tuned; None if not."""
     from bids_core.data import prepare
     from bids_core.models.load import load_tokenizer
     from tasks.identity import training_config
@@ -118,7 +118,7 @@ def _target(config: RunConfig) -> PreparedData | None:
 
 
 def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
-    """Try out what the run will do with the model that it fine-tunes; returns remarks."""
+    """Try what the run will do with the model; return warnings."""
     from bids_core.evaluation.cache import cache_plan
     from bids_core.training.packing import require_packable
 
@@ -135,7 +135,7 @@ def _try_out(config: RunConfig, model: Any, data: PreparedData) -> list[str]:
 
 
 def _try_out_other(config: RunConfig, target: PreparedData) -> list[str]:
-    """Try out another model that is fine-tuned."""
+    """Try another model that is fine-tuned."""
     from bids_core.models.load import load_base
     from tasks.identity import training_config
 
@@ -235,7 +235,7 @@ def _print_data(console: Console, data: PreparedData) -> None:
 
 
 def _print_repeated(console: Console, repeated: dict[str, Any]) -> None:
-    """Say how many rows are there more than once; those of validation and test show as overlap."""
+    """Print how many pool rows are duplicates; those in validation and test show as overlap."""
     found = repeated["train"]
     if found["rows"]:
         console.print(

@@ -1,6 +1,6 @@
-"""What a command of `bids` is, and which ones there are.
+"""The commands of `bids`: their type, and the list of them.
 
-A module of this package that has a `COMMAND` is one; nothing else has to be touched to add it.
+A command is a module of this package with a `COMMAND`; adding one needs no other change.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Command:
     """A command, or a group of them.
 
     Args:
-        run: the function, named as the command is; or an app of further commands.
-        place: commands are listed in the order of these numbers.
-        name: of a group; a function brings its own.
+        run: the function, with the command's name; or an app with further commands.
+        place: commands are listed in the order of this number.
+        name: of a group; a function has its own.
         options: further arguments of Typer's `command` (`cls`, `context_settings`).
     """
 
@@ -54,7 +54,7 @@ class Command:
     options: dict[str, Any] = field(default_factory=dict)
 
     def add_to(self, app: typer.Typer) -> None:
-        """Make it a command of an app."""
+        """Add it to an app."""
         if isinstance(self.run, typer.Typer):
             for command in self.run.registered_commands:
                 command.help = _help(command.callback)
@@ -64,12 +64,12 @@ class Command:
 
 
 def _help(function: Any) -> str:
-    """Return a docstring with its paragraphs in one line each: the terminal breaks them."""
+    """Return a docstring with one line per paragraph: the terminal wraps them."""
     return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(function) or "")
 
 
 def commands() -> list[Command]:
-    """Return all commands, in the order in which they are listed."""
+    """Return all commands, in display order."""
     import flows.commands as room
 
     names = [module.name for module in pkgutil.iter_modules(room.__path__)]

@@ -118,7 +118,7 @@ def _method(word: str) -> str:
     if word not in METHODS:
         near = get_close_matches(word, list(METHODS), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        what = f"no such method; {hint}known are {', '.join(METHODS)}"
+        what = f"no such method; {hint}known: {', '.join(METHODS)}"
         msg = f"--methods {word}: {METHODS.unknown(word) if word.endswith('.py') else what}"
         raise ConfigError(msg)
     path = own_file(word)
@@ -142,7 +142,7 @@ def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:
 
 
 def _summary(result: ComparisonResult) -> dict[str, Any]:
-    """Return the written summary; without any finished cell, the cells alone."""
+    """Return the written summary; if no cell has finished, only the cells."""
     from tasks.comparison import SUMMARY
 
     if result.folder is not None and (path := result.folder / SUMMARY).exists():
@@ -152,7 +152,7 @@ def _summary(result: ComparisonResult) -> dict[str, Any]:
 
 
 def print_comparison(console: Console, result: ComparisonResult) -> None:
-    """Print the table of arms, the differences to random, and what can be concluded."""
+    """Print the table of arms, the differences from random, and the conclusion."""
     from flows.commands.run import print_verdict
     from flows.console import table
 
@@ -180,7 +180,7 @@ def print_comparison(console: Console, result: ComparisonResult) -> None:
 
 def _arm(arm: dict[str, Any]) -> list[object]:
     interval = won = None
-    worst = arm.get("worst_task") if arm.get("spread") else None  # all the same: none is worst
+    worst = arm.get("worst_task") if arm.get("spread") else None  # all equal: none is worst
     if arm.get("macro") is not None:
         interval = f"{arm['low']:.3f} to {arm['high']:.3f}"
     if arm.get("won") is not None:

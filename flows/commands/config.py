@@ -87,7 +87,7 @@ def _show_field(console: Console, field: FieldReference) -> None:
 
 
 def _show_tree(console: Console, fields: list[FieldReference]) -> None:
-    """Print a line a field, indented by its section; cut to the width of a terminal."""
+    """Print one line per field, indented by section, cut to the width of the terminal."""
     lines = []
     for field in fields:
         above, _, name = field.key.rpartition(".")

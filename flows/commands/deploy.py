@@ -59,7 +59,7 @@ def deploy(
     from flows.deployment.deployments import read_entries
 
     url = check_server()
-    read_entries(only or [])  # refuse a wrong name before anything is changed
+    read_entries(only or [])  # refuse an unknown name before changing anything
     console.print(f"Deploying to {url} (about 20 s) ...", highlight=False)
     changes, stale = asyncio.run(
         _apply(only or [], nightly=config, notify=notify or None, kubernetes=kubernetes)

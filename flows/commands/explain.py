@@ -109,7 +109,7 @@ COMMAND = Command(explain, place=90, options={"context_settings": ANY_ROW})
 
 
 def _texts(found: Explanation, text_of: Callable[[str], str | None]) -> dict[str, str]:
-    """Return the texts of the rows and instances that an explanation speaks of, where known."""
+    """Return the texts, if known, of the rows and instances in an explanation."""
     instances = (found.winner, found.worth_most_for)
     names = [
         found.row_id,
@@ -138,7 +138,7 @@ def _find(row: str, given: ExplainInput) -> int:
             raise UserError(msg)
         return int(selection.indices[int(rank) - 1])
     ends = [place for place, name in enumerate(ids) if _ends(given.locations.get(name, name), row)]
-    if len(ends) == 1:  # file:line, as `bids show` takes it
+    if len(ends) == 1:  # file:line, as in `bids show`
         return ends[0]
     rejected = {why for name, why in given.rejects.items() if _ends(name, row)}
     if len(rejected) == 1:
@@ -165,5 +165,5 @@ def _find(row: str, given: ExplainInput) -> int:
 
 
 def _ends(name: str, row: str) -> bool:
-    """Whether a row is called so, or its name or location ends so (`train.jsonl:17`)."""
+    """Whether a row has this name, or its name or location ends with it (`train.jsonl:17`)."""
     return name == row or name.endswith((f":{row}", f"/{row}"))

@@ -1,4 +1,4 @@
-"""What `bids explain` works on: a run's folder, or picks that `bids select` wrote."""
+"""The input of `bids explain`: a run's folder, or picks written by `bids select`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _LONGEST: Final = 1200
 
 @dataclass(frozen=True)
 class ExplainInput:
-    """What an explanation is made from.
+    """The data of an explanation.
 
     Args:
         labelled: the influence, and the names of its rows and columns.
         selection: the picks, with their method and normalisation.
-        method: what the method is called.
+        method: display name of the method.
         seed: of the selection.
-        text_of: returns the text of a row id or validation id, None where it is not known.
-        lacking: what is missing, in words.
-        locations: file and line of the rows, where known, by row id.
+        text_of: returns the text of a row id or validation id, None if unknown.
+        lacking: in words, what is missing.
+        locations: file and line of the rows, if known, by row id.
         rejects: why a row was left out of the pool, by its location and by `source:line`.
     """
 
@@ -45,7 +45,7 @@ class ExplainInput:
 
 
 def open_run(folder: Path, method: str | None) -> ExplainInput:
-    """Open a run: what its folder has, and the store for what it has not.
+    """Open a run: from its folder, and from the store what the folder lacks.
 
     Raises:
         UserError: the folder is not a run's, the run has no such selection, a part is missing or
@@ -105,10 +105,10 @@ def open_picks(
     texts: Path | None,
     validation_texts: Path | None,
 ) -> ExplainInput:
-    """Open picks of `bids select`, and the matrix that they were made from.
+    """Open picks of `bids select`, and the matrix from which they were selected.
 
     Raises:
-        UserError: a file cannot be read, or the picks do not say what they were made from.
+        UserError: a file cannot be read, or the picks do not record their origin.
     """
     from bids_core.selection.files import read_origin
     from bids_core.selection.signal_files import read_texts
@@ -147,10 +147,10 @@ def open_picks(
 
 @contextmanager
 def damaged_in_one_line(place: Path) -> Iterator[None]:
-    """Say that a file of a run is damaged, whatever reading it raised.
+    """Report in one line that a file of a run is damaged, whatever error reading it raised.
 
     Raises:
-        UserError: something else than our own errors was raised.
+        UserError: something other than our own errors was raised.
     """
     try:
         yield
@@ -163,10 +163,10 @@ def damaged_in_one_line(place: Path) -> Iterator[None]:
 
 
 def _trusted(written: str, given: str | None, place: Path) -> str:
-    """Return the method of picks; code that only their files name is not run.
+    """Return the method of picks; code named only in their files is not run.
 
     Raises:
-        UserError: the files name code, and the caller named none.
+        UserError: the files name code and the caller named none.
     """
     from bids_core.own_code import function_name, is_own
 
@@ -182,16 +182,16 @@ def _trusted(written: str, given: str | None, place: Path) -> str:
 
 
 def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
-    """Return a file that picks name, relative to their own folder.
+    """Return a file named in picks, relative to their own folder.
 
-    Picks may come from anywhere: what they name is read only here and where they lie.
+    Picks may come from anywhere: a file they name is read only in their folder or the current one.
     """
     if not origin.get(name):
         return None
     path = picks.parent / str(origin[name])
     try:
         place = path.resolve()
-    except (OSError, RuntimeError, ValueError):  # links in a circle, NUL
+    except (OSError, RuntimeError, ValueError):  # circular links, NUL
         place = None
     near = (picks.resolve().parent, Path.cwd().resolve())
     if place is None or not any(place.is_relative_to(folder) for folder in near):
@@ -211,12 +211,12 @@ def _written(picks: Path, origin: Mapping[str, Any], name: str) -> Path | None:
 
 @dataclass(frozen=True)
 class _Places:
-    """Where the parts of a run are: in its folder, or else in the store."""
+    """Where the parts of a run are: in its folder, otherwise in the store."""
 
     folder: Path
 
     def find(self, copy: Path, handle: Mapping[str, str], pattern: str) -> Path | None:
-        """Return the place of a part, None if it is missing."""
+        """Return the path of a part, None if it is missing."""
         from bids_core.artifacts import Handle
 
         if copy.exists():
@@ -228,7 +228,7 @@ class _Places:
         return found[0] if found else None
 
     def require(self, copy: Path, handle: Mapping[str, str], pattern: str, what: str) -> Path:
-        """Return the place of a part.
+        """Return the path of a part.
 
         Raises:
             UserError: it is missing.
@@ -239,7 +239,7 @@ class _Places:
         return found
 
     def lacking(self, handle: Mapping[str, str], what: str) -> str:
-        """Say that a part is missing, and what helps."""
+        """Describe a missing part, and how to get it."""
         return (
             f"{self.folder}: {what} neither in the folder nor in the store ({handle['store']} "
             f"has no {handle['stage']}/{handle['fingerprint']}); copy the store to that "
@@ -250,7 +250,7 @@ class _Places:
 def _with_texts(
     matrix: Path, pool: Path | None, validation: Path | None
 ) -> tuple[LabelledMatrix, Callable[[str], str | None]]:
-    """Read a matrix with the sources of its rows, and what the rows and instances say."""
+    """Read a matrix with the sources of its rows, and the texts of rows and instances."""
     import pandas as pd
 
     from bids_core.data import require_bounded
@@ -276,7 +276,7 @@ def _with_texts(
 
 
 def _locations(pool: Path | None) -> dict[str, str]:
-    """Return file and line of each row of the pool; nothing for runs that did not keep them."""
+    """Return the file and line of each row of the pool; empty for runs that did not keep them."""
     import pandas as pd
     import pyarrow.parquet as pq
 

@@ -138,7 +138,7 @@ def _answers(
     budget: str | None,
     asks: bool,
 ) -> Answers:
-    """Check what was given, and ask for the rest where somebody can answer."""
+    """Check the options, and ask for the rest if there is somebody to answer."""
     from bids_core.config.load import check_config
     from flows.commands.init_data import look_at_pool, look_at_tasks, require_path
     from flows.commands.init_yaml import Answers
@@ -212,7 +212,7 @@ def _ask_all(
     option: str,
     default: str | None = None,
 ) -> list[Looked]:
-    """Return what the given paths hold; without any, ask."""
+    """Return the contents of the given paths; ask if none is given."""
     if given:
         found = [one for text in given for one in look(text, option)]
         _show(found)
@@ -235,7 +235,7 @@ def _ask(
     *,
     asks: bool,
 ) -> T:
-    """Return a checked answer: the one given, the default, or what the user says until it fits."""
+    """Return a checked answer: the one given, the default, or the user's, asked until valid."""
     if given is not None:
         return read(given)
     if not asks:
@@ -249,7 +249,7 @@ def _ask(
 
 
 def _model(text: str) -> str:
-    """Return the named model, if the name is possible."""
+    """Return the named model, if the name is valid."""
     from bids_core.models.bundled import MODELS, PREFIX
 
     if text.startswith(PREFIX):
@@ -288,7 +288,7 @@ def _written_model(model: str, directory: Path) -> str:
 
 
 def _picks(text: str, n_rows: int | None) -> int | None:
-    """Return how many rows a budget comes to; refuses one that the pool does not have."""
+    """Return how many rows a budget is; refuse one larger than the pool."""
     from bids_core.errors import MatrixError
     from bids_core.selection import resolve_budget
     from flows.budget import budget_option

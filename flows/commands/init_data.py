@@ -1,4 +1,4 @@
-"""What `bids init` finds in the files that it is given: rows, formats, tasks."""
+"""What `bids init` finds in the given files: rows, formats, tasks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _HUB: Final = "hf:"
 _SHORT_ANSWER: Final = 40
-"""Characters of an answer that a model can be asked to give exactly."""
+"""Longest answer, in characters, that a model can be expected to give exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one source holds.
+    """The contents of one source.
 
     Args:
-        path: as it goes into the configuration.
+        path: as written to the configuration.
         task: its task; blank for the pool.
-        rows: usable ones; None where it was not read (a hub data set).
-        words: rows, formats, and how many rows are unusable.
-        short: whether its answers are short enough to be compared exactly.
+        rows: number of usable rows; None if it was not read (a hub data set).
+        words: in words, rows, formats, and how many rows are unusable.
+        short: whether its answers are short enough for exact comparison.
     """
 
     path: str
@@ -46,7 +46,7 @@ def look_at_pool(path: str, directory: Path, *, option: str = "") -> Looked:
     Args:
         path: a file, folder, pattern or hub name, relative to the current folder.
         directory: of the configuration.
-        option: that named the path, for messages; blank where it was typed as an answer.
+        option: the option with the path, for messages; blank if it was typed as an answer.
 
     Raises:
         UserError: the path does not exist, or none of its rows is usable.
@@ -56,10 +56,10 @@ def look_at_pool(path: str, directory: Path, *, option: str = "") -> Looked:
 
 
 def look_at_tasks(text: str, directory: Path, *, option: str = "") -> list[Looked]:
-    """Read examples of tasks: a file each, all files of a folder or pattern, or NAME=FILE.
+    """Read examples of tasks: one file per task, all files of a folder or pattern, or NAME=FILE.
 
     Raises:
-        UserError: as `look_at_pool`.
+        UserError: as for `look_at_pool`.
     """
     where = _where(option, text)
     name, path = _named(text)
@@ -88,8 +88,8 @@ def require_path(text: str, *, option: str = "") -> None:
     """Refuse a path that does not exist; patterns and hub names are looked up later.
 
     Args:
-        text: as `look_at_pool` and `look_at_tasks` take it.
-        option: as there.
+        text: as for `look_at_pool` and `look_at_tasks`.
+        option: as for them.
 
     Raises:
         UserError: it does not exist.
@@ -113,7 +113,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def _task_name(file: str) -> str:
-    """Return a task's name from a file's: its stem, with what a name cannot have left out."""
+    """Return a task's name from a file's: its stem without characters that a name cannot have."""
     stem = file.rpartition("/")[2].partition(".")[0]
     return re.sub(r"[^\w.-]+", "-", stem).strip("-._") or "task"
 

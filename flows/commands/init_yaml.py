@@ -1,4 +1,4 @@
-"""The configuration that `bids init` writes: a template with what was asked filled in."""
+"""The configuration that `bids init` writes: a template filled in with the answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SMALL_BATCH_UP_TO: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a configuration is written from.
+    """The answers from which a configuration is written.
 
     Args:
         name: of the run.
@@ -32,7 +32,7 @@ class Answers:
         validation: the tasks.
         test: held-out rows of tasks.
         budget: as the user wrote it.
-        picks: rows that it comes to; None where the pool was not looked into.
+        picks: the budget in rows; None if the pool was not read.
     """
 
     name: str
@@ -64,7 +64,7 @@ model:
 # The training pool: what to select from.
 pool:
 {_sources(answers.pool)}
-# A few examples of each thing the model should be good at; 10 to 50 a task is usual. Tasks of one
+# A few examples of each thing the model should be good at; 10 to 50 per task is usual. Tasks of one
 # capability share a line in the averages: give them the same name.
 validation:
 {_tasks(answers.validation)}{_test(answers.test)}
@@ -81,10 +81,10 @@ warmup: {{fraction: {share}, {training}}}
 
 
 def warmup_share(n_rows: int | None) -> tuple[str, str]:
-    """Return the share of the pool that the warmup trains on, and why, as a comment.
+    """Return the share of the pool that the warmup trains on, and the reason as a comment.
 
     Args:
-        n_rows: rows of the pool; None where they are not known.
+        n_rows: rows of the pool; None if unknown.
     """
     if n_rows is not None and n_rows <= _ALL_UP_TO:
         return "1.0", (
@@ -100,7 +100,7 @@ def warmup_share(n_rows: int | None) -> tuple[str, str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as YAML: quoted where it has to be."""
+    """Return a text as YAML, quoted if necessary."""
     plain = re.fullmatch(r"[A-Za-z0-9./][\w./*:-]*", text) and not text.endswith(":")
     number = re.fullmatch(r"[\d.:_eE+-]+|true|false|null|yes|no|on|off", text, re.IGNORECASE)
     return text if plain and not number else json.dumps(text, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""Help that names what the tables of the library hold, read when help is asked for.
+"""Help that lists entries of the library's tables, read only when help is shown.
 
-An option's help contains `{methods}`, so that `bids --help` and starting a command import no
-table.
+An option's help contains a placeholder such as `{methods}`, so that `bids --help` and starting a
+command import no table.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _WORKS_ON = {
 
 
 class LateHelp(TyperCommand):
-    """A command whose options' help names selection methods and normalisations."""
+    """A command with options whose help lists selection methods and normalisations."""
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer carries its own click
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # Typer bundles its own click
         """Write the help."""
         from bids_core.normalization import NORMALIZATIONS
 
@@ -34,7 +34,7 @@ class LateHelp(TyperCommand):
 
 
 def method_words() -> str:
-    """Return the names of all methods, by what they work on."""
+    """Return the names of all methods, grouped by their inputs."""
     from bids_core.selection import METHODS
 
     groups: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What `bids select` and `bids analyze` share: reading their files, showing warnings."""
+"""Shared by `bids select` and `bids analyze`: reading their files, showing warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> LabelledMatrix:
-    """Read a matrix with the labels that the user gave, on top of those that it comes with."""
+    """Read a matrix with the user's labels, in addition to its own."""
     from dataclasses import replace
 
     from bids_core.influence.files import read_matrix
@@ -25,10 +25,10 @@ def open_labelled(matrix: Path, tasks: Path | None, sources: Path | None) -> Lab
 
 
 def require_files(**paths: Path | None) -> None:
-    """Check that the files that options name are there, before any is read.
+    """Check that the files named by options exist, before any is read.
 
     Args:
-        paths: by the option's name, with underscores; None where it was not given.
+        paths: by the option's name, with underscores; None if it was not given.
 
     Raises:
         UserError: one does not exist.
@@ -45,7 +45,7 @@ def require_files(**paths: Path | None) -> None:
 
 
 def with_files(labels: Labels, tasks: Path | None, sources: Path | None) -> Labels:
-    """Add the labels that the user gave."""
+    """Add the user's labels."""
     require_files(tasks=tasks, sources=sources)
     if tasks is not None:
         labels = labels.with_file(tasks, of="tasks")
@@ -55,10 +55,10 @@ def with_files(labels: Labels, tasks: Path | None, sources: Path | None) -> Labe
 
 
 def refuse_matrix(path: Path) -> None:
-    """Say what to do with a matrix where picks are wanted.
+    """Refuse a matrix given in place of picks, with advice.
 
     Raises:
-        UserError: the file or folder holds a matrix.
+        UserError: the file or folder contains a matrix.
     """
     from bids_core.errors import UserError
 
@@ -72,7 +72,7 @@ def refuse_matrix(path: Path) -> None:
 
 
 def _is_matrix(path: Path) -> bool:
-    """Tell whether a file has columns of numbers and nothing that picks have."""
+    """Return whether a file has columns of numbers and none of the columns of picks."""
     from bids_core.errors import UserError
     from bids_core.influence.files import read_matrix
     from bids_core.influence.labels import read_frame
@@ -97,14 +97,14 @@ def open_inputs(
     validation_representations: Path | None,
     perplexities: Path | None,
 ) -> tuple[Labels, dict[str, Any]]:
-    """Read what was given of a selection's inputs.
+    """Read the given inputs of a selection.
 
     Returns:
-        Names of rows and columns (the first input that has them names them), and the inputs as
-        `bids_core.selection.select` takes them.
+        Names of rows and columns (from the first input that has them), and the inputs in the form
+        of `bids_core.selection.select`.
 
     Raises:
-        UserError: a file cannot be read, or nothing was given.
+        UserError: a file cannot be read, or no input was given.
     """
     from bids_core.errors import UserError
     from bids_core.influence.files import read_matrix
@@ -121,7 +121,7 @@ def open_inputs(
         perplexities=perplexities,
     )
     inputs: dict[str, Any] = {"attribution": None}
-    rows: list[tuple[int, Any]] = []  # (how many, their names)
+    rows: list[tuple[int, Any]] = []  # (number, names)
     columns: list[tuple[int, Any]] = []
     labels = None
     if matrix is not None:
@@ -157,7 +157,7 @@ def open_inputs(
 
 @contextmanager
 def showing_warnings() -> Iterator[None]:
-    """Print warnings about columns as lines on standard error; leave the others alone."""
+    """Print warnings about columns as lines on standard error; leave other warnings alone."""
     from bids_core.influence.normalization import ColumnWarning
     from flows.console import error_console
 
@@ -181,7 +181,7 @@ def showing_warnings() -> Iterator[None]:
 
 @contextmanager
 def naming_options() -> Iterator[None]:
-    """Name the option that brings what a method needs and was not given."""
+    """Name the option for an input that a method needs and was not given."""
     from bids_core.errors import MissingInputError, UserError
 
     try:

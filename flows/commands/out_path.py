@@ -1,4 +1,4 @@
-"""Where an option (`--out`) writes to: a folder that is not there is asked about, or refused."""
+"""The folder an option (`--out`) writes to: if it does not exist, the user is asked or refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def require_folder(out: Path, *, option: str = "--out") -> None:
-    """Check, before anything is computed, that the folder of a path is there.
+    """Check, before anything is computed, that the folder of a path exists.
 
-    On a terminal it is made if the user says so.
+    On a terminal it is created if the user agrees.
 
     Raises:
-        UserError: it is not there.
+        UserError: it does not exist.
     """
     from bids_core.errors import UserError
 
@@ -39,5 +39,5 @@ def require_folder(out: Path, *, option: str = "--out") -> None:
 
 
 def on_terminal() -> bool:
-    """Tell whether there is somebody to ask."""
+    """Return whether there is a user to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -115,14 +115,14 @@ def plan(
 
 COMMAND = Command(plan, place=57)
 _WORTH_NAMING = 0.01
-"""Share of the time from which on a stage is shown."""
+"""Smallest share of the time for which a stage is shown."""
 
 
 def _read_settings(path: Path) -> list[Setting]:
     """Read the user's own settings.
 
     Raises:
-        ConfigError: the file cannot be read, or is no list of settings.
+        ConfigError: the file cannot be read, or is not a list of settings.
     """
     from bids_core.config.yaml_text import YamlError, parse_yaml
     from bids_core.errors import ConfigError
@@ -193,7 +193,7 @@ def _write(target: Path, config: Path, result: Mapping[str, Any], overrides: Seq
 
 
 def print_plan(console: Console, result: Mapping[str, Any]) -> None:
-    """Print what each setting costs and keeps, and which to take."""
+    """Print what each setting costs and keeps, and which one to use."""
     from bids_core.planning.plan_words import interval
     from bids_core.progress import duration
     from flows.console import table
@@ -233,7 +233,7 @@ def print_plan(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def _print_costs(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print where the time goes, and what else a setting takes."""
+    """Print where the time goes, and the other costs of a setting."""
     from bids_core.progress import duration
     from flows.console import table
 

@@ -18,7 +18,7 @@ def report(
     """Write report.html of a finished run again and print its summary."""
     from tasks.manifest import read_manifest
 
-    read_manifest(run_folder)  # a mistake is known before torch is imported
+    read_manifest(run_folder)  # report mistakes before importing torch
     from flows.commands.run import print_result, summarize
     from tasks.run_folder import write_run_folder_anew
 

@@ -68,10 +68,10 @@ COMMAND = Command(run, place=40)
 
 
 def announce(console: Console) -> None:
-    """Say what is being waited for, and quiet the temporary server.
+    """Print what the user is waiting for, and silence the temporary server.
 
     Raises:
-        ConfigError: the temporary server has no place to write to.
+        ConfigError: the temporary server has nowhere to write.
     """
     from bids_core.artifacts import require_writable
 
@@ -85,7 +85,7 @@ def announce(console: Console) -> None:
 
 
 def summarize(result: RunResult) -> dict[str, Any]:
-    """Return what a run produced, as JSON values."""
+    """Return the results of a run, as JSON values."""
     from tasks.evaluation import read_scores
     from tasks.samples import run_verdict
 
@@ -108,7 +108,7 @@ def summarize(result: RunResult) -> dict[str, Any]:
 
 
 def print_result(result: RunResult) -> None:
-    """Print what was selected, the scores and where everything lies."""
+    """Print what was selected, the scores and where everything is."""
     from flows.console import output_console
 
     console = output_console()
@@ -223,7 +223,7 @@ def print_scores(console: Console, scores: pd.DataFrame) -> None:
 
 
 def print_verdict(console: Console, verdict: Mapping[str, Any]) -> None:
-    """Print what a run or a comparison found: badge, verdict, and a line a further sentence."""
+    """Print the verdict of a run or comparison: badge, verdict, then one line per sentence."""
     lead, *rest = verdict["sentences"]
     console.print(f"[bold]{verdict['label']}[/]", highlight=False)
     console.print(lead, markup=False, highlight=False)
@@ -233,7 +233,7 @@ def print_verdict(console: Console, verdict: Mapping[str, Any]) -> None:
 
 
 def _score(cell: Mapping[Any, Any]) -> str:
-    """Return score and answer loss; a dash for no score, no brackets for no loss."""
+    """Return score and answer loss; a dash without a score, no brackets without a loss."""
     score, loss = cell["score"], cell["answer_loss"]
     shown = "-" if math.isnan(score) else f"{score:.3f}"
     return shown if math.isnan(loss) else f"{shown}  ({loss:.2f})"

@@ -167,7 +167,7 @@ COMMAND = Command(select, place=70, options={"cls": LateHelp})
 
 
 def _doubtful(matrix: Matrix | None, selection: Selection) -> list[str]:
-    """Warn of columns that a z-score is doubtful for, where one was used; return their names."""
+    """Warn of columns for which a z-score is doubtful, if one was used; return their names."""
     if matrix is None or selection.normalization != "zscore" or not matrix.resident:
         return []
     from bids_core.diagnostics.columns import column_shapes

@@ -1,4 +1,4 @@
-"""`bids show`: a row as the model sees it, with what is learned of it marked."""
+"""`bids show`: a row as the model sees it, with the learned parts marked."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ COMMAND = Command(show, place=30, options={"context_settings": ANY_ROW})
 
 
 def print_row(console: Console, row: RowView, *, longest: int | None = None) -> None:
-    """Print a row's text, learned stretches marked in words and, on a terminal, in colour.
+    """Print a row's text, with the learned parts marked in words and, on a terminal, in colour.
 
     Args:
-        console: where to.
+        console: where to print.
         row: what to print.
-        longest: characters of a stretch that are shown; None: all.
+        longest: most characters shown of a part; None: all.
     """
     from rich.text import Text
 

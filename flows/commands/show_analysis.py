@@ -20,7 +20,7 @@ _RETURNS = (0.5, 0.8, 0.95)
 
 
 def show_analysis(found: Analysis) -> None:
-    """Print the tables that fit a screen; the rest is in the files that --out writes."""
+    """Print the tables that fit on a screen; the rest is in the files written by --out."""
     from flows.console import output_console
 
     console = output_console()
@@ -98,7 +98,7 @@ def _show_others(console: Console, tables: dict[str, pd.DataFrame]) -> None:
         frame = tables[name]
         if name == "overlap":  # the table has smaller budgets too
             frame = frame[~frame.duplicated(["first", "second"], keep="last")]
-        if name == "checkpoint_agreement":  # numbered from 1 for people, as in the report
+        if name == "checkpoint_agreement":  # shown from 1, as in the report
             frame = frame.assign(first=frame["first"] + 1, second=frame["second"] + 1)
         if name == "without_checkpoint":
             frame = frame.assign(left_out=frame["left_out"] + 1)

@@ -19,8 +19,8 @@ def show_explanation(
 
     Args:
         found: the explanation.
-        texts: by row id and validation id, those that are known.
-        method: what the method is called.
+        texts: by row id and validation id, as far as known.
+        method: display name of the method.
         source: of the row.
     """
     from flows.console import output_console, table
@@ -88,7 +88,7 @@ def _named(instance: InstanceInfluence) -> str:
 
 
 def _say_of(say: Say, sentence: str, texts: Mapping[str, str], name: str) -> None:
-    """Print a sentence about a row or instance, and its text below it where that is known."""
+    """Print a sentence about a row or instance, followed by its text if known."""
     say(f"{sentence}{':' if name in texts else '.'}")
     _say_text(say, texts, name)
 

@@ -135,7 +135,7 @@ def _as_text(found: Survey, *, deleted: bool) -> list[str]:
     if found.foreign:
         more = f" and {len(found.foreign) - _SHOWN} more" if len(found.foreign) > _SHOWN else ""
         names = ", ".join(found.foreign[:_SHOWN])
-        lines.append(f"not artifacts of ours, left alone: {names}{more}")
+        lines.append(f"not BIDS artifacts, left alone: {names}{more}")
     verb = "deleted" if deleted else "would be deleted with --delete"
     size = f"{sum(found.sizes.values()) / _MIB:.1f} MiB"
     drafts = f" and {len(found.drafts)} half-written folders" if found.drafts else ""

@@ -13,9 +13,9 @@ _FINGERPRINT_SHOWN: Final = 7
 
 
 def list_artifacts(store: ArtifactStore) -> list[dict[str, Any]]:
-    """Return an entry an artifact, without reading more of it than its record.
+    """Return one entry per artifact, reading only its record.
 
-    `state` is `whole` where the sizes are those of the record; `bids store verify` reads the bytes.
+    `state` is `whole` if the sizes match the record; `bids store verify` reads the bytes.
     """
     records = {handle.key: store.read_record(handle) for handle in store.ls()}
     runs: dict[str, list[str]] = {}
@@ -42,7 +42,7 @@ def list_artifacts(store: ArtifactStore) -> list[dict[str, Any]]:
 
 
 def shown_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
-    """Return the columns and the lines of the table."""
+    """Return the columns and lines of the table."""
     columns = ["artifact", "method", "run", "size", "age"]
     damaged = any(row["state"] != "whole" for row in rows)
     lines: list[list[object]] = []
@@ -64,7 +64,7 @@ def shown_rows(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[object]
 
 
 def size_words(n_bytes: int) -> str:
-    """Return a size for people."""
+    """Return a size in readable form."""
     for unit, length in (("GiB", 2**30), ("MiB", 2**20)):
         if n_bytes >= length:
             return f"{n_bytes / length:.1f} {unit}"
@@ -72,7 +72,7 @@ def size_words(n_bytes: int) -> str:
 
 
 def _method(key: str, records: dict[str, dict[str, Any]]) -> str | None:
-    """Return the method that selected what an artifact is made from; None where none did."""
+    """Return the method behind an artifact; None if there is none."""
     record = records.get(key, {})
     if key.startswith("selection/"):
         method = record.get("config", {}).get("selection", {}).get("method")

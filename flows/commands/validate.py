@@ -137,7 +137,7 @@ def _print_subsets(console: Console, subsets: Mapping[str, Any]) -> None:
 
 
 def _estimate(found: Mapping[str, Any]) -> list[object]:
-    """Return a value and its interval, None where there is none."""
+    """Return a value and its interval, None if there is none."""
     low, high = found.get("low"), found.get("high")
     interval = None if low is None or high is None else f"{low:.3f} to {high:.3f}"
     return [found.get("value"), interval]

@@ -1,7 +1,7 @@
-"""Automations: tell people about failures, notice lost runs, run them again.
+"""Automations: notify people of failures, detect lost runs, run them again.
 
-Only runs that carry the tag `bids` (all runs of our deployments do) are watched, so a server can
-be shared. Each automation is known by its name: an existing one is replaced in place.
+Only runs with the tag `bids` (all runs of our deployments have it) are watched, so a server can be
+shared. Automations are identified by name: an existing one is replaced in place.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ PROCESS: Final[dict[str, str | list[str]]] = {
     "prefect.resource.role": "work-pool",
     "prefect.work-pool.type": "process",
 }
-WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three heartbeats of the pools' 30 s
-# From a worker's taking a run to the run's own first word: a Python with its imports. Only process
-# pools: an image may take longer to arrive, and a Kubernetes job waits for its GPU.
+WITHOUT_HEARTBEAT: Final = timedelta(seconds=90)  # three of the pools' 30-second heartbeats
+# From when a worker takes a run until the run first reports: starting Python with its imports. Only
+# process pools: pulling an image may take longer, and a Kubernetes job waits for its GPU.
 TO_BEGIN: Final = timedelta(minutes=10)
-# A worker with --limit holds the place of a run that crashed until it has looked for crash hooks
-# (it loads the flow for that), and dies if it gets the run back before (Prefect 3.8.8: "already
+# A worker with --limit holds the slot of a crashed run until it has looked for crash hooks (for
+# which it loads the flow), and dies if it gets the run back before that (Prefect 3.8.8: "already
 # holding one of this CapacityLimiter's tokens"). Workers of the cpu pool are started without it.
 BEFORE_RETRY: Final = timedelta(seconds=30)
 ATTEMPTS: Final = 3
-# what these hand to workers (gradient-shards, gpu-stage), they hand out again themselves
+# these flows hand out lost work (gradient-shards, gpu-stage) again themselves
 PARENTS: Final = ("select-data", "select-matrix", "compare-methods")
 _STARTS: Final = ("AwaitingRetry", "Scheduled", "Pending", "Running", "Retrying")
 _ENDS: Final = ("Completed", "Failed", "Cancelled", "Crashed")
@@ -64,10 +64,10 @@ async def apply_automations(client: PrefectClient, *, notify: str | None) -> lis
 
     Args:
         client: of the server.
-        notify: webhook that learns of failures; None leaves what is there as it is.
+        notify: webhook that is notified of failures; None leaves an existing one as it is.
 
     Raises:
-        UserError: the webhook's URL is none.
+        UserError: the webhook's URL is invalid.
     """
     changes = [await _apply(client, wanted) for wanted in (_lost(), _never_began(), _retry())]
     if notify is None:
@@ -88,7 +88,7 @@ def _watched(
     flows: tuple[str, ...] = (),
     pool: dict[str, str | list[str]] | None = None,
 ) -> dict[str, Any]:
-    """Return what makes a trigger look at our runs only (of some flows, pools), each by itself."""
+    """Return the filter by which a trigger watches only our runs (of some flows, pools) singly."""
     related: list[dict[str, str | list[str]]] = [
         {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
     ]
@@ -115,7 +115,7 @@ def _lost() -> AutomationCore:
         description="A run whose worker or machine is gone would stay Running forever.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
-            after={HEARTBEAT, "prefect.flow-run.Running"},  # the first heartbeat may be lost too
+            after={HEARTBEAT, "prefect.flow-run.Running"},  # the first heartbeat may be missed too
             expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in _ENDS)},
             within=WITHOUT_HEARTBEAT,
             threshold=1,
@@ -198,7 +198,7 @@ def _content(automation: AutomationCore | Automation) -> dict[str, Any]:
 
 
 async def _notification_block(client: PrefectClient, url: str) -> UUID:
-    """Save the webhook as a block; its URL is a secret there, as it lets anyone post."""
+    """Save the webhook as a block, its URL as a secret: anyone who has it can post."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         msg = "--notify: not an http(s) URL of a webhook (the value is not shown, it is a secret)"

@@ -1,4 +1,4 @@
-"""The server that `bids deploy` writes to: found, reachable, and willing."""
+"""The server that `bids deploy` writes to: is it named, reachable, and accepting us?"""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
 _SECONDS = 10.0
-# How long after its time a trigger that nobody answered is still looked at. With Prefect's 60 s, a
-# server that was down for longer forgets which runs were at work, and never finds those lost.
+# How long after its deadline a proactive trigger is still evaluated. With Prefect's 60 s, a server
+# that was down for longer forgets which runs were active, and never declares them lost.
 REMEMBERS: Final = "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER"
 _LONG_ENOUGH: Final = timedelta(days=1)
 Outcome = Literal["created", "updated", "unchanged", "skipped"]
@@ -27,7 +27,7 @@ Outcome = Literal["created", "updated", "unchanged", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one thing on the server."""
+    """What happened to one object on the server."""
 
     kind: Literal["pool", "queue", "deployment", "schedule", "notification", "automation",
                   "server setting"]  # fmt: skip
@@ -42,10 +42,10 @@ def resources() -> Traversable:
 
 
 def check_server() -> str:
-    """Return the API's URL, once it has answered and taken our credentials.
+    """Return the API's URL, after it has answered and accepted our credentials.
 
     Raises:
-        UserError: no server is named, it does not answer, or it refuses us.
+        UserError: no server is named, it does not answer, or it rejects our login.
     """
     from prefect.settings import get_current_settings
 
@@ -70,7 +70,7 @@ def check_server() -> str:
         raise UserError(msg) from error
     if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
         msg = (
-            f"PREFECT_API_URL {url}: the server refuses us ({answer.status_code}); set "
+            f"PREFECT_API_URL {url}: the server rejects the login ({answer.status_code}); set "
             "PREFECT_API_AUTH_STRING to its user:password"
         )
         raise UserError(msg)
@@ -84,7 +84,7 @@ def check_server() -> str:
 
 
 async def check_settings(client: PrefectClient) -> list[Change]:
-    """Return what the server should be told otherwise; empty for one that does not show settings.
+    """Return the settings the server should have instead; empty if it does not show them.
 
     Args:
         client: of the server.

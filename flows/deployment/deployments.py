@@ -1,4 +1,4 @@
-"""Deployments and their schedules, from deployments/prefect.yaml, by `prefect deploy` itself."""
+"""Deployments and their schedules, from deployments/prefect.yaml, through `prefect deploy`."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ _LINES = 12
 def flow_name(entry: dict[str, Any]) -> str:
     """Return the name under which Prefect lists a deployment, `flow/deployment`.
 
-    Flows are named after their functions, with dashes; that spares importing them all here.
+    Flows are named after their functions, with dashes, so they need not be imported here.
     """
     return f"{entry['entrypoint'].rsplit('.', 1)[-1].replace('_', '-')}/{entry['name']}"
 
 
 def read_entries(only: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the entries of prefect.yaml, all or those that are named.
+    """Return the entries of prefect.yaml, all or only the named ones.
 
     Args:
         only: names, `flow/deployment`.
 
     Raises:
-        UserError: a name is none of theirs.
+        UserError: a name is not among them.
     """
     text = (resources() / "prefect.yaml").read_text(encoding="utf-8")
     entries = {flow_name(entry): entry for entry in yaml.safe_load(text)["deployments"]}
@@ -60,12 +60,12 @@ async def apply_deployments(
 ) -> list[Change]:
     """Create the deployments or bring them up to date.
 
-    A schedule that is on the server keeps being on or off, its times and its parameters.
+    A schedule already on the server keeps its on/off state, its times and its parameters.
 
     Args:
         client: of the server.
         entries: of prefect.yaml.
-        nightly: configuration that the nightly schedule gets; None: as it is.
+        nightly: configuration for the nightly schedule; None: unchanged.
 
     Raises:
         BidsError: `prefect deploy` failed.
@@ -87,7 +87,7 @@ async def apply_deployments(
 
 
 async def stale_deployments(client: PrefectClient) -> list[str]:
-    """Return names of deployments on the server that carry our tag and are not in prefect.yaml."""
+    """Return the names of deployments on the server with our tag that are not in prefect.yaml."""
     ours = {flow_name(entry) for entry in read_entries()}
     tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     found = []

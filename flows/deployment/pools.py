@@ -1,4 +1,4 @@
-"""Work pools and their queues, as deployments/pools/pools.yaml lists them."""
+"""Work pools and their queues, as listed in deployments/pools/pools.yaml."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def apply_pools(
 ) -> AsyncIterator[Change]:
     """Create the pools and their queues, or bring them up to date.
 
-    Limits and pauses that somebody set on the server stay.
+    Limits and pauses set on the server stay.
     """
     for name, wanted in pools.items():
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SLOTS_SECONDS: Final = 30.0  # workers come and go: between two looks at the pool
+_SLOTS_SECONDS: Final = 30.0  # between two looks at the pool: workers come and go
 _WARN_SECONDS: Final = 60.0
 
 
@@ -48,15 +48,16 @@ def hand_out(
     Args:
         source: of the parcels.
         deployment: `flow/name` of the deployment whose flow takes the parcels' parameters.
-        execution: how many at once, how often again, when a worker is lost.
+        execution: how many at once, how many attempts, when a worker counts as lost.
         store: where the artifacts appear.
 
     Raises:
         ConfigError: there is no such deployment.
-        WorkerError: a parcel was handed out as often as allowed, and is not done; or its worker
-            failed with what cannot pass, and is not one of our errors (a file that is gone).
-        BidsError: what a worker failed with and cannot pass: a mistake in data or configuration, a
-            NaN, a missing artifact. All but the first only where the source's `failed` raises them.
+        WorkerError: a parcel was handed out as often as allowed and is not done; or its worker
+            failed with a permanent error that is not ours (a missing file).
+        BidsError: a worker's permanent error: a mistake in data or configuration, a NaN, a missing
+            artifact. Apart from ConfigError, errors are raised only if the source's `failed` raises
+            them.
     """
     with get_client(sync_client=True) as client:
         _Dispatcher(WorkerRuns(client, deployment), source, execution, store).run()
@@ -80,7 +81,7 @@ class _Dispatcher:
         self._slots_read = self._warned = -float("inf")
 
     def run(self) -> None:
-        """Send, look and wait until all is done."""
+        """Send, check and wait until everything is done."""
         try:
             while True:
                 self._read_slots()
@@ -102,14 +103,14 @@ class _Dispatcher:
         return Liveness(self._execution.lost_after, self._execution.attempts)
 
     def _read_slots(self) -> None:
-        """Find out how many flow runs may be in flight: one runs and one waits on each worker."""
+        """Determine how many flow runs may be in flight: one running and one waiting per worker."""
         now = time.monotonic()
         if self._execution.parallel is not None or now - self._slots_read < _SLOTS_SECONDS:
             return
         self._slots_read = now
         places = self._runs.places()
         if places is None:
-            return  # the server is away: as before
+            return  # the server is away: no change
         if not places.online and now - self._warned > _WARN_SECONDS:
             self._warned = now
             logger.warning(
@@ -119,7 +120,7 @@ class _Dispatcher:
         self._slots = 2 * places.running
 
     def _send(self, parcel: Parcel, *, serial: int, liveness: Liveness) -> None:
-        """Start a flow run for a parcel; one that is under way for the same work is taken."""
+        """Start a flow run for a parcel, or take one that is already doing the same work."""
         keys = " ".join(sorted(item.handle.key for item in parcel.items))
         parameters = parcel.parameters(parcel.items)
         while True:
@@ -130,7 +131,7 @@ class _Dispatcher:
                 time.sleep(self._execution.poll_seconds)
             elif started.is_final:
                 self._failures.remove(str(started.run_id))
-                serial += 1  # an earlier run of the same work, whose result is gone since
+                serial += 1  # an earlier run of the same work, whose result is gone
             else:
                 break
         liveness.begin_attempt()
@@ -138,7 +139,7 @@ class _Dispatcher:
         self._sent.append(_Sent(parcel, started.run_id, serial, liveness))
 
     def _look_after(self, sent: _Sent) -> None:
-        """See how a parcel is doing: done, under way, or to be handed out again."""
+        """Check a parcel: done, in progress, or to be handed out again."""
         if self._is_done(sent):
             self._sent.remove(sent)
             return
@@ -150,12 +151,12 @@ class _Dispatcher:
         if verdict is Verdict.LOST:
             self._runs.count_as_lost(sent.run_id)
         else:
-            self._is_done(sent)  # more may have appeared since
+            self._is_done(sent)  # more may have appeared meanwhile
         failure = self._failures.read(str(sent.run_id)) or seen.failure
         self._again(sent, failure, seen.words if verdict is Verdict.ENDED else f"crashed: {LOST}")
 
     def _is_done(self, sent: _Sent) -> bool:
-        """Note what has appeared in the store, whole; tell whether that is all of it."""
+        """Record which items are now intact in the store; return whether all are."""
         for item in sent.parcel.items:
             handle = item.handle
             if handle.key in sent.held or not self._store.holds(handle):
@@ -166,13 +167,13 @@ class _Dispatcher:
         return len(sent.held) == len(sent.parcel.items)
 
     def _signs_of_life(self, sent: _Sent) -> Hashable:
-        """Return what changes as long as a worker is at it."""
+        """Return something that changes while a worker is working."""
         waiting = (item for item in sent.parcel.items if item.handle.key not in sent.held)
         locks = tuple(self._store.sign_of_life(item.handle) for item in waiting)
         return frozenset(sent.held), locks
 
     def _again(self, sent: _Sent, failure: Failure | None, why: str) -> None:
-        """Hand out what is left of a parcel, or give up."""
+        """Hand out what is left of a parcel again, or give up."""
         self._sent.remove(sent)
         left = sent.parcel.without(sent.held)
         if not left.items:

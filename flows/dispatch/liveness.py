@@ -1,6 +1,7 @@
 """When handed-out work counts as lost, and when it is given up.
 
-Nothing in here asks a server, a store or the time: what was seen comes in, and so does the clock.
+Nothing in this module queries a server, a store or the time: observations and the clock are passed
+in.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-START_SECONDS: Final = 120.0  # a process that starts shows nothing until its first artifact
-_LOOKS: Final = 4  # within the time after which a worker counts as lost
+START_SECONDS: Final = 120.0  # a starting process shows nothing until its first artifact
+_LOOKS: Final = 4  # looks within the time after which a worker counts as lost
 
 
 class Phase(Enum):
-    """Where a flow run is, as far as its liveness goes."""
+    """The phase of a flow run, as far as liveness is concerned."""
 
     QUEUED = "queued"
-    """Nobody has taken it yet; it may stay so for as long as it likes."""
+    """No worker has taken it yet; it may wait as long as necessary."""
     ACTIVE = "active"
-    """A worker has it: starts it, runs it, or is ending it after a cancel."""
+    """A worker has it: it is starting, running, or stopping after being cancelled."""
     ENDED = "ended"
     """Completed, failed, crashed or cancelled."""
 
 
 class Verdict(Enum):
-    """What to do about work that is out."""
+    """What to do about work that was handed out."""
 
     WAIT = "wait"
     ENDED = "ended"
@@ -38,10 +39,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What the server says of a flow run.
+    """The server's view of a flow run.
 
     Args:
-        phase: where it is.
+        phase: of the run.
         mark: changes whenever its state changes.
     """
 
@@ -51,17 +52,16 @@ class Sighting:
 
 @dataclass
 class Liveness:
-    """Follows one piece of work through the attempts to have it done.
+    """Follows one piece of work through the attempts to get it done.
 
-    An attempt is alive as long as anything changes: the state of its flow run, the artifacts that
-    it has left, the locks that it holds. Until the first change of artifacts and locks it is given
-    `START_SECONDS` more. A lock that is there at the first look proves nothing: its holder may be
-    long lost.
+    An attempt is alive as long as anything changes: the state of its flow run, its artifacts, its
+    locks. Until the first change of artifacts or locks it gets `START_SECONDS` more. A lock that
+    exists at the first look proves nothing: its holder may be long gone.
 
     Args:
         lost_after: seconds without a change after which a worker counts as lost.
         attempts: how often the work may be handed out.
-        clock: seconds, from any start, never going back.
+        clock: returns seconds from any starting point, never decreasing.
     """
 
     lost_after: float
@@ -76,23 +76,23 @@ class Liveness:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether it has been handed out as often as it may be."""
+        """Whether it has been handed out as often as allowed."""
         return self.attempt >= self.attempts
 
     def begin_attempt(self) -> None:
-        """Hear that the work was handed out (again)."""
+        """Record that the work was handed out (again)."""
         self.attempt += 1
         self._sign = self._first = None
         self._working = False
         self._since, self._looked = self.clock(), -float("inf")
 
     def judge(self, seen: Sighting | None, look: Callable[[], Hashable]) -> Verdict:
-        """Tell how an attempt is doing.
+        """Return what to do about the current attempt.
 
         Args:
-            seen: what the server says; None while it is away, which proves nothing.
-            look: returns what changes while work continues: artifacts and locks. It costs
-                requests, and is called `_LOOKS` times within `lost_after` at the most.
+            seen: what the server reports; None while it is away, which proves nothing.
+            look: returns what changes while work continues: artifacts and locks. It costs requests,
+                so it is called at most `_LOOKS` times within `lost_after`.
         """
         if seen is None:
             return Verdict.WAIT

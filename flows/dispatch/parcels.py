@@ -1,4 +1,4 @@
-"""What is handed to workers: artifacts that are wanted, in parcels of one flow run each."""
+"""The work for workers: wanted artifacts, in parcels of one flow run each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """One artifact that is wanted, and what a worker needs to know to make it."""
+    """One wanted artifact, and what a worker needs to know to make it."""
 
     handle: Handle
     value: Any
@@ -26,7 +26,7 @@ class Parcel:
 
     Args:
         label: name of the flow run.
-        items: the artifacts that it leaves in the store.
+        items: the artifacts that it writes to the store.
         parameters: of the flow, made from the items.
     """
 
@@ -35,19 +35,19 @@ class Parcel:
     parameters: Callable[[tuple[Item, ...]], dict[str, Any]]
 
     def without(self, done: set[str]) -> Parcel:
-        """Return what is left of it."""
+        """Return what is left of the parcel."""
         left = tuple(item for item in self.items if item.handle.key not in done)
         return Parcel(self.label, left, self.parameters)
 
 
 class ParcelSource(Protocol):
-    """Where parcels come from."""
+    """A source of parcels."""
 
     def next_parcel(self, slots: int) -> Parcel | None:
-        """Return the next parcel, given how many may be in flight; None if there is no more."""
+        """Return the next parcel, given how many may be in flight; None if there are no more."""
 
     def done(self, item: Item) -> None:
-        """Hear that an artifact is in the store."""
+        """Called when an artifact is in the store."""
 
     def failed(self, parcel: Parcel, error: BidsError) -> None:
-        """Hear that what is left of a parcel will not be done; raising it stops everything."""
+        """Called when the rest of a parcel will not be done; raising the error stops everything."""

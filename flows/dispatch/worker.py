@@ -1,4 +1,4 @@
-"""The other end: a worker's flow run, which leaves its error where the dispatcher finds it."""
+"""The receiving end: a worker's flow run, which leaves its error where the dispatcher finds it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def telling_failures(config: RunConfig) -> Iterator[None]:
-    """Leave in the store what the block fails with, under the flow run's id.
+    """If the block fails, leave its error in the store, under the flow run's id.
 
-    A store that this machine may not use, or that takes nothing (deleted, full), is no place for
-    it: then it goes to the server, as a label of the flow run. Only in runs of deployments.
+    If this machine may not use the store, or cannot write to it (deleted, full), the error goes to
+    the server, as a label of the flow run. Only in deployment runs.
 
     Args:
-        config: the configuration that was handed out with the work.
+        config: the configuration handed out with the work.
     """
     if deployment.id is None:
         yield
@@ -41,7 +41,7 @@ def telling_failures(config: RunConfig) -> Iterator[None]:
     try:
         admit_paths(store=config.store)
         store = ArtifactStore(config.store)
-        store.failures().remove(name)  # of this run before it was retried by hand
+        store.failures().remove(name)  # left by this run before it was retried by hand
         yield
     except Exception as error:
         _tell(store, name, Failure.of(error, can_pass=not is_for_good(error)))
@@ -52,7 +52,7 @@ def _tell(store: ArtifactStore | None, name: str, failure: Failure) -> None:
     if store is not None:
         try:
             store.failures().write(name, failure)
-        except Exception as error:  # noqa: BLE001 - every file system has classes of its own
+        except Exception as error:  # noqa: BLE001 - every file system has its own classes
             logger.warning("%s could not record the failure: %s", store.url, error)
         else:
             return

@@ -1,6 +1,6 @@
-"""Flow runs of one deployment, as the Prefect server has them: started, looked at, ended.
+"""Flow runs of one deployment on the Prefect server: start, observe and end them.
 
-A server that is away for the moment is not an error here: what was asked returns None, the log says
+A server that is temporarily unreachable is not an error here: the call returns None, the log says
 why, and the caller continues.
 """
 
@@ -41,7 +41,7 @@ class Started:
 
     Args:
         run_id: of the flow run.
-        is_final: an earlier run of the same work, which has ended.
+        is_final: whether it is an earlier run of the same work that has ended.
     """
 
     run_id: UUID
@@ -50,12 +50,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the server says of a flow run.
+    """The server's report on a flow run.
 
     Args:
         sighting: for its liveness.
-        words: its state, and why, whole.
-        failure: what it failed with, where it could not leave that in the store.
+        words: its state and the reason, in full.
+        failure: its error, if it could not leave that in the store.
     """
 
     sighting: Sighting
@@ -68,8 +68,8 @@ class Places:
     """How many flow runs a pool has room for.
 
     Args:
-        running: its concurrency limit, or its online workers.
-        online: workers that are online.
+        running: its concurrency limit, or the number of its online workers.
+        online: number of online workers.
     """
 
     running: int
@@ -100,7 +100,7 @@ class WorkerRuns:
             raise ConfigError(msg) from error
 
     def start(self, name: str, parameters: dict[str, Any], *, key: str) -> Started | None:
-        """Start a flow run; one that was started with the same key is taken.
+        """Start a flow run, or take the one started with the same key.
 
         Raises:
             ConfigError: the deployment refuses the parameters.
@@ -112,7 +112,7 @@ class WorkerRuns:
         return Started(run.id, run.state is not None and run.state.is_final())
 
     def see(self, run_id: UUID) -> Seen | None:
-        """Return what the server says of a flow run."""
+        """Return the server's report on a flow run."""
         run = _asked(lambda: self._client.read_flow_run(run_id))
         if run is None or run.state is None:
             return None
@@ -121,16 +121,16 @@ class WorkerRuns:
         return Seen(Sighting(_phase(run.state), run.state.id), _words(run.state), failure)
 
     def count_as_lost(self, run_id: UUID) -> None:
-        """Let a flow run be Crashed, whose worker will not say so."""
+        """Mark a flow run as Crashed if its worker will not do so."""
         lost: State[Any] = Crashed(message=LOST)
         _asked(lambda: self._client.set_flow_run_state(run_id, lost, force=True))
 
     def cancel(self, run_id: UUID) -> None:
-        """Have a flow run cancelled by its worker."""
+        """Ask a flow run's worker to cancel it."""
         _asked(lambda: self._client.set_flow_run_state(run_id, Cancelling()))
 
     def places(self) -> Places | None:
-        """Return how many flow runs the pool has room for; None too if there is no pool."""
+        """Return how many flow runs the pool has room for; None also if there is no pool."""
         if self.pool is None:
             return None
         name = self.pool
@@ -163,7 +163,7 @@ class WorkerRuns:
 
 
 def _asked(request: Callable[[], T]) -> T | None:
-    """Ask the server; None if it is away for the moment."""
+    """Ask the server; None if it is temporarily unreachable."""
     try:
         return request()
     except httpx.TransportError as error:
@@ -171,7 +171,7 @@ def _asked(request: Callable[[], T]) -> T | None:
     except PrefectHTTPStatusError as error:
         if error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
             raise
-        logger.warning("the Prefect server is in trouble (%s); continuing", error)
+        logger.warning("the Prefect server reports an error (%s); continuing", error)
     return None
 
 

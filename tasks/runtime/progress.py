@@ -1,4 +1,4 @@
-"""Showing how far a long step is: one reporter for the process, plain log lines by default."""
+"""Progress of long steps: one reporter per process, plain log lines by default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Reporter(Protocol):
-    """Shows the steps of a run to a person."""
+    """Shows the steps of a run to the user."""
 
     def step(self, label: str, unit: str) -> Progress:
         """Begin a step; the returned callback reports (done, total)."""
@@ -31,7 +31,7 @@ class Reporter(Protocol):
 
 
 class LogReporter:
-    """A line of log every ten seconds, with rate and time left."""
+    """Logs a line every ten seconds, with rate and time left."""
 
     def step(self, label: str, unit: str) -> Progress:
         """Begin a step."""
@@ -55,13 +55,13 @@ class LogReporter:
 
 
 class Together:
-    """Shows several steps of one kind as one, so that the time left is that of all of them.
+    """Shows several steps of one kind as one, so that the time left covers all of them.
 
     Args:
         shown: the reporter that shows it.
-        label: of the whole.
+        label: of the combined step.
         unit: what is counted.
-        total: how much there is to do in all steps that are not cached.
+        total: work in all steps that are not cached.
     """
 
     def __init__(self, shown: Reporter, label: str, unit: str, total: int) -> None:
@@ -69,13 +69,13 @@ class Together:
         self._whole: Progress | None = None
         self._done = self._within = 0
 
-    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's are shown
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - those of the whole are shown
         """Begin one of the steps."""
         if self._whole is None:
             self._whole = self._shown.step(self._label, self._unit)
         whole = self._whole
 
-        def progress(done: int, total: int) -> None:  # noqa: ARG001 - the whole's is shown
+        def progress(done: int, total: int) -> None:  # noqa: ARG001 - that of the whole is shown
             self._within = done
             whole(self._done + done, self._total)
 
@@ -92,11 +92,11 @@ class Together:
 
 
 class AsOne:
-    """Shows all steps within as one, which lasts as long as all of them.
+    """Shows all steps inside it as one step, for as long as they last.
 
     Args:
         shown: the reporter that shows it.
-        label: of the whole.
+        label: of the combined step.
     """
 
     def __init__(self, shown: Reporter, label: str) -> None:
@@ -105,8 +105,8 @@ class AsOne:
         self._before = self._total = 0
         self._started = time.perf_counter()
 
-    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - the whole's is shown
-        """Begin one of the steps; what is done of it counts on top of the steps before it."""
+    def step(self, label: str, unit: str) -> Progress:  # noqa: ARG002 - that of the whole is shown
+        """Begin one of the steps; its progress is added to that of the steps before it."""
         if self._whole is None:
             self._whole = self._shown.step(self._label, unit)
         whole = self._whole
@@ -122,7 +122,7 @@ class AsOne:
         """End one of the steps."""
 
     def finish(self) -> None:
-        """End the whole."""
+        """End the combined step."""
         seconds = time.perf_counter() - self._started
         self._shown.end(self._label, seconds=seconds, cached=self._whole is None)
 
@@ -138,9 +138,9 @@ _reporter: Reporter = LogReporter()
 
 
 def expect(work: Work) -> None:
-    """Tell the reporter what the run has to do, if it says how long the whole run takes.
+    """Tell the reporter the work of the run, if it estimates the time of the whole run.
 
-    It does if it has a method `expect(work)`.
+    Such a reporter has a method `expect(work)`.
     """
     take = getattr(_reporter, "expect", None)
     if take is not None:
@@ -149,7 +149,7 @@ def expect(work: Work) -> None:
 
 @contextmanager
 def reporting(reporter: Reporter) -> Iterator[None]:
-    """Use another reporter within the block; one that has a `stop` is stopped at its end."""
+    """Use another reporter inside the block; if it has a `stop`, it is called at the end."""
     global _reporter
     previous, _reporter = _reporter, reporter
     try:

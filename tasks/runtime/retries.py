@@ -1,9 +1,9 @@
-"""What is tried again, and how.
+"""Retries: what is tried again, and how.
 
-Input and output, lost connections and a lack of memory can pass: the task is retried with
+I/O errors, lost connections and a lack of memory can be temporary: the task is retried with
 exponential backoff and jitter. A mistake in configuration or data, a NaN, a full disk and a stage
-that ran into its time limit cannot. When memory runs out the stage first starts over with half the
-tokens in a batch, which changes no result; the gradient stage halves single batches by itself.
+over its time limit are not retried. When memory runs out, the stage first starts over with half the
+tokens in a batch, which changes no result; the gradient stage halves single batches itself.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _BUDGETED: Final = ("warmup", "gradients", "finetune", "evaluation")
 _FOR_GOOD: Final = (
     BidsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError,
 )  # fmt: skip
-# the network, as object stores' clients report it: not every one of them is an OSError
+# network errors as raised by clients of object stores; not all of them are OSErrors
 _NETWORK: Final = frozenset(
     {"HTTPClientError", "ConnectionError", "ClientConnectionError", "TransportError"}
 )
 
 
 def is_for_good(error: BaseException) -> bool:
-    """Tell whether an error would repeat: ours, a missing file, no space."""
+    """Return whether an error would repeat: ours, a missing file, no space."""
     return isinstance(error, _FOR_GOOD) or is_full(error)
 
 
 def may_pass(_task: object, _run: object, state: State[Any]) -> bool:
-    """Tell Prefect whether a failure can pass."""
+    """Tell Prefect whether a failure may be temporary."""
     error = state.result(raise_on_failure=False)
     if not isinstance(error, Exception) or isinstance(error, TaskRunTimeoutError):
         return False
@@ -71,8 +71,10 @@ def smaller_after_out_of_memory(function: Callable[P, R]) -> Callable[P, R]:
                     raise
                 if not given or not isinstance(given[0], RunConfig):
                     raise
-                logger.warning("out of memory (%s); again with half the tokens in a batch", error)
-            free_memory()  # here the failed attempt's tensors are no longer referred to
+                logger.warning(
+                    "out of memory (%s); trying again with half the tokens in a batch", error
+                )
+            free_memory()  # here nothing refers to the failed attempt's tensors any more
             given = (_with_half_batches(given[0]), *given[1:])
         raise AssertionError  # the loop returns or raises
 
@@ -80,7 +82,7 @@ def smaller_after_out_of_memory(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _with_half_batches(config: RunConfig) -> RunConfig:
-    """Return the configuration with half of every section's tokens in a batch."""
+    """Return the configuration with `tokens_per_batch` halved in every section."""
     halved = {
         name: section.model_copy(update={"tokens_per_batch": max(1, section.tokens_per_batch // 2)})
         for name in _BUDGETED

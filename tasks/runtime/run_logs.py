@@ -1,4 +1,4 @@
-"""What the library logs, in the log of the flow run that it runs in."""
+"""Sends the library's log to the log of the flow run in which it runs."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from tasks.runtime.progress import Reporter
 
 _FAILED: Final = re.compile(r"^Finished in state Failed\(.*? encountered an exception:? (\w+): ")
-"""What Prefect says of a task or flow run that raised."""
+"""Prefect's log messages for a task or flow run that raised."""
 _LOGGERS: Final = ("bids_core", "tasks", "flows")
 
 
 def on_server() -> bool:
-    """Tell whether runs are recorded by a server that stays (not the temporary local one)."""
+    """Return whether runs are recorded by a permanent server (not the temporary local one)."""
     return get_current_settings().api.url is not None
 
 
 @contextmanager
 def run_logs() -> Iterator[None]:
-    """Send the library's log, INFO included, and the progress of its steps to the run's log.
+    """Send the library's log, including INFO, and the progress of its steps to the run's log.
 
-    Only with a server that stays; the terminal shows what it showed before.
+    Only with a permanent server; the terminal output does not change.
     """
     if not on_server():
         yield
@@ -64,10 +64,10 @@ def run_logs() -> Iterator[None]:
 
 
 def mistakes_in_one_line() -> None:
-    """Let a run that ends with an error of ours log its message, without Prefect's traceback.
+    """Make a run that ends with a BIDS error log its message, without Prefect's traceback.
 
-    Where no server keeps the log, whoever called the flow says what was wrong, and once is enough:
-    there Prefect says nothing of it. From now on, in this process; called again it changes nothing.
+    Without a server that keeps the log, the caller of the flow reports the error, so Prefect drops
+    it: once is enough. Applies from now on in this process; calling it again changes nothing.
     """
     logging.getLogger("prefect.flow_runs").addFilter(_message_alone)
     logging.getLogger("prefect.task_runs").addFilter(_message_alone)
@@ -86,13 +86,13 @@ def _message_alone(record: logging.LogRecord) -> bool:
 
 
 def _is_end_of_ours(record: logging.LogRecord) -> bool:
-    """Tell whether Prefect reports that a run ended with a BIDS error."""
+    """Return whether the record is Prefect's report of a run that ended with a BIDS error."""
     found = _FAILED.search(record.getMessage())
     return found is not None and isinstance(getattr(errors, found[1], None), type)
 
 
 class _RunLogHandler(APILogHandler):
-    """Knows its flow run, so that threads without a context of their own can log too."""
+    """Holds its flow run, so that threads without a run context can log too."""
 
     def __init__(self, flow_run_id: str | None) -> None:
         super().__init__(logging.INFO)
@@ -110,14 +110,14 @@ class _RunLogHandler(APILogHandler):
 
 
 class _Both:
-    """Shows steps where they were shown before, and in the log."""
+    """Shows steps where they were shown before and in the log."""
 
     def __init__(self, shown: Reporter) -> None:
         self._shown = None if isinstance(shown, LogReporter | _Both) else shown
         self._log = LogReporter()
 
     def expect(self, work: Work) -> None:
-        """Pass on what the run has to do."""
+        """Pass on the work of the run."""
         expect = getattr(self._shown, "expect", None)
         if expect is not None:
             expect(work)

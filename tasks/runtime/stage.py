@@ -1,12 +1,12 @@
-"""A stage as a Prefect task: identify, look in the store, compute if needed, publish, tell.
+"""A stage as a Prefect task: identify, look in the store, compute if needed, publish, report.
 
-A stage is two plain functions. `identify(config, ...)` says what its result is made from, cheaply
-and without side effects; `compute(config, ..., draft, progress)` makes it. All the caching is in
-`ArtifactStore.get_or_compute`: a task whose artifact is there and whole ends in the Prefect state
-`Cached` without computing; one whose artifact is gone or damaged computes it. So caching works
-across runs, servers and machines that see the same store, and no other record can go stale.
+A stage is two plain functions. `identify(config, ...)` returns the identity of its result, cheaply
+and without side effects; `compute(config, ..., draft, progress)` makes the result. All the caching
+is in `ArtifactStore.get_or_compute`: if the artifact is there and intact, the task ends in the
+Prefect state `Cached` without computing; if it is gone or damaged, the task computes it. So caching
+works across runs, servers and machines that share a store, and no other record can go stale.
 
-What can pass is tried again (see retries).
+Temporary failures are retried (see `retries`).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ P = ParamSpec("P")
 
 
 class StageTask(Task[P, State[Handle]], Generic[P]):
-    """A Prefect task that returns the handle of its stage's result, computed or found.
+    """A Prefect task that returns the handle of its stage's result, whether computed or found.
 
     Args:
-        identify: returns what the result is made from; takes the configuration first.
+        identify: returns the identity of the result; takes the configuration first.
         function: what the task runs.
         options: of the Prefect task.
     """
@@ -58,7 +58,7 @@ class StageTask(Task[P, State[Handle]], Generic[P]):
         self.identify = identify
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the task within its time limit; returns the handle."""
+        """Run the task within its time limit; return the handle."""
         limit = self._time_limit(*args, **kwargs)
         if limit is not None and self.timeout_seconds != limit:
             limited = copy.copy(self)  # with_options would make it a plain Task
@@ -91,16 +91,16 @@ def stage_task(
     unit: str = "examples",
     task_run_name: str | Callable[[], str] | None = None,
 ) -> StageTask[P]:
-    """Make a stage a Prefect task, retried where that can help.
+    """Make a stage a Prefect task, with retries for temporary failures.
 
     Args:
         name: of the stage.
-        identify: `identify(config, ...)` returns what the result is made from.
+        identify: `identify(config, ...)` returns the identity of the result.
         compute: `compute(config, ..., draft=, progress=)` makes it, with the same arguments.
-        label: name of the step for people, a format string or function of the arguments; default:
-            the name.
+        label: display name of the step, a format string or function of the arguments; default: the
+            name.
         unit: what the progress counts.
-        task_run_name: name of the task run, as Prefect takes it.
+        task_run_name: name of the task run, in Prefect's form.
     """
     signature = inspect.signature(identify)
 
@@ -111,7 +111,7 @@ def stage_task(
         started = time.perf_counter()
 
         def fill(draft: Draft) -> None:
-            return_heap()  # the peak is this stage's own, not what the last one left
+            return_heap()  # the peak is this stage's own, not the last one's
             reset_peak_memory()
             progress = current().step(shown, unit)
             began = time.process_time()

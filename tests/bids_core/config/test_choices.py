@@ -23,7 +23,7 @@ def test_every_format_of_the_table_can_be_chosen():
 
 def test_another_one_is_refused_with_the_choices():
     with pytest.raises(
-        ConfigError, match=r"pool\.0\.format: unknown format 'csv': known are auto.*alpaca"
+        ConfigError, match=r"pool\.0\.format: unknown format 'csv': known: auto.*alpaca"
     ):
         check_config(BASE | {"pool": [{"path": "p", "format": "csv"}]})
 

@@ -45,7 +45,7 @@ def test_when_nothing_cheaper_will_do():
         "No cheaper setting keeps 0.70 of the exact picks: stay exact, or lower --overlap. The "
         "closest is bm25 20%: 10% of the cost (1 h 00 min), keeps 0.40"
     )
-    assert found[1].startswith("The exact picks do not clearly have more summed influence")
+    assert found[1].startswith("The exact picks do not clearly have more influence")
     assert plan_words(plan([EXACT], chosen="exact")) == [
         "No cheaper setting keeps 0.70 of the exact picks: stay exact."
     ]
@@ -54,7 +54,7 @@ def test_when_nothing_cheaper_will_do():
 def test_what_time_and_memory_allow():
     cheap = row("bm25 20%", 0.1, 0.4)
     in_time = plan_words(plan([EXACT, cheap], chosen="bm25 20%", hours=2))
-    assert in_time[0].startswith("In 2 h take bm25 20%: 10% of the cost")
+    assert in_time[0].startswith("Within 2 h, take bm25 20%: 10% of the cost")
     assert plan_words(plan([EXACT, cheap], chosen=None, hours=0.5)) == [
         "No setting fits into 0.5 h: the fastest, bm25 20%, takes 1 h 00 min."
     ]

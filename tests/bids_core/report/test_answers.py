@@ -29,7 +29,7 @@ def test_a_part_of_a_word_is_not_the_answer(answer):
 
 def test_answers_in_another_form_are_said_by_their_length():
     note = format_note(frame(*["To solve this problem we first need"] * 5))
-    assert "the median length of its answers is 7 words, of the reference answers 1" in note
+    assert "the median length of its answers is 7 words, that of the reference answers 1" in note
 
 
 def test_a_model_that_answers_in_form_or_scores_has_no_note():

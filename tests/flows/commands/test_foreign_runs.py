@@ -88,7 +88,7 @@ def test_no_address_that_a_manifest_names_is_called(foreign, store):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = store.format(f"127.0.0.1:{server.server_port}")
         folder = foreign(result__matrix__store=address)
-        assert "a file may not send us to an address" in refused(folder)
+        assert "BIDS does not contact an address named in a file" in refused(folder)
         with one_line("audit"):
             open_target(folder, tasks=None, sources=None, texts=None)
         server.shutdown()
