@@ -22,8 +22,8 @@ def audit_words(found: Audit) -> list[str]:
         said.append(f"{inside:,} of them are among the picks.")
     said.append(
         "Harm is how far a row's mean influence on a task lies below the average row's, in "
-        f"standard deviations of the pool, averaged over the tasks ({HARM_THRESHOLD:g} or "
-        "more on a task counts as harm to it). `Best for` and `worst for` use the same scale "
+        f"standard deviations of the pool, averaged over the tasks (more than {HARM_THRESHOLD:g} "
+        "on a task counts as harm to it). `Best for` and `worst for` use the same scale "
         "for one task."
     )
     said.append(
