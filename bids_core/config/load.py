@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
@@ -16,12 +17,11 @@ from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _SHOWN: Final = 10
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read and validate a configuration.
 
     Args:
@@ -32,7 +32,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ConfigError: the file cannot be read or a value is invalid; names file, key and fix.
     """
-    path = find_config(path)
+    path = find_config(Path(path))
     content = replayed(path, read_yaml(path))
     for override in overrides:
         apply_override(content, override)

@@ -78,7 +78,7 @@ def open_matrix(
     return replace(opened, matrix=matrix, labels=labels)
 
 
-def read_matrix(path: Path) -> LabelledMatrix:
+def read_matrix(path: str | Path) -> LabelledMatrix:
     """Read a matrix file.
 
     Args:
@@ -89,6 +89,7 @@ def read_matrix(path: Path) -> LabelledMatrix:
     Raises:
         MatrixError: the file is missing, damaged, or of another kind.
     """
+    path = Path(path)
     if not path.exists():
         msg = f"{path} does not exist; give a .npy, .zarr, .parquet or .csv file"
         raise MatrixError(msg)

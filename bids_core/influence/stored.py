@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,7 +28,6 @@ from bids_core.gradients.store import write_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 Floats = npt.NDArray[np.float32]
 
@@ -131,12 +131,13 @@ class Attribution:
         return np.stack([_read(part) for part in self.parts])
 
 
-def open_attribution(folder: Path) -> Attribution:
+def open_attribution(folder: str | Path) -> Attribution:
     """Open what `stream_influence` wrote.
 
     Raises:
         ArtifactError: it is missing or damaged.
     """
+    folder = Path(folder)
     try:
         group = open_zarr_group(folder)
         names = [

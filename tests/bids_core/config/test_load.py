@@ -31,6 +31,10 @@ def test_defaults_are_those_of_the_papers(file):
     assert config.selection.methods == ("bids", "less", "random")
 
 
+def test_a_path_may_be_a_text(file):
+    assert load_config(str(file)) == load_config(file)
+
+
 def test_relative_paths_are_relative_to_the_file(file):
     config = load_config(file)
     assert config.pool[0].path == str(file.parent / "pool.jsonl")

@@ -111,7 +111,7 @@ def test_streaming_equals_memory(tmp_path, written, block_rows, monkeypatch):
         subtasks=["s", None, None, None, "u"], attributes={"run": "x"}, keep_checkpoints=True,
         on_progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
-    opened = open_attribution(tmp_path / "out")
+    opened = open_attribution(str(tmp_path / "out"))
     np.testing.assert_allclose(opened.values(), influence(train, validation, WEIGHTS), atol=1e-6)
     assert opened.row_ids == [f"t{i}" for i in range(N)]
     assert opened.validation_ids == [f"v{i}" for i in range(M)]
