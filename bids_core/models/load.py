@@ -19,6 +19,8 @@ from bids_core.formatting import brief
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 from bids_core.models.panics import wrap_tokenizers
+from bids_core.models.tokenizer_files import check_tokenizer_files
+from bids_core.models.tokenizer_growth import check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,10 +222,12 @@ def load_tokenizer(
     bound_chat_templates()  # for code that renders with it: lm-eval, vLLM, generation
     wrap_tokenizers()
     folder = resolve_model(config).folder
+    check_tokenizer_files(folder, shown=config.path)
     with in_one_line(f"model.path: the tokenizer.json of {config.path} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=config.trust_remote_code
         )
+    check_tokenizer(tokenizer, shown=config.path)
     if config.chat_template is not None:
         tokenizer.chat_template = _read_template(config.chat_template)
     if tokenizer.pad_token_id is None:

@@ -14,6 +14,7 @@ from bids_core.errors import ConfigError, ModelError
 from bids_core.models.adapters import add_lora, check_patterns
 from bids_core.models.folder import in_one_line
 from bids_core.models.load import load_skeleton, load_tokenizer, model_digest, resolve_model
+from bids_core.models.tokenizer_files import check_tokenizer_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +119,7 @@ def require_same_tokens(model: ModelConfig, folder: Path) -> list[str]:
     from transformers import AutoTokenizer
 
     try:
+        check_tokenizer_files(folder, shown=str(folder), key="warmup.checkpoints")
         with in_one_line(f"warmup.checkpoints: the tokenizer in {folder} cannot be read"):
             theirs = AutoTokenizer.from_pretrained(folder)
     except ModelError as error:
