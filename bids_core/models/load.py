@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts import file_digest
+from bids_core.artifacts import file_digest, read_small_json, read_small_text
 from bids_core.data.hub_probe import unanswered
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
@@ -247,8 +246,8 @@ def _read_template(name: str) -> str:
         msg = f"model.chat_template: {path} is not a file"
         raise ModelError(msg)
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_small_text(path)
+    except (OSError, ValueError) as error:
         msg = f"model.chat_template: {path} cannot be read as text: {error}"
         raise ModelError(msg) from error
 
@@ -382,7 +381,7 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
             raise ModelError(msg)
     base = load_base(config)
     with in_one_line(f"the adapter {adapter} cannot be loaded"):
-        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        settings = read_small_json(adapter / "adapter_config.json")
         from bids_core.models.adapters import check_patterns  # torch
 
         check_patterns(dict(settings), base, key=str(adapter))

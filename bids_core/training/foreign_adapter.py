@@ -5,10 +5,10 @@ Everything here reads configuration files and headers, never weights.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.artifacts import read_small_json
 from bids_core.config import LoraConfig
 from bids_core.errors import ConfigError, ModelError
 from bids_core.models.adapters import add_lora, check_patterns
@@ -60,7 +60,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             msg = f"{where} has no {WEIGHTS}; give a checkpoint-... folder written by the training"
         raise ConfigError(msg)
     try:
-        content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_small_json(folder / CONFIG)
     except (OSError, ValueError) as error:
         msg = (
             f"{where} has no readable {CONFIG} ({error}); copy it from where the adapter was saved"
