@@ -147,7 +147,9 @@ def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any]
         check_unpacked(file, packed, sum(groups), limits)
         for index, size in enumerate(groups):
             for batch in parquet.iter_batches(batch_size=_rows_at_once(size), row_groups=[index]):
-                unpacked += decoded_bytes(batch)  # more than the groups state, if rows share a value
+                unpacked += decoded_bytes(
+                    batch
+                )  # more than the groups state, if rows share a value
                 check_unpacked(file, packed, unpacked, limits)
                 yield from _rows_of(batch, limits)
 

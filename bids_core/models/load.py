@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts import file_digest, read_small_json, read_small_text
 from bids_core.data.hub_probe import unanswered
+from bids_core.data.hub_rate import HubTooSlow, watched_hub
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
@@ -98,11 +99,14 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
     if (silence := unanswered("models", config.path)) is not None:
         raise ModelError(f"model.path: {config.path} cannot be fetched: {silence}")
     try:
-        folder = Path(
-            snapshot_download(
-                config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
+        with watched_hub():
+            folder = Path(
+                snapshot_download(
+                    config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
+                )
             )
-        )
+    except HubTooSlow as error:
+        raise ModelError(f"model.path: {config.path} cannot be fetched: {error}") from error
     except Exception as error:  # an unexpected answer from a hub causes errors of many kinds
         first = brief(str(error).strip().partition("\n")[0]) or type(error).__name__
         msg = (
