@@ -34,7 +34,7 @@ def read_small_bytes(path: Path, *, most: int = SMALL_BYTES) -> bytes:
         size = os.fstat(file.fileno()).st_size
         content = b"" if size > most else file.read(most + 1)
     if max(size, len(content)) > most:
-        msg = f"it has more than {most:,} bytes, which is the limit for such files"
+        msg = f"it is larger than {most:,} bytes, the limit for such files"
         raise ValueError(msg)
     return content
 

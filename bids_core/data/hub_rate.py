@@ -163,7 +163,9 @@ def _stream(inner: Any, address: str, watch: _Watch) -> Any:
                 if waited > HUB_WINDOW:
                     if received < HUB_RATE * waited:
                         what = f"{received:,} bytes in {waited:.0f} s"
-                        raise watch.give_up(address, f"{what}, the limit is {HUB_RATE:,} a second")
+                        raise watch.give_up(
+                            address, f"{what}, the minimum is {HUB_RATE:,} a second"
+                        )
                     waited, received = 0.0, 0
                 yield part
 

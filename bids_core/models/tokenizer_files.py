@@ -77,7 +77,7 @@ def _check_added(contents: list[str], most: int, refuse: Callable[[str], None]) 
         refuse(f"an added token has {longest:,} characters, the limit is {LONGEST_NAME:,}")
     if (total := sum(map(len, contents)) * most) > _TABLE_CHARACTERS:
         refuse(
-            f"its added tokens, normalized, may have {total:,} characters, the limit is"
+            f"its added tokens can have {total:,} characters once normalized, the limit is"
             f" {_TABLE_CHARACTERS:,}"
         )
 

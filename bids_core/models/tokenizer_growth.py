@@ -74,15 +74,15 @@ def check_tokenizer(
     refuse = partial(refuse_tokenizer, key, shown, "tokenizer.json")
     parts = _parts(backend)
     if (most := growth(parts["normalizer"], NORMALIZERS)) > _MOST_GROWTH:
-        refuse(f"its normalizer may make {most:,} characters of one")
+        refuse(f"its normalizer can turn one character into {most:,}")
     if (most := growth(parts["pre_tokenizer"], PRE_TOKENIZERS)) > _MOST_PIECES:
-        refuse(f"its pre_tokenizer may make {most:,} characters of one")
+        refuse(f"its pre_tokenizer can turn one character into {most:,}")
     if (most := growth(parts["decoder"], DECODERS)) > _MOST_PIECES:
-        refuse(f"its decoder may make {most:,} characters of one")
+        refuse(f"its decoder can turn one character into {most:,}")
     copies, around = _template(parts["post_processor"])
     if copies > _MOST_COPIES or around > _MOST_TOKENS:
         refuse(
-            f"its post_processor repeats a text {copies:,} times, or puts {around:,} tokens to it"
+            f"its post_processor repeats a text {copies:,} times, or adds {around:,} tokens to it"
         )
     _check_model(backend, refuse)
 
@@ -116,8 +116,8 @@ def require_room(tokenizer: Any, texts: Any) -> None:
             if grown > allowed:
                 folder = tokenizer.name_or_path or "the model"
                 msg = (
-                    f"model.path: the tokenizer.json of {folder} makes more than {allowed:,}"
-                    f" characters of {length:,}, as no real tokenizer does; fetch the model again"
+                    f"model.path: tokenizer.json of {folder} turns {length:,} characters into more"
+                    f" than {allowed:,}, beyond any real tokenizer; fetch the model again"
                 )
                 raise ModelError(msg)
 
@@ -208,7 +208,7 @@ def _check_model(backend: Any, refuse: Callable[[str], None]) -> None:
     if longest > _LONGEST_TOKEN:
         refuse(f"a token has {longest:,} characters, the limit is {_LONGEST_TOKEN:,}")
     if longest > LONGEST_NAME and len(set(vocabulary.values())) < len(vocabulary):
-        refuse(f"tokens share an id, and one of {longest:,} characters would stand for short ones")
+        refuse(f"tokens share an id, and one has {longest:,} characters")
 
 
 def _parts(backend: Any) -> dict[str, Any]:
@@ -235,6 +235,6 @@ def _strings(texts: Any) -> Iterator[str]:
 
 
 def refuse_tokenizer(key: str, shown: str, name: str, what: str) -> None:
-    """Raise the ModelError of a file that no real tokenizer has."""
-    msg = f"{key}: the {name} of {shown} is no real tokenizer's: {what}; fetch the model again"
+    """Raise the ModelError for a file that is beyond any real tokenizer."""
+    msg = f"{key}: {name} of {shown} is beyond any real tokenizer: {what}; fetch the model again"
     raise ModelError(msg)

@@ -130,7 +130,7 @@ def test_it_is_given_up_in_one_line(hub, what, slow):
     message = str(caught.value)
     assert hub.url in message
     assert FILES[what][0] in message
-    said = "the limit is 1,024 a second" if slow == "body" else "no answer begins within 2 s"
+    said = "the minimum is 1,024 a second" if slow == "body" else "no answer begins within 2 s"
     assert said in message
     assert "HF_HUB_OFFLINE=1" in message
     assert "\n" not in message

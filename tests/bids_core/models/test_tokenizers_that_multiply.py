@@ -22,6 +22,7 @@ from bids_core.data import literal
 from bids_core.data.literal import encode
 from bids_core.models import tokenizer_growth
 from bids_core.models.load import load_tokenizer
+from bids_core.models.panics import is_panic
 from bids_core.models.tokenizer_growth import DECODERS, NORMALIZERS, PRE_TOKENIZERS, growth
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
@@ -119,6 +120,7 @@ from bids_core.config.model import ModelConfig
 from bids_core.data.tokenization import tokenize_examples
 from bids_core.errors import ModelError
 from bids_core.models.load import load_tokenizer
+from bids_core.models.panics import is_panic
 from bids_core.records import Example, Message
 limit = 8 << 30
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -274,5 +276,10 @@ def test_no_chain_makes_more_characters_than_is_said(parts, text):
     model = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
     whole = {"version": "1.0", "added_tokens": [], "normalizer": part, "model": model}
     found = tokenizers.Tokenizer.from_str(json.dumps(whole))
-    made = len(found.normalizer.normalize_str(text))
+    try:
+        made = len(found.normalizer.normalize_str(text))
+    except BaseException as error:
+        if not is_panic(error):  # which makes nothing, and is one line: test_hostile_tokenizers
+            raise
+        return
     assert made <= (len(text) + 1) * growth(part, NORMALIZERS)
