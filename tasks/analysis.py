@@ -12,6 +12,7 @@ import pandas as pd
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
+from bids_core.data import read_table
 from bids_core.diagnostics.analysis import analyze
 from bids_core.diagnostics.breakdown import breakdown, few_valued
 from bids_core.diagnostics.stability import (
@@ -119,10 +120,10 @@ def compute(
 run_analysis = stage_task("analysis", identify, compute, unit="picks")
 
 
-def read_table(handle: Handle, name: str) -> pd.DataFrame | None:
+def analysis_table(handle: Handle, name: str) -> pd.DataFrame | None:
     """Return one table of an analysis; None if it does not apply to the run."""
     path = handle.path() / TABLES / f"{name}.parquet"
-    return pd.read_parquet(path) if path.exists() else None
+    return read_table(path) if path.exists() else None
 
 
 def few_columns(data: PreparedData, row_ids: Sequence[str]) -> dict[str, list[str]]:

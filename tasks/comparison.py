@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from bids_core.artifacts import Handle, referred
 from bids_core.comparison import compare, judge, suite_table
 from bids_core.config import RunConfig
+from bids_core.data import read_table
 from bids_core.errors import BidsError
 from bids_core.report.comparison_page import ComparisonInputs, build_comparison_page
 from bids_core.selection import METHODS
@@ -117,7 +118,7 @@ def cell_table(result: ComparisonResult) -> pd.DataFrame:
         if cell.scores is None:
             rows.append(facts)
             continue
-        scores = pd.read_parquet(cell.scores.path() / SCORES)
+        scores = read_table(cell.scores.path() / SCORES)
         found = scores.to_dict(orient="records")
         rows += [facts | {str(name): value for name, value in row.items()} for row in found]
     return pd.DataFrame(rows).astype({"seed": "Int64", "failed": "string"})

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bids_core.artifacts import ArtifactStore, Draft, Handle, Identity
 from bids_core.config import RunConfig, TestTask
+from bids_core.data import read_table
 from bids_core.evaluation import Evaluation, evaluate, macro_average
 from bids_core.evaluation.metrics import METRICS
 from bids_core.evaluation.scorers import load_scorer
@@ -207,7 +208,7 @@ def _averages(scores: pd.DataFrame, config: RunConfig) -> dict[str, Any]:
 def read_scores(evaluations: dict[str, Handle]) -> pd.DataFrame:
     """Return the scores of all methods in one table, with a column `method` first."""
     parts = [
-        pd.read_parquet(handle.path() / SCORES).assign(method=method)
+        read_table(handle.path() / SCORES).assign(method=method)
         for method, handle in evaluations.items()
     ]
     scores = pd.concat(parts, ignore_index=True)

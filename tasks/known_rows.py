@@ -14,6 +14,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Final
 
+from bids_core.artifacts import parse_json
 from bids_core.artifacts.identity import fingerprint
 from bids_core.gradients.known import Known
 
@@ -123,7 +124,7 @@ def _keys_of(store: ArtifactStore, handle: Handle) -> tuple[str, ...]:
     """Read only the keys: from a remote store, the shard itself is not fetched."""
     content = store.files().read(f"{store.root}/{handle.key}/{KEYS}")
     try:
-        keys = json.loads(content or b"[]")
+        keys = parse_json(content or b"[]")
     except ValueError:
         keys = None
     if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):

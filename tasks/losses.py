@@ -8,6 +8,7 @@ import pandas as pd
 
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
+from bids_core.data import read_table
 from bids_core.diagnostics.held_out import completion_losses
 from bids_core.models.load import load_base, load_tokenizer
 from bids_core.training.finetune import load_tuned
@@ -80,4 +81,4 @@ run_losses = stage_task(
 
 def read_losses(handle: Handle) -> pd.DataFrame:
     """Return split, row_id, task and loss of each held-out row."""
-    return pd.read_parquet(handle.path() / LOSSES)
+    return read_table(handle.path() / LOSSES)

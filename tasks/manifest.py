@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from bids_core.artifacts import read_small_json
 from bids_core.config.find import CONFIG, FORMAT, MANIFEST, travelled
 from bids_core.config.load import check_config
 from bids_core.config.paths import (
@@ -101,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
         msg = f"{folder}: has no {MANIFEST}; give the folder of a run, such as {_example(folder)}"
         raise ConfigError(msg)
     try:
-        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        content = dict(read_small_json(path))
         here = folder.resolve()
         config, result = travelled(content, here), dict(content["result"])
     except (OSError, ValueError, KeyError, TypeError) as error:

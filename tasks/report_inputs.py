@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bids_core.data import from_json
+from bids_core.data import from_json, read_table
 from bids_core.data.conversation import said
 from bids_core.influence.stored import open_attribution
 from bids_core.records import Reject
 from bids_core.report import ReportInputs
-from tasks.analysis import few_columns, read_table
+from tasks.analysis import analysis_table, few_columns
 from tasks.attribution import MATRIX
 from tasks.evaluation import SAMPLES, read_scores
 from tasks.kept_warmup import coverage_facts
@@ -73,7 +73,7 @@ def collect(config: RunConfig, result: RunResult) -> ReportInputs:
         comparison=run_comparison(result),
         timings=stage_timings(records, since=result.started),
         versions=next(iter(records.values()))["versions"],
-        breakdown=None if result.analysis is None else read_table(result.analysis, "breakdown"),
+        breakdown=None if result.analysis is None else analysis_table(result.analysis, "breakdown"),
         tables={} if result.analysis is None else analysis_tables(result.analysis),
         validation=None
         if result.folder is None
@@ -118,7 +118,7 @@ def analysis_tables(analysis: Handle) -> dict[str, pd.DataFrame]:
     """Return those tables of an analysis that apply to the run and that the report shows."""
     names = ("checkpoint_agreement", "without_checkpoint", "without_task", "without_instance",
              "near_duplicates", "columns", "histograms")  # fmt: skip
-    tables = {name: read_table(analysis, name) for name in names}
+    tables = {name: analysis_table(analysis, name) for name in names}
     return {name: table for name, table in tables.items() if table is not None}
 
 
@@ -127,7 +127,7 @@ def given_answers(result: RunResult, data: PreparedData) -> pd.DataFrame | None:
     if not result.scores:
         return None
     parts = [
-        pd.read_parquet(handle.path() / SAMPLES).assign(method=method)
+        read_table(handle.path() / SAMPLES).assign(method=method)
         for method, handle in result.scores.items()
     ]
     rows = pd.concat(parts, ignore_index=True)

@@ -16,6 +16,7 @@ from prefect import task
 
 from bids_core.artifacts import Handle, referred
 from bids_core.config import RunConfig
+from bids_core.data import read_table
 from bids_core.records import Reject
 from bids_core.report import write_report
 from tasks.analysis import TABLES
@@ -73,7 +74,7 @@ def write_run_folder(
     if result.scores:
         read_scores(result.scores).to_parquet(folder / "scores.parquet", index=False)
         samples = [
-            pd.read_parquet(handle.path() / SAMPLES).assign(method=method)
+            read_table(handle.path() / SAMPLES).assign(method=method)
             for method, handle in result.scores.items()
         ]
         pd.concat(samples, ignore_index=True).to_parquet(folder / "samples.parquet", index=False)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bids_core.comparison import Comparison, Results, Verdict, compare, judge
+from bids_core.data import read_table
 from bids_core.errors import ArtifactError
 from bids_core.selection.names import ZERO_SHOT
 from tasks.evaluation import SAMPLES, SCORES
@@ -35,8 +36,8 @@ def arm_samples(scores: Handle, *, method: str, n_rows: int, seed: int) -> pd.Da
         n_rows: training rows.
         seed: of the fine-tuning.
     """
-    samples = pd.read_parquet(scores.path() / SAMPLES)
-    reported = pd.read_parquet(scores.path() / SCORES).set_index("task")["score"]
+    samples = read_table(scores.path() / SAMPLES)
+    reported = read_table(scores.path() / SCORES).set_index("task")["score"]
     return pd.DataFrame(
         {
             "method": method,
@@ -94,7 +95,7 @@ def results_of(samples: pd.DataFrame, evaluations: Iterable[Handle]) -> Results:
     """
     tasks: dict[str, dict[str, Any]] = {}
     for handle in evaluations:
-        scores = pd.read_parquet(handle.path() / SCORES)
+        scores = read_table(handle.path() / SCORES)
         for row in scores.to_dict(orient="records"):
             tasks.setdefault(str(row["task"]), {str(k): v for k, v in row.items()})
     return Results.of(

@@ -16,6 +16,7 @@ import pandas as pd
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig
 from bids_core.config.slices import sliced
+from bids_core.data import read_table
 from bids_core.data.splits import Split
 from bids_core.influence.stored import open_attribution
 from bids_core.selection import METHODS, make_request, run_request
@@ -183,7 +184,7 @@ def _save(data: Handle, rows: list[int], why: list[str], draft: Draft) -> None:
 
 def screened_rows(part: Handle) -> pd.DataFrame:
     """Return `row_id` and `why` (`kept` by the cheap method, or `sampled`) of a screen's rows."""
-    return pd.read_parquet(part.path() / ROWS)
+    return read_table(part.path() / ROWS)
 
 
 def states_method(config: RunConfig) -> list[str]:

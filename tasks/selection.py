@@ -14,6 +14,7 @@ from prefect.runtime import task_run
 from bids_core.artifacts import Draft, Handle, Identity
 from bids_core.config import RunConfig, SelectionMethod
 from bids_core.config.slices import sliced
+from bids_core.data import read_table
 from bids_core.influence.normalization import ColumnWarning
 from bids_core.influence.stored import open_attribution
 from bids_core.selection import METHODS, make_request, resolve_budget, run_request
@@ -175,4 +176,4 @@ def row_sources(data: PreparedData, row_ids: Sequence[str]) -> list[str]:
 
 def read_selection(handle: Handle) -> pd.DataFrame:
     """Return the picks of a selection artifact, best first."""
-    return pd.read_parquet(handle.path() / SELECTION)
+    return read_table(handle.path() / SELECTION)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bids_core.artifacts import Identity
 from bids_core.config import EvaluationConfig
+from bids_core.data import read_table
 from bids_core.evaluation.scores import Evaluation
 from bids_core.evaluation.suites.tasks import SUITES, chosen_tasks
 from tasks.identity import model_identity, tokenizer_digest
@@ -98,4 +99,4 @@ def write_part(result: Evaluation, draft: Draft) -> None:
 
 def read_part(handle: Handle) -> Evaluation:
     """Return one task's scores and samples."""
-    return Evaluation(*(pd.read_parquet(handle.path() / name) for name in _FILES))
+    return Evaluation(*(read_table(handle.path() / name) for name in _FILES))

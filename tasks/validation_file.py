@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
+
+from bids_core.artifacts import read_small_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,5 +25,5 @@ def read_validation(folder: Path, matrix: str | None) -> dict[str, Any] | None:
     path = folder / VALIDATION
     if matrix is None or not path.is_file():
         return None
-    content = dict(json.loads(path.read_text(encoding="utf-8")))
+    content = dict(read_small_json(path))
     return content if content["matrix"] == matrix else None

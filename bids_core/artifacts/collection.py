@@ -12,12 +12,12 @@ link) stays and is listed (`foreign`).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.artifacts.intent import announced
+from bids_core.artifacts.small import read_small_json
 from bids_core.errors import ArtifactError
 from bids_core.formatting import brief
 
@@ -153,7 +153,7 @@ def _manifests(folders: Iterable[Path]) -> list[Path]:
 def _named_in(path: Path) -> list[str]:
     """Return the artifacts that a manifest names, in the current format or an earlier one."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_small_json(path)
         if "artifacts" in content:
             return [str(key) for key in content["artifacts"]]
         if "stages" in content:

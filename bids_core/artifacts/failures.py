@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from bids_core import errors
+from bids_core.artifacts.small import parse_json
 from bids_core.errors import BidsError, WorkerError
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Failure:
     def from_json(cls, text: str | bytes) -> Failure | None:
         """Parse what `to_json` wrote; None if it is truncated or something else."""
         try:
-            found = json.loads(text)
+            found = parse_json(text)
             return cls(str(found["type"]), str(found["message"]), bool(found["can_pass"]))
         except (ValueError, KeyError, TypeError):
             return None

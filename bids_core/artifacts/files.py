@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import uuid
@@ -12,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import xxhash
+
+from bids_core.artifacts.small import read_small_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,7 @@ def file_problem(folder: Path, name: str, expected: Mapping[str, Any]) -> str | 
 def is_whole(folder: Path) -> bool:
     """Return whether a folder holds its record and every file that the record names, undamaged."""
     try:
-        files = files_in(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+        files = files_in(read_small_json(folder / RECORD))
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return not any(file_problem(folder, name, expected) for name, expected in files.items())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from bids_core.artifacts.small import parse_json
+
 
 def holder_content(count: int = 0) -> bytes:
     """Return bytes that identify this process; `count` makes them differ from beat to beat."""
@@ -21,7 +23,7 @@ def holder_content(count: int = 0) -> bytes:
 def lives_here(content: bytes) -> bool | None:
     """Return whether a holder is alive; None if it is on another machine or was read mid-write."""
     try:
-        holder = json.loads(content)
+        holder = parse_json(content)
         place, pid, started = holder["node"], int(holder["pid"]), float(holder["started"])
     except (ValueError, KeyError, TypeError):
         return None
@@ -37,7 +39,7 @@ def lives_here(content: bytes) -> bool | None:
 def holder_name(content: bytes) -> str:
     """Return a readable name for a holder."""
     try:
-        holder = json.loads(content)
+        holder = parse_json(content)
         return f"process {holder['pid']} on {str(holder['node']).split('/')[0]}"
     except (ValueError, KeyError, TypeError):
         return "another process"

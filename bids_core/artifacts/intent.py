@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from bids_core.artifacts.holders import holder_content, lives_here
 from bids_core.artifacts.ledger import FOLDER
+from bids_core.artifacts.small import parse_json
 from bids_core.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -64,6 +65,6 @@ def announced(files: LockFiles, folder: str, keys: list[str]) -> Iterator[None]:
 
 def _keys_of(content: bytes) -> list[str]:
     try:
-        return list(json.loads(content)["keys"])
+        return list(parse_json(content)["keys"])
     except (ValueError, KeyError, TypeError):
         return []  # read mid-write: the collector has not deleted anything yet

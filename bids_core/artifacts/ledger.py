@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from bids_core.artifacts.holders import holder_content, lives_here, node
+from bids_core.artifacts.small import parse_json
 from bids_core.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class RunEntry(BaseModel):
     @classmethod
     def _holder_names_a_machine(cls, value: str) -> str:
         try:
-            named = isinstance(json.loads(value)["node"], str)
+            named = isinstance(parse_json(value)["node"], str)
         except (ValueError, KeyError, TypeError):
             named = False
         if not named:

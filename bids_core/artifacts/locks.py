@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bids_core.artifacts.holders import holder_content, holder_name, lives_here
+from bids_core.artifacts.small import read_small_bytes
+from bids_core.errors import ArtifactError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,11 +72,17 @@ class LocalFiles:
             return []
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's bytes."""
+        """Return a file's bytes.
+
+        Raises:
+            ArtifactError: it is none of a store's small files.
+        """
         try:
-            return Path(path).read_bytes()
+            return read_small_bytes(Path(path))
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise ArtifactError(f"{path}: {error}; remove it from the store") from error
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file unless it exists."""

@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from bids_core.artifacts.files import RECORD, files_in, move_whole
+from bids_core.artifacts.small import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,7 @@ def download(fs: Any, source: str, place: Path, drafts: Drafts) -> None:
     with drafts.make(f"get-{uuid.uuid4().hex}") as aside:
         aside.mkdir()
         try:
-            files = files_in(json.loads(fs.cat_file(f"{source}/{RECORD}")))
+            files = files_in(parse_json(fs.cat_file(f"{source}/{RECORD}")))
             for name in (*files, RECORD):
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 fs.get_file(f"{source}/{name}", str(aside / name))

@@ -55,6 +55,7 @@ from bids_core.artifacts.locks import (
 )
 from bids_core.artifacts.provenance import git_revision, machine, versions
 from bids_core.artifacts.remote import download, remote_problems, upload
+from bids_core.artifacts.small import parse_json, read_small_json
 from bids_core.errors import ArtifactError, ConfigError
 from bids_core.formatting import brief
 
@@ -105,7 +106,7 @@ class Handle(BaseModel):
 
     def record(self) -> dict[str, Any]:
         """Return its `record.json`."""
-        return dict(json.loads((self.path() / RECORD).read_text(encoding="utf-8")))
+        return dict(read_small_json(self.path() / RECORD))
 
     def summary(self) -> dict[str, Any]:
         """Return the summary that the stage recorded for people (`summary` in `record.json`)."""
@@ -218,7 +219,7 @@ class ArtifactStore:
         """Return what is wrong with an artifact, file by file; an empty list if it is intact."""
         try:
             place = self.open(handle)
-            files = files_in(json.loads((place / RECORD).read_text(encoding="utf-8")))
+            files = files_in(read_small_json(place / RECORD))
         except (ArtifactError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
             return [f"{RECORD}: {brief(error)}"]
         found = [file_problem(place, name, expected) for name, expected in files.items()]
@@ -408,7 +409,7 @@ class ArtifactStore:
         """
         content = self.files().read(f"{self.root}/{handle.key}/{RECORD}")
         try:
-            return dict(json.loads(content or b"{}"))
+            return dict(parse_json(content or b"{}"))
         except (ValueError, TypeError):
             return {}
 

@@ -1,5 +1,5 @@
 from .batches import collate, token_budget_batches
-from .bounded import require_bounded
+from .bounded import read_table, require_bounded
 from .bounded_zarr import bounded_array, open_zarr, open_zarr_group
 from .conversation import completion_text, from_json, prompt_messages, to_json
 from .formats import FORMATS
@@ -27,6 +27,7 @@ __all__ = [
     "open_zarr_group",
     "prepare",
     "prompt_messages",
+    "read_table",
     "require_bounded",
     "to_json",
     "token_budget_batches",

@@ -19,11 +19,14 @@ import zstandard
 
 from bids_core.data.parquet_pages import claimed_sizes
 from bids_core.data.rejects import RejectedRow
-from bids_core.errors import DataError
+from bids_core.errors import ArtifactError, DataError
+from bids_core.formatting import brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import pandas as pd
 
     from bids_core.config import ReadLimits
     from bids_core.data.locate import InputFile
@@ -35,6 +38,7 @@ _BATCH_BYTES: Final = 1 << 30  # most decompressed bytes of Parquet rows at a ti
 _TABLE_BYTES: Final = 1 << 30
 _TABLE_TIMES: Final = 1000
 _VALUE_BYTES: Final = 8  # of a value that takes almost no storage: null, or a repeated one
+_TEXTS: Final = (pa.string(), pa.binary(), pa.large_string(), pa.large_binary())
 
 
 class RowTooLong(csv.Error):
@@ -135,17 +139,17 @@ def read_document(file: InputFile, stream: BinaryIO, limits: ReadLimits) -> byte
 
 def parquet_rows(file: InputFile, limits: ReadLimits) -> Iterator[dict[str, Any] | RejectedRow]:
     """Yield the rows of a Parquet file, with a reject in place of a row that is too long."""
-    with pq.ParquetFile(file.path) as parquet:
+    with _open(file.path) as parquet:
         groups = [_size_of(parquet.metadata.row_group(i)) for i in range(parquet.num_row_groups)]
         packed, unpacked = file.path.stat().st_size, 0
         check_unpacked(file, packed, sum(groups), limits)
-        check_unpacked(file, packed, _claimed_by_pages(file.path, parquet, file.shown), limits)
+        groups = _claimed_by_groups(file.path, parquet, file.shown)
+        check_unpacked(file, packed, sum(groups), limits)
         for index, size in enumerate(groups):
-            # at worst, one value makes up the whole group and every row repeats it
-            rows = min(max(_BATCH_BYTES // max(size, 1), 1), _BATCH_ROWS)
-            for encoded in parquet.iter_batches(batch_size=rows, row_groups=[index]):
-                batch = _without_dictionaries(encoded)
-                unpacked += batch.nbytes  # more than the groups state, if rows share a value
+            for batch in parquet.iter_batches(batch_size=_rows_at_once(size), row_groups=[index]):
+                unpacked += decoded_bytes(
+                    batch
+                )  # more than the groups state, if rows share a value
                 check_unpacked(file, packed, unpacked, limits)
                 yield from _rows_of(batch, limits)
 
@@ -161,20 +165,47 @@ def require_bounded(path: Path) -> None:
     """
     packed = path.stat().st_size
     most = max(_TABLE_BYTES, _TABLE_TIMES * packed)
-    with pq.ParquetFile(path) as parquet:
-        if _claimed_by_pages(path, parquet, str(path)) > most:
+    with _open(path) as parquet:
+        groups = _claimed_by_groups(path, parquet, str(path))
+        if sum(groups) > most:
             raise _too_large(path, packed, most)
         schema, rows = parquet.schema_arrow, parquet.metadata.num_rows
         plain = [pa.types.is_primitive(field.type) for field in schema]
         counted = rows * _VALUE_BYTES * sum(plain)
         rest = [field.name for field, is_plain in zip(schema, plain, strict=True) if not is_plain]
-        if counted <= most and rest:
-            for batch in parquet.iter_batches(batch_size=64, columns=rest, use_threads=False):
-                counted += _without_dictionaries(batch).nbytes
+        for index, size in enumerate(groups if rest else ()):
+            for batch in parquet.iter_batches(
+                batch_size=_rows_at_once(size), row_groups=[index], columns=rest, use_threads=False
+            ):
+                counted += decoded_bytes(batch)
                 if counted > most:
-                    break
+                    raise _too_large(path, packed, most)
     if counted > most:
         raise _too_large(path, packed, most)
+
+
+def read_table(path: Path, *, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table of an artifact or a run folder, within the limits of `require_bounded`.
+
+    Args:
+        path: of a Parquet file.
+        columns: of it; None for all.
+
+    Raises:
+        ArtifactError: it is missing, damaged, lacks a column, or unpacks to too much.
+    """
+    import pandas as pd
+
+    try:
+        require_bounded(path)
+        return pd.read_parquet(path, columns=columns)
+    except DataError as error:
+        raise ArtifactError(f"{error}; make it again") from error
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # pyarrow's and pandas' own errors are among these; the others come of damaged metadata
+        reason = brief(error) or type(error).__name__
+        msg = f"{path} cannot be read as a table ({reason}); make it again"
+        raise ArtifactError(msg) from error
 
 
 def read_bounded(path: Path, schema: pa.Schema) -> pa.Table:
@@ -192,17 +223,15 @@ def read_bounded(path: Path, schema: pa.Schema) -> pa.Table:
     """
     packed = path.stat().st_size
     most = max(_TABLE_BYTES, _TABLE_TIMES * packed)
-    there = set(pq.read_schema(path).names)
-    texts = [f.name for f in schema if pa.types.is_string(f.type) and f.name in there]
-    with pq.ParquetFile(path, read_dictionary=texts) as parquet:
-        if _claimed_by_pages(path, parquet, str(path)) > most:
+    with _open(path) as parquet:
+        if sum(_claimed_by_groups(path, parquet, str(path))) > most:
             raise _too_large(path, packed, most)
         found = parquet.schema_arrow
         columns = [name for name in schema.names if name in found.names]
         for name in columns:
             _require_type(found.field(name).type, schema.field(name))
         table = parquet.read(columns=columns)
-    if table.nbytes + sum(map(_decoded_bytes, table.columns)) > most:
+    if sum(map(decoded_bytes, table.to_batches())) > most:
         raise _too_large(path, packed, most)
     return pa.Table.from_arrays(
         [
@@ -221,15 +250,29 @@ def _require_type(found: pa.DataType, wanted: pa.Field) -> None:
         raise ValueError(f"column {wanted.name} is {found}, not {wanted.type}")
 
 
-def _decoded_bytes(column: pa.ChunkedArray) -> int:
-    """Return the total length of a dictionary-encoded column's texts once decoded."""
-    if not pa.types.is_dictionary(column.type):
-        return 0
-    lengths = (
-        pc.take(pc.binary_length(chunk.dictionary).cast(pa.int64()), chunk.indices)
-        for chunk in column.chunks
-    )
-    return sum(int(pc.sum(part).as_py() or 0) for part in lengths)
+def decoded_bytes(batch: pa.RecordBatch) -> int:
+    """Return the decoded size of a batch in bytes, with repeated texts counted each time."""
+    return sum(map(_array_bytes, batch.columns))
+
+
+def _array_bytes(array: pa.Array) -> int:
+    if isinstance(array, pa.ExtensionArray):
+        return _array_bytes(array.storage)
+    if pa.types.is_dictionary(array.type):
+        if array.type.value_type not in _TEXTS:
+            return _VALUE_BYTES * len(array)
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+        said = int(pc.sum(pc.take(lengths, array.indices)).as_py() or 0)
+        return said + 4 * len(array)
+    if pa.types.is_struct(array.type):
+        return sum(map(_array_bytes, array.flatten()))
+    if pa.types.is_map(array.type):
+        start, stop = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        parts = (part.slice(start, stop - start) for part in (array.keys, array.items))
+        return sum(map(_array_bytes, parts)) + 4 * len(array)
+    if pa.types.is_nested(array.type) and hasattr(array, "flatten"):
+        return _array_bytes(array.flatten()) + 4 * len(array)
+    return int(array.nbytes)
 
 
 def _too_large(path: Path, packed: int, most: int) -> DataError:
@@ -237,18 +280,45 @@ def _too_large(path: Path, packed: int, most: int) -> DataError:
     return DataError(msg)
 
 
-def _claimed_by_pages(path: Path, parquet: pq.ParquetFile, shown: str) -> int:
-    """Return the decompressed size that a file's pages claim, or that their values take, if more.
+def _open(path: Path) -> pq.ParquetFile:
+    """Open a file so that texts stay dictionary-encoded, also inside lists and structs.
+
+    A list of a million items that all refer to the same text of a megabyte is then measured before
+    it is decoded.
+    """
+    with pq.ParquetFile(path) as parquet:
+        metadata, schema = parquet.metadata, parquet.schema
+        columns = [schema.column(index) for index in range(len(schema))]
+    shared = [
+        column.path
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL"
+    ]
+    return pq.ParquetFile(path, metadata=metadata, read_dictionary=shared)
+
+
+def _claimed_by_groups(path: Path, parquet: pq.ParquetFile, shown: str) -> list[int]:
+    """Return the decompressed size that the pages of each row group claim, at least 8 bytes a row.
 
     Raises:
         DataError: a page header cannot be read.
     """
+    metadata = parquet.metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    found = [0] * len(groups)
     try:
         with path.open("rb") as file:
-            pages = list(claimed_sizes(file, parquet.metadata))
+            for page in claimed_sizes(file, metadata):
+                found[page.group] += page.claims
     except ValueError as error:
         raise DataError(f"{shown}: not a readable Parquet file ({error})") from error
-    return max(sum(page.unpacked for page in pages), _VALUE_BYTES * sum(p.values for p in pages))
+    rows = (_VALUE_BYTES * int(group.num_rows) for group in groups)
+    return [max(pair) for pair in zip(found, rows, strict=True)]
+
+
+def _rows_at_once(size: int) -> int:
+    """Return how many rows of a group to read at a time; one row may be nearly all of it."""
+    return _BATCH_ROWS if size <= _BATCH_BYTES else 1
 
 
 def _size_of(group: pq.RowGroupMetaData) -> int:
@@ -258,24 +328,33 @@ def _size_of(group: pq.RowGroupMetaData) -> int:
     return max(int(stored), values * _VALUE_BYTES)
 
 
-def _without_dictionaries(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch with dictionaries decoded, so that its size is that of its rows."""
-    if not any(pa.types.is_dictionary(column.type) for column in batch.columns):
-        return batch
-    columns = [
-        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        for column in batch.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-
-
 def _rows_of(batch: pa.RecordBatch, limits: ReadLimits) -> Iterator[dict[str, Any] | RejectedRow]:
-    if batch.nbytes <= limits.row_bytes:
-        yield from batch.to_pylist()
+    if decoded_bytes(batch) <= limits.row_bytes:
+        yield from _decoded(batch).to_pylist()
         return
     for index in range(batch.num_rows):
         row = batch.slice(index, 1)
-        yield too_long(limits) if row.nbytes > limits.row_bytes else row.to_pylist()[0]
+        yield too_long(limits) if decoded_bytes(row) > limits.row_bytes else row.to_pylist()[0]
+
+
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch with dictionaries decoded, which is faster to turn into Python rows."""
+    columns = [column.cast(_plain(column.type)) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain(kind.key_type), _plain(kind.item_type))
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_plain(kind.value_type))
+    return kind
 
 
 def too_long(limits: ReadLimits, *, hint: str = "cut it") -> RejectedRow:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.data.hub_probe import unanswered
+from bids_core.data.hub_rate import HubTooSlow, watched_hub
 from bids_core.data.locate import HUB_PREFIX, InputFile
 from bids_core.data.packed_arrow import packed_file
 from bids_core.data.reading import RawRow, without_filled_nulls
@@ -54,9 +55,12 @@ def open_dataset(path: Path | str, *, split: str | None, where: str) -> Any:
             _require_hub_name(name, where)
             if (silence := unanswered("datasets", name)) is not None:
                 raise DataError(f"{where}: the dataset {shown} cannot be loaded: {silence}")
-            loaded = datasets.load_dataset(name, subset or None)
+            with watched_hub():
+                loaded = datasets.load_dataset(name, subset or None)
     except DataError:
         raise
+    except HubTooSlow as error:
+        raise DataError(f"{where}: the dataset {shown} cannot be loaded: {error}") from error
     except Exception as error:  # a damaged folder can raise many types of error
         reason = _reason(error)
         msg = (

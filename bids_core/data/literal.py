@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Encoding: TypeAlias = "tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]"
 Ranges: TypeAlias = "tuple[tuple[int, int], ...]"
 
+_CHARACTERS_PER_CALL: Final = 4 << 20
 _PRIVATE: Final = tuple(chr(code) for code in range(0xE0A0, 0xE0B0))
 _THINKING: Final = re.compile(r"\A</?\|?(?=\w*think)\w++\|?>\Z", re.IGNORECASE)
 
@@ -156,11 +157,22 @@ def unmark(text: str, mark: str) -> tuple[str, Ranges, npt.NDArray[np.int64]]:
 def encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
     """Return ids [T] and offsets [T, 2] of each text, without adding special tokens.
 
+    A character takes up to 350 bytes while it is tokenized, so long texts go few at a time.
+
     Raises:
-        ModelError: the tokenizer has token ids beyond 2^31.
+        ModelError: the tokenizer has token ids beyond 2^31, or multiplies texts.
     """
-    if not texts:
-        return []
+    found: list[Encoding] = []
+    first, held = 0, 0
+    for index, text in enumerate(texts):
+        if held and held + len(text) > _CHARACTERS_PER_CALL:
+            found += _encode(texts[first:index], tokenizer)
+            first, held = index, 0
+        held += len(text)
+    return found + (_encode(texts[first:], tokenizer) if texts else [])
+
+
+def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[Encoding]:
     encoded = tokenizer(
         texts, add_special_tokens=False, truncation=False, padding=False,
         return_offsets_mapping=True, return_attention_mask=False, verbose=False,

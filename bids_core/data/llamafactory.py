@@ -8,11 +8,11 @@ apply.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bids_core.artifacts import read_small_json
 from bids_core.data.layout import Layout
 from bids_core.data.recipe import Described
 from bids_core.errors import ConfigError, DataError
@@ -48,8 +48,8 @@ def read_dataset_info(path: Path, names: str | None, *, where: str) -> list[Desc
         ConfigError: an entry is missing, or uses an unsupported setting.
     """
     try:
-        info = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
+        info = read_small_json(path, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
         msg = f"{where}: {path.name} cannot be read ({error})"
         raise DataError(msg) from error
     known = ", ".join(info) if isinstance(info, dict) else "none"

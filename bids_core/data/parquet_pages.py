@@ -10,7 +10,7 @@ Source: apache/parquet-format, parquet.thrift (PageHeader); thrift-compact-proto
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import SEEK_END
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -27,6 +27,7 @@ _STOP, _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = (
 _WHOLE: Final = (4, 5, 6)  # 16, 32 and 64 bits, all as varints
 _READ: Final = (1 << 12, 1 << 20)  # bytes read for a header; more if it has long statistics
 _DEEPEST: Final = 16
+_VALUE_BYTES: Final = 8  # of a value that takes almost no storage: null, or a repeated one
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,20 @@ class Page:
         unpacked: decompressed size in bytes.
         values: number of values, including nulls and list items; 0 for a dictionary.
         stored: bytes in the file, including the header.
+        width: least size of a decoded value in bytes.
+        group: index of its row group.
     """
 
     unpacked: int
     values: int
     stored: int
+    width: int = _VALUE_BYTES
+    group: int = 0
+
+    @property
+    def claims(self) -> int:
+        """Return the memory it claims in bytes, before texts are repeated."""
+        return max(self.unpacked, self.values * self.width)
 
 
 def claimed_sizes(file: BinaryIO, metadata: pq.FileMetaData) -> Iterator[Page]:
@@ -68,9 +78,10 @@ def claimed_sizes(file: BinaryIO, metadata: pq.FileMetaData) -> Iterator[Page]:
             if left < 0:
                 raise ValueError("its columns claim more bytes than it has")
             end = place + int(column.total_compressed_size)
+            width = max(_VALUE_BYTES, int(metadata.schema.column(index).length))
             while place < end:
                 page = _page(file, place)
-                yield page
+                yield replace(page, width=width, group=group)
                 place += page.stored
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bids_core.artifacts import LISTED_BYTES, parse_json, read_small_json, read_small_text
 from bids_core.data.bounded import read_bounded
 from bids_core.data.conversation import from_json, to_json
 from bids_core.data.overlap import COLUMNS as OVERLAP_COLUMNS
@@ -150,20 +151,20 @@ class PreparedData:
             ArtifactError: the folder does not hold prepared data.
         """
         try:
-            lines = (folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+            lines = read_small_text(folder / "rejects.jsonl", most=LISTED_BYTES).splitlines()
             train, validation, test = (Split.load(folder / f"{name}.parquet") for name in _SPLITS)
             return cls(
                 train,
                 validation,
                 test,
-                rejects=[Reject(**json.loads(line)) for line in lines],
+                rejects=[Reject(**parse_json(line)) for line in lines],
                 overlap=as_report(
                     read_bounded(folder / "overlap.parquet", OVERLAP_SCHEMA)
                     .to_pandas()
                     .to_numpy()
                     .tolist()
                 ),
-                summary=json.loads((folder / "summary.json").read_text(encoding="utf-8")),
+                summary=read_small_json(folder / "summary.json"),
             )
         except (OSError, ValueError, TypeError, pa.ArrowException, DataError) as error:
             msg = f"{folder} does not hold prepared data ({brief(error)}); prepare it again"

@@ -5,10 +5,11 @@ Shapes: N training rows, M validation instances (columns).
 
 from __future__ import annotations
 
-import json
+import io
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.artifacts import LISTED_BYTES, read_small_bytes, read_small_json, read_small_text
 from bids_core.errors import UserError
 from bids_core.formatting import brief
 
@@ -126,8 +127,8 @@ def read_json(path: Path) -> Any:
         UserError: it cannot be read, or holds something else.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = read_small_json(path, most=LISTED_BYTES)
+    except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as JSON: {brief(error)}"
         raise UserError(msg) from error
     if not isinstance(value, list | dict):
@@ -143,8 +144,8 @@ def read_lines(path: Path) -> list[str]:
         UserError: it cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_small_text(path, most=LISTED_BYTES).rstrip("\n").split("\n")
+    except (OSError, ValueError) as error:
         msg = f"{path} cannot be read as text: {error}"
         raise UserError(msg) from error
     return [line.strip() for line in lines]
@@ -162,7 +163,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 
     try:
         if path.suffix.lower() == ".csv":
-            return pd.read_csv(path)
+            return pd.read_csv(io.BytesIO(read_small_bytes(path, most=LISTED_BYTES)))
         require_bounded(path)
         return pd.read_parquet(path)
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

@@ -6,11 +6,11 @@ kernel wherever they point, even to the hub, whatever `trust_remote_code` says.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from bids_core.artifacts import read_small_json
 from bids_core.errors import BidsError, ModelError
 from bids_core.models.panics import is_panic
 
@@ -123,8 +123,8 @@ def in_one_line(what: str) -> Iterator[None]:
 
 def _read(path: Path, config: ModelConfig) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        found = read_small_json(path)
+    except (OSError, ValueError) as error:
         msg = f"model.path: {path.name} of {config.path} cannot be read: {error}"
         raise ModelError(msg) from error
     if not isinstance(found, dict):

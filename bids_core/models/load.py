@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bids_core.artifacts import file_digest
+from bids_core.artifacts import file_digest, read_small_json, read_small_text
 from bids_core.data.hub_probe import unanswered
+from bids_core.data.hub_rate import HubTooSlow, watched_hub
 from bids_core.data.template_args import with_template_args
 from bids_core.data.templates import bound_chat_templates
 from bids_core.errors import ModelError
@@ -19,6 +19,8 @@ from bids_core.formatting import brief
 from bids_core.models.bundled import PREFIX, bundled_model
 from bids_core.models.folder import check_folder, check_weights, in_one_line, require_all
 from bids_core.models.panics import wrap_tokenizers
+from bids_core.models.tokenizer_files import check_tokenizer_files
+from bids_core.models.tokenizer_growth import check_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,11 +99,14 @@ def _from_hub(config: ModelConfig) -> ResolvedModel:
     if (silence := unanswered("models", config.path)) is not None:
         raise ModelError(f"model.path: {config.path} cannot be fetched: {silence}")
     try:
-        folder = Path(
-            snapshot_download(
-                config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
+        with watched_hub():
+            folder = Path(
+                snapshot_download(
+                    config.path, revision=config.revision, allow_patterns=list(_MODEL_FILES)
+                )
             )
-        )
+    except HubTooSlow as error:
+        raise ModelError(f"model.path: {config.path} cannot be fetched: {error}") from error
     except Exception as error:  # an unexpected answer from a hub causes errors of many kinds
         first = brief(str(error).strip().partition("\n")[0]) or type(error).__name__
         msg = (
@@ -220,10 +225,12 @@ def load_tokenizer(
     bound_chat_templates()  # for code that renders with it: lm-eval, vLLM, generation
     wrap_tokenizers()
     folder = resolve_model(config).folder
+    check_tokenizer_files(folder, shown=config.path)
     with in_one_line(f"model.path: the tokenizer.json of {config.path} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=config.trust_remote_code
         )
+    check_tokenizer(tokenizer, shown=config.path)
     if config.chat_template is not None:
         tokenizer.chat_template = _read_template(config.chat_template)
     if tokenizer.pad_token_id is None:
@@ -243,8 +250,8 @@ def _read_template(name: str) -> str:
         msg = f"model.chat_template: {path} is not a file"
         raise ModelError(msg)
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_small_text(path)
+    except (OSError, ValueError) as error:
         msg = f"model.chat_template: {path} cannot be read as text: {error}"
         raise ModelError(msg) from error
 
@@ -378,7 +385,7 @@ def load_adapter(config: ModelConfig, adapter: Path, *, trainable: bool) -> Peft
             raise ModelError(msg)
     base = load_base(config)
     with in_one_line(f"the adapter {adapter} cannot be loaded"):
-        settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        settings = read_small_json(adapter / "adapter_config.json")
         from bids_core.models.adapters import check_patterns  # torch
 
         check_patterns(dict(settings), base, key=str(adapter))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bids_core.errors import ModelError
 from bids_core.formatting import brief
+from bids_core.models.tokenizer_growth import require_room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +50,15 @@ def wrap_tokenizers() -> None:
 
 
 def _wrapped(method: Callable[..., Any]) -> Callable[..., Any]:
+    encodes = method.__name__ == _WAYS_IN[0]
+
     @functools.wraps(method)
     def call(tokenizer: Any, *arguments: Any, **options: Any) -> Any:
         try:
+            if encodes:
+                require_room(
+                    tokenizer, [*arguments[:2], options.get("text"), options.get("text_pair")]
+                )
             return method(tokenizer, *arguments, **options)
         except BaseException as error:
             # errors of the library other than panics are plain `Exception`s

@@ -5,15 +5,16 @@ Everything here reads configuration files and headers, never weights.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bids_core.artifacts import read_small_json
 from bids_core.config import LoraConfig
 from bids_core.errors import ConfigError, ModelError
 from bids_core.models.adapters import add_lora, check_patterns
 from bids_core.models.folder import in_one_line
 from bids_core.models.load import load_skeleton, load_tokenizer, model_digest, resolve_model
+from bids_core.models.tokenizer_files import check_tokenizer_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,7 +60,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
             msg = f"{where} has no {WEIGHTS}; give a checkpoint-... folder written by the training"
         raise ConfigError(msg)
     try:
-        content: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_small_json(folder / CONFIG)
     except (OSError, ValueError) as error:
         msg = (
             f"{where} has no readable {CONFIG} ({error}); copy it from where the adapter was saved"
@@ -118,6 +119,7 @@ def require_same_tokens(model: ModelConfig, folder: Path) -> list[str]:
     from transformers import AutoTokenizer
 
     try:
+        check_tokenizer_files(folder, shown=str(folder), key="warmup.checkpoints")
         with in_one_line(f"warmup.checkpoints: the tokenizer in {folder} cannot be read"):
             theirs = AutoTokenizer.from_pretrained(folder)
     except ModelError as error:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from bids_core.artifacts import read_small_json
 from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def read_kept(folder: Path) -> Kept | None:
     if not path.is_file():
         return None
     try:
-        return Kept(**json.loads(path.read_text(encoding="utf-8")))
+        return Kept(**read_small_json(path))
     except (ValueError, TypeError) as error:
         msg = f"warmup.checkpoints: {path} was not written by WarmupCallback ({error})"
         raise ConfigError(msg) from error

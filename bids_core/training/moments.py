@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from bids_core.artifacts import read_small_json
 from bids_core.errors import ArtifactError
 from bids_core.formatting import brief
 
@@ -93,7 +94,7 @@ class AdamMoments:
             ArtifactError: it is missing or damaged.
         """
         try:
-            scalars = json.loads((folder / _SCALARS).read_text(encoding="utf-8"))
+            scalars = read_small_json(folder / _SCALARS)
             tensors = load_file(folder / _TENSORS)
             beta1, beta2 = map(float, scalars["betas"])
             eps, step = float(scalars["eps"]), int(scalars["step"])

@@ -7,7 +7,6 @@ a checkpoint; between known rates, it is interpolated linearly.
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
+from bids_core.artifacts import read_small_json
 from bids_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def read_log(folder: Path) -> TrainerLog:
     """
     path = folder / STATE
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = read_small_json(path)
         step, epoch = int(state["global_step"]), float(state["epoch"])
         history = list(state["log_history"])
     except FileNotFoundError as error:

@@ -143,10 +143,11 @@ def _number(word: str, kind: Callable[[str], T], option: str, what: str) -> T:
 
 def _summary(result: ComparisonResult) -> dict[str, Any]:
     """Return the written summary; if no cell has finished, only the cells."""
+    from bids_core.artifacts import read_small_json
     from tasks.comparison import SUMMARY
 
     if result.folder is not None and (path := result.folder / SUMMARY).exists():
-        written = dict(json.loads(path.read_text(encoding="utf-8")))
+        written = dict(read_small_json(path))
         return written | {"folder": str(result.folder)}
     return {"name": result.name, "cells": [cell.model_dump(mode="json") for cell in result.cells]}
 

@@ -251,9 +251,7 @@ def _with_texts(
     matrix: Path, pool: Path | None, validation: Path | None
 ) -> tuple[LabelledMatrix, Callable[[str], str | None]]:
     """Read a matrix with the sources of its rows, and the texts of rows and instances."""
-    import pandas as pd
-
-    from bids_core.data import require_bounded
+    from bids_core.data import read_table
     from bids_core.influence.files import read_matrix
 
     labelled = read_matrix(matrix)
@@ -261,8 +259,7 @@ def _with_texts(
     for path in (validation, pool):
         if path is None:
             continue
-        require_bounded(path)
-        frame = pd.read_parquet(path, columns=["row_id", "source", "messages"])
+        frame = read_table(path, columns=["row_id", "source", "messages"])
         messages |= dict(zip(frame["row_id"].map(str), frame["messages"], strict=True))
         if path == pool:
             source_of = dict(zip(frame["row_id"].map(str), frame["source"].map(str), strict=True))
@@ -277,25 +274,26 @@ def _with_texts(
 
 def _locations(pool: Path | None) -> dict[str, str]:
     """Return the file and line of each row of the pool; empty for runs that did not keep them."""
-    import pandas as pd
     import pyarrow.parquet as pq
+
+    from bids_core.data import read_table
 
     if pool is None or "location" not in pq.read_schema(pool).names:
         return {}
-    frame = pd.read_parquet(pool, columns=["row_id", "location"])
+    frame = read_table(pool, columns=["row_id", "location"])
     return dict(zip(frame["row_id"].map(str), frame["location"].map(str), strict=True))
 
 
 def _rejects(folder: Path) -> dict[str, str]:
     """Return why rows of the pool were left out, by location and by `source:line`."""
-    import json
+    from bids_core.artifacts import LISTED_BYTES, parse_json, read_small_text
 
     path = folder / "rejects.jsonl"
     if not path.is_file():
         return {}
     found: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        one = json.loads(line)
+    for line in read_small_text(path, most=LISTED_BYTES).splitlines():
+        one = parse_json(line)
         if one["split"] != "train":
             continue
         location = str(one["location"])
