@@ -15,7 +15,7 @@ from bids_core.config.run import RunConfig
 from bids_core.config.section import Budget, Section, Seed
 from bids_core.config.selection import AnalysisConfig, SelectionConfig
 from bids_core.config.training import FinetuneConfig, OptimizerConfig, WarmupConfig
-from bids_core.config.yaml_text import YamlError, parse_yaml
+from bids_core.config.yaml_text import YamlError, parse_yaml, read_yaml_text
 
 __all__ = [
     "AnalysisConfig",
@@ -46,4 +46,5 @@ __all__ = [
     "YamlError",
     "load_config",
     "parse_yaml",
+    "read_yaml_text",
 ]

@@ -11,7 +11,7 @@ from bids_core.config.find import find_config, replayed
 from bids_core.config.nearest import suggestion
 from bids_core.config.paths import absolute_paths
 from bids_core.config.run import RunConfig
-from bids_core.config.yaml_text import YamlError, parse_yaml
+from bids_core.config.yaml_text import YamlError, parse_yaml, read_yaml_text
 from bids_core.errors import ConfigError
 from bids_core.formatting import brief
 
@@ -98,7 +98,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or does not hold a mapping.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_yaml_text(path))
     except UnicodeDecodeError as error:
         msg = f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise ConfigError(msg) from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _LONGEST: Final = 1 << 22
+_BYTES_PER_CHARACTER: Final = 4  # of UTF-8, at most
 _MOST_PARTS: Final = 1 << 20
 """Most parts of a document with every alias expanded; nine lines can expand to a billion."""
 _WRONG: Final = (
@@ -17,6 +21,21 @@ _WRONG: Final = (
 
 class YamlError(Exception):
     """A text is not YAML, or uses features not allowed here; the message is one line."""
+
+
+def read_yaml_text(path: Path, *, encoding: str = "utf-8") -> str:
+    """Return the text of a YAML file, which is never read further than the longest may be.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not in the encoding.
+        YamlError: it is too long.
+    """
+    with path.open("rb") as file:
+        content = file.read(_LONGEST * _BYTES_PER_CHARACTER + 1)
+    if len(content) > _LONGEST * _BYTES_PER_CHARACTER:
+        raise _too_long()
+    return content.decode(encoding)
 
 
 def parse_yaml(text: str) -> Any:
@@ -31,8 +50,7 @@ def parse_yaml(text: str) -> Any:
         YamlError: it is not YAML, has object tags, refers to itself, or is too large.
     """
     if len(text) > _LONGEST:
-        msg = f"longer than {_LONGEST:,} characters"
-        raise YamlError(msg)
+        raise _too_long()
     try:
         value = yaml.safe_load(text)
     except _WRONG as error:
@@ -43,6 +61,10 @@ def parse_yaml(text: str) -> Any:
         raise YamlError(msg) from error
     _require_small(value)
     return _written_out(value)
+
+
+def _too_long() -> YamlError:
+    return YamlError(f"longer than {_LONGEST:,} characters")
 
 
 def _require_small(value: Any) -> None:

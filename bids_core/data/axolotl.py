@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bids_core.config import YamlError, parse_yaml
+from bids_core.config import YamlError, parse_yaml, read_yaml_text
 from bids_core.data.layout import Layout
 from bids_core.data.recipe import Described
 from bids_core.errors import ConfigError, DataError
@@ -52,7 +52,7 @@ def read_axolotl(path: Path, names: str | None, *, where: str) -> list[Described
         ConfigError: there is no such list or entry, or it uses an unsupported setting.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8-sig"))
+        content = parse_yaml(read_yaml_text(path, encoding="utf-8-sig"))
     except (OSError, YamlError, UnicodeDecodeError) as error:
         msg = f"{where}: {path.name} cannot be read ({' '.join(str(error).split())})"
         raise DataError(msg) from error

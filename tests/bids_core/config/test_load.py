@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -152,3 +153,16 @@ def test_a_regular_expression_names_adapter_targets():
         LoraConfig(target_modules="(")
     with pytest.raises(ValidationError, match="name at least one layer"):
         LoraConfig(target_modules=())
+
+
+def test_a_file_of_holes_is_not_read_whole(tmp_path):
+    path = tmp_path / "bids.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 29)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"bids\.yaml: longer than 4,194,304 characters"):
+            load_config(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
