@@ -9,5 +9,5 @@ cover a row that was not picked); `single_steps`, `trust` (predicted against mea
 
 import lazy_loader
 
-# The public names are listed in __init__.pyi and imported on first use.
+# Public names are listed in __init__.pyi and loaded on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

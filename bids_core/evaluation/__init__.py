@@ -5,11 +5,9 @@ ids and reference answers), `answers` and `thoughts` (what counts as the answer)
 `cache` (running a model, and which uses of its cache are correct), `likelihood`, `prompts`,
 `choices`, `sampling` and `generation` (the forward passes), `own_tasks` (evaluates your own rows),
 `scores` (the resulting frames), `suites` (lm-eval on top of the same passes).
-
-The names below are imported lazily, on first use.
 """
 
 import lazy_loader
 
-# The public names are listed in __init__.pyi and imported on first use.
+# Public names are listed in __init__.pyi and loaded on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

