@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bids_core.progress import Progress
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 
 def identify(config: RunConfig) -> Identity:

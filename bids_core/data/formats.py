@@ -129,7 +129,7 @@ def pair(
 
 
 def add_tools(found: Conversation, row: Row) -> None:
-    """Add the row's tools, with a note if its system turn already lists them."""
+    """Add the row's tools, unless its system turn already lists them (which a note says)."""
     name = first_field(row, _TOOLS)
     tools = read_tools(row[name]) if name is not None else None
     if tools is None or name is None:
@@ -137,6 +137,7 @@ def add_tools(found: Conversation, row: Row) -> None:
     found.used.add(name)
     if any("<tools>" in m.content for m in found.messages if m.role == "system"):
         found.notes.add("tools-in-system")
+        return
     found.tools = tools
 
 

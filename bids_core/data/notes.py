@@ -16,7 +16,7 @@ NOTES: Final = {
     "answer-rewritten": "the chat template leaves out or rewrites part of an answer",
     "prompt-rewritten": "the chat template leaves out or rewrites a system, user or tool turn",
     "tools-not-shown": "the chat template has no place for the row's tools",
-    "tools-in-system": "the system turn already lists the tools; the template may list them again",
+    "tools-in-system": "the system turn already lists the tools, so the row's own list is left out",
     "special-text": "a text spells a special token; it is encoded as plain text",
     "blank-thought": "the chat template writes a blank thought before an answer; it is not learned",
     "no-end-of-turn": "the chat template ends answers without a token, so stopping is not learned",

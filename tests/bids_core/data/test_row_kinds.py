@@ -201,10 +201,12 @@ def test_tools_that_can_not_be_read(row):
     assert caught.value.reason == "bad-tools"
 
 
-def test_tools_that_the_system_turn_lists_are_noted():
+def test_tools_that_the_system_turn_lists_are_not_listed_again():
     system = {"role": "system", "content": "Use <tools>[f]</tools>."}
     found = read_row({"tools": [{"name": "f"}], "messages": [system, *TURNS]})
     assert found.notes == {"tools-in-system"}
+    assert found.tools is None
+    assert "tools" in found.used  # nor exported: TRL would hand it to the template
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "yes", []])
