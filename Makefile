@@ -1,5 +1,7 @@
-# Everything a newcomer types. PYTHON may be set to any Python 3.11 or newer.
+# Everything a newcomer types. PYTHON may be set to any Python 3.11 or newer, JOBS to the number of
+# processes that run tests.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -25,8 +27,8 @@ examples/demo/data/.written: examples/demo/make_data.py | $(STAMP)
 docs: setup  ## the documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest
+test: setup  ## all tests, in two processes (JOBS=1: one after the other)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: setup  ## kills servers and workers in the middle of runs; a line for each fault; 15 minutes
 	$(BIN)/python -m pytest tests/faults -m 'faults or not faults'

@@ -50,6 +50,21 @@ def build_tokenizer():
     return tokenizer
 
 
+LONG = ("test_end_to_end.py", "faults", "deployments", "distribution", "flows")
+"""Tests that wait for servers and workers, in tests/: begun first, beside the many short ones."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the long tests first, so that no process is left alone with one at the end."""
+    folder = Path(__file__).parent
+
+    def place(item):
+        first = item.path.relative_to(folder).parts[0]
+        return LONG.index(first) if first in LONG else len(LONG)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _imported_for_good():
     """Spare the stages' gc.collect() what libraries keep for ever: half a second each."""
