@@ -47,6 +47,7 @@ class Verdict:
         floor: macro average of always giving the most frequent answer.
         command: the comparison that would settle more; None if there is nothing to compare.
         advice: the sentence that says what would settle more; empty if there is none.
+        ahead: the sentences on other methods that are better than the main one.
     """
 
     badge: Badge
@@ -56,6 +57,7 @@ class Verdict:
     floor: float
     command: str | None
     advice: str = ""
+    ahead: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -108,6 +110,7 @@ def judge(comparison: Comparison, *, failed: int = 0) -> Verdict:
         floor=comparison.floor,
         command=command,
         advice=advice,
+        ahead=tuple(words.ahead(against_all)),
     )
 
 

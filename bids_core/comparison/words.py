@@ -144,19 +144,28 @@ def majority(found: Sequence[Finding], comparison: Comparison) -> str:
     )
 
 
+def ahead(found: Sequence[Finding]) -> list[str]:
+    """Say which other methods beat the main one: a sentence for each, and each budget."""
+    return _clear(found, "worse")
+
+
+def _clear(found: Sequence[Finding], kind: Relation) -> list[str]:
+    """Return a sentence for each other method with a clear relation to the main one."""
+    pairs = by_pair([one for one in found if one.other not in (RANDOM, ZERO_SHOT)])
+    several = len({one.n_rows for one in found}) > 1
+    return [
+        f"{f'With {n_rows:,} rows, ' if several else ''}{stands(pair)}: {evidence(deciding(pair))}."
+        for (n_rows, _, _), pair in pairs.items()
+        if relation(pair) == kind
+    ]
+
+
 def others(main: str, found: Sequence[Finding]) -> list[str]:
     """Say how the main method compares with the others, starting with those that beat it."""
     pairs = by_pair([one for one in found if one.other not in (RANDOM, ZERO_SHOT)])
-    if not pairs:
-        return []
     several = len({one.n_rows for one in found}) > 1
-    said = []
-    told: tuple[Relation, ...] = ("worse", "mixed", "better")
-    for kind in told:
-        for (n_rows, _, _), pair in pairs.items():
-            if relation(pair) == kind:
-                where = f"With {n_rows:,} rows, " if several else ""
-                said.append(f"{where}{stands(pair)}: {evidence(deciding(pair))}.")
+    told: tuple[Relation, ...] = ("mixed", "better")
+    said = ahead(found) + [sentence for kind in told for sentence in _clear(found, kind)]
     level: tuple[Relation, ...] = ("no better", "unclear")
     for kind in level:
         names: dict[str, list[str]] = {}

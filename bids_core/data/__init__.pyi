@@ -6,6 +6,7 @@ from .formats import FORMATS
 from .notes import NOTES
 from .preparation import prepare
 from .rejects import REASONS, RejectedRow
+from .same_answers import same_answers
 from .sources import input_digests
 from .splits import PreparedData, Split
 from .template_args import with_template_args
@@ -29,6 +30,7 @@ __all__ = [
     "prompt_messages",
     "read_table",
     "require_bounded",
+    "same_answers",
     "to_json",
     "token_budget_batches",
     "tokenize_example",

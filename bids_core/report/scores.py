@@ -59,6 +59,7 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
         if losing
         else None,
         "averages": _disagreement(methods, shown) if scored else "",
+        "agree": scored and _agree(shown),
         "board": responsive(
             lambda width: dot_plot(
                 [
@@ -223,6 +224,13 @@ def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> 
         "because a capability with few tasks counts as much as one with many. The verdict "
         "goes by task."
     )
+
+
+def _agree(arms: Sequence[Mapping[Any, Any]]) -> bool:
+    """Return whether the two averages put the same method ahead, where one is ahead."""
+    averages = [[float(arm[name]) for arm in arms] for name in ("macro", "macro_capability")]
+    first, second = ([v == max(values) for v in values] for values in averages)
+    return first == second and sum(first) == 1
 
 
 def _board_dot(arm: Mapping[Any, Any], looks: Mapping[str, Look]) -> Dot:

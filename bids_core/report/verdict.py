@@ -11,17 +11,24 @@ from bids_core.comparison import Badge
 if TYPE_CHECKING:
     from bids_core.comparison import Verdict
 
+_AHEAD: Final = 3  # sentences on methods that are ahead, on the first screen
 _KINDS: Final = {Badge.BETTER: "good", Badge.UNCLEAR: "open"}
 
 
 def verdict_block(verdict: Verdict) -> dict[str, Any]:
     """Return what `verdict.html.j2` shows; the badge never relies on colour alone."""
+    ahead = verdict.ahead[:_AHEAD]
     return {
         "badge": verdict.label,
         "kind": _KINDS.get(verdict.badge, "bad"),
         "lead": _coded(verdict.sentences[0]),
+        "ahead": [_coded(one) for one in ahead],
         "advice": _coded(verdict.advice),
-        "rest": [_coded(one) for one in verdict.sentences[1:] if one != verdict.advice],
+        "rest": [
+            _coded(one)
+            for one in verdict.sentences[1:]
+            if one != verdict.advice and one not in ahead
+        ],
     }
 
 

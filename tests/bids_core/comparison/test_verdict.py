@@ -157,6 +157,7 @@ def test_a_method_that_is_better_than_the_main_one_is_named_right_after(verdict_
     assert verdict.badge is Badge.BETTER
     assert verdict.sentences[2].startswith("BIDS is worse than LESS by accuracy and held-out")
     assert verdict.sentences[3] == "BIDS cannot be distinguished from sum."
+    assert verdict.ahead == (verdict.sentences[2],)
 
 
 def test_without_random_nothing_is_concluded(verdict_of):
