@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bids_core.data import same_answers
+from bids_core.data import doubts
 from bids_core.models.adapters import add_lora, reaches_all_layers, unreached_layers
 from bids_core.models.fit import check_fit
 from bids_core.models.load import load_skeleton, load_tokenizer, read_config
@@ -45,7 +45,7 @@ def check_run(
     template_args = config.data.template_args
     tokenizer = tokenizer or load_tokenizer(config.model, template_args)
     remarks = _check_data(config, data, tokenizer) + check_checkpoints(config)
-    remarks += same_answers(data)
+    remarks += doubts(data)
     if not config.warmup.checkpoints:
         remarks += _check_adapters(config)
     if not config.finetune.enabled:

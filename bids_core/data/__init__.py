@@ -7,8 +7,8 @@ descriptions), `reading`, `hub` and `packed_arrow` (files to rows, within the li
 examples, with every row accounted for), `templates` and `chat_template` (turns to text, at a
 bounded cost), `answers` and `left_out` (where the answers are in the text, and what is missing),
 `chat`, `literal` and `tokenization` (text to tokens, labels and weights), `overlap`, `splits`,
-`summary`, and `preparation`, which calls them all. `rejects`, `costly` and `notes` define what can
-be reported about a row.
+`summary`, and `preparation`, which calls them all. `doubtful` names probable mistakes. `rejects`,
+`costly` and `notes` define what can be reported about a row.
 """
 
 import lazy_loader

@@ -2,11 +2,11 @@ from .batches import collate, token_budget_batches
 from .bounded import read_table, require_bounded
 from .bounded_zarr import bounded_array, open_zarr, open_zarr_group
 from .conversation import completion_text, from_json, prompt_messages, to_json
+from .doubtful import doubts
 from .formats import FORMATS
 from .notes import NOTES
 from .preparation import prepare
 from .rejects import REASONS, RejectedRow
-from .same_answers import same_answers
 from .sources import input_digests
 from .splits import PreparedData, Split
 from .template_args import with_template_args
@@ -22,6 +22,7 @@ __all__ = [
     "bounded_array",
     "collate",
     "completion_text",
+    "doubts",
     "from_json",
     "input_digests",
     "open_zarr",
@@ -30,7 +31,6 @@ __all__ = [
     "prompt_messages",
     "read_table",
     "require_bounded",
-    "same_answers",
     "to_json",
     "token_budget_batches",
     "tokenize_example",

@@ -30,7 +30,7 @@ REASONS: Final = {
     LIKELY_WRONG: "stands out as harmful; check whether the answer is right",
     HURTS_MOST: "harms more than half of the tasks",
     ONE_SIDED: "good for one task, harm to another",
-    NEAR_MISS: "next in line below the budget",
+    NEAR_MISS: "next in line below the budget, in the order they would be picked",
 }
 """Reasons and their meaning; a row gets the first that applies."""
 COLUMNS: Final = (

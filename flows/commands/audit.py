@@ -161,7 +161,8 @@ def _show(found: Audit, out: Path | None) -> None:
             heads = tuple(head for head in heads if head not in ("best for", "worst for"))
         lines = [[_cell(line, head) for head in heads] for line in part.to_dict("records")[:_SHOWN]]
         known = [i for i in range(len(heads)) if any(line[i] is not None for line in lines)]
-        title = f"{name}: {REASONS[str(name)]} ({len(part):,} rows)"
+        first = f", the first {len(lines)}" if len(lines) < len(part) else ""
+        title = f"{name}: {REASONS[str(name)]} ({len(part):,} rows{first})"
         shown = [[line[i] for i in known] for line in lines]
         console.print(table(title, [heads[i] for i in known], shown))
         console.print()

@@ -201,6 +201,9 @@ def _print_data(console: Console, data: PreparedData) -> None:
             tokens = part["n_tokens"]
             rows.append([name, source, len(part), int(tokens.median()), int(tokens.max()),
                          int(part["n_completion_tokens"].median())])  # fmt: skip
+        rows += [[name, source["source" if name == "train" else "task"], 0, "-", "-", "-"]
+                 for source in data.summary["sources"]
+                 if source["split"] == name and source["read"] and not source["kept"]]  # fmt: skip
     columns = ["split", "source or task", "rows", "tokens (median)", "(longest)", "completion"]
     console.print(table("Data", columns, rows))
     console.print()

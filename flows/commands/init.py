@@ -110,8 +110,9 @@ def _write_starter(target: Path) -> None:
     target.write_text(text, encoding="utf-8")
     (target.parent / SCHEMA).write_text(schema_text(), encoding="utf-8")
     typer.echo(
-        f"Wrote {target}, a starter to edit (`bids init --pool FILE --validation FILE` fills it "
-        f"in). Then `bids check {target}`."
+        f"Wrote {target}, a starter to edit. No questions were asked, because this is not a "
+        "terminal; `bids init --pool FILE --validation FILE` fills it in. Then "
+        f"`bids check {target}`."
     )
 
 

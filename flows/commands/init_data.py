@@ -127,7 +127,8 @@ def _look(path: str, task: str, directory: Path, *, where: str) -> Looked:
     if not rows:
         why = "".join(f" ({one.location}: {one.detail})" for one in read.rejects[:1])
         what = f"none of its {rejected} rows is usable{why}" if rejected else "it has no rows"
-        msg = f"{where}: {what}; give a file with usable rows"
+        later = "; or leave it out and add it to bids.yaml, with a `mapping`" if rejected else ""
+        msg = f"{where}: {what}; give a file with usable rows{later}"
         raise DataError(msg)
     forms = Counter(str(example.form) for example in read.examples)
     words = f"{rows:,} rows ({', '.join(forms)})"
