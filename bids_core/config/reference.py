@@ -88,7 +88,8 @@ def find_field(key: str) -> list[FieldReference]:
     if len(same) == 1:
         return find_field(same[0].key)
     if same:
-        msg = f"{key}: several fields have that name; give one of {', '.join(one.key for one in same)}"
+        names = ", ".join(one.key for one in same)
+        msg = f"{key}: several fields have that name; give one of {names}"
     else:
         msg = f"{key}: the configuration has no such field; {_hint(wanted, fields)}"
     raise ConfigError(msg)
