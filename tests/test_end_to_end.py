@@ -17,7 +17,8 @@ TASKS = 5
 
 def command(folder, *arguments):
     environment = os.environ | {"PREFECT_HOME": str(folder / "prefect")}
-    environment.pop("OMP_NUM_THREADS", None)  # a real model: as many threads as torch likes
+    if "PYTEST_XDIST_WORKER" not in environment:  # beside another, threads wait for one another
+        environment.pop("OMP_NUM_THREADS", None)  # a real model: as many threads as torch likes
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=900,
