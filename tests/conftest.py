@@ -12,6 +12,7 @@ from hypothesis import settings
 
 # Tiny tensors gain nothing from threads, and wait for one another where servers run beside them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # pytest-xdist's: tests read what a pipe gets
 settings.register_profile("bids", deadline=None)  # a busy machine is no failure
 settings.load_profile("bids")
 
@@ -50,8 +51,9 @@ def build_tokenizer():
     return tokenizer
 
 
-LONG = ("test_end_to_end.py", "faults", "deployments", "distribution", "flows")
-"""Tests that wait for servers and workers, in tests/: begun first, beside the many short ones."""
+LONG = ("test_end_to_end.py", "deployments", "faults", "distribution", "flows")
+"""Tests that wait for servers and workers, in tests/: begun first, beside the many short ones. The
+faults leave failed runs on their server, so that they come after `test_deploy.py`, which has none."""
 
 
 def pytest_collection_modifyitems(items):

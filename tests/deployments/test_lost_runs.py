@@ -13,6 +13,7 @@ import pytest
 from stack import Server, Worker, wait_for
 
 from flows.cancelling import NO_HEARTBEAT
+from flows.deployment.automations import LOST, NEVER_BEGAN
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 METHOD = """
@@ -51,10 +52,14 @@ def start(server, name, method="methods.py:waits"):
 
 
 def watched(server, run):
-    """Tell whether the server has written down that it waits for a sign of a run."""
+    """Return the automations of which the server has written down that they wait for a run."""
     with closing(sqlite3.connect(server.folder / "prefect.db", timeout=30)) as database:
-        query = "select count(*) from automation_bucket where bucketing_key like ? and count = 0"
-        return database.execute(query, (f"%{run}%",)).fetchone()[0]
+        query = (
+            "select automation.name from automation_bucket join automation"
+            " on automation.id = automation_bucket.automation_id"
+            " where bucketing_key like ? and count = 0"
+        )
+        return {name for (name,) in database.execute(query, (f"%{run}%",))}
 
 
 def an_hour_passes(server):
@@ -79,7 +84,7 @@ def test_a_run_that_lives_says_so_and_is_not_run_again(site):
     server, _ = site
     run = start(server, "lives")
     wait_for((server.folder / "begun").exists, "it does not begin", 200)
-    wait_for(lambda: watched(server, run), "nobody waits for its heartbeat", 60)
+    wait_for(lambda: watched(server, run) == {LOST}, "nobody waits for its heartbeat", 60)
     server.kill()
     an_hour_passes(server)
     server.start()
@@ -88,7 +93,7 @@ def test_a_run_that_lives_says_so_and_is_not_run_again(site):
     wait_for(lambda: states(server, run)[-1][0] == "Running", "it does not say that it lives", 60)
     (server.folder / "go").touch()
     assert server.wait(run)["state_type"] == "COMPLETED", states(server, run)
-    assert "it lives" in states(server, run)[-2][1]
+    assert "still running" in states(server, run)[-2][1]
     assert (server.folder / "begun").read_text().split() == ["once"]
     for name in ("begun", "go"):
         (server.folder / name).unlink()
@@ -100,7 +105,10 @@ def test_runs_that_are_gone_give_their_places_back(site):
     wait_for((server.folder / "begun").exists, "it does not begin", 200)
     pending = start(server, "pending")
     waiting = start(server, "waiting", method="bids")
-    wait_for(lambda: watched(server, running) and watched(server, pending), "not written down", 90)
+    wait_for(
+        lambda: (watched(server, running), watched(server, pending)) == ({LOST}, {NEVER_BEGAN}),
+        "not written down", 90,
+    )  # fmt: skip
     server.kill(children=True)
     worker.kill(children=True)  # server, worker and runs, at one moment
     an_hour_passes(server)
