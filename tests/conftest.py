@@ -53,7 +53,7 @@ def build_tokenizer():
 
 LONG = ("test_end_to_end.py", "deployments", "faults", "distribution", "flows")
 """Tests that wait for servers and workers, in tests/: begun first, beside the many short ones. The
-faults leave failed runs on their server, so that they come after `test_deploy.py`, which has none."""
+faults leave failed runs on their server, and `test_deploy.py` expects none: it comes before."""
 
 
 def pytest_collection_modifyitems(items):
