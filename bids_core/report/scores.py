@@ -46,6 +46,7 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
     found = {(row.task, row.method): row for row in scores.itertuples(index=False)}
     cells = {task: [found.get((task, m)) for m in methods] for task in (*scored, *losing)}
     shown = [arms[m] for m in methods]
+    leaders = _leaders(methods, shown) if scored else []
     return {
         "block": verdict_block(verdict),
         "differences": _differences(inputs.main_method, comparison, looks),
@@ -58,8 +59,8 @@ def scores_section(inputs: ReportInputs) -> dict[str, Any] | None:
         "loss_grid": _loss_grid(methods, looks, [cells[task] for task in losing], shown)
         if losing
         else None,
-        "averages": _disagreement(methods, shown) if scored else "",
-        "agree": scored and _agree(shown),
+        "averages": _disagreement(leaders) if leaders else "",
+        "agree": bool(leaders) and leaders[0] == leaders[1] and len(leaders[0]) == 1,
         "board": responsive(
             lambda width: dot_plot(
                 [
@@ -210,12 +211,17 @@ def _best(values: Sequence[float], *, of: str) -> list[dict[str, Any]]:
     return [{"value": show(value), "error": "", "best": value == best} for value in values]
 
 
-def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> str:
-    """Return a note if the two averages disagree on which method is best."""
+def _leaders(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> list[set[str]]:
+    """Return the methods that are best by the average over tasks, and over capabilities."""
     leaders = []
     for name in ("macro", "macro_capability"):
         values = [float(arm[name]) for arm in arms]
         leaders.append({m for m, v in zip(methods, values, strict=True) if v == max(values)})
+    return leaders
+
+
+def _disagreement(leaders: Sequence[set[str]]) -> str:
+    """Return a note if the two averages disagree on which method is best."""
     if leaders[0] & leaders[1]:
         return ""
     first, second = (" and ".join(map(method_label, sorted(found))) for found in leaders)
@@ -224,13 +230,6 @@ def _disagreement(methods: Sequence[str], arms: Sequence[Mapping[Any, Any]]) -> 
         "because a capability with few tasks counts as much as one with many. The verdict "
         "goes by task."
     )
-
-
-def _agree(arms: Sequence[Mapping[Any, Any]]) -> bool:
-    """Return whether the two averages put the same method ahead, where one is ahead."""
-    averages = [[float(arm[name]) for arm in arms] for name in ("macro", "macro_capability")]
-    first, second = ([v == max(values) for v in values] for values in averages)
-    return first == second and sum(first) == 1
 
 
 def _board_dot(arm: Mapping[Any, Any], looks: Mapping[str, Look]) -> Dot:
